@@ -1,0 +1,218 @@
+//! The multiscale 3-D convolution discriminator (method.md E.4, E.7).
+
+use burn::nn::{Linear, LinearConfig};
+use burn::prelude::*;
+use burn::tensor::activation::leaky_relu;
+use serde::{Deserialize, Serialize};
+
+use super::Discriminator;
+use crate::layers::linear;
+
+/// Sizes of a [`ConvDiscriminator`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvConfig {
+    /// Channels of each scale; every scale after the first halves time, rows and columns.
+    pub channels: Vec<usize>,
+    /// Width of the joint feature that meets the prompt.
+    pub width: usize,
+}
+
+/// A pyramid of strided 3x3x3 convolutions. Every scale is pooled over space and time; the pooled features and the flattened coarsest scale
+/// meet the prompt in a projection `<phi(x), W pool(text)>` (E.7) and give one scalar.
+///
+/// Constant coordinate channels tell a convolution where it is, because where a ball is and when is what a physics teacher is about.
+#[derive(Module, Debug)]
+pub struct ConvDiscriminator<B: Backend> {
+    /// 1x1x1: C + 3 coordinates to the first scale's channels.
+    pub stem: Linear<B>,
+    /// One strided 3x3x3 convolution per further scale.
+    pub stages: Vec<Stage<B>>,
+    /// Pooled features of all scales to phi.
+    pub gather: Linear<B>,
+    /// phi to a scalar that does not read the prompt.
+    pub judge: Linear<B>,
+    /// Mean text row to the projection vector.
+    pub prompt: Linear<B>,
+}
+
+/// A 3x3x3 convolution with stride 2 on every axis longer than one, written as unfold and one matrix product.
+///
+/// Burn's ndarray `conv3d` is hundreds of times slower than a matrix product (docs/architecture.md), so no native convolution is used.
+#[derive(Module, Debug)]
+pub struct Stage<B: Backend> {
+    /// `27 * C_in -> C_out`, without bias: the group norm has its own.
+    pub taps: Linear<B>,
+    /// Scale of the group norm.
+    pub norm: ChannelAffine<B>,
+}
+
+/// Learned scale and shift per channel.
+#[derive(Module, Debug)]
+pub struct ChannelAffine<B: Backend> {
+    /// Scale `[C]`.
+    pub gamma: burn::module::Param<Tensor<B, 1>>,
+    /// Shift `[C]`.
+    pub beta: burn::module::Param<Tensor<B, 1>>,
+}
+
+impl<B: Backend> ConvDiscriminator<B> {
+    /// A discriminator for latents `[F, C, H, W]` = `clip` and text rows of `text_width`.
+    pub fn new(config: &ConvConfig, clip: [usize; 4], text_width: usize, device: &B::Device) -> Self {
+        let [mut frames, channels, mut rows, mut columns] = clip;
+        let first = config.channels[0];
+        let stage = |(input, output): (usize, usize)| Stage {
+            taps: LinearConfig::new(27 * input, output).with_bias(false).with_initializer(burn::nn::Initializer::Zeros).init(device),
+            norm: ChannelAffine {
+                gamma: burn::module::Param::from_tensor(Tensor::ones([output], device)),
+                beta: burn::module::Param::from_tensor(Tensor::zeros([output], device)),
+            },
+        };
+        let pairs: Vec<(usize, usize)> = config.channels.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        for _ in &pairs {
+            (frames, rows, columns) = (halved(frames), halved(rows), halved(columns));
+        }
+        let coarsest = frames * rows * columns * config.channels.last().copied().unwrap_or(first);
+        let pooled: usize = config.channels.iter().sum();
+        Self {
+            stem: linear(channels + 3, first, device),
+            stages: pairs.into_iter().map(stage).collect(),
+            gather: linear(pooled + coarsest, config.width, device),
+            judge: linear(config.width, 1, device),
+            prompt: linear(text_width, config.width, device),
+        }
+    }
+}
+
+impl<B: Backend> Discriminator<B> for ConvDiscriminator<B> {
+    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
+        let device = clips.device();
+        let [batch, frames, _, rows, columns] = clips.dims();
+        // [B, F, C, H, W] -> [B, F, H, W, C]
+        let clips = clips.permute([0, 1, 3, 4, 2]);
+        let coordinates = coordinates::<B>(frames, rows, columns, &device).expand([batch, frames, rows, columns, 3]);
+        let mut x = leaky_relu(self.stem.forward(Tensor::cat(vec![clips, coordinates], 4)), 0.2);
+        let mut features = vec![pool(&x)];
+        for stage in &self.stages {
+            x = stage.forward(x);
+            features.push(pool(&x));
+        }
+        let flat = x.dims()[1..].iter().product::<usize>();
+        features.push(x.reshape([batch, flat]));
+        let phi = leaky_relu(self.gather.forward(Tensor::cat(features, 1)), 0.2);
+        // Zero rows past the prompt's length make this the sum over words divided by L.
+        let asked = self.prompt.forward(text.mean_dim(1).squeeze_dim::<2>(1));
+        let width = phi.dims()[1] as f64;
+        let scores = self.judge.forward(phi.clone()) + (phi * asked).sum_dim(1) / width.sqrt();
+        scores.reshape([batch])
+    }
+}
+
+impl<B: Backend> Stage<B> {
+    /// `[B, F, H, W, C] -> [B, F', H', W', C']`.
+    fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
+        let x = unfold_axis::<B>(unfold_axis::<B>(unfold_axis::<B>(x, 1), 2), 3);
+        let x = self.taps.forward(x);
+        let [batch, frames, rows, columns, channels] = x.dims();
+        // Group norm with 8 channels a group (or one group, if 8 does not divide them).
+        let group = if channels.is_multiple_of(8) { 8 } else { channels };
+        let grouped = x.reshape([batch, frames * rows * columns, channels / group, group]);
+        let centred = grouped.clone() - grouped.mean_dim(1).mean_dim(3);
+        let variance = centred.clone().square().mean_dim(1).mean_dim(3);
+        let normed = (centred / (variance + 1e-5).sqrt()).reshape([batch, frames * rows * columns, channels]);
+        let affine = normed * self.norm.gamma.val().reshape([1, 1, channels]) + self.norm.beta.val().reshape([1, 1, channels]);
+        leaky_relu(affine, 0.2).reshape([batch, frames, rows, columns, channels])
+    }
+}
+
+/// Length of an axis after a stride-2 convolution: axes of odd length are padded, axes of length one are kept.
+fn halved(length: usize) -> usize {
+    length.div_ceil(2)
+}
+
+/// Three taps (before, at, after) of every second position along `axis`, stacked in the channels: `[.., C] -> [.., 3 C]`.
+///
+/// With positions paired as (even, odd), the taps of output i are odd[i - 1], even[i] and odd[i]; outside is zero.
+fn unfold_axis<B: Backend>(x: Tensor<B, 5>, axis: usize) -> Tensor<B, 5> {
+    let device = x.device();
+    let mut dims = x.dims();
+    let half = halved(dims[axis]);
+    let zeros = |length: usize, mut dims: [usize; 5]| {
+        dims[axis] = length;
+        Tensor::<B, 5>::zeros(dims, &device)
+    };
+    let x = if dims[axis] % 2 == 1 { Tensor::cat(vec![x, zeros(1, dims)], axis) } else { x };
+    dims[axis] = half;
+    // Split the axis into pairs: [outer, half, 2, inner].
+    let outer: usize = dims[..axis].iter().product();
+    let inner: usize = dims[axis + 1..].iter().product();
+    let pairs = x.reshape([outer, half, 2, inner]);
+    let even = pairs.clone().slice_dim(2, 0..1).reshape(dims);
+    let odd = pairs.slice_dim(2, 1..2).reshape(dims);
+    let before = if half == 1 { zeros(1, dims) } else { Tensor::cat(vec![zeros(1, dims), odd.clone().slice_dim(axis, 0..half - 1)], axis) };
+    Tensor::cat(vec![before, even, odd], 4)
+}
+
+/// Mean over frames, rows and columns: `[B, F, H, W, C] -> [B, C]`.
+fn pool<B: Backend>(x: &Tensor<B, 5>) -> Tensor<B, 2> {
+    let [batch, frames, rows, columns, channels] = x.dims();
+    x.clone().reshape([batch, frames * rows * columns, channels]).mean_dim(1).reshape([batch, channels])
+}
+
+/// Frame, row and column of every position, each in [-1, 1]: `[1, F, H, W, 3]`.
+fn coordinates<B: Backend>(frames: usize, rows: usize, columns: usize, device: &B::Device) -> Tensor<B, 5> {
+    let place = |index: usize, length: usize| (2 * index + 1) as f32 / length as f32 - 1.0;
+    let mut values = Vec::with_capacity(frames * rows * columns * 3);
+    for frame in 0..frames {
+        for row in 0..rows {
+            for column in 0..columns {
+                values.extend([place(frame, frames), place(row, rows), place(column, columns)]);
+            }
+        }
+    }
+    Tensor::from_data(TensorData::new(values, [1, frames, rows, columns, 3]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::initialise;
+    use crate::noise::{Noise, Purpose};
+    use burn::backend::Flex;
+    use burn::tensor::module::conv3d;
+    use burn::tensor::ops::ConvOptions;
+
+    fn random<const N: usize>(shape: [usize; N], index: u64) -> Tensor<Flex, N> {
+        let values = Noise::new(3, Purpose::Evaluation, 0, index).normals(shape.iter().product());
+        Tensor::from_data(TensorData::new(values, shape), &Default::default())
+    }
+
+    #[test]
+    fn unfolded_taps_equal_a_strided_convolution() {
+        // Burn's own conv3d is the independent reference: 3x3x3, stride 2, padding 1. Odd and even axis lengths.
+        let (input, output) = (2, 3);
+        let x = random([2, 4, 5, 6, input], 1);
+        let weights = random([27 * input, output], 2);
+        let unfolded = unfold_axis(unfold_axis(unfold_axis(x.clone(), 1), 2), 3);
+        let found = unfolded.reshape([2 * 2 * 3 * 3, 27 * input]).matmul(weights.clone()).reshape([2, 2, 3, 3, output]);
+        // Taps are stacked (column, row, frame, channel) from slowest to fastest.
+        let kernel = weights.reshape([3, 3, 3, input, output]).permute([4, 3, 2, 1, 0]);
+        let options = ConvOptions::new([2, 2, 2], [1, 1, 1], [1, 1, 1], 1);
+        let expected = conv3d(x.permute([0, 4, 1, 2, 3]), kernel, None, options).permute([0, 2, 3, 4, 1]);
+        let difference = (found - expected).abs().max().into_scalar();
+        // Sums of 54 products in two orders, f32.
+        assert!(difference < 1e-4, "{difference}");
+    }
+
+    #[test]
+    fn scores_are_one_per_clip_and_read_the_prompt() {
+        let config = ConvConfig { channels: vec![8, 16, 16], width: 16 };
+        let device = Default::default();
+        let discriminator = initialise(ConvDiscriminator::<Flex>::new(&config, [6, 12, 8, 8], 8, &device), 1, "discriminator");
+        let clips = random([3, 6, 12, 8, 8], 4);
+        let scores = discriminator.score(clips.clone(), random([3, 5, 8], 5));
+        assert_eq!(scores.dims(), [3]);
+        let other = discriminator.score(clips, random([3, 5, 8], 6));
+        assert!((scores - other).abs().max().into_scalar() > 1e-4);
+    }
+}

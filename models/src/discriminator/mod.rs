@@ -1,0 +1,33 @@
+//! Prompt-conditioned discriminators: one scalar per finished clip (method.md E).
+
+pub mod conv;
+pub mod registers;
+
+use burn::prelude::*;
+
+pub use conv::{ConvConfig, ConvDiscriminator};
+pub use registers::{RegisterConfig, RegisterDiscriminator};
+
+/// A prompt and finished clips in, one score per clip out; higher means "more like the teacher".
+pub trait Discriminator<B: Backend> {
+    /// Clean latents `[B, F, C, H, W]` and text rows `[B, L, text_width]` to scores `[B]`.
+    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1>;
+}
+
+/// The discriminator a recipe asks for.
+#[derive(Module, Debug)]
+pub enum AnyDiscriminator<B: Backend> {
+    /// Multiscale 3-D convolution head.
+    Conv(ConvDiscriminator<B>),
+    /// Register tokens on transformer features.
+    Registers(RegisterDiscriminator<B>),
+}
+
+impl<B: Backend> Discriminator<B> for AnyDiscriminator<B> {
+    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
+        match self {
+            Self::Conv(discriminator) => discriminator.score(clips, text),
+            Self::Registers(discriminator) => discriminator.score(clips, text),
+        }
+    }
+}

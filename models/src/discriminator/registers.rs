@@ -1,0 +1,117 @@
+//! Register tokens on transformer features: the discriminator of Self-Forcing's GAN critic (method.md E.2).
+
+use burn::module::Param;
+use burn::nn::{LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig};
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::Discriminator;
+use crate::layers::{FeedForward, layer_norm};
+use crate::student::attention::Attention;
+use crate::student::transformer::Inputs;
+use crate::student::{Student, StudentConfig, Visibility};
+
+/// Sizes of a [`RegisterDiscriminator`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterConfig {
+    /// Transformer blocks (0-based, ascending) after which a register reads the clip's tokens. Wan-1.3B: 13, 21, 29.
+    pub layers: Vec<usize>,
+    /// Hidden width of each reader's feed-forward network. Wan-1.3B: 8192.
+    pub feed_forward_width: usize,
+    /// Noise level whose timestep the backbone is told, in [0, 1]; 0 for clean clips.
+    pub sigma: f32,
+}
+
+/// A bidirectional copy of the student whose features are read by one learned register per chosen depth.
+#[derive(Module, Debug)]
+pub struct RegisterDiscriminator<B: Backend> {
+    /// The transformer that reads the clip, initialised from the base student.
+    pub backbone: Student<B>,
+    /// One learned query per chosen depth, `[n, D]`.
+    pub registers: Param<Tensor<B, 2>>,
+    /// RMS norm of the registers.
+    pub register_norm: RmsNorm<B>,
+    /// One reader per chosen depth.
+    pub readers: Vec<Reader<B>>,
+    /// Norm of the joined registers, `n * D`.
+    pub head_norm: LayerNorm<B>,
+    /// `n * D -> D -> 1`.
+    pub head: FeedForward<B>,
+    layers: Vec<usize>,
+    #[module(skip)]
+    sigma: f32,
+}
+
+/// Cross-attention of a register to all tokens of the clip, then a feed-forward network.
+#[derive(Module, Debug)]
+pub struct Reader<B: Backend> {
+    /// Affine norm of the tokens.
+    pub norm: LayerNorm<B>,
+    /// Register as query, tokens as keys and values.
+    pub attention: Attention<B>,
+    /// Feed-forward network with a residual.
+    pub ffn: FeedForward<B>,
+}
+
+impl<B: Backend> RegisterDiscriminator<B> {
+    /// A discriminator on a backbone of these sizes with unset weights.
+    pub fn new(config: &RegisterConfig, student: &StudentConfig, device: &B::Device) -> Self {
+        let width = student.width;
+        let count = config.layers.len();
+        let reader = || Reader {
+            norm: LayerNormConfig::new(width).with_epsilon(StudentConfig::EPSILON).init(device),
+            attention: Attention::new(width, student.heads, device),
+            ffn: FeedForward::new(width, config.feed_forward_width, width, device),
+        };
+        Self {
+            backbone: Student::new(student, device),
+            registers: Param::from_tensor(Tensor::zeros([count, width], device)),
+            register_norm: RmsNormConfig::new(width).with_epsilon(StudentConfig::EPSILON).init(device),
+            readers: (0..count).map(|_| reader()).collect(),
+            head_norm: LayerNormConfig::new(count * width).with_epsilon(StudentConfig::EPSILON).init(device),
+            head: FeedForward::new(count * width, width, 1, device),
+            layers: config.layers.clone(),
+            sigma: config.sigma,
+        }
+    }
+}
+
+impl<B: Backend> Discriminator<B> for RegisterDiscriminator<B> {
+    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
+        let [batch, frames, _, _, _] = clips.dims();
+        let timesteps = vec![1000.0 * self.sigma; batch * frames];
+        let numbers: Vec<usize> = (0..frames).collect();
+        let text = self.backbone.read_text(text);
+        let inputs = Inputs {
+            timesteps: &timesteps,
+            frames: &numbers,
+            text: &text,
+            past: None,
+            visibility: &Visibility::bidirectional(frames),
+        };
+        let features = self.backbone.features(clips, &inputs, &self.layers);
+        let registers = self.register_norm.forward(self.registers.val());
+        let width = registers.dims()[1];
+        let read = features
+            .into_iter()
+            .zip(&self.readers)
+            .enumerate()
+            .map(|(index, (tokens, reader))| {
+                let register = registers.clone().slice_dim(0, index..index + 1).reshape([1, 1, width]).expand([batch, 1, width]);
+                reader.forward(register, tokens).reshape([batch, width])
+            })
+            .collect();
+        let joined = self.head_norm.forward(Tensor::<B, 2>::cat(read, 1));
+        self.head.forward(joined).reshape([batch])
+    }
+}
+
+impl<B: Backend> Reader<B> {
+    /// Register `[B, 1, D]` and tokens `[B, S, D]` to the register's new value `[B, 1, D]`.
+    fn forward(&self, register: Tensor<B, 3>, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
+        let (keys, values) = self.attention.keys_values(self.norm.forward(tokens));
+        let read = register.clone() + self.attention.cross(register, keys, values);
+        read.clone() + self.ffn.forward(layer_norm(read, StudentConfig::EPSILON))
+    }
+}

@@ -1,0 +1,14 @@
+//! Networks and their weight layouts: the causal Wan-style student, the discriminators, codecs and text encoders.
+//!
+//! No training, no files outside weights, no command line. Everything is generic over a Burn [`Backend`](burn::prelude::Backend).
+//! Shape letters: B batch, F latent frames, T pixel frames, C channels, H W rows and columns, S tokens, D width, L text rows.
+#![warn(missing_docs)]
+
+pub mod codec;
+pub mod discriminator;
+pub mod init;
+pub mod layers;
+pub mod noise;
+pub mod student;
+pub mod text;
+pub mod weights;

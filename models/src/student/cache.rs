@@ -1,0 +1,76 @@
+//! The key-value cache: functional, so that nothing is overwritten under a differentiated graph (method.md B.4).
+
+use std::ops::Range;
+
+use burn::prelude::*;
+
+/// Keys (after rotation) and values of the frames a student remembers, per layer.
+#[derive(Debug, Clone)]
+pub struct Memory<B: Backend> {
+    /// Per layer: keys and values, each `[B, heads, frames * S, d]`.
+    pub layers: Vec<(Tensor<B, 4>, Tensor<B, 4>)>,
+    /// Absolute numbers of the remembered frames, ascending.
+    pub frames: Vec<usize>,
+    /// Tokens per frame (S).
+    pub tokens_per_frame: usize,
+}
+
+impl<B: Backend> Memory<B> {
+    /// The memory of both: `self` first.
+    pub fn append(self, newer: Memory<B>) -> Self {
+        let layers = self
+            .layers
+            .into_iter()
+            .zip(newer.layers)
+            .map(|((keys, values), (newer_keys, newer_values))| {
+                (Tensor::cat(vec![keys, newer_keys], 2), Tensor::cat(vec![values, newer_values], 2))
+            })
+            .collect();
+        Self { layers, frames: [self.frames, newer.frames].concat(), tokens_per_frame: self.tokens_per_frame }
+    }
+
+    /// Keeps only the frames whose absolute numbers lie in `visible`; used when a window rolls on.
+    pub fn keep(self, visible: &[Range<usize>]) -> Self {
+        let kept: Vec<usize> =
+            (0..self.frames.len()).filter(|&slot| visible.iter().any(|range| range.contains(&self.frames[slot]))).collect();
+        if kept.len() == self.frames.len() {
+            return self;
+        }
+        let runs = consecutive_runs(&kept);
+        let tokens = self.tokens_per_frame;
+        let select = |tensor: Tensor<B, 4>| {
+            Tensor::cat(runs.iter().map(|run| tensor.clone().slice_dim(2, run.start * tokens..run.end * tokens)).collect(), 2)
+        };
+        Self {
+            layers: self.layers.into_iter().map(|(keys, values)| (select(keys), select(values))).collect(),
+            frames: kept.iter().map(|&slot| self.frames[slot]).collect(),
+            tokens_per_frame: tokens,
+        }
+    }
+}
+
+fn consecutive_runs(slots: &[usize]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for &slot in slots {
+        match runs.last_mut() {
+            Some(run) if run.end == slot => run.end += 1,
+            _ => runs.push(slot..slot + 1),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::backend::NdArray;
+
+    #[test]
+    fn keeping_a_sink_and_a_window_drops_the_frames_between() {
+        let frames = Tensor::<NdArray, 1, Int>::arange(0..5, &Default::default()).float().reshape([1, 1, 5, 1]);
+        let memory = Memory { layers: vec![(frames.clone(), frames)], frames: (0..5).collect(), tokens_per_frame: 1 };
+        let kept = memory.keep(&[0..1, 3..5]);
+        assert_eq!(kept.frames, [0, 3, 4]);
+        assert_eq!(kept.layers[0].1.to_data().to_vec::<f32>().unwrap(), [0.0, 3.0, 4.0]);
+    }
+}

@@ -1,0 +1,16 @@
+//! The student: a causal Wan-style video transformer (method.md B).
+
+pub mod attention;
+pub mod cache;
+pub mod causal;
+pub mod config;
+pub mod rope;
+pub mod transformer;
+
+pub use cache::Memory;
+pub use causal::{BlockLayout, Visibility};
+pub use config::StudentConfig;
+pub use transformer::{Student, TextMemory};
+
+#[cfg(test)]
+mod tests;

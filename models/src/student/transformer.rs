@@ -1,0 +1,249 @@
+//! The causal video transformer (method.md B.2).
+
+use burn::module::{Module, Param};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::prelude::*;
+use burn::tensor::activation::silu;
+
+use super::attention::Attention;
+use super::cache::Memory;
+use super::causal::{BlockLayout, Visibility};
+use super::config::StudentConfig;
+use super::rope::Rotation;
+use crate::layers::{FeedForward, layer_norm, linear};
+
+/// The student network: latents, timesteps and text to velocity.
+#[derive(Module, Debug)]
+pub struct Student<B: Backend> {
+    /// Patch embedding as a linear layer over (channel, row, column) with the channel slowest: Wan's Conv3d with kernel = stride.
+    pub patch_embedding: Linear<B>,
+    /// Text rows to token width, tanh-GELU in between.
+    pub text_embedding: FeedForward<B>,
+    /// Sinusoidal embedding to e, first layer.
+    pub time_embedding_in: Linear<B>,
+    /// Sinusoidal embedding to e, second layer.
+    pub time_embedding_out: Linear<B>,
+    /// SiLU(e) to e0 = 6 modulation vectors.
+    pub time_projection: Linear<B>,
+    /// Transformer blocks.
+    pub blocks: Vec<StudentBlock<B>>,
+    /// Output head.
+    pub head: Head<B>,
+    #[module(skip)]
+    config: StudentConfig,
+}
+
+/// One transformer block.
+#[derive(Module, Debug)]
+pub struct StudentBlock<B: Backend> {
+    /// Learned part of the six modulation vectors, `[1, 6, D]`.
+    pub modulation: Param<Tensor<B, 3>>,
+    /// Self-attention over video tokens.
+    pub self_attn: Attention<B>,
+    /// Affine norm before the cross-attention (Wan's `norm3`, diffusers' `norm2`).
+    pub norm3: LayerNorm<B>,
+    /// Cross-attention to text.
+    pub cross_attn: Attention<B>,
+    /// Feed-forward network.
+    pub ffn: FeedForward<B>,
+}
+
+/// The output head; modulated by e, not e0 (method.md B.2.7).
+#[derive(Module, Debug)]
+pub struct Head<B: Backend> {
+    /// Learned part of the two modulation vectors, `[1, 2, D]`.
+    pub modulation: Param<Tensor<B, 3>>,
+    /// D -> patch * patch * C, channel fastest.
+    pub output: Linear<B>,
+}
+
+/// Keys and values of the text rows per layer, computed once per prompt; each `[B, heads, L, d]`.
+#[derive(Debug, Clone)]
+pub struct TextMemory<B: Backend> {
+    layers: Vec<(Tensor<B, 4>, Tensor<B, 4>)>,
+}
+
+impl<B: Backend> TextMemory<B> {
+    /// The same, cut off from the differentiated graph.
+    pub fn detach(self) -> Self {
+        Self { layers: self.layers.into_iter().map(|(keys, values)| (keys.detach(), values.detach())).collect() }
+    }
+}
+
+/// What a forward pass reads besides the latents.
+pub struct Inputs<'a, B: Backend> {
+    /// Timestep t = 1000 sigma of every (sample, frame), `B * F` values, frame fastest.
+    pub timesteps: &'a [f32],
+    /// Absolute numbers of the latent frames.
+    pub frames: &'a [usize],
+    /// The prompts.
+    pub text: &'a TextMemory<B>,
+    /// Clean frames to attend to.
+    pub past: Option<&'a Memory<B>>,
+    /// Who sees whom.
+    pub visibility: &'a Visibility,
+}
+
+impl<B: Backend> Student<B> {
+    /// A student of these sizes with unset weights: follow with [`crate::init::initialise`] or load a file.
+    pub fn new(config: &StudentConfig, device: &B::Device) -> Self {
+        let width = config.width;
+        let patch_values = config.latent_channels * config.patch * config.patch;
+        let modulation = |vectors| Param::from_tensor(Tensor::zeros([1, vectors, width], device));
+        let block = || StudentBlock {
+            modulation: modulation(6),
+            self_attn: Attention::new(width, config.heads, device),
+            norm3: LayerNormConfig::new(width).with_epsilon(StudentConfig::EPSILON).init(device),
+            cross_attn: Attention::new(width, config.heads, device),
+            ffn: FeedForward::new(width, config.feed_forward_width, width, device),
+        };
+        Self {
+            patch_embedding: linear(patch_values, width, device),
+            text_embedding: FeedForward::new(config.text_width, width, width, device),
+            time_embedding_in: linear(config.frequency_width, width, device),
+            time_embedding_out: linear(width, width, device),
+            time_projection: linear(width, 6 * width, device),
+            blocks: (0..config.layers).map(|_| block()).collect(),
+            head: Head { modulation: modulation(2), output: linear(width, patch_values, device) },
+            config: config.clone(),
+        }
+    }
+
+    /// The sizes this student was built with.
+    pub fn config(&self) -> &StudentConfig {
+        &self.config
+    }
+
+    /// How a clip of `frames` latent frames falls into this student's blocks.
+    pub fn layout(&self, frames: usize) -> BlockLayout {
+        BlockLayout {
+            frames,
+            frames_per_block: self.config.frames_per_block,
+            window_frames: self.config.window_frames,
+            sink_frames: self.config.sink_frames,
+        }
+    }
+
+    /// Text rows `[B, L, text_width]` to cross-attention keys and values.
+    pub fn read_text(&self, text: Tensor<B, 3>) -> TextMemory<B> {
+        let rows = self.text_embedding.forward(text);
+        TextMemory { layers: self.blocks.iter().map(|block| block.cross_attn.keys_values(rows.clone())).collect() }
+    }
+
+    /// Velocity `[B, F, C, H, W]` of latents `[B, F, C, H, W]`, and the keys and values that a later frame may attend to.
+    pub fn forward(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>) -> (Tensor<B, 5>, Memory<B>) {
+        let shape = latents.dims();
+        let (tokens, embedding, memory) = self.run(latents, inputs, &mut |_, _| {});
+        let [batch, frames, _, _, _] = shape;
+        let tokens_per_frame = tokens.dims()[1] / frames;
+        let width = self.config.width;
+        // b0 shift, b1 scale: [B, F, 1, D] each.
+        let modulation = self.head.modulation.val().reshape([1, 1, 2, width]) + embedding.reshape([batch, frames, 1, width]);
+        let (shift, scale) = (modulation.clone().slice_dim(2, 0..1), modulation.slice_dim(2, 1..2));
+        let normed = layer_norm(tokens.reshape([batch, frames, tokens_per_frame, width]), StudentConfig::EPSILON);
+        let output = self.head.output.forward(normed * (scale + 1.0) + shift);
+        (self.unpatchify(output, shape), memory)
+    }
+
+    /// Token features `[B, F * S, D]` after each of the blocks numbered `layers` (0-based, ascending): what a discriminator reads.
+    pub fn features(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>, layers: &[usize]) -> Vec<Tensor<B, 3>> {
+        let mut features = Vec::with_capacity(layers.len());
+        self.run(latents, inputs, &mut |layer, tokens| {
+            if layers.contains(&layer) {
+                features.push(tokens.clone());
+            }
+        });
+        features
+    }
+
+    /// All blocks: tokens `[B, F * S, D]`, the time embedding e `[B * F, D]`, and the sequence's own memory.
+    fn run(
+        &self,
+        latents: Tensor<B, 5>,
+        inputs: &Inputs<B>,
+        observe: &mut dyn FnMut(usize, &Tensor<B, 3>),
+    ) -> (Tensor<B, 3>, Tensor<B, 2>, Memory<B>) {
+        let device = latents.device();
+        let [batch, frames, _, height, width] = latents.dims();
+        let (rows, columns) = (height / self.config.patch, width / self.config.patch);
+        let rotation = Rotation::new(inputs.frames, rows, columns, self.config.head_width(), &device);
+        let embedding = self.embed_time(inputs.timesteps, &device);
+        // e0: [B, F, 6, D]
+        let modulation = self.time_projection.forward(silu(embedding.clone())).reshape([batch, frames, 6, self.config.width]);
+        let mut tokens = self.patch_embedding.forward(self.patchify(latents));
+        let mut layers = Vec::with_capacity(self.blocks.len());
+        for (index, block) in self.blocks.iter().enumerate() {
+            let past = inputs.past.map(|memory| &memory.layers[index]);
+            let (next, own) = block.forward(tokens, &modulation, &rotation, past, &inputs.text.layers[index], inputs.visibility);
+            tokens = next;
+            layers.push(own);
+            observe(index, &tokens);
+        }
+        (tokens, embedding, Memory { layers, frames: inputs.frames.to_vec(), tokens_per_frame: rows * columns })
+    }
+
+    /// e = W2 SiLU(W1 sin_emb(t) + b1) + b2, `[B * F, D]`; the sinusoids are computed on the host in f64 (method.md B.2.2).
+    fn embed_time(&self, timesteps: &[f32], device: &B::Device) -> Tensor<B, 2> {
+        let half = self.config.frequency_width / 2;
+        let mut values = Vec::with_capacity(timesteps.len() * 2 * half);
+        for &timestep in timesteps {
+            let angle = |index: usize| f64::from(timestep) * libm::pow(10_000.0, -(index as f64) / half as f64);
+            values.extend((0..half).map(|index| libm::cos(angle(index)) as f32));
+            values.extend((0..half).map(|index| libm::sin(angle(index)) as f32));
+        }
+        let sinusoids = Tensor::from_data(TensorData::new(values, [timesteps.len(), 2 * half]), device);
+        self.time_embedding_out.forward(silu(self.time_embedding_in.forward(sinusoids)))
+    }
+
+    /// `[B, F, C, H, W] -> [B, F * S, C * p * p]`, channel slowest inside a patch.
+    fn patchify(&self, latents: Tensor<B, 5>) -> Tensor<B, 3> {
+        let [batch, frames, channels, height, width] = latents.dims();
+        let patch = self.config.patch;
+        let (rows, columns) = (height / patch, width / patch);
+        latents
+            .reshape([batch * frames, channels, rows, patch, columns, patch])
+            .permute([0, 2, 4, 1, 3, 5])
+            .reshape([batch, frames * rows * columns, channels * patch * patch])
+    }
+
+    /// `[B, F, S, p * p * C]` with the channel fastest `-> [B, F, C, H, W]` (method.md B.2.8).
+    fn unpatchify(&self, output: Tensor<B, 4>, shape: [usize; 5]) -> Tensor<B, 5> {
+        let [batch, frames, channels, height, width] = shape;
+        let patch = self.config.patch;
+        output
+            .reshape([batch * frames, height / patch, width / patch, patch, patch, channels])
+            .permute([0, 5, 1, 3, 2, 4])
+            .reshape([batch, frames, channels, height, width])
+    }
+}
+
+impl<B: Backend> StudentBlock<B> {
+    fn forward(
+        &self,
+        tokens: Tensor<B, 3>,
+        modulation: &Tensor<B, 4>,
+        rotation: &Rotation<B>,
+        past: Option<&(Tensor<B, 4>, Tensor<B, 4>)>,
+        text: &(Tensor<B, 4>, Tensor<B, 4>),
+        visibility: &Visibility,
+    ) -> (Tensor<B, 3>, (Tensor<B, 4>, Tensor<B, 4>)) {
+        let [batch, sequence, width] = tokens.dims();
+        let frames = modulation.dims()[1];
+        let per_frame = [batch, frames, sequence / frames, width];
+        let flat = [batch, sequence, width];
+        // a0..a5 of method.md B.2.4, each [B, F, 1, D], broadcast over a frame's tokens.
+        let modulation = self.modulation.val().reshape([1, 1, 6, width]) + modulation.clone();
+        let part = |index: usize| modulation.clone().slice_dim(2, index..index + 1);
+        let modulate = |x: Tensor<B, 3>, shift: usize, scale: usize| {
+            (layer_norm(x.reshape(per_frame), StudentConfig::EPSILON) * (part(scale) + 1.0) + part(shift)).reshape(flat)
+        };
+        let gate = |x: Tensor<B, 3>, index: usize| (x.reshape(per_frame) * part(index)).reshape(flat);
+
+        let (attended, own) = self.self_attn.own(modulate(tokens.clone(), 0, 1), rotation, past, visibility);
+        let tokens = tokens + gate(attended, 2);
+        let read = self.cross_attn.cross(self.norm3.forward(tokens.clone()), text.0.clone(), text.1.clone());
+        let tokens = tokens + read;
+        let fed = self.ffn.forward(modulate(tokens.clone(), 3, 4));
+        (tokens + gate(fed, 5), own)
+    }
+}

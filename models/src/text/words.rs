@@ -1,0 +1,56 @@
+//! Fixed word vectors: the text encoder of the small recipes.
+
+use super::TextEncoder;
+use crate::noise::{Noise, Purpose, key_of};
+
+/// One row per word: a fixed random vector of the word plus a sinusoidal code of its place in the sentence.
+///
+/// Any word has a vector, so a folder of clips may use any language; words that training never saw carry no meaning.
+#[derive(Debug, Clone, Copy)]
+pub struct WordVectors {
+    /// Rows per prompt (L): the longest prompt in words.
+    pub length: usize,
+    /// Width of a row.
+    pub width: usize,
+}
+
+impl TextEncoder for WordVectors {
+    fn shape(&self) -> [usize; 2] {
+        [self.length, self.width]
+    }
+
+    fn encode(&self, prompt: &str) -> Result<Vec<f32>, String> {
+        let words: Vec<String> = prompt.split_whitespace().map(str::to_lowercase).collect();
+        if words.is_empty() || words.len() > self.length {
+            return Err(format!("the prompt {prompt:?} has {} words, the text encoder reads 1 to {} (text.length)", words.len(), self.length));
+        }
+        let mut rows = vec![0.0; self.length * self.width];
+        for (place, (word, row)) in words.iter().zip(rows.chunks_mut(self.width)).enumerate() {
+            let vector = Noise::new(0, Purpose::Words, 0, key_of(word)).normals(self.width);
+            for (index, (value, component)) in row.iter_mut().zip(vector).enumerate() {
+                let angle = place as f64 * libm::pow(100.0, -((index / 2 * 2) as f64) / self.width as f64);
+                let code = if index.is_multiple_of(2) { libm::sin(angle) } else { libm::cos(angle) };
+                *value = component + code as f32;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_keeps_its_vector_and_its_place_shows() {
+        let words = WordVectors { length: 4, width: 8 };
+        let once = words.encode("red ball").unwrap();
+        let again = words.encode("Red BALL").unwrap();
+        let swapped = words.encode("ball red").unwrap();
+        assert_eq!(once, again);
+        assert_ne!(once[..8], swapped[8..16]);
+        assert!(once[16..].iter().all(|&value| value == 0.0));
+        assert!(words.encode("one two three four five").is_err());
+        assert!(words.encode(" ").is_err());
+    }
+}

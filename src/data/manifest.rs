@@ -1,0 +1,256 @@
+//! `manifest.jsonl`: which video file shows which prompt, one JSON object per line.
+//!
+//! ```json
+//! {"prompt": "a red ball bounces", "video": "clips/00000-000.gif", "take": 0}
+//! ```
+//!
+//! `caption` and `text` are read as `prompt`, `file_name` and `path` as `video`; other fields are ignored.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Component, Path, PathBuf},
+};
+
+use serde_json::{Map, Value};
+
+use super::stage;
+
+/// The manifest's file name inside its directory.
+pub const FILE_NAME: &str = "manifest.jsonl";
+
+const EXAMPLE: &str = r#"{"prompt": "a red ball bounces", "video": "clips/00000-000.gif"}"#;
+
+/// One line: one clip of one prompt.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ManifestEntry {
+    /// What the clip shows; not blank.
+    pub prompt: String,
+    /// The clip's path, relative to the manifest's directory, always with forward slashes when written by this program.
+    pub video: String,
+    /// Which of the prompt's clips this is, counted from 0, where its maker said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub take: Option<u64>,
+}
+
+/// A directory of clips and the lines that describe them; holds at least one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The directory that holds `manifest.jsonl`.
+    pub directory: PathBuf,
+    /// The lines in file order.
+    pub entries: Vec<ManifestEntry>,
+}
+
+/// Why a manifest could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// "read" or "write".
+        action: &'static str,
+        /// The manifest or its directory.
+        path: PathBuf,
+        /// The file system's reason.
+        source: io::Error,
+    },
+    /// One line is not usable.
+    #[error("{path}, line {line}: {problem}")]
+    Line {
+        /// The manifest.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What was found and what was expected.
+        problem: String,
+    },
+    /// There is no line at all.
+    #[error("{0} names no clip; expected one JSON object per line, such as {EXAMPLE}")]
+    Empty(PathBuf),
+    /// There is a manifest already.
+    #[error("{0} exists already and is never overwritten; choose another directory")]
+    Exists(PathBuf),
+}
+
+impl Manifest {
+    /// Reads `directory/manifest.jsonl`. Blank lines are skipped.
+    ///
+    /// # Errors
+    /// [`ManifestError`], with the line number, for anything but an object with a prompt and a path that stays inside
+    /// `directory`, links resolved. Whether the named file exists is not checked here.
+    pub fn read(directory: &Path) -> Result<Self, ManifestError> {
+        let path = directory.join(FILE_NAME);
+        let error = |source| ManifestError::Io { action: "read", path: path.clone(), source };
+        let text = fs::read_to_string(&path).map_err(error)?;
+        let root = directory.canonicalize().map_err(error)?;
+        let mut entries = Vec::new();
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let checked = parse(line).and_then(|entry| check(&entry, directory, &root).map(|()| entry));
+            entries.push(checked.map_err(|problem| ManifestError::Line { path: path.clone(), line: index + 1, problem })?);
+        }
+        if entries.is_empty() { Err(ManifestError::Empty(path)) } else { Ok(Self { directory: directory.to_path_buf(), entries }) }
+    }
+
+    /// Writes `directory/manifest.jsonl`, under the rules that [`Manifest::read`] checks.
+    ///
+    /// # Errors
+    /// [`ManifestError::Exists`] when there is one already; the others as for reading.
+    pub fn write(directory: &Path, entries: &[ManifestEntry]) -> Result<(), ManifestError> {
+        let path = directory.join(FILE_NAME);
+        let error = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists => ManifestError::Exists(path.clone()),
+            _ => ManifestError::Io { action: "write", path: path.clone(), source },
+        };
+        if entries.is_empty() {
+            return Err(ManifestError::Empty(path));
+        }
+        let root = directory.canonicalize().map_err(error)?;
+        let mut staged = stage::file(&path).map_err(error)?;
+        for (index, entry) in entries.iter().enumerate() {
+            check(entry, directory, &root).map_err(|problem| ManifestError::Line { path: path.clone(), line: index + 1, problem })?;
+            let line = serde_json::to_string(entry).map_err(|source| error(source.into()))?;
+            writeln!(staged, "{line}").map_err(error)?;
+        }
+        stage::publish_file(staged, &path).map_err(error)
+    }
+
+    /// Where `entry`'s video lies.
+    pub fn path(&self, entry: &ManifestEntry) -> PathBuf {
+        self.directory.join(&entry.video)
+    }
+}
+
+/// One line's fields; the error says what was found and what was expected.
+fn parse(line: &str) -> Result<ManifestEntry, String> {
+    let fields: Map<String, Value> =
+        serde_json::from_str(line).map_err(|error| format!("not a JSON object ({error}); expected a line such as {EXAMPLE}"))?;
+    let take = match fields.get("take") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(value.as_u64().ok_or_else(|| format!("\"take\" is {value}; expected a whole number from 0"))?),
+    };
+    Ok(ManifestEntry {
+        prompt: string_field(&fields, ["prompt", "caption", "text"])?,
+        video: string_field(&fields, ["video", "file_name", "path"])?,
+        take,
+    })
+}
+
+/// The first of `names` that is present.
+fn string_field(fields: &Map<String, Value>, names: [&str; 3]) -> Result<String, String> {
+    let [name, second, third] = names;
+    match names.iter().find_map(|&name| fields.get(name).map(|value| (name, value))) {
+        Some((_, Value::String(value))) => Ok(value.clone()),
+        Some((name, value)) => Err(format!("{name:?} is {value}; expected a string")),
+        None => Err(format!("no {name:?} (nor {second:?} or {third:?}); expected a line such as {EXAMPLE}")),
+    }
+}
+
+/// A prompt that says something, and a path inside `directory`; `root` is that directory with links resolved.
+fn check(entry: &ManifestEntry, directory: &Path, root: &Path) -> Result<(), String> {
+    if entry.prompt.trim().is_empty() {
+        return Err("the prompt is blank; expected what the clip shows".to_string());
+    }
+    let video = Path::new(&entry.video);
+    let inside = video.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
+    if !inside || video.file_name().is_none() {
+        return Err(format!("the video's path is {:?}; expected a path inside the manifest's directory, without \"..\"", entry.video));
+    }
+    // A path that does not resolve names nothing that could be read.
+    match directory.join(video).canonicalize() {
+        Ok(resolved) if !resolved.starts_with(root) => Err(format!(
+            "the video's path is {:?}, a link to {}; expected a file inside the manifest's directory",
+            entry.video,
+            resolved.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(contents: &str) -> Result<Vec<ManifestEntry>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE_NAME), contents).unwrap();
+        Manifest::read(folder.path()).map(|manifest| manifest.entries).map_err(|error| error.to_string())
+    }
+
+    fn entry(prompt: &str, video: &str, take: Option<u64>) -> ManifestEntry {
+        ManifestEntry { prompt: prompt.to_string(), video: video.to_string(), take }
+    }
+
+    #[test]
+    fn entries_survive_the_round_trip() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = [entry("two\nlines and \"quotes\"", "clips/a.gif", Some(3)), entry("ü", "./b.frames", None)];
+        Manifest::write(folder.path(), &entries).unwrap();
+        let manifest = Manifest::read(folder.path()).unwrap();
+        assert_eq!(manifest.entries, entries);
+        assert_eq!(manifest.path(&entries[0]), folder.path().join("clips/a.gif"));
+        assert!(matches!(Manifest::write(folder.path(), &entries[1..]), Err(ManifestError::Exists(_))));
+        assert_eq!(Manifest::read(folder.path()).unwrap().entries, entries);
+    }
+
+    #[test]
+    fn other_tools_field_names_are_read_and_unknown_fields_ignored() {
+        let text = "{\"file_name\": \"a.mp4\", \"text\": \"one\", \"fps\": 24}\n\n{\"caption\": \"two\", \"path\": \"b.mp4\"}\n\
+                    {\"prompt\": \"three\", \"text\": \"not this\", \"video\": \"c.mp4\", \"path\": \"/elsewhere\", \"take\": 2}\n";
+        assert_eq!(read(text).unwrap(), [entry("one", "a.mp4", None), entry("two", "b.mp4", None), entry("three", "c.mp4", Some(2))]);
+    }
+
+    #[test]
+    fn broken_lines_are_named_by_number_with_what_was_expected() {
+        let good = "{\"prompt\": \"a\", \"video\": \"a.gif\"}\n";
+        for (line, expected) in [
+            ("{\"prompt\": \"a\"", "expected a line such as"),
+            ("[1, 2]", "expected a line such as"),
+            ("{\"video\": \"a.gif\"}", "no \"prompt\" (nor \"caption\" or \"text\")"),
+            ("{\"prompt\": \"a\"}", "no \"video\" (nor \"file_name\" or \"path\")"),
+            ("{\"prompt\": 7, \"video\": \"a.gif\"}", "\"prompt\" is 7; expected a string"),
+            ("{\"prompt\": \" \", \"video\": \"a.gif\"}", "blank"),
+            ("{\"prompt\": \"a\", \"video\": \"a.gif\", \"take\": -1}", "\"take\" is -1"),
+        ] {
+            let message = read(&format!("{good}\n{line}\n")).unwrap_err();
+            assert!(message.contains("manifest.jsonl, line 3: ") && message.contains(expected), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn paths_that_leave_the_directory_are_refused_with_their_line() {
+        for video in ["/etc/passwd", "../a.gif", "clips/../../a.gif", "", ".", "clips/.."] {
+            let message = read(&format!("{{\"prompt\": \"a\", \"video\": \"{video}\"}}")).unwrap_err();
+            assert!(message.contains("line 1") && message.contains(&format!("{video:?}")), "{message}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Manifest::write(folder.path(), &[entry("a", "../a.gif", None)]).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_outside_is_refused_and_one_that_stays_inside_is_not() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret.gif"), "x").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("clips")).unwrap();
+        fs::write(folder.path().join(FILE_NAME), "{\"prompt\": \"a\", \"video\": \"clips/secret.gif\"}").unwrap();
+        let message = Manifest::read(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("line 1") && message.contains("clips/secret.gif"), "{message}");
+
+        fs::write(folder.path().join("real.gif"), "x").unwrap();
+        std::os::unix::fs::symlink("real.gif", folder.path().join("link.gif")).unwrap();
+        fs::write(folder.path().join(FILE_NAME), "{\"prompt\": \"a\", \"video\": \"link.gif\"}").unwrap();
+        assert!(Manifest::read(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn empty_and_missing_manifests_are_errors() {
+        assert!(read("\n  \n").unwrap_err().contains("names no clip"));
+        let folder = tempfile::tempdir().unwrap();
+        let message = Manifest::read(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("cannot read") && message.contains("manifest.jsonl"), "{message}");
+        assert!(matches!(Manifest::write(folder.path(), &[]), Err(ManifestError::Empty(_))));
+    }
+}

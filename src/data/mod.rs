@@ -1,0 +1,8 @@
+//! Everything between video files and student-sized clips.
+
+pub mod manifest;
+pub mod prepare;
+pub mod record;
+mod stage;
+pub mod video;
+pub mod video_io;

@@ -1,0 +1,292 @@
+//! Finished videos into clips of the student's shape: resampled in time, cropped, resized, quantised.
+//!
+//! Teacher and student must meet after the same preparation, or the discriminator learns the preparation instead of the motion.
+//! The last step of [`prepare`] rounds to 8 bits; [`equalise`] rounds student samples the same way.
+
+use std::ops::Range;
+
+use super::video::{Clip, ClipShape, Video, from_byte, to_byte};
+use super::video_io::malformed;
+
+/// How far before its start a source frame may be shown, in source frames.
+///
+/// Containers round frame rates; without this, frame 8 of an 8.000 fps clip read as 7.999 fps would show frame 7.
+const EARLY: f64 = 0.01;
+
+/// Why a video could not become a clip.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PrepareError {
+    /// The video ends before the clip's last frame.
+    #[error(
+        "the video lasts {found_seconds:.3} s ({found_frames} frames at {found_rate} frames per second), but the last of the clip's \
+         {needed_frames} frames at {needed_rate} frames per second shows {needed_seconds:.3} s; use longer videos or fewer frames per clip"
+    )]
+    TooShort {
+        /// Seconds from the video's first frame to the end of its last.
+        found_seconds: f64,
+        /// Frames in the video.
+        found_frames: usize,
+        /// The video's frames per second.
+        found_rate: f64,
+        /// The moment that the clip's last frame shows, in seconds.
+        needed_seconds: f64,
+        /// Frames in the clip.
+        needed_frames: usize,
+        /// The clip's frames per second.
+        needed_rate: f64,
+    },
+    /// The video contradicts itself: a frame of the wrong length, say.
+    #[error("the video is malformed: {0}")]
+    Video(String),
+    /// The shape has no pixels, or no rate.
+    #[error("a clip of {0:?} holds nothing; frames, height, width and frames_per_second must all be above zero")]
+    Shape(ClipShape),
+}
+
+/// `video` as a clip of `shape`, every value one of the 256 that [`from_byte`] gives.
+///
+/// * Time: clip frame `k` shows the video at `k / shape.frames_per_second` seconds, that is the latest source frame that has begun.
+/// * Crop: the largest centred rectangle of whole pixels with the shape's aspect ratio.
+/// * Size: every output pixel is the mean of the source area it covers, with partly covered pixels counted by their covered
+///   fraction (no aliasing when shrinking; blocks with exact borders when growing).
+/// * Values: rounded to 8 bits, then [-1, 1].
+///
+/// # Errors
+/// [`PrepareError::TooShort`] when the last clip frame falls after the video's end; [`PrepareError::Video`] and
+/// [`PrepareError::Shape`] for input that describes no video or no clip.
+pub fn prepare(video: &Video, shape: ClipShape) -> Result<Clip, PrepareError> {
+    if let Some(problem) = malformed(video) {
+        return Err(PrepareError::Video(problem));
+    }
+    let rate = shape.frames_per_second;
+    if shape.frames == 0 || shape.height == 0 || shape.width == 0 || !rate.is_finite() || rate <= 0.0 {
+        return Err(PrepareError::Shape(shape));
+    }
+    let last = source_frame(shape.frames - 1, rate, video.frames_per_second);
+    if last >= video.frames.len() {
+        return Err(PrepareError::TooShort {
+            found_seconds: video.seconds(),
+            found_frames: video.frames.len(),
+            found_rate: video.frames_per_second,
+            needed_seconds: (shape.frames - 1) as f64 / rate,
+            needed_frames: shape.frames,
+            needed_rate: rate,
+        });
+    }
+
+    let source_width = video.width as usize;
+    let (rows, columns) = centre_crop(video.height as usize, source_width, shape.height, shape.width);
+    let row_shares = shares(rows, shape.height);
+    let column_shares = shares(columns, shape.width);
+    let frame_values = shape.height * shape.width * 3;
+    let mut pixels: Vec<f32> = Vec::with_capacity(shape.frames * frame_values);
+    let mut shown = None;
+    for frame in 0..shape.frames {
+        let source = source_frame(frame, rate, video.frames_per_second);
+        if shown == Some(source) {
+            pixels.extend_from_within(pixels.len() - frame_values..); // A slower video shows one frame several times.
+        } else {
+            resize(&video.frames[source], source_width, &row_shares, &column_shares, &mut pixels);
+        }
+        shown = Some(source);
+    }
+    Ok(Clip { shape, pixels })
+}
+
+/// `clip` rounded to 8 bits and back, as every clip from [`prepare`] is.
+///
+/// Student samples pass through here before a discriminator or a metric sees them beside a teacher's: otherwise the rounding
+/// alone would tell the two apart. Values are clamped to [-1, 1]; clips from [`prepare`] come back unchanged.
+pub fn equalise(clip: &Clip) -> Clip {
+    Clip { shape: clip.shape, pixels: clip.pixels.iter().map(|&value| from_byte(to_byte(value))).collect() }
+}
+
+/// The source frame that is on screen when clip frame `frame` is taken.
+fn source_frame(frame: usize, clip_rate: f64, source_rate: f64) -> usize {
+    let seconds = frame as f64 / clip_rate;
+    (seconds * source_rate + EARLY).floor() as usize
+}
+
+/// The largest centred `(rows, columns)` of the source with the aspect ratio `height : width`.
+///
+/// Whole pixels: a crop that splits pixels would blur videos which need no resizing.
+fn centre_crop(source_height: usize, source_width: usize, height: usize, width: usize) -> (Range<usize>, Range<usize>) {
+    let kept = |source: usize, wanted: f64| {
+        let kept = (wanted.round() as usize).clamp(1, source);
+        let start = (source - kept) / 2;
+        start..start + kept
+    };
+    (
+        kept(source_height, source_width as f64 * height as f64 / width as f64),
+        kept(source_width, source_height as f64 * width as f64 / height as f64),
+    )
+}
+
+/// For each of `outputs` equal parts of `source`: the first source index it touches, and the share of each one from there on.
+/// Every part's shares sum to 1.
+fn shares(source: Range<usize>, outputs: usize) -> Vec<(usize, Vec<f32>)> {
+    let inputs = source.len();
+    // In units of 1 / outputs of a source pixel every border is a whole number, so the overlaps are exact.
+    (0..outputs)
+        .map(|output| {
+            let (start, end) = (output * inputs, (output + 1) * inputs);
+            let touched = start / outputs..end.div_ceil(outputs);
+            let overlap = |index: usize| end.min((index + 1) * outputs) - start.max(index * outputs);
+            let shares = touched.clone().map(|index| (overlap(index) as f64 / inputs as f64) as f32).collect();
+            (source.start + touched.start, shares)
+        })
+        .collect()
+}
+
+/// Appends one resized frame to `pixels`: rows first, one blended row at a time, then columns.
+fn resize(frame: &[u8], width: usize, rows: &[(usize, Vec<f32>)], columns: &[(usize, Vec<f32>)], pixels: &mut Vec<f32>) {
+    let mut blended = vec![0.0f32; width * 3];
+    for (first_row, row_shares) in rows {
+        blended.fill(0.0);
+        for (row, &share) in frame.chunks_exact(width * 3).skip(*first_row).zip(row_shares) {
+            for (sum, &byte) in blended.iter_mut().zip(row) {
+                *sum += share * f32::from(byte);
+            }
+        }
+        for (first_column, column_shares) in columns {
+            let mut mean = [0.0f32; 3];
+            for (pixel, &share) in blended.chunks_exact(3).skip(*first_column).zip(column_shares) {
+                for (sum, &value) in mean.iter_mut().zip(pixel) {
+                    *sum += share * value;
+                }
+            }
+            pixels.extend(mean.map(|value| from_byte(value.round() as u8)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A video whose pixels come from (frame, row, column), the same in all three channels.
+    fn grey(frames: usize, height: u32, width: u32, rate: f64, value: impl Fn(usize, u32, u32) -> u8) -> Video {
+        let frame = |t: usize| {
+            let value = &value;
+            (0..height).flat_map(move |row| (0..width).flat_map(move |column| [value(t, row, column); 3])).collect()
+        };
+        Video { width, height, frames_per_second: rate, frames: (0..frames).map(frame).collect() }
+    }
+
+    fn shape(frames: usize, height: usize, width: usize, rate: f64) -> ClipShape {
+        ClipShape { frames, height, width, frames_per_second: rate }
+    }
+
+    /// Which source frames a clip shows, read from a video whose frame `i` is all `i`.
+    fn shown(source_frames: usize, source_rate: f64, frames: usize, rate: f64) -> Vec<u8> {
+        let video = grey(source_frames, 2, 2, source_rate, |t, _, _| t as u8);
+        let clip = prepare(&video, shape(frames, 1, 1, rate)).unwrap();
+        (0..frames).map(|frame| to_byte(clip.pixel(frame, 0, 0)[0])).collect()
+    }
+
+    #[test]
+    fn a_constant_video_stays_constant_at_every_size() {
+        for value in [0, 1, 77, 254, 255] {
+            let video = grey(1, 37, 53, 8.0, |_, _, _| value);
+            for (height, width) in [(1, 1), (8, 8), (11, 31), (37, 53), (64, 64), (101, 7)] {
+                let clip = prepare(&video, shape(1, height, width, 8.0)).unwrap();
+                assert_eq!(clip.pixels.len(), height * width * 3);
+                assert!(clip.pixels.iter().all(|&pixel| pixel == from_byte(value)), "{value} at {height}x{width}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_checkerboard_averages_to_its_mean() {
+        let video = grey(1, 12, 12, 8.0, |_, row, column| if (row + column) % 2 == 0 { 200 } else { 100 });
+        let clip = prepare(&video, shape(1, 6, 6, 8.0)).unwrap();
+        assert!(clip.pixels.iter().all(|&pixel| to_byte(pixel) == 150));
+    }
+
+    #[test]
+    fn partly_covered_pixels_count_by_their_covered_fraction() {
+        // Three columns into two: the first is (30 + 120 / 2) / 1.5 = 60, the second (120 / 2 + 210) / 1.5 = 180.
+        let video = grey(1, 3, 3, 8.0, |_, _, column| [30, 120, 210][column as usize]);
+        let clip = prepare(&video, shape(1, 2, 2, 8.0)).unwrap();
+        assert_eq!([clip.pixel(0, 1, 0)[1], clip.pixel(0, 1, 1)[1]].map(to_byte), [60, 180]);
+        // Two columns into three: the middle one covers half of each.
+        let video = grey(1, 2, 2, 8.0, |_, _, column| [30, 210][column as usize]);
+        let clip = prepare(&video, shape(1, 3, 3, 8.0)).unwrap();
+        assert_eq!([0, 1, 2].map(|column| to_byte(clip.pixel(0, 2, column)[2])), [30, 120, 210]);
+    }
+
+    #[test]
+    fn brightness_is_preserved_when_nothing_is_cropped() {
+        let video = grey(1, 45, 60, 8.0, |_, row, column| ((row * row * 7 + column * 31 + row * column) % 256) as u8);
+        let mean = |values: &[f32]| values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64;
+        let before = video.frames[0].iter().map(|&byte| f64::from(byte)).sum::<f64>() / video.frames[0].len() as f64;
+        for (height, width) in [(6, 8), (21, 28), (33, 44), (45, 60), (60, 80)] {
+            let clip = prepare(&video, shape(1, height, width, 8.0)).unwrap();
+            let after = (mean(&clip.pixels) + 1.0) * 127.5;
+            // Each output is off by at most half a level of rounding, and far less on average over many.
+            assert!((after - before).abs() < if height == 6 { 0.5 } else { 0.1 }, "{height}x{width}: {before} became {after}");
+        }
+    }
+
+    #[test]
+    fn time_is_resampled_to_the_latest_frame_that_has_begun() {
+        assert_eq!(shown(24, 24.0, 8, 8.0), [0, 3, 6, 9, 12, 15, 18, 21]);
+        // 3.75 source frames per clip frame.
+        assert_eq!(shown(30, 30.0, 8, 8.0), [0, 3, 7, 11, 15, 18, 22, 26]);
+        // 1.25 source frames per clip frame.
+        assert_eq!(shown(10, 10.0, 8, 8.0), [0, 1, 2, 3, 5, 6, 7, 8]);
+        // A slower source repeats: 0.5 source frames per clip frame.
+        assert_eq!(shown(4, 4.0, 8, 8.0), [0, 0, 1, 1, 2, 2, 3, 3]);
+        // A rate that a container rounded down still gives every frame once.
+        assert_eq!(shown(8, 7.9999, 8, 8.0), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_video_that_ends_too_early_is_refused_with_both_durations() {
+        let video = grey(21, 2, 2, 24.0, |_, _, _| 0);
+        let message = prepare(&video, shape(8, 2, 2, 8.0)).unwrap_err().to_string();
+        assert!(message.contains("0.875 s (21 frames at 24 frames per second)"), "{message}");
+        assert!(message.contains("8 frames at 8 frames per second shows 0.875 s"), "{message}");
+        // One more frame is on screen at 0.875 s.
+        assert!(prepare(&grey(22, 2, 2, 24.0, |_, _, _| 0), shape(8, 2, 2, 8.0)).is_ok());
+    }
+
+    #[test]
+    fn the_crop_is_centred_and_keeps_the_aspect_ratio() {
+        assert_eq!(centre_crop(720, 1280, 64, 64), (0..720, 280..1000));
+        assert_eq!(centre_crop(1280, 720, 64, 64), (280..1000, 0..720));
+        assert_eq!(centre_crop(720, 1280, 480, 832), (0..720, 16..1264));
+        assert_eq!(centre_crop(48, 64, 24, 32), (0..48, 0..64));
+        assert_eq!(centre_crop(1, 1000, 500, 1), (0..1, 499..500));
+        let video = grey(1, 4, 8, 8.0, |_, _, column| column as u8);
+        let clip = prepare(&video, shape(1, 4, 4, 8.0)).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|column| to_byte(clip.pixel(0, 0, column)[0])), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn preparing_at_the_same_size_and_rate_changes_no_byte() {
+        let mut video = grey(3, 5, 7, 8.0, |t, row, column| (t as u32 * 50 + row * 17 + column * 3) as u8);
+        video.frames[1][4] = 99; // Channels stay apart.
+        assert_eq!(prepare(&video, shape(3, 5, 7, 8.0)).unwrap().to_video(), video);
+    }
+
+    #[test]
+    fn equalised_samples_carry_the_rounding_of_prepared_clips() {
+        let video = grey(1, 9, 9, 8.0, |_, row, column| (row * 28 + column) as u8);
+        let prepared = prepare(&video, shape(1, 4, 4, 8.0)).unwrap();
+        assert_eq!(equalise(&prepared), prepared);
+        let sample = Clip { shape: shape(1, 1, 1, 8.0), pixels: vec![-3.0, 0.1234, 1.5] };
+        let rounded = equalise(&sample).pixels;
+        // (0.1234 + 1) * 127.5 = 143.2335, level 143.
+        assert_eq!(rounded, [-1.0, 143.0 / 127.5 - 1.0, 1.0]);
+    }
+
+    #[test]
+    fn malformed_videos_and_empty_shapes_are_errors() {
+        let mut video = grey(1, 2, 2, 8.0, |_, _, _| 0);
+        assert!(matches!(prepare(&video, shape(1, 0, 2, 8.0)), Err(PrepareError::Shape(_))));
+        assert!(matches!(prepare(&video, shape(1, 2, 2, f64::NAN)), Err(PrepareError::Shape(_))));
+        video.frames[0].pop();
+        assert!(matches!(prepare(&video, shape(1, 2, 2, 8.0)), Err(PrepareError::Video(_))));
+    }
+}

@@ -1,0 +1,75 @@
+//! Why a video could not be read or written.
+
+use std::{io, path::PathBuf};
+
+/// Why a video could not be read or written. Every message names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum VideoError {
+    /// The name's ending is not one that is known.
+    #[error("{path} ends in {found:?}; expected {expected}")]
+    Format {
+        /// The path as given.
+        path: PathBuf,
+        /// Its ending.
+        found: String,
+        /// The endings that are known.
+        expected: &'static str,
+    },
+    /// The target exists.
+    #[error("{path} exists already and is never overwritten; remove it or choose another name")]
+    Exists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// "read" or "write".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The file system's reason.
+        source: io::Error,
+    },
+    /// The file is damaged, or not what its name says.
+    #[error("{path} cannot be read as a video: {problem}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+    },
+    /// The video cannot be stored in this format.
+    #[error("cannot write {path}: {problem}")]
+    Unwritable {
+        /// The target.
+        path: PathBuf,
+        /// What was found and what was expected.
+        problem: String,
+    },
+    /// The video would not fit in memory.
+    #[error("{path} is too large: {what} {found}, and the limit is {limit}; cut or shrink the video")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Which quantity.
+        what: &'static str,
+        /// Its value.
+        found: String,
+        /// The greatest value allowed.
+        limit: String,
+    },
+    /// This format needs ffmpeg.
+    #[error(
+        "cannot {action} {path}: ffmpeg was not found ({looked}); install ffmpeg so that it is on PATH, set AFD_FFMPEG to the full path \
+         of the program, or use .gif files or .frames directories, which need no ffmpeg"
+    )]
+    FfmpegMissing {
+        /// "read" or "write".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where it was looked for.
+        looked: String,
+    },
+}

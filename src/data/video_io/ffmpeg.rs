@@ -1,0 +1,213 @@
+//! MP4 and its kin, through an installed ffmpeg: a child process without a shell, raw RGB through pipes.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use super::{VideoError, limits, probe};
+use crate::data::{stage, video::Video};
+
+/// The environment variable that names the ffmpeg program; it goes before PATH.
+const VARIABLE: &str = "AFD_FFMPEG";
+
+/// The ffmpeg program: the file that AFD_FFMPEG names, else the first `ffmpeg` on PATH.
+///
+/// `None` when there is none, or when AFD_FFMPEG is set and names no file (PATH is not searched then).
+pub fn find_ffmpeg() -> Option<PathBuf> {
+    find_in(env::var_os(VARIABLE).as_deref(), env::var_os("PATH").as_deref())
+}
+
+/// The first line of `ffmpeg -version`, such as `ffmpeg version 5.1.9 Copyright ...`; `None` without a working ffmpeg.
+pub fn ffmpeg_version() -> Option<String> {
+    let output = Command::new(find_ffmpeg()?).arg("-version").stdin(Stdio::null()).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_string)
+}
+
+/// The ffmpeg program, or the error that says how to get one.
+pub(super) fn require(action: &'static str, path: &Path) -> Result<PathBuf, VideoError> {
+    require_in(env::var_os(VARIABLE).as_deref(), env::var_os("PATH").as_deref(), action, path)
+}
+
+fn require_in(variable: Option<&OsStr>, search: Option<&OsStr>, action: &'static str, path: &Path) -> Result<PathBuf, VideoError> {
+    find_in(variable, search).ok_or_else(|| {
+        let looked = match variable {
+            Some(value) => format!("AFD_FFMPEG is {value:?}, which is not a file"),
+            None => "AFD_FFMPEG is not set and no directory on PATH holds it".to_string(),
+        };
+        VideoError::FfmpegMissing { action, path: path.to_path_buf(), looked }
+    })
+}
+
+fn find_in(variable: Option<&OsStr>, search: Option<&OsStr>) -> Option<PathBuf> {
+    let program = format!("ffmpeg{}", env::consts::EXE_SUFFIX);
+    let found = match variable {
+        Some(value) => Some(PathBuf::from(value)),
+        None => env::split_paths(search?).map(|directory| directory.join(&program)).find(|candidate| candidate.is_file()),
+    };
+    found.filter(|program| program.is_file())
+}
+
+/// Reads the first video stream at its average rate; `demuxer` is ffmpeg's name for the container.
+pub(super) fn read(path: &Path, demuxer: &str) -> Result<Video, VideoError> {
+    let ffmpeg = require("read", path)?;
+    let stream = probe::stream(&ffmpeg, path, demuxer)?;
+    // A promise only: frames are counted again as they arrive.
+    let promised = stream.seconds.map_or(1, |seconds| (seconds * stream.rate.value()).floor() as u64);
+    limits::check(path, stream.width, stream.height, promised.max(1))?;
+
+    let mut command = command(&ffmpeg);
+    input(&mut command, path, demuxer);
+    command
+        .args(["-map", "0:v:0", "-f", "rawvideo", "-pix_fmt", "rgb24"])
+        // Every frame has the probed size, even when the stream changes it, and comes at the probed rate, even when that varies.
+        .args(["-s", &format!("{}x{}", stream.width, stream.height), "-r", &stream.rate.to_string(), "pipe:1"]);
+    let mut running = Running::start(command, Stdio::null(), Stdio::piped()).map_err(|source| cannot("read", path, source))?;
+    let frames = running.child.stdout.take().map(|pipe| read_frames(pipe, path, stream.width, stream.height)).transpose()?;
+    running.finish().map_err(|problem| VideoError::Unreadable { path: path.to_path_buf(), problem })?;
+    match frames {
+        Some(frames) if !frames.is_empty() => {
+            Ok(Video { width: stream.width, height: stream.height, frames_per_second: stream.rate.value(), frames })
+        }
+        _ => Err(VideoError::Unreadable { path: path.to_path_buf(), problem: "it has no frames".to_string() }),
+    }
+}
+
+fn read_frames(mut pipe: impl Read, path: &Path, width: u32, height: u32) -> Result<Vec<Vec<u8>>, VideoError> {
+    let bytes = u64::from(width) * u64::from(height) * 3;
+    let mut frames = Vec::new();
+    loop {
+        let mut frame = Vec::with_capacity(bytes as usize);
+        pipe.by_ref().take(bytes).read_to_end(&mut frame).map_err(|source| cannot("read", path, source))?;
+        if frame.is_empty() {
+            return Ok(frames);
+        }
+        if frame.len() as u64 != bytes {
+            let problem = format!("frame {} has {} bytes; expected {bytes}", frames.len(), frame.len());
+            return Err(VideoError::Unreadable { path: path.to_path_buf(), problem });
+        }
+        limits::check(path, width, height, frames.len() as u64 + 1)?;
+        frames.push(frame);
+    }
+}
+
+/// Writes H.264 (libx264, constant rate factor 18), or MPEG-4 part 2 at quality 2 where ffmpeg has no libx264.
+///
+/// Both store colour at half size (yuv420p) and so need even sides: an odd side is made even by repeating the last row or column,
+/// and the video reads back one pixel larger there.
+pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
+    let ffmpeg = require("write", path)?;
+    let encoders = Command::new(&ffmpeg).args(["-hide_banner", "-encoders"]).stdin(Stdio::null()).output();
+    let encoders = encoders.map_err(|source| cannot("write", path, source))?.stdout;
+    let has_h264 = String::from_utf8_lossy(&encoders).split_whitespace().any(|word| word == "libx264");
+    let codec: &[&str] = if has_h264 { &["-c:v", "libx264", "-crf", "18"] } else { &["-c:v", "mpeg4", "-q:v", "2"] };
+    write_with(&ffmpeg, codec, path, video)
+}
+
+fn write_with(ffmpeg: &Path, codec: &[&str], path: &Path, video: &Video) -> Result<(), VideoError> {
+    let error = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => VideoError::Exists { path: path.to_path_buf() },
+        _ => cannot("write", path, source),
+    };
+    let (width, height) = (u64::from(video.width).next_multiple_of(2), u64::from(video.height).next_multiple_of(2));
+    let rate = probe::Rate::from_f64(video.frames_per_second);
+    let staged = stage::file(path).map_err(error)?;
+    let mut command = command(ffmpeg);
+    command
+        .args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &format!("{width}x{height}"), "-framerate", &rate.to_string()])
+        .args(["-i", "pipe:0", "-an"])
+        .args(codec)
+        // The colour conversion is written into the file, so that readers undo the same one.
+        .args(["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p", "-color_range", "tv"])
+        .args(["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"])
+        // The same video gives the same bytes; the index goes first, so that browsers can start at once.
+        .args(["-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", "-f", "mp4", "-y"])
+        .arg(file_url(staged.path()));
+    let mut running = Running::start(command, Stdio::piped(), Stdio::null()).map_err(error)?;
+    let fed = running.child.stdin.take().map_or(Ok(()), |pipe| feed(pipe, video));
+    // ffmpeg's own reason is better than "broken pipe".
+    running.finish().map_err(|problem| VideoError::Unwritable { path: path.to_path_buf(), problem })?;
+    fed.map_err(error)?;
+    stage::publish_file(staged, path).map_err(error)
+}
+
+/// All frames, sides made even by repeating the last row or column.
+fn feed(pipe: impl Write, video: &Video) -> io::Result<()> {
+    let mut pipe = io::BufWriter::with_capacity(1 << 16, pipe);
+    let row_bytes = video.width as usize * 3;
+    for frame in &video.frames {
+        let rows = frame.chunks_exact(row_bytes);
+        let repeated = rows.clone().last().filter(|_| video.height % 2 == 1);
+        for row in rows.chain(repeated) {
+            pipe.write_all(row)?;
+            if video.width % 2 == 1 {
+                pipe.write_all(&row[row_bytes - 3..])?;
+            }
+        }
+    }
+    pipe.flush()
+}
+
+/// ffmpeg, quiet and deaf to the terminal.
+pub(super) fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"]);
+    command
+}
+
+/// One input file: no network, no other container than the name says.
+pub(super) fn input(command: &mut Command, path: &Path, demuxer: &str) {
+    command.args(["-protocol_whitelist", "file,pipe", "-f", demuxer, "-i"]).arg(file_url(path));
+}
+
+/// `file:PATH`: a path that holds a colon or starts with a dash stays a path.
+fn file_url(path: &Path) -> OsString {
+    let mut url = OsString::from("file:");
+    url.push(path);
+    url
+}
+
+fn cannot(action: &'static str, path: &Path, source: io::Error) -> VideoError {
+    VideoError::Io { action, path: path.to_path_buf(), source }
+}
+
+/// A child process that does not outlive this value. Its messages go to a temporary file: an unread pipe would block it.
+struct Running {
+    child: Child,
+    messages: File,
+}
+
+impl Running {
+    fn start(mut command: Command, stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
+        let messages = tempfile::tempfile()?;
+        let child = command.stdin(stdin).stdout(stdout).stderr(messages.try_clone()?).spawn()?;
+        Ok(Self { child, messages })
+    }
+
+    /// Waits for the end; the error is what ffmpeg said.
+    fn finish(mut self) -> Result<(), String> {
+        let status = self.child.wait().map_err(|error| format!("ffmpeg could not be awaited: {error}"))?;
+        if status.success() {
+            return Ok(());
+        }
+        let mut said = Vec::new();
+        // The first lines tell; the rest of a long log would bury them.
+        let _ = self.messages.rewind().and_then(|()| (&self.messages).take(2000).read_to_end(&mut said));
+        Err(format!("ffmpeg ended with {status} and said: {}", String::from_utf8_lossy(&said).trim()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both are without effect once the child has been awaited.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests;

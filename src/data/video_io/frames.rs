@@ -1,0 +1,211 @@
+//! A video as a directory: `00000.png`, `00001.png`, ... and `frames.json` with the rate. Lossless.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, codecs::png};
+
+use super::{VideoError, limits};
+use crate::data::{stage, video::Video};
+
+const RATE_FILE: &str = "frames.json";
+
+/// The contents of `frames.json`.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Rate {
+    frames_per_second: f64,
+}
+
+/// Writes a new directory; `video` is well formed.
+pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
+    let error = |source| VideoError::Io { action: "write", path: path.to_path_buf(), source };
+    let staged = stage::directory(path).map_err(error)?;
+    for (index, frame) in video.frames.iter().enumerate() {
+        write_synced(&staged.path().join(format!("{index:05}.png")), |file| {
+            png::PngEncoder::new(file).write_image(frame, video.width, video.height, ExtendedColorType::Rgb8).map_err(io::Error::other)
+        })
+        .map_err(error)?;
+    }
+    let rate = Rate { frames_per_second: video.frames_per_second };
+    write_synced(&staged.path().join(RATE_FILE), |file| Ok(serde_json::to_writer(file, &rate)?)).map_err(error)?;
+    stage::publish_directory(staged, path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => VideoError::Exists { path: path.to_path_buf() },
+        _ => error(source),
+    })
+}
+
+/// Reads the numbered PNG files in number order. The first number is free; each further one must be the next.
+/// Greyscale and 16-bit pictures are converted; transparency is ignored.
+pub(super) fn read(path: &Path) -> Result<Video, VideoError> {
+    let unreadable = |problem| VideoError::Unreadable { path: path.to_path_buf(), problem };
+    let frames_per_second = read_rate(&path.join(RATE_FILE))?;
+    let files = numbered_files(path)?;
+    if let Some(pair) = files.windows(2).find(|pair| pair[1].0 != pair[0].0 + 1) {
+        return Err(unreadable(format!("frame {} is followed by frame {}; expected frame {}", pair[0].0, pair[1].0, pair[0].0 + 1)));
+    }
+    let mut video = Video { width: 0, height: 0, frames_per_second, frames: Vec::new() };
+    for (_, file) in &files {
+        let decoder = open_png(file)?;
+        let (width, height) = decoder.dimensions();
+        if video.frames.is_empty() {
+            limits::check(path, width, height, files.len() as u64)?;
+            (video.width, video.height) = (width, height);
+        } else if (width, height) != (video.width, video.height) {
+            let problem = format!("it is {width} x {height} pixels; the frames before it are {} x {}", video.width, video.height);
+            return Err(VideoError::Unreadable { path: file.clone(), problem });
+        }
+        video.frames.push(decode(decoder, file)?);
+    }
+    if video.frames.is_empty() {
+        return Err(unreadable("it holds no numbered .png file; expected 00000.png, 00001.png, ...".to_string()));
+    }
+    Ok(video)
+}
+
+fn write_synced(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create_new(path)?);
+    write(&mut file)?;
+    file.flush()?;
+    file.get_ref().sync_all()
+}
+
+fn read_rate(path: &Path) -> Result<f64, VideoError> {
+    let text = fs::read_to_string(path).map_err(|source| VideoError::Io { action: "read", path: path.to_path_buf(), source })?;
+    let expected = "expected such as {\"frames_per_second\": 8.0}, above zero";
+    let unreadable = |problem| VideoError::Unreadable { path: path.to_path_buf(), problem };
+    let rate: Rate = serde_json::from_str(&text).map_err(|error| unreadable(format!("{error}; {expected}")))?;
+    if rate.frames_per_second.is_finite() && rate.frames_per_second > 0.0 {
+        Ok(rate.frames_per_second)
+    } else {
+        Err(unreadable(format!("frames_per_second is {}; {expected}", rate.frames_per_second)))
+    }
+}
+
+/// The directory's `NUMBER.png` files, in number order. Other files are ignored.
+fn numbered_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, VideoError> {
+    let error = |source| VideoError::Io { action: "read", path: directory.to_path_buf(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u32>().ok());
+        if let (Some(number), true) = (number, path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"))) {
+            files.push((u64::from(number), path));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn open_png(file: &Path) -> Result<png::PngDecoder<BufReader<File>>, VideoError> {
+    let opened = File::open(file).map_err(|source| VideoError::Io { action: "read", path: file.to_path_buf(), source })?;
+    let damaged = |error: image::ImageError| VideoError::Unreadable { path: file.to_path_buf(), problem: error.to_string() };
+    png::PngDecoder::with_limits(BufReader::new(opened), limits::for_decoder()).map_err(damaged)
+}
+
+fn decode(decoder: png::PngDecoder<BufReader<File>>, file: &Path) -> Result<Vec<u8>, VideoError> {
+    match DynamicImage::from_decoder(decoder) {
+        Ok(image) => Ok(image.into_rgb8().into_raw()),
+        Err(error) => Err(VideoError::Unreadable { path: file.to_path_buf(), problem: error.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn video() -> Video {
+        let frame = |t: usize| (0..7 * 5 * 3).map(|value| ((value * 37 + t * 101) % 256) as u8).collect();
+        Video { width: 7, height: 5, frames_per_second: 24000.0 / 1001.0, frames: (0..12).map(frame).collect() }
+    }
+
+    fn written(folder: &Path) -> PathBuf {
+        let path = folder.join("a.frames");
+        write(&path, &video()).unwrap();
+        path
+    }
+
+    #[test]
+    fn every_byte_and_the_rate_survive_the_round_trip() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(&written(folder.path())).unwrap(), video());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn frames_are_ordered_by_number_and_other_files_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path());
+        for index in 0..12 {
+            // 1.png .. 12.png: in order of names, 10 would come before 2.
+            fs::rename(path.join(format!("{index:05}.png")), path.join(format!("{}.png", index + 1))).unwrap();
+        }
+        fs::write(path.join("thumbnail.png"), "x").unwrap();
+        fs::write(path.join("3.txt"), "x").unwrap();
+        assert_eq!(read(&path).unwrap(), video());
+    }
+
+    #[test]
+    fn a_missing_frame_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path());
+        fs::remove_file(path.join("00004.png")).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("frame 3 is followed by frame 5; expected frame 4"));
+    }
+
+    #[test]
+    fn a_truncated_frame_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path());
+        let frame = path.join("00002.png");
+        let bytes = fs::read(&frame).unwrap();
+        // Every cut up to the end of the picture data; the 12 bytes of the end mark hold no picture.
+        for length in 0..=bytes.len() - 13 {
+            fs::write(&frame, &bytes[..length]).unwrap();
+            let message = read(&path).expect_err(&format!("{length} of {} bytes", bytes.len())).to_string();
+            assert!(message.contains("00002.png"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_png_that_claims_to_be_huge_is_refused_before_it_is_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path());
+        let frame = path.join("00000.png");
+        let mut bytes = fs::read(&frame).unwrap();
+        // Width in the header chunk, with its checksum (CRC-32, RFC 2083 section 3.4) made to match.
+        bytes[16..20].copy_from_slice(&1_000_000u32.to_be_bytes());
+        let mut checksum = u32::MAX;
+        for &byte in &bytes[12..29] {
+            checksum ^= u32::from(byte);
+            for _ in 0..8 {
+                checksum = (checksum >> 1) ^ (0xEDB8_8320 * (checksum & 1));
+            }
+        }
+        bytes[29..33].copy_from_slice(&(!checksum).to_be_bytes());
+        fs::write(&frame, bytes).unwrap();
+        let message = read(&path).unwrap_err().to_string();
+        assert!(message.contains("1000000 x 5") && message.contains("8192 x 8192"), "{message}");
+    }
+
+    #[test]
+    fn frames_of_different_sizes_and_unusable_rates_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path());
+        let other = folder.path().join("b.frames");
+        write(&other, &Video { width: 1, height: 1, frames_per_second: 8.0, frames: vec![vec![0; 3]] }).unwrap();
+        fs::copy(other.join("00000.png"), path.join("00003.png")).unwrap();
+        let message = read(&path).unwrap_err().to_string();
+        assert!(message.contains("00003.png") && message.contains("1 x 1") && message.contains("7 x 5"), "{message}");
+        for text in ["{}", "{\"frames_per_second\": 0}", "{\"frames_per_second\": -8}", "8", ""] {
+            fs::write(other.join(RATE_FILE), text).unwrap();
+            let message = read(&other).unwrap_err().to_string();
+            assert!(message.contains("frames.json") && message.contains("expected such as"), "{message}");
+        }
+        fs::remove_file(other.join("00000.png")).unwrap();
+        fs::write(other.join(RATE_FILE), "{\"frames_per_second\": 8}").unwrap();
+        assert!(read(&other).unwrap_err().to_string().contains("no numbered .png file"));
+    }
+}

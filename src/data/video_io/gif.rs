@@ -1,0 +1,242 @@
+//! GIF in and out, without any other program.
+//!
+//! Lossy in colour: each frame has a palette of its own of at most 256 colours; a frame with no more than that is exact. Times are whole
+//! hundredths of a second.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+use image::{
+    AnimationDecoder, Delay, Frame, ImageDecoder, ImageError, RgbaImage,
+    codecs::gif::{GifDecoder, GifEncoder, Repeat},
+};
+
+use super::{VideoError, limits, malformed};
+use crate::data::{stage, video::Video};
+
+/// Players show frames of less than 0.02 s for 0.1 s instead.
+const MAX_RATE: f64 = 50.0;
+
+/// Delays are stored in 16 bits: a frame lasts up to 655.35 s.
+const MIN_RATE: f64 = 1.0 / 655.0;
+
+/// How long a frame without a delay is shown, in hundredths of a second, by custom among players.
+const UNSPECIFIED_DELAY: u32 = 10;
+
+/// Palette search effort of NeuQuant, 1 (best) to 30 (fastest): at 3, a third of the time of 1 for about a fifth more error.
+const PALETTE_SPEED: i32 = 3;
+
+/// `video` as the bytes of a GIF that repeats forever, for embedding.
+///
+/// Colours: at most 256 per frame, see the table in [`crate::data::video_io`].
+///
+/// # Errors
+/// [`VideoError::Unwritable`] for more than 50 frames per second (players would slow them down) or fewer than 1 in 655 s, for sides
+/// above 65535 pixels, and for malformed videos.
+pub fn write_gif_bytes(video: &Video) -> Result<Vec<u8>, VideoError> {
+    encode(Path::new("a GIF in memory"), video)
+}
+
+/// Writes a new file.
+pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
+    let bytes = encode(path, video)?;
+    let error = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => VideoError::Exists { path: path.to_path_buf() },
+        _ => VideoError::Io { action: "write", path: path.to_path_buf(), source },
+    };
+    let mut staged = stage::file(path).map_err(error)?;
+    staged.write_all(&bytes).map_err(error)?;
+    stage::publish_file(staged, path).map_err(error)
+}
+
+/// Reads all frames as a player shows them; what stays transparent is black.
+///
+/// Frames of even length give the rate `frames / total duration` (the whole number of frames per second where the hundredths
+/// allow it). Frames of uneven length are repeated on a grid of their greatest common divisor, so each is shown for its time.
+pub(super) fn read(path: &Path) -> Result<Video, VideoError> {
+    let damaged = |error: ImageError| VideoError::Unreadable { path: path.to_path_buf(), problem: error.to_string() };
+    let file = File::open(path).map_err(|source| VideoError::Io { action: "read", path: path.to_path_buf(), source })?;
+    let mut decoder = GifDecoder::new(BufReader::new(file)).map_err(damaged)?;
+    let (width, height) = decoder.dimensions();
+    limits::check(path, width, height, 1)?;
+    decoder.set_limits(limits::for_decoder()).map_err(damaged)?;
+
+    let (mut frames, mut delays) = (Vec::new(), Vec::new());
+    for frame in decoder.into_frames() {
+        let frame = frame.map_err(damaged)?;
+        limits::check(path, width, height, frames.len() as u64 + 1)?;
+        let (milliseconds, per) = frame.delay().numer_denom_ms();
+        let delay = milliseconds / per.max(1) / 10;
+        delays.push(if delay == 0 { UNSPECIFIED_DELAY } else { delay });
+        frames
+            .push(frame.buffer().pixels().flat_map(|pixel| if pixel[3] == 0 { [0; 3] } else { [pixel[0], pixel[1], pixel[2]] }).collect());
+    }
+    let (Some(&shortest), Some(&longest)) = (delays.iter().min(), delays.iter().max()) else {
+        return Err(VideoError::Unreadable { path: path.to_path_buf(), problem: "it has no frames".to_string() });
+    };
+    if longest - shortest <= 1 {
+        return Ok(Video { width, height, frames_per_second: even_rate(&delays), frames });
+    }
+    let step = delays.iter().copied().fold(0, greatest_common_divisor);
+    let shown: u64 = delays.iter().map(|&delay| u64::from(delay / step)).sum();
+    limits::check(path, width, height, shown)?;
+    let frames = frames.into_iter().zip(&delays).flat_map(|(frame, delay)| vec![frame; (delay / step) as usize]).collect();
+    Ok(Video { width, height, frames_per_second: 100.0 / f64::from(step), frames })
+}
+
+fn encode(path: &Path, video: &Video) -> Result<Vec<u8>, VideoError> {
+    let unwritable = |problem| VideoError::Unwritable { path: PathBuf::from(path), problem };
+    if let Some(problem) = malformed(video) {
+        return Err(unwritable(problem));
+    }
+    if !(MIN_RATE..=MAX_RATE).contains(&video.frames_per_second) {
+        let problem = format!("{} frames per second; GIF players show {MIN_RATE:.4} to {MAX_RATE}", video.frames_per_second);
+        return Err(unwritable(problem));
+    }
+    let mut bytes = Vec::new();
+    let mut encoder = GifEncoder::new_with_speed(&mut bytes, PALETTE_SPEED);
+    let failed = |error: ImageError| unwritable(error.to_string());
+    encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
+    for (index, frame) in video.frames.iter().enumerate() {
+        let opaque = frame.chunks_exact(3).flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect();
+        let picture =
+            RgbaImage::from_raw(video.width, video.height, opaque).ok_or_else(|| unwritable(format!("frame {index} is cut short")))?;
+        let delay = Delay::from_numer_denom_ms(delay(index, video.frames_per_second) * 10, 1);
+        encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay)).map_err(failed)?;
+    }
+    drop(encoder); // Writes the end mark.
+    Ok(bytes)
+}
+
+/// Hundredths of a second for frame `index`. Each frame starts at its own time rounded down, so the error never adds up:
+/// 8 frames per second become 12, 13, 12, 13, ...
+fn delay(index: usize, frames_per_second: f64) -> u32 {
+    // The margin keeps a start that is a whole number, such as 3 * 100 / 50, from falling to the one below.
+    let start = |index: usize| (index as f64 * 100.0 / frames_per_second + 1e-6).floor();
+    (start(index + 1) - start(index)) as u32
+}
+
+/// Frames over duration; writers round the duration down by up to 0.01 s, so the whole rate just below is taken as meant where that
+/// explains it.
+fn even_rate(delays: &[u32]) -> f64 {
+    let frames = delays.len() as f64;
+    let hundredths: f64 = delays.iter().map(|&delay| f64::from(delay)).sum();
+    let rate = frames * 100.0 / hundredths;
+    let whole = rate.floor();
+    if whole > 0.0 && frames * 100.0 / whole - hundredths < 1.0 { whole } else { rate }
+}
+
+fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twelve colours, moving.
+    fn few_colours(frames: usize, frames_per_second: f64) -> Video {
+        let frame = |t: usize| (0..9 * 6).flat_map(|pixel| [((pixel + t) % 12 * 20) as u8, 200 - (t % 4) as u8 * 50, 7]).collect();
+        Video { width: 9, height: 6, frames_per_second, frames: (0..frames).map(frame).collect() }
+    }
+
+    fn round_trip(video: &Video) -> Video {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.gif");
+        write(&path, video).unwrap();
+        read(&path).unwrap()
+    }
+
+    #[test]
+    fn few_colours_and_whole_rates_survive_exactly() {
+        for rate in [1.0, 5.0, 7.0, 8.0, 16.0, 24.0, 25.0, 30.0, 50.0] {
+            let video = few_colours(33, rate);
+            assert_eq!(round_trip(&video), video, "33 frames at {rate}");
+            // In a shorter video the hundredths leave several whole rates possible.
+            for frames in [1, 2, 5] {
+                let video = few_colours(frames, rate);
+                let read = round_trip(&video);
+                assert_eq!(read.frames, video.frames);
+                assert!((0.0..0.01).contains(&(video.seconds() - read.seconds())), "{frames} frames at {rate}: {}", read.frames_per_second);
+            }
+        }
+    }
+
+    #[test]
+    fn delays_never_drift_from_the_frame_times() {
+        assert_eq!((0..4).map(|index| delay(index, 8.0)).collect::<Vec<_>>(), [12, 13, 12, 13]);
+        for rate in [8.0, 12.5, 24000.0 / 1001.0, 29.97, 50.0] {
+            let mut shown = 0.0;
+            for index in 0..500 {
+                let due = index as f64 / rate;
+                assert!(shown <= due + 1e-6 && due - shown < 0.01 + 1e-6, "frame {index} at {rate}: {shown} s for {due} s");
+                shown += f64::from(delay(index, rate)) / 100.0;
+            }
+        }
+    }
+
+    #[test]
+    fn many_colours_are_approximated_by_256() {
+        // 4096 colours on a grid 4 levels apart in red and green. The best palette cuts it into 256 squares of 4 x 4 colours, off by 2 or 6
+        // levels per channel: sqrt((4 + 36) / 2 * 2 / 3) = 3.65 root mean square. The search is allowed two and a half times that.
+        let frame: Vec<u8> =
+            (0..64u32).flat_map(|row| (0..64u32).flat_map(move |column| [(row * 4) as u8, (column * 4) as u8, 128])).collect();
+        let video = Video { width: 64, height: 64, frames_per_second: 8.0, frames: vec![frame] };
+        let read = round_trip(&video);
+        let squares: f64 = video.frames[0].iter().zip(&read.frames[0]).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+        let error = (squares / (64.0 * 64.0 * 3.0)).sqrt();
+        assert!((3.6..9.1).contains(&error), "root mean square error {error}");
+    }
+
+    #[test]
+    fn uneven_frames_are_shown_for_their_own_time() {
+        let mut bytes = Vec::new();
+        let mut encoder = GifEncoder::new(&mut bytes);
+        for (value, hundredths) in [(10u8, 10u32), (20, 30), (30, 20)] {
+            let picture = RgbaImage::from_pixel(2, 2, image::Rgba([value, value, value, 255]));
+            encoder.encode_frame(Frame::from_parts(picture, 0, 0, Delay::from_numer_denom_ms(hundredths * 10, 1))).unwrap();
+        }
+        drop(encoder);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("uneven.gif");
+        std::fs::write(&path, bytes).unwrap();
+        let video = read(&path).unwrap();
+        assert_eq!(video.frames_per_second, 10.0);
+        assert_eq!(video.frames.iter().map(|frame| frame[0]).collect::<Vec<_>>(), [10, 20, 20, 20, 30, 30]);
+    }
+
+    #[test]
+    fn truncated_files_are_errors_that_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cut.gif");
+        let bytes = write_gif_bytes(&few_colours(3, 8.0)).unwrap();
+        for length in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            let message = read(&path).expect_err(&format!("{length} of {} bytes", bytes.len())).to_string();
+            assert!(message.contains("cut.gif"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_gif_that_claims_to_be_huge_is_refused_before_it_is_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("huge.gif");
+        let mut bytes = write_gif_bytes(&few_colours(1, 8.0)).unwrap();
+        bytes[6..10].copy_from_slice(&[0xff; 4]); // The header's width and height.
+        std::fs::write(&path, bytes).unwrap();
+        let message = read(&path).unwrap_err().to_string();
+        assert!(message.contains("huge.gif") && message.contains("65535 x 65535") && message.contains("8192 x 8192"), "{message}");
+    }
+
+    #[test]
+    fn rates_and_sizes_that_gif_cannot_hold_are_errors() {
+        assert!(matches!(write_gif_bytes(&few_colours(2, 0.001)), Err(VideoError::Unwritable { .. })));
+        let message = write_gif_bytes(&few_colours(2, 60.0)).unwrap_err().to_string();
+        assert!(message.contains("60 frames per second") && message.contains("50"), "{message}");
+        let wide = Video { width: 70_000, height: 1, frames_per_second: 8.0, frames: vec![vec![0; 210_000]] };
+        assert!(matches!(write_gif_bytes(&wide), Err(VideoError::Unwritable { .. })));
+    }
+}

@@ -1,0 +1,65 @@
+//! The largest videos that are decoded; a file's own numbers are checked against these before memory is set aside.
+
+use std::path::Path;
+
+use super::VideoError;
+
+/// Most pixels per row, and most rows.
+pub const MAX_SIDE: u32 = 8192;
+
+/// Most frames in one video.
+pub const MAX_FRAMES: u64 = 10_000;
+
+/// Most bytes in one decoded video (2 GiB): `frames * height * width * 3`.
+pub const MAX_BYTES: u64 = 2 << 30;
+
+/// Refuses a size that is zero or over the limits, and a number of frames of that size that is over them.
+///
+/// `frames` is the number known or promised so far; readers call again as frames arrive.
+pub(super) fn check(path: &Path, width: u32, height: u32, frames: u64) -> Result<(), VideoError> {
+    let too_large = |what, found: String, limit: String| Err(VideoError::TooLarge { path: path.to_path_buf(), what, found, limit });
+    if width == 0 || height == 0 {
+        return Err(VideoError::Unreadable { path: path.to_path_buf(), problem: format!("its size is {width} x {height} pixels") });
+    }
+    if width > MAX_SIDE || height > MAX_SIDE {
+        return too_large("its size in pixels is", format!("{width} x {height}"), format!("{MAX_SIDE} x {MAX_SIDE}"));
+    }
+    if frames > MAX_FRAMES {
+        return too_large("its number of frames is at least", frames.to_string(), MAX_FRAMES.to_string());
+    }
+    let bytes = frames * u64::from(width) * u64::from(height) * 3;
+    if bytes > MAX_BYTES {
+        let found = format!("{bytes} ({frames} frames of {width} x {height} x 3)");
+        return too_large("its number of decoded bytes is at least", found, MAX_BYTES.to_string());
+    }
+    Ok(())
+}
+
+/// What the `image` crate's decoders may set aside: 512 MiB hold any one 16-bit RGBA picture of the largest size.
+/// The sides are left to [`check`], whose message names them.
+pub(super) fn for_decoder() -> image::Limits {
+    let mut limits = image::Limits::no_limits();
+    limits.max_alloc = Some(512 << 20);
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_allowed_itself_and_refused_one_beyond() {
+        let refused = |width, height, frames| check(Path::new("big.gif"), width, height, frames).err().map(|error| error.to_string());
+        assert_eq!(refused(8192, 8192, 10), None);
+        assert_eq!(refused(16, 16, 10_000), None);
+        assert_eq!(refused(8192, 1, 10_000), None);
+        let message = refused(8193, 1, 1).unwrap();
+        assert!(message.contains("big.gif") && message.contains("8193 x 1") && message.contains("8192 x 8192"), "{message}");
+        let message = refused(16, 16, 10_001).unwrap();
+        assert!(message.contains("10001") && message.contains("limit is 10000"), "{message}");
+        // 8192 * 8192 * 3 * 11 = 2214592512 > 2147483648.
+        let message = refused(8192, 8192, 11).unwrap();
+        assert!(message.contains("2214592512") && message.contains("2147483648"), "{message}");
+        assert!(refused(0, 5, 1).unwrap().contains("0 x 5"));
+    }
+}

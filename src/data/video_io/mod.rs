@@ -1,0 +1,215 @@
+//! Video files in and out: GIF, directories of PNG frames, and, through an installed ffmpeg, MP4 and its kin.
+//!
+//! | name                       | written by             | read by | what survives                                          |
+//! |----------------------------|------------------------|---------|--------------------------------------------------------|
+//! | `x.frames`, or no ending   | this program           | same    | every byte                                             |
+//! | `x.gif`                    | this program           | same    | 256 colours per frame; frame times to 0.01 s           |
+//! | `x.mp4`                    | ffmpeg                 | ffmpeg  | lossy; odd sizes grow to the next even one             |
+//! | `x.mov`, `x.webm`, `x.mkv` | not written            | ffmpeg  |                                                        |
+
+mod error;
+pub mod ffmpeg;
+mod frames;
+mod gif;
+mod limits;
+mod probe;
+
+use std::path::{Path, PathBuf};
+
+use super::video::Video;
+
+pub use error::VideoError;
+pub use ffmpeg::{ffmpeg_version, find_ffmpeg};
+pub use gif::write_gif_bytes;
+pub use limits::{MAX_BYTES, MAX_FRAMES, MAX_SIDE};
+
+/// The formats that videos are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VideoFormat {
+    /// `.mp4`, H.264 where ffmpeg has libx264 and MPEG-4 part 2 where not. Lossy; needs ffmpeg.
+    Mp4,
+    /// `.gif`. Lossy in colour: at most 256 per frame, exact up to there.
+    Gif,
+    /// A directory ending in `.frames`, of numbered PNG files and a `frames.json` with the rate. Lossless.
+    PngFrames,
+}
+
+impl VideoFormat {
+    /// The name's ending, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Gif => "gif",
+            Self::PngFrames => "frames",
+        }
+    }
+
+    /// The format that a path's ending asks for when writing; a name without an ending is a directory of frames.
+    ///
+    /// # Errors
+    /// [`VideoError::Format`] for any other ending.
+    pub fn of(path: &Path) -> Result<Self, VideoError> {
+        match extension(path).as_str() {
+            "mp4" => Ok(Self::Mp4),
+            "gif" => Ok(Self::Gif),
+            "frames" | "" => Ok(Self::PngFrames),
+            found => Err(VideoError::Format {
+                path: path.to_path_buf(),
+                found: found.to_string(),
+                expected: "a name ending in .mp4, .gif or .frames (a directory of PNG frames)",
+            }),
+        }
+    }
+}
+
+/// Writes `video` in the format that `path`'s ending asks for.
+///
+/// The file is staged beside `path` and renamed when complete. Its directory must exist.
+///
+/// # Errors
+/// [`VideoError`]: `path` exists, its ending is unknown, `video` is malformed, ffmpeg is needed and missing, or the disk refused.
+pub fn write_video(path: &Path, video: &Video) -> Result<(), VideoError> {
+    let format = VideoFormat::of(path)?;
+    if path.symlink_metadata().is_ok() {
+        return Err(VideoError::Exists { path: path.to_path_buf() });
+    }
+    if let Some(problem) = malformed(video) {
+        return Err(VideoError::Unwritable { path: path.to_path_buf(), problem });
+    }
+    match format {
+        VideoFormat::Mp4 => ffmpeg::write(path, video),
+        VideoFormat::Gif => gif::write(path, video),
+        VideoFormat::PngFrames => frames::write(path, video),
+    }
+}
+
+/// Reads a GIF, a directory of PNG frames, or an MP4, MOV, WebM or Matroska file (these four through ffmpeg).
+///
+/// The result has at least one frame and a finite rate above zero. Videos of more than [`MAX_SIDE`] pixels a side,
+/// [`MAX_FRAMES`] frames or [`MAX_BYTES`] decoded bytes are refused before they fill the memory.
+///
+/// # Errors
+/// [`VideoError`], which names `path`: missing, of an unknown kind, damaged, over a limit, or ffmpeg is needed and missing.
+pub fn read_video(path: &Path) -> Result<Video, VideoError> {
+    match Source::of(path)? {
+        Source::Frames => frames::read(path),
+        Source::Gif => gif::read(path),
+        Source::Ffmpeg(demuxer) => ffmpeg::read(path, demuxer),
+    }
+}
+
+/// Whether [`read_video`] could start on `path`: it exists, its kind is known, and ffmpeg is there if it needs it.
+///
+/// # Errors
+/// The [`VideoError`] that [`read_video`] would give for those reasons. Nothing is decoded.
+pub fn check_readable(path: &Path) -> Result<(), VideoError> {
+    match Source::of(path)? {
+        Source::Frames | Source::Gif => Ok(()),
+        Source::Ffmpeg(_) => ffmpeg::require("read", path).map(|_| ()),
+    }
+}
+
+/// What is wrong with a video's own numbers, if anything: no pixels, no frames, frames of the wrong length, no rate.
+pub(crate) fn malformed(video: &Video) -> Option<String> {
+    let expected = u64::from(video.width) * u64::from(video.height) * 3;
+    if expected == 0 {
+        return Some(format!("its size is {} x {} pixels; expected both above zero", video.width, video.height));
+    }
+    if video.frames.is_empty() {
+        return Some("it has no frames".to_string());
+    }
+    if !video.frames_per_second.is_finite() || video.frames_per_second <= 0.0 {
+        return Some(format!("its rate is {} frames per second; expected more than zero", video.frames_per_second));
+    }
+    let (frame, found) = video.frames.iter().map(Vec::len).enumerate().find(|&(_, length)| length as u64 != expected)?;
+    Some(format!("frame {frame} holds {found} bytes; expected {} x {} x 3 = {expected}", video.width, video.height))
+}
+
+/// How a path is read.
+enum Source {
+    Frames,
+    Gif,
+    /// With ffmpeg's name for the container. Naming it keeps ffmpeg from guessing, and so from following a playlist that calls
+    /// itself a video to other files.
+    Ffmpeg(&'static str),
+}
+
+impl Source {
+    fn of(path: &Path) -> Result<Self, VideoError> {
+        let kind = path.metadata().map_err(|source| VideoError::Io { action: "read", path: path.to_path_buf(), source })?;
+        if kind.is_dir() {
+            return Ok(Self::Frames);
+        }
+        match extension(path).as_str() {
+            "gif" => Ok(Self::Gif),
+            "mp4" | "mov" => Ok(Self::Ffmpeg("mov")),
+            "webm" | "mkv" => Ok(Self::Ffmpeg("matroska")),
+            found => Err(VideoError::Format {
+                path: PathBuf::from(path),
+                found: found.to_string(),
+                expected: "a file ending in .mp4, .mov, .webm, .mkv or .gif, or a directory of PNG frames",
+            }),
+        }
+    }
+}
+
+/// The ending in lower case, or nothing.
+fn extension(path: &Path) -> String {
+    path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn video() -> Video {
+        Video { width: 2, height: 1, frames_per_second: 8.0, frames: vec![vec![0; 6]; 2] }
+    }
+
+    #[test]
+    fn the_ending_decides_the_format_and_unknown_ones_are_errors() {
+        for (name, format) in
+            [("a.MP4", VideoFormat::Mp4), ("a.gif", VideoFormat::Gif), ("a.frames", VideoFormat::PngFrames), ("a", VideoFormat::PngFrames)]
+        {
+            assert_eq!(VideoFormat::of(Path::new(name)).unwrap(), format);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.avi");
+        assert!(write_video(&path, &video()).unwrap_err().to_string().contains("\"avi\""));
+        std::fs::write(&path, "x").unwrap();
+        assert!(read_video(&path).unwrap_err().to_string().contains("expected a file ending in .mp4"));
+        assert!(read_video(&folder.path().join("none.gif")).unwrap_err().to_string().contains("none.gif"));
+    }
+
+    #[test]
+    fn existing_paths_are_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.gif", "a.mp4", "a.frames", "a"] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "old").unwrap();
+            assert!(matches!(write_video(&path, &video()), Err(VideoError::Exists { .. })));
+            assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        }
+        let directory = folder.path().join("b.frames");
+        std::fs::create_dir(&directory).unwrap();
+        assert!(matches!(write_video(&directory, &video()), Err(VideoError::Exists { .. })));
+    }
+
+    #[test]
+    fn malformed_videos_are_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let broken = [
+            (Video { width: 0, ..video() }, "0 x 1"),
+            (Video { frames: vec![], ..video() }, "no frames"),
+            (Video { frames_per_second: f64::INFINITY, ..video() }, "inf frames per second"),
+            (Video { frames: vec![vec![0; 6], vec![0; 5]], ..video() }, "frame 1 holds 5 bytes; expected 2 x 1 x 3 = 6"),
+        ];
+        for (video, expected) in broken {
+            let message = write_video(&folder.path().join("a.gif"), &video).unwrap_err().to_string();
+            assert!(message.contains("a.gif") && message.contains(expected), "{message}");
+            assert!(write_gif_bytes(&video).is_err());
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,176 @@
+//! What came of a run: `report.json` for programs, one self-contained `report.html` for people.
+
+mod html;
+mod metrics;
+mod svg;
+
+use std::{fs, io::ErrorKind, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::table::Scores;
+use crate::run::files::{FileError, write_atomically};
+
+pub use metrics::{MetricsLine, read_metrics};
+
+/// Everything about a run that a reader needs to judge and repeat it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The headline.
+    pub title: String,
+    /// The run's name or directory.
+    pub run: String,
+    /// The command line that repeats it.
+    pub command: String,
+    /// The seed of all random numbers.
+    pub seed: u64,
+    /// The program's source commit, where known.
+    pub commit: Option<String>,
+    /// What it ran on, e.g. "cuda".
+    pub backend: String,
+    /// Wall-clock duration, in seconds.
+    pub wall_seconds: f64,
+    /// Videos asked of the teacher.
+    pub teacher_queries: u64,
+    /// Named scores in the order of the table's columns: the teacher first, then the base, then the distilled student.
+    pub scores: Vec<(String, Scores)>,
+    /// Remarks for the reader, a paragraph each.
+    pub notes: Vec<String>,
+}
+
+/// Why a report could not be written, or the metrics for it not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The file system refused, or the report is there already.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// NaN and infinities have no place in JSON.
+    #[error("the report cannot be written as JSON: found `{found}`, expected a finite number; look for the step where the run diverged")]
+    NotFinite {
+        /// The line of JSON, with `null` where the number should be.
+        found: String,
+    },
+    /// A line of the metrics cannot be read.
+    #[error("{path} line {line} is no metrics line ({reason}); restore the file or write the report without it")]
+    Metrics {
+        /// The log.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+        /// What the JSON reader said.
+        reason: String,
+    },
+}
+
+impl Report {
+    /// Writes a new JSON file, indented, ending in a newline.
+    ///
+    /// # Errors
+    /// [`ReportError::File`] when `path` exists or the disk refuses, [`ReportError::NotFinite`] for a number that is not finite.
+    pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|reason| FileError::new("write", path, reason.into()))?;
+        // A number that is not finite is written as null, which then is no number.
+        if let Err(error) = serde_json::from_str::<Self>(&text) {
+            let found = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().trim().to_string();
+            return Err(ReportError::NotFinite { found });
+        }
+        text.push('\n');
+        write_new(path, text.as_bytes())
+    }
+}
+
+/// Writes a new HTML file that needs nothing else: styles, learning curves (one per phase and metric) and GIFs are inside, scripts are not.
+///
+/// `metrics` come from [`read_metrics`]; `previews` are pairs of a title and the bytes of a GIF. The file grows by 4/3 of the GIFs' size.
+///
+/// # Errors
+/// [`ReportError::File`] when `path` exists or the disk refuses.
+pub fn write_html(path: &Path, report: &Report, metrics: &[MetricsLine], previews: &[(String, Vec<u8>)]) -> Result<(), ReportError> {
+    write_new(path, html::page(report, metrics, previews).as_bytes())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(FileError::new("write", path, ErrorKind::AlreadyExists.into()).into());
+    }
+    Ok(write_atomically(path, bytes)?)
+}
+
+/// A report for the tests of this module.
+#[cfg(test)]
+fn example() -> Report {
+    let scores = |value: f64| Scores {
+        trajectory_energy_distance: value,
+        gravity_error: Some(value / 4.0),
+        object_permanence: 1.0 - value / 10.0,
+        pixel_energy_distance: value / 8.0,
+        temporal_flicker: 0.875,
+        temporal_flicker_gap: value / 64.0,
+        dynamic_degree: 1.0,
+        motion_smoothness: 0.9375,
+        holdout_pair_accuracy: None,
+    };
+    Report {
+        title: "Falling balls".into(),
+        run: "runs/balls".into(),
+        command: "afd distill recipes/balls.toml --set train.steps=400".into(),
+        seed: u64::MAX,
+        commit: Some("0123abcd".into()),
+        backend: "ndarray".into(),
+        wall_seconds: 3725.5,
+        teacher_queries: 640,
+        scores: vec![("teacher".into(), scores(0.125)), ("base".into(), scores(6.5)), ("distilled".into(), scores(1.25))],
+        notes: vec!["Two bodies per scene.".into()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_survives_json() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("report.json");
+        for commit in [None, Some("0123abcd".to_string())] {
+            let report = Report { commit, ..example() };
+            report.write_json(&path).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+            assert!(text.contains("\"seed\": 18446744073709551615,\n") && text.ends_with("}\n"), "{text}");
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_named_and_nothing_is_written() {
+        let place = tempfile::tempdir().unwrap();
+        let mut report = example();
+        report.scores[2].1.pixel_energy_distance = f64::NAN;
+        let message = report.write_json(&place.path().join("report.json")).unwrap_err().to_string();
+        assert!(message.contains("pixel_energy_distance"), "{message}");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn existing_files_are_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("report");
+        fs::write(&path, "precious").unwrap();
+        for error in [example().write_json(&path), write_html(&path, &example(), &[], &[])] {
+            let message = error.unwrap_err().to_string();
+            assert!(message.contains("report") && message.contains("nothing is overwritten"), "{message}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn the_html_is_written_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("report.html");
+        write_html(&path, &example(), &[], &[]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("<!doctype html>") && text.ends_with("</html>\n"));
+    }
+}

@@ -1,0 +1,225 @@
+//! The report as one HTML page without scripts and without anything to fetch.
+
+use super::{
+    Report,
+    metrics::{MetricsLine, curves},
+    svg,
+};
+use crate::eval::table::comparison_table;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub(super) fn page(report: &Report, metrics: &[MetricsLine], previews: &[(String, Vec<u8>)]) -> String {
+    // The policy makes the browser itself refuse scripts and the network.
+    let policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+    let sections = [facts(report), scores(report), notes(report), preview_section(previews), curve_section(metrics)].concat();
+    let title = escape(&report.title);
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{sections}</body>\n</html>\n"
+    )
+}
+
+/// Text as it may stand between tags and inside quoted attributes.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            '\'' => escaped += "&#39;",
+            _ => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+fn facts(report: &Report) -> String {
+    let code = |text: &str| format!("<code>{}</code>", escape(text));
+    let facts = [
+        ("Run", code(&report.run)),
+        ("Command", code(&report.command)),
+        ("Seed", report.seed.to_string()),
+        ("Commit", report.commit.as_deref().map_or("not known".into(), code)),
+        ("Backend", escape(&report.backend)),
+        ("Wall time", duration(report.wall_seconds)),
+        ("Teacher queries", report.teacher_queries.to_string()),
+    ];
+    let rows: String = facts.iter().map(|(name, value)| format!("<dt>{name}</dt><dd>{value}</dd>\n")).collect();
+    format!("<dl>\n{rows}</dl>\n")
+}
+
+/// `1 h 02 min 05 s`; below a minute with tenths.
+fn duration(seconds: f64) -> String {
+    if seconds < 59.95 || !seconds.is_finite() {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
+    if hours > 0 { format!("{hours} h {minutes:02} min {seconds:02} s") } else { format!("{minutes} min {seconds:02} s") }
+}
+
+/// The cells of [`comparison_table`], whose lines are `| a | b |` with no other bar in them; the second line is a rule.
+fn scores(report: &Report) -> String {
+    if report.scores.is_empty() {
+        return String::new();
+    }
+    let named: Vec<_> = report.scores.iter().map(|(name, scores)| (name.as_str(), scores)).collect();
+    let row = |(index, line): (usize, &str)| {
+        let cell = |text: &str| {
+            let text = text.trim();
+            let class = match text.rsplit_once(' ') {
+                Some((_, verdict @ ("better" | "worse"))) if index > 0 => format!(" class=\"{verdict}\""),
+                _ => String::new(),
+            };
+            let tag = if index == 0 { "th" } else { "td" };
+            format!("<{tag}{class}>{}</{tag}>", escape(text))
+        };
+        format!("<tr>{}</tr>\n", line.trim_matches('|').split('|').map(cell).collect::<String>())
+    };
+    let rows: String = comparison_table(&named).lines().enumerate().filter(|(index, _)| *index != 1).map(row).collect();
+    format!("<h2>Scores</h2>\n<div class=\"wide\"><table>\n{rows}</table></div>\n")
+}
+
+fn notes(report: &Report) -> String {
+    if report.notes.is_empty() {
+        return String::new();
+    }
+    let notes: String = report.notes.iter().map(|note| format!("<p>{}</p>\n", escape(note))).collect();
+    format!("<h2>Notes</h2>\n<div class=\"notes\">\n{notes}</div>\n")
+}
+
+fn preview_section(previews: &[(String, Vec<u8>)]) -> String {
+    if previews.is_empty() {
+        return String::new();
+    }
+    let figure = |(title, gif): &(String, Vec<u8>)| {
+        let (title, data) = (escape(title), base64(gif));
+        format!(
+            "<figure class=\"preview\"><figcaption>{title}</figcaption><img alt=\"{title}\" src=\"data:image/gif;base64,{data}\"></figure>\n"
+        )
+    };
+    format!("<h2>Previews</h2>\n{}", previews.iter().map(figure).collect::<String>())
+}
+
+fn curve_section(metrics: &[MetricsLine]) -> String {
+    let curves = curves(metrics);
+    if curves.is_empty() {
+        return String::new();
+    }
+    let mut section = String::from("<h2>Learning curves</h2>\n");
+    for phase in curves.chunk_by(|a, b| a.phase == b.phase) {
+        if !phase[0].phase.is_empty() {
+            section += &format!("<h3>{}</h3>\n", escape(phase[0].phase));
+        }
+        section += "<div class=\"curves\">\n";
+        for curve in phase {
+            let last = curve.points.last().map_or(String::new(), |(_, value)| format!("last {}", svg::number(*value)));
+            section += &format!(
+                "<figure><figcaption><span>{}</span><span class=\"quiet\">{last}</span></figcaption>{}</figure>\n",
+                escape(curve.name),
+                svg::curve(curve.name, &curve.points)
+            );
+        }
+        section += "</div>\n";
+    }
+    section
+}
+
+/// RFC 4648, section 4, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let bits = (0..3).fold(0u32, |bits, index| bits << 8 | u32::from(chunk.get(index).copied().unwrap_or(0)));
+        for place in 0..4 {
+            // n bytes fill n + 1 letters.
+            text.push(if place <= chunk.len() { ALPHABET[(bits >> (18 - 6 * place) & 63) as usize] as char } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::example;
+    use super::*;
+
+    fn metrics(name: &str, phase: &str) -> Vec<MetricsLine> {
+        let values = |step| BTreeMap::from([(name.to_string(), f64::from(step))]);
+        (1..=3).map(|step| MetricsLine { step: step.into(), phase: phase.into(), values: values(step) }).collect()
+    }
+
+    #[test]
+    fn hostile_text_is_shown_and_never_run() {
+        let hostile = "a red ball <script>alert('1')</script> & \"two\"";
+        let mut report = example();
+        (report.title, report.run, report.command) = (hostile.into(), hostile.into(), hostile.into());
+        (report.commit, report.backend, report.notes) = (Some(hostile.into()), hostile.into(), vec![hostile.into()]);
+        report.scores[1].0 = hostile.into();
+        let page = page(&report, &metrics(hostile, hostile), &[(hostile.into(), vec![1, 2, 3])]);
+        let shown = "a red ball &lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &quot;two&quot;";
+        // Title twice, run, command, commit, backend, note, score, preview with alt text, phase, metric with its label.
+        assert_eq!(page.matches(shown).count(), 13);
+        assert!(!page.contains("<script") && !page.contains("\"two\"") && !page.contains("alert('"));
+    }
+
+    #[test]
+    fn nothing_is_fetched_and_nothing_runs() {
+        let page = page(&example(), &metrics("loss", "flow"), &[("a".into(), vec![0; 100])]);
+        for forbidden in ["http://", "https://", "url(", "@import", "<link", "<script", "javascript:", " onload"] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+        assert_eq!(page.matches("src=").count(), page.matches("src=\"data:image/gif;base64,").count());
+    }
+
+    #[test]
+    fn scores_become_a_table_with_the_same_cells_in_every_row() {
+        let table = scores(&example());
+        assert!(table.contains("<tr><th>metric</th><th>unit</th><th>better</th><th>teacher</th><th>base</th><th>distilled</th>"), "{table}");
+        assert!(table.contains("<td>6.5000</td><td>1.2500</td><td class=\"better\">-5.2500 better</td></tr>"), "{table}");
+        let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("<tr>")).collect();
+        assert_eq!(rows.len(), 9, "a header and the eight measured metrics");
+        assert!(rows[1..].iter().all(|row| row.matches("<td").count() == 7), "{table}");
+    }
+
+    #[test]
+    fn sections_without_content_are_left_out() {
+        let mut report = example();
+        (report.scores, report.notes) = (vec![], vec![]);
+        let page = page(&report, &[], &[]);
+        assert!(!page.contains("<h2>") && page.contains("<dt>Seed</dt><dd>18446744073709551615</dd>"));
+    }
+
+    #[test]
+    fn every_phase_has_a_heading_and_every_curve_its_last_value() {
+        let lines = [metrics("loss", "flow"), metrics("loss", "discriminator")].concat();
+        let section = curve_section(&lines);
+        assert!(section.contains("<h3>flow</h3>") && section.contains("<h3>discriminator</h3>"));
+        assert_eq!((section.matches("<polyline").count(), section.matches("last 3<").count()), (2, 2));
+    }
+
+    #[test]
+    fn base64_matches_the_vectors_of_rfc_4648() {
+        let vectors =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")];
+        for (bytes, text) in vectors {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
+    }
+
+    #[test]
+    fn durations_are_spelled_out() {
+        for (seconds, text) in [(0.25, "0.2 s"), (59.97, "1 min 00 s"), (125.4, "2 min 05 s"), (3725.5, "1 h 02 min 06 s")] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

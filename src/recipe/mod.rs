@@ -1,0 +1,3 @@
+//! Recipes: what a run does, read from TOML and checked before anything starts.
+
+pub mod document;

@@ -1,0 +1,316 @@
+//! One run's directory: what was asked for, on which machine, and everything that came of it.
+//!
+//! ```text
+//! runs/<name>/
+//!   recipe.resolved.toml   every field, after overrides
+//!   environment.json       the machine and program that started the run
+//!   metrics.jsonl          one line per step
+//!   events/                TensorBoard
+//!   samples/               clips drawn while training
+//!   checkpoints/           see `run::checkpoints`
+//!   run.lock               held by the process that writes the run
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoints::Checkpoints;
+use super::files::{AtPath, FileError, StagedDirectory, remove_leftovers, write_atomically};
+
+const RECIPE_NAME: &str = "recipe.resolved.toml";
+const ENVIRONMENT_NAME: &str = "environment.json";
+const LOCK_NAME: &str = "run.lock";
+
+/// Why a run directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The directory of a new run is there already.
+    #[error("the run {} exists already; continue it with --resume or choose another --name", path.display())]
+    Exists {
+        /// The existing directory.
+        path: PathBuf,
+    },
+    /// The name cannot be a directory name on every system.
+    #[error(
+        "found the run name {name:?}, expected 1 to 100 letters, digits, '-', '_' or '.', not starting with '.'; choose another --name"
+    )]
+    Name {
+        /// The name as it was given.
+        name: String,
+    },
+    /// The directory is not one that a run left.
+    #[error("{} is not a run directory: it has no {missing}; name the directory that afd created for the run", path.display())]
+    NotARun {
+        /// The directory.
+        path: PathBuf,
+        /// The file that every run has.
+        missing: &'static str,
+    },
+    /// Another process is writing this run.
+    #[error("another process is writing the run {}; wait for it, stop it, or start a run with another --name", path.display())]
+    InUse {
+        /// The run's directory.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The machine and program behind a run. Environment variables are never recorded: they hold keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Version of the `afd` package.
+    pub afd_version: String,
+    /// The commit that was built, when the build set `AFD_COMMIT`.
+    pub git_commit: Option<String>,
+    /// Operating system the program was built for, such as "linux".
+    pub os: String,
+    /// Processor family the program was built for, such as "x86_64".
+    pub arch: String,
+    /// The processor's own name, where the system tells it.
+    pub cpu_model: Option<String>,
+    /// Threads that the system lets this process run at once.
+    pub cpu_cores: Option<usize>,
+    /// The Burn backend's name, such as "cuda".
+    pub backend: String,
+    /// The device's name.
+    pub device: String,
+    /// The seed of every random number of the run.
+    pub seed: u64,
+    /// The command line, program name first.
+    pub command_line: Vec<String>,
+}
+
+impl Environment {
+    /// Describes this process, which computes on `device` of `backend` with `seed`.
+    pub fn current(backend: &str, device: &str, seed: u64) -> Self {
+        Self {
+            afd_version: env!("CARGO_PKG_VERSION").into(),
+            git_commit: option_env!("AFD_COMMIT").map(str::to_string),
+            os: std::env::consts::OS.into(),
+            arch: std::env::consts::ARCH.into(),
+            cpu_model: cpu_model(),
+            cpu_cores: std::thread::available_parallelism().ok().map(usize::from),
+            backend: backend.into(),
+            device: device.into(),
+            seed,
+            command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        }
+    }
+
+    fn write(&self, path: &Path) -> Result<(), FileError> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from).at("write", path)?;
+        text.push(b'\n');
+        write_atomically(path, &text)
+    }
+}
+
+/// The directory of one run, locked for this process as long as the value lives.
+#[derive(Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+    /// The system releases the lock when the file closes, however the process ends.
+    _lock: File,
+}
+
+impl RunDirectory {
+    /// Creates `root/name` with the resolved recipe and the environment in it; it appears complete or not at all.
+    ///
+    /// # Errors
+    /// [`RunError::Exists`] when the run is there already, [`RunError::Name`] for a name unfit for a directory,
+    /// [`RunError::File`] when the disk refuses.
+    pub fn create(root: &Path, name: &str, resolved_recipe: &str, environment: &Environment) -> Result<Self, RunError> {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(RunError::Name { name: name.into() });
+        }
+        let path = root.join(name);
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(RunError::Exists { path });
+        }
+        let staged = StagedDirectory::new(&path)?;
+        for subdirectory in ["checkpoints", "events", "samples"] {
+            let subdirectory = staged.path().join(subdirectory);
+            fs::create_dir(&subdirectory).at("create the directory", &subdirectory)?;
+        }
+        write_atomically(&staged.path().join(RECIPE_NAME), resolved_recipe.as_bytes())?;
+        environment.write(&staged.path().join(ENVIRONMENT_NAME))?;
+        staged.commit()?;
+        Ok(Self { _lock: lock(&path)?, path })
+    }
+
+    /// Opens and locks an existing run to continue it, and clears what a killed process left half-written.
+    ///
+    /// # Errors
+    /// [`RunError::NotARun`] when the files of a run are missing, [`RunError::InUse`] when another process holds it.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        for missing in [RECIPE_NAME, ENVIRONMENT_NAME] {
+            if !path.join(missing).is_file() {
+                return Err(RunError::NotARun { path: path.into(), missing });
+            }
+        }
+        let run = Self { _lock: lock(path)?, path: path.into() };
+        for place in [run.path.clone(), run.checkpoints_directory(), run.samples(), run.events()] {
+            fs::create_dir_all(&place).at("create the directory", &place)?;
+            remove_leftovers(&place)?;
+        }
+        Ok(run)
+    }
+
+    /// Records the machine that continues the run beside the one that began it: `environment.resumed-1.json` and on.
+    pub fn record_resume(&self, environment: &Environment) -> Result<PathBuf, FileError> {
+        let mut number = 1;
+        loop {
+            let path = self.path.join(format!("environment.resumed-{number}.json"));
+            if !path.exists() {
+                environment.write(&path)?;
+                return Ok(path);
+            }
+            number += 1;
+        }
+    }
+
+    /// The run's own directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The recipe as it was resolved when the run began.
+    pub fn recipe_path(&self) -> PathBuf {
+        self.path.join(RECIPE_NAME)
+    }
+
+    /// One line per step, see `run::events`.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// TensorBoard's directory.
+    pub fn events(&self) -> PathBuf {
+        self.path.join("events")
+    }
+
+    /// Clips drawn while training.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples")
+    }
+
+    /// The run's checkpoints, of which the newest `keep` stay on disk.
+    pub fn checkpoints(&self, keep: usize) -> Checkpoints {
+        Checkpoints::new(&self.path, keep)
+    }
+
+    fn checkpoints_directory(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, RunError> {
+    let path = directory.join(LOCK_NAME);
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).at("open", &path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::InUse { path: directory.into() }),
+        Err(TryLockError::Error(reason)) => Err(FileError::new("lock", &path, reason).into()),
+    }
+}
+
+fn cpu_model() -> Option<String> {
+    if cfg!(target_os = "macos") {
+        let output = std::process::Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
+        return String::from_utf8(output.stdout).ok().map(|name| name.trim().to_string()).filter(|name| !name.is_empty());
+    }
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    line.split_once(':').map(|(_, name)| name.trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(root: &Path) -> Result<RunDirectory, RunError> {
+        RunDirectory::create(root, "first", "seed = 7\n", &Environment::current("ndarray", "cpu", 7))
+    }
+
+    #[test]
+    fn a_new_run_holds_its_recipe_its_environment_and_its_subdirectories() {
+        let root = tempfile::tempdir().unwrap();
+        let run = create(&root.path().join("runs")).unwrap();
+        assert_eq!(fs::read_to_string(run.recipe_path()).unwrap(), "seed = 7\n");
+        let environment: Environment = serde_json::from_str(&fs::read_to_string(run.path().join("environment.json")).unwrap()).unwrap();
+        assert_eq!(environment, Environment::current("ndarray", "cpu", 7));
+        assert_eq!((environment.os.as_str(), environment.seed), (std::env::consts::OS, 7));
+        assert!(!environment.command_line.is_empty());
+        assert!(["checkpoints", "events", "samples"].iter().all(|name| run.path().join(name).is_dir()));
+    }
+
+    #[test]
+    fn no_environment_variable_reaches_the_run_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let run = create(root.path()).unwrap();
+        let text = fs::read_to_string(run.path().join("environment.json")).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        assert!(path.len() > 4 && !text.contains(&path), "{text}");
+    }
+
+    #[test]
+    fn an_existing_run_is_refused_and_kept() {
+        let root = tempfile::tempdir().unwrap();
+        drop(create(root.path()).unwrap());
+        let other = RunDirectory::create(root.path(), "first", "seed = 8\n", &Environment::current("ndarray", "cpu", 8));
+        let error = other.unwrap_err().to_string();
+        assert!(error.contains("first") && error.contains("--resume") && error.contains("--name"), "{error}");
+        assert_eq!(fs::read_to_string(root.path().join("first/recipe.resolved.toml")).unwrap(), "seed = 7\n");
+    }
+
+    #[test]
+    fn a_run_being_written_cannot_be_opened_until_its_writer_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        let run = create(root.path()).unwrap();
+        let path = run.path().to_path_buf();
+        assert!(matches!(RunDirectory::open(&path), Err(RunError::InUse { .. })));
+        drop(run);
+        assert_eq!(RunDirectory::open(&path).unwrap().path(), path);
+    }
+
+    #[test]
+    fn opening_clears_leftovers() {
+        let root = tempfile::tempdir().unwrap();
+        let path = create(root.path()).unwrap().path().to_path_buf();
+        fs::create_dir(path.join("checkpoints/.staging-1-0")).unwrap();
+        fs::write(path.join(".staging-1-1"), "x").unwrap();
+        RunDirectory::open(&path).unwrap();
+        assert!(!path.join("checkpoints/.staging-1-0").exists() && !path.join(".staging-1-1").exists());
+    }
+
+    #[test]
+    fn a_directory_that_is_no_run_is_refused_untouched() {
+        let root = tempfile::tempdir().unwrap();
+        let error = RunDirectory::open(root.path()).unwrap_err().to_string();
+        assert!(error.contains("recipe.resolved.toml"), "{error}");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn names_that_leave_the_root_or_hide_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "C:", "a b", &"x".repeat(101)] {
+            let error = RunDirectory::create(root.path(), name, "", &Environment::current("", "", 0)).unwrap_err();
+            assert!(matches!(error, RunError::Name { .. }), "{name}: {error}");
+        }
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn each_resume_adds_its_own_environment() {
+        let root = tempfile::tempdir().unwrap();
+        let run = create(root.path()).unwrap();
+        let environment = Environment::current("cuda", "cuda:0", 7);
+        assert!(run.record_resume(&environment).unwrap().ends_with("environment.resumed-1.json"));
+        assert!(run.record_resume(&environment).unwrap().ends_with("environment.resumed-2.json"));
+    }
+}

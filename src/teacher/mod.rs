@@ -1,0 +1,36 @@
+//! The black box: prompts in, finished videos out, and nothing else.
+
+pub mod folder;
+pub mod world;
+
+use std::ops::Range;
+
+use crate::data::video::Video;
+
+/// A teacher that can only be asked for finished videos.
+///
+/// No scores, latents, trajectories or schedules cross this line (arXiv 2605.26105, abstract).
+pub trait Teacher: Send + Sync {
+    /// The videos numbered `takes` for `prompt`: the same prompt and take always give the same video.
+    ///
+    /// A teacher with finitely many clips per prompt repeats them in a fixed order.
+    fn videos(&self, prompt: &str, takes: Range<u64>) -> Result<Vec<Video>, TeacherError>;
+}
+
+/// Why a teacher could not answer. Every message names the offending value and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum TeacherError {
+    /// The prompt is not one this teacher can answer.
+    #[error("{teacher} cannot answer the prompt {prompt:?}: {reason}")]
+    Prompt {
+        /// Which teacher was asked.
+        teacher: String,
+        /// The prompt as it was given.
+        prompt: String,
+        /// What was expected instead.
+        reason: String,
+    },
+    /// The teacher's files cannot be used.
+    #[error("{0}")]
+    Data(String),
+}
