@@ -1,0 +1,20 @@
+//! Adversarial Flow Distillation (arXiv 2605.26105): a causal, few-step, autoregressive video student learns to imitate a black-box teacher
+//! that only hands out finished videos for prompts.
+//!
+//! [`afd::alternation`] reads like the paper's algorithm box; `docs/architecture.md` is the map of everything else.
+//! Shape letters: B batch, F latent frames, T pixel frames, C channels, H W rows and columns, S tokens, D width, P prompts, K rollouts a prompt,
+//! M teacher clips a prompt.
+#![warn(missing_docs)]
+
+pub mod afd;
+pub mod cli;
+pub mod data;
+pub mod eval;
+pub mod flow;
+pub mod recipe;
+pub mod rollout;
+pub mod run;
+pub mod session;
+pub mod teacher;
+
+pub use afd_models::noise;

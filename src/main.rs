@@ -1,1 +1,5 @@
-fn main() {}
+//! The `afd` program: see [`afd::cli`].
+
+fn main() -> std::process::ExitCode {
+    afd::cli::main()
+}

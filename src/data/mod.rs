@@ -1,5 +1,6 @@
 //! Everything between video files and student-sized clips.
 
+pub mod batch;
 pub mod manifest;
 pub mod prepare;
 pub mod record;

@@ -7,6 +7,7 @@ pub mod dynamics;
 pub mod energy_distance;
 pub mod flicker;
 pub mod gravity;
+pub mod holdout;
 pub mod permanence;
 pub mod pixels;
 pub mod preview;

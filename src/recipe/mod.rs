@@ -1,3 +1,281 @@
-//! Recipes: what a run does, read from TOML and checked before anything starts.
+//! Recipes: TOML in, a checked [`Recipe`] out. A recipe that exists is valid; nothing downstream re-checks or defaults.
 
 pub mod document;
+pub mod settings;
+
+use std::path::{Path, PathBuf};
+
+use afd_models::student::StudentConfig;
+use afd_models::text::TextEncoder;
+use afd_models::text::words::WordVectors;
+
+use crate::teacher::{Teacher, folder::FolderTeacher, world::World};
+use settings::{Codec, DiscriminatorKind, Kind, PromptList, Settings, TeacherKind};
+
+/// Why a recipe cannot be used. Every message names the field, what was found and what is needed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The TOML itself.
+    #[error(transparent)]
+    Document(#[from] document::RecipeError),
+    /// The recipe cannot be read.
+    #[error("cannot read the recipe {}: {source}; `afd recipes` lists the ones that ship", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A value that cannot work.
+    #[error("{}: {problem}", path.display())]
+    Value {
+        /// The recipe.
+        path: PathBuf,
+        /// Field, value found, what is needed.
+        problem: String,
+    },
+}
+
+/// A checked recipe.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Every field, defaults filled in, prompt lists inline and paths absolute.
+    pub settings: Settings,
+    /// Sizes of the student.
+    pub student: StudentConfig,
+    /// Prompts trained on.
+    pub train_prompts: Vec<String>,
+    /// Prompts kept for evaluation.
+    pub held_out_prompts: Vec<String>,
+    /// Where the recipe was read from.
+    pub path: PathBuf,
+}
+
+impl Recipe {
+    /// Reads, overrides (`a.b=value`) and checks a recipe. Touches no device.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.to_path_buf(), source })?;
+        let mut settings: Settings = document::parse(&text, path, overrides)?;
+        let fail = |problem: String| RecipeError::Value { path: path.to_path_buf(), problem };
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let directory = std::path::absolute(directory).map_err(|error| fail(format!("its directory has no absolute path: {error}")))?;
+        settings.teacher.path = settings.teacher.path.map(|folder| directory.join(folder));
+        settings.student.checkpoint = settings.student.checkpoint.map(|file| directory.join(file));
+        let train_prompts = read_prompts(&mut settings.prompts.train, "prompts.train", &directory).map_err(&fail)?;
+        let held_out_prompts = read_prompts(&mut settings.prompts.held_out, "prompts.held_out", &directory).map_err(&fail)?;
+        let student = student_config(&settings).map_err(&fail)?;
+        check(&settings, &student, &train_prompts, &held_out_prompts).map_err(&fail)?;
+        Ok(Self { settings, student, train_prompts, held_out_prompts, path: path.to_path_buf() })
+    }
+
+    /// The recipe with every field written out, for the run directory.
+    pub fn resolved(&self) -> Result<String, RecipeError> {
+        Ok(document::to_toml(&self.settings)?)
+    }
+
+    /// The text encoder.
+    pub fn text_encoder(&self) -> WordVectors {
+        WordVectors { length: self.settings.text.length, width: self.settings.text.width }
+    }
+
+    /// Latent shape `[F, C, H, W]` of a clip.
+    pub fn latent_shape(&self) -> [usize; 4] {
+        let clip = self.settings.clip;
+        let stride = self.settings.codec.stride;
+        [clip.frames, 3 * stride * stride, clip.height / stride, clip.width / stride]
+    }
+
+    /// Opens the teacher. A folder's manifest and files are checked here.
+    pub fn teacher(&self) -> Result<Box<dyn Teacher>, RecipeError> {
+        let teacher = &self.settings.teacher;
+        let fail = |problem: String| RecipeError::Value { path: self.path.clone(), problem };
+        match (teacher.kind, &teacher.path) {
+            (TeacherKind::World, _) if teacher.uncurated => Ok(Box::new(World::uncurated(teacher.seed))),
+            (TeacherKind::World, _) => Ok(Box::new(World::new(teacher.seed))),
+            (TeacherKind::Folder, Some(path)) => {
+                let folder = FolderTeacher::open(path).map_err(|error| fail(error.to_string()))?;
+                for prompt in self.train_prompts.iter().chain(&self.held_out_prompts) {
+                    // Asking for no takes checks the prompt and reads nothing.
+                    folder.videos(prompt, 0..0).map_err(|error| fail(error.to_string()))?;
+                }
+                Ok(Box::new(folder))
+            }
+            (TeacherKind::Folder, None) => Err(fail("teacher.path is missing: name the folder that holds manifest.jsonl".to_string())),
+        }
+    }
+}
+
+/// Reads a prompt file (one prompt a line, UTF-8) and puts its prompts in its place.
+fn read_prompts(list: &mut PromptList, field: &str, directory: &Path) -> Result<Vec<String>, String> {
+    let prompts: Vec<String> = match list {
+        PromptList::File(file) => {
+            let path = directory.join(file);
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("{field} = {:?} cannot be read: {error}", path.display()))?;
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect()
+        }
+        PromptList::Inline(prompts) => prompts.clone(),
+    };
+    if prompts.is_empty() {
+        return Err(format!("{field} has no prompts, expected at least one"));
+    }
+    *list = PromptList::Inline(prompts.clone());
+    Ok(prompts)
+}
+
+/// Sizes from the recipe, or from the metadata of the checkpoint it names.
+fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
+    let student = &settings.student;
+    let channels = 3 * settings.codec.stride * settings.codec.stride;
+    let mut config = match (&student.checkpoint, &student.sizes) {
+        (Some(path), None) => {
+            let (_, metadata) = afd_models::weights::read_file(path).map_err(|error| format!("student.checkpoint: {error}"))?;
+            let text = metadata
+                .get("config")
+                .ok_or_else(|| format!("student.checkpoint {} holds no student sizes; expected a file written by `afd pretrain`", path.display()))?;
+            serde_json::from_str(text).map_err(|error| format!("student.checkpoint {}: {error}", path.display()))?
+        }
+        (None, Some(sizes)) => StudentConfig {
+            width: sizes.width,
+            layers: sizes.layers,
+            heads: sizes.heads,
+            feed_forward_width: sizes.feed_forward_width,
+            latent_channels: channels,
+            patch: sizes.patch,
+            text_width: settings.text.width,
+            frequency_width: sizes.frequency_width,
+            frames_per_block: 1,
+            window_frames: 0,
+            sink_frames: 0,
+        },
+        (Some(_), Some(_)) => return Err("student.checkpoint and student.sizes are both given; the checkpoint brings its own sizes, remove one".to_string()),
+        (None, None) => return Err("student.checkpoint or student.sizes is missing; give one of them".to_string()),
+    };
+    config.frames_per_block = student.frames_per_block;
+    config.window_frames = student.window_frames;
+    config.sink_frames = student.sink_frames;
+    if config.latent_channels != channels {
+        return Err(format!("codec.stride ({}) gives {channels} latent channels, the student has {}", settings.codec.stride, config.latent_channels));
+    }
+    if config.text_width != settings.text.width {
+        return Err(format!("text.width is {}, the student reads rows of {}", settings.text.width, config.text_width));
+    }
+    match config.problem() {
+        Some(problem) => Err(format!("student: {problem}")),
+        None => Ok(config),
+    }
+}
+
+/// Everything else that has to hold between fields.
+fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_out: &[String]) -> Result<(), String> {
+    let at_least_one = [
+        ("clip.frames", settings.clip.frames),
+        ("clip.height", settings.clip.height),
+        ("clip.width", settings.clip.width),
+        ("codec.stride", settings.codec.stride),
+        ("text.length", settings.text.length),
+        ("text.width", settings.text.width),
+        ("run.checkpoint_every", settings.run.checkpoint_every),
+        ("evaluation.batch", settings.evaluation.batch),
+        ("afd.prompts_per_alternation", settings.afd.prompts_per_alternation),
+        ("afd.rollouts_per_prompt", settings.afd.rollouts_per_prompt),
+        ("afd.teacher_clips_per_prompt", settings.afd.teacher_clips_per_prompt),
+        ("supervised.batch", settings.supervised.batch),
+        ("discriminator.width", settings.discriminator.width),
+    ];
+    if let Some((field, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+        return Err(format!("{field} is 0, must be at least 1"));
+    }
+    let positive = [
+        ("clip.frames_per_second", settings.clip.frames_per_second),
+        ("codec.deviation", f64::from(settings.codec.deviation)),
+        ("afd.beta", settings.afd.beta),
+        ("afd.advantage_clip", settings.afd.advantage_clip),
+        ("sampler.timestep_shift", settings.sampler.timestep_shift),
+        ("optimizer.learning_rate", settings.optimizer.learning_rate),
+        ("optimizer.clip_norm", settings.optimizer.clip_norm),
+        ("optimizer.epsilon", f64::from(settings.optimizer.epsilon)),
+        ("discriminator.optimizer.clip_norm", settings.discriminator.optimizer.clip_norm),
+        ("discriminator.optimizer.epsilon", f64::from(settings.discriminator.optimizer.epsilon)),
+        ("discriminator.penalty_size", settings.discriminator.penalty_size),
+    ];
+    if let Some((field, value)) = positive.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+        return Err(format!("{field} is {value}, must be a finite number above 0"));
+    }
+    let not_negative = [
+        ("afd.reference_weight", settings.afd.reference_weight),
+        ("afd.minimum_deviation", settings.afd.minimum_deviation),
+        ("discriminator.optimizer.learning_rate", settings.discriminator.optimizer.learning_rate),
+        ("discriminator.r1_weight", settings.discriminator.r1_weight),
+        ("discriminator.r2_weight", settings.discriminator.r2_weight),
+        ("discriminator.instance_noise", f64::from(settings.discriminator.instance_noise)),
+    ];
+    if let Some((field, value)) = not_negative.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
+        return Err(format!("{field} is {value}, must be a finite number of at least 0"));
+    }
+    let shares = [
+        ("afd.old_policy_decay", settings.afd.old_policy_decay),
+        ("afd.evaluation_decay", settings.afd.evaluation_decay),
+        ("supervised.evaluation_decay", settings.supervised.evaluation_decay),
+        ("optimizer.beta_1", f64::from(settings.optimizer.beta_1)),
+        ("optimizer.beta_2", f64::from(settings.optimizer.beta_2)),
+        ("discriminator.optimizer.beta_1", f64::from(settings.discriminator.optimizer.beta_1)),
+        ("discriminator.optimizer.beta_2", f64::from(settings.discriminator.optimizer.beta_2)),
+    ];
+    if let Some((field, value)) = shares.iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
+        return Err(format!("{field} is {value}, must be at least 0 and below 1"));
+    }
+    let Codec { stride, .. } = settings.codec;
+    let (height, width) = (settings.clip.height, settings.clip.width);
+    let step = stride * student.patch;
+    if !height.is_multiple_of(step) || !width.is_multiple_of(step) {
+        return Err(format!(
+            "codec.stride ({stride}) times the student's patch ({}) must divide clip.height ({height}) and clip.width ({width})",
+            student.patch
+        ));
+    }
+    let steps = &settings.sampler.denoising_step_list;
+    let descending = steps.windows(2).all(|pair| pair[0] > pair[1]);
+    if steps.is_empty() || !descending || steps.iter().any(|step| !(*step > 0.0 && *step <= 1000.0)) {
+        return Err(format!("sampler.denoising_step_list is {steps:?}, must be descending numbers above 0 and at most 1000"));
+    }
+    let [low, high] = settings.afd.warmup_pair_accuracy;
+    if !(0.5..=1.0).contains(&low) || !(low..=1.0).contains(&high) {
+        return Err(format!("afd.warmup_pair_accuracy is [{low}, {high}], must be an ascending band within [0.5, 1]"));
+    }
+    if settings.afd.rollouts_per_prompt < 2 && settings.afd.advantage == crate::afd::advantage::AdvantageForm::Group {
+        return Err(format!(
+            "afd.rollouts_per_prompt is {}, afd.advantage = \"group\" needs at least 2 (4 or more is advised); with 1 use \"pair-centred\"",
+            settings.afd.rollouts_per_prompt
+        ));
+    }
+    if settings.afd.prompts_per_alternation > train.len() {
+        return Err(format!("afd.prompts_per_alternation ({}) is more than the {} prompts of prompts.train", settings.afd.prompts_per_alternation, train.len()));
+    }
+    if settings.afd.context == crate::afd::model::Context::Cached && !settings.afd.detach_context {
+        return Err("afd.context = \"cached\" frees each block's graph, so afd.detach_context must be true".to_string());
+    }
+    if settings.kind == Kind::Distill && settings.afd.warmup_steps == 0 && settings.afd.alternations == 0 {
+        return Err("afd.alternations and afd.warmup_steps are both 0, there is nothing to do".to_string());
+    }
+    if settings.discriminator.kind == DiscriminatorKind::Conv && settings.discriminator.channels.len() < 2 {
+        return Err(format!("discriminator.channels is {:?}, needs at least 2 scales", settings.discriminator.channels));
+    }
+    if settings.discriminator.channels.contains(&0) {
+        return Err(format!("discriminator.channels is {:?}, every scale needs at least 1 channel", settings.discriminator.channels));
+    }
+    let layers = &settings.discriminator.layers;
+    if settings.discriminator.kind == DiscriminatorKind::Registers {
+        let ascending = layers.windows(2).all(|pair| pair[0] < pair[1]);
+        if layers.is_empty() || !ascending || layers.iter().any(|layer| *layer >= student.layers) {
+            return Err(format!("discriminator.layers is {layers:?}, must be ascending numbers below the student's {} layers", student.layers));
+        }
+    }
+    let encoder = WordVectors { length: settings.text.length, width: settings.text.width };
+    for prompt in train.iter().chain(held_out) {
+        encoder.encode(prompt)?;
+        if settings.teacher.kind == TeacherKind::World {
+            World::new(0).scene(prompt, 0).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}

@@ -13,7 +13,8 @@ const UNKNOWN: [u8; HEIGHT] = [0b11111, 0b10001, 0b10001, 0b10001, 0b10001, 0b10
 /// The set pixels of `letter` as (column, row), counted from the top left.
 pub(super) fn pixels(letter: char) -> impl Iterator<Item = (usize, usize)> {
     let rows = GLYPHS.iter().find(|(known, _)| *known == letter).map_or(UNKNOWN, |(_, rows)| *rows);
-    (0..HEIGHT).flat_map(move |row| (0..WIDTH).filter(move |column| rows[row] >> (WIDTH - 1 - column) & 1 == 1).map(move |column| (column, row)))
+    (0..HEIGHT)
+        .flat_map(move |row| (0..WIDTH).filter(move |column| rows[row] >> (WIDTH - 1 - column) & 1 == 1).map(move |column| (column, row)))
 }
 
 /// Pixels that a line of text is wide, without a margin at its end.

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     fn metrics(name: &str, phase: &str) -> Vec<MetricsLine> {
-        let values = |step| BTreeMap::from([(name.to_string(), f64::from(step))]);
+        let values = |step: u32| BTreeMap::from([(name.to_string(), f64::from(step))]);
         (1..=3).map(|step| MetricsLine { step: step.into(), phase: phase.into(), values: values(step) }).collect()
     }
 
@@ -183,7 +183,10 @@ mod tests {
     #[test]
     fn scores_become_a_table_with_the_same_cells_in_every_row() {
         let table = scores(&example());
-        assert!(table.contains("<tr><th>metric</th><th>unit</th><th>better</th><th>teacher</th><th>base</th><th>distilled</th>"), "{table}");
+        assert!(
+            table.contains("<tr><th>metric</th><th>unit</th><th>better</th><th>teacher</th><th>base</th><th>distilled</th>"),
+            "{table}"
+        );
         assert!(table.contains("<td>6.5000</td><td>1.2500</td><td class=\"better\">-5.2500 better</td></tr>"), "{table}");
         let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("<tr>")).collect();
         assert_eq!(rows.len(), 9, "a header and the eight measured metrics");

@@ -40,6 +40,9 @@ pub fn read_metrics(path: &Path) -> Result<Vec<MetricsLine>, ReportError> {
     Ok(lines)
 }
 
+/// (step, value) in the order of the log, all finite.
+type Points = Vec<(u64, f64)>;
+
 /// One learning curve.
 #[derive(Debug, PartialEq)]
 pub(super) struct Curve<'a> {
@@ -47,15 +50,15 @@ pub(super) struct Curve<'a> {
     pub phase: &'a str,
     /// The metric's name.
     pub name: &'a str,
-    /// (step, value) in the order of the log, all finite.
-    pub points: Vec<(u64, f64)>,
+    /// What to draw.
+    pub points: Points,
 }
 
 /// The curves of a log: phases as they first appear, names in alphabetical order.
 ///
 /// A name that two phases share makes two curves: their losses have nothing to do with each other.
 pub(super) fn curves(lines: &[MetricsLine]) -> Vec<Curve<'_>> {
-    let mut phases: Vec<(&str, BTreeMap<&str, Vec<(u64, f64)>>)> = Vec::new();
+    let mut phases: Vec<(&str, BTreeMap<&str, Points>)> = Vec::new();
     for line in lines {
         let found = phases.iter().position(|(phase, _)| *phase == line.phase);
         let index = found.unwrap_or(phases.len());

@@ -1,0 +1,17 @@
+//! `ndarray`: the CPU backend for exact tests; 3-D convolutions are hundreds of times slower on it than on `flex`.
+
+use burn::backend::{Autodiff, NdArray, ndarray::NdArrayDevice};
+
+use crate::{Device, Provider};
+
+pub(crate) struct Provided;
+
+impl Provider for Provided {
+    const NAME: &'static str = "ndarray";
+    const KIND: &'static str = "CPU";
+    type Backend = Autodiff<NdArray<f32>>;
+
+    fn devices() -> Result<Vec<Device<NdArrayDevice>>, String> {
+        Ok(vec![Device { name: Self::NAME.to_owned(), description: Self::KIND.to_owned(), by_default: true, handle: NdArrayDevice::Cpu }])
+    }
+}

@@ -1,0 +1,306 @@
+//! The alternation of Adversarial Flow Distillation: reads like the paper's algorithm box (method.md G.2).
+
+use std::time::Instant;
+
+use afd_models::discriminator::Discriminator;
+use afd_models::noise::{Noise, Purpose};
+use afd_models::student::Student;
+use burn::module::AutodiffModule;
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+
+use super::advantage::{AdvantageSettings, deviation, mean, optimality};
+use super::forward_process::{ForwardProcessSettings, Noised};
+use super::model::{Context, DiscriminatorWork, FlowWork, Lookback, Penalty, Work, remember, velocities};
+use super::policies;
+use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
+use crate::data::batch::Batches;
+use crate::flow::path::levels;
+use crate::flow::sampler::Sampler;
+use crate::flow::schedule::{few_step_sigmas, shifted};
+use crate::recipe::Recipe;
+use crate::recipe::settings::{Afd, Discriminator as DiscriminatorSettings, OldPolicy, SigmaSet};
+use crate::rollout::{RolloutNoise, rollout};
+
+/// Adversarial Flow Distillation, round by round: first the warm-up, then alternations.
+pub struct Alternation<B: AutodiffBackend> {
+    afd: Afd,
+    discriminator: DiscriminatorSettings,
+    sampler: Sampler,
+    /// Noise levels of the forward process; empty for continuous ones.
+    sigmas: Vec<f32>,
+    shift: f64,
+    shape: [usize; 4],
+    frames_per_block: usize,
+    seed: u64,
+    batches: Batches,
+    device: B::Device,
+}
+
+impl<B: AutodiffBackend> Alternation<B> {
+    /// The recipe's method on its prompts and teacher.
+    pub fn new(recipe: &Recipe, batches: Batches, device: B::Device) -> Self {
+        let settings = &recipe.settings;
+        let sampler = sampler(recipe);
+        let sigmas = match settings.afd.sigmas {
+            SigmaSet::Sampler => sampler.sigmas.clone(),
+            SigmaSet::Unwarped => few_step_sigmas(&settings.sampler.denoising_step_list, 1.0, false),
+            SigmaSet::Shifted => Vec::new(),
+        };
+        Self {
+            afd: settings.afd.clone(),
+            discriminator: settings.discriminator.clone(),
+            sampler,
+            sigmas,
+            shift: settings.sampler.timestep_shift,
+            shape: recipe.latent_shape(),
+            frames_per_block: recipe.student.frames_per_block,
+            seed: settings.seed,
+            batches,
+            device,
+        }
+    }
+}
+
+/// The recipe's few-step sampler.
+pub fn sampler(recipe: &Recipe) -> Sampler {
+    let settings = &recipe.settings.sampler;
+    let sigmas = few_step_sigmas(&settings.denoising_step_list, settings.timestep_shift, settings.warp_denoising_step);
+    Sampler { kind: settings.kind, sigmas }
+}
+
+impl<B: AutodiffBackend> Method<B> for Alternation<B> {
+    fn finished(&self, state: &RoundState) -> bool {
+        state.warm_up_rounds.is_some_and(|warm_up| state.round >= warm_up + self.afd.alternations)
+    }
+
+    fn planned_rounds(&self, state: &RoundState) -> u64 {
+        state.warm_up_rounds.unwrap_or(self.afd.warmup_steps) + self.afd.alternations
+    }
+
+    fn round(&self, learner: &mut dyn LearnerHandle<B>, state: &mut RoundState) -> Result<RoundReport, RoundError> {
+        let round = state.round;
+        let (prompts, rollouts, teachers) = (self.afd.prompts_per_alternation, self.afd.rollouts_per_prompt, self.afd.teacher_clips_per_prompt);
+        let model = learner.model();
+        let mut report = RoundReport::new(if state.warm_up_rounds.is_none() { "warm-up" } else { "alternation" });
+
+        // 1 ROLLOUT: the same prompts to the teacher and, by the old policy, to the student.
+        let started = Instant::now();
+        let asked = self.batches.prompts_of(round, prompts);
+        let real = self.batches.teacher_latents::<B::InnerBackend>(&asked, round, teachers, &self.device)?;
+        report.took("teacher", started);
+        let started = Instant::now();
+        let old = model.old.as_ref().unwrap_or(&model.student).valid();
+        let text_rows = self.batches.text::<B::InnerBackend>(&asked, rollouts, &self.device)?;
+        let text = old.read_text(text_rows.clone());
+        let noise = RolloutNoise::new(self.seed, round, 0..(prompts * rollouts) as u64);
+        let own = rollout(&old, &text, &self.sampler, noise, self.shape, &self.device);
+        B::sync(&self.device).map_err(RoundError::device)?;
+        report.took("rollout", started);
+
+        // 2 SCORE: finished clips only, both sides after the same journey; phi is the one before its update.
+        let started = Instant::now();
+        let discriminator = model.discriminator.as_ref().ok_or(RoundError::NoDiscriminator)?.valid();
+        let judged = self.batches.equalise(own.latents.clone());
+        let teacher_text = self.batches.text::<B::InnerBackend>(&asked, teachers, &self.device)?;
+        let student_scores = scores(&discriminator, judged.clone(), text_rows.clone(), rollouts);
+        let teacher_scores = scores(&discriminator, real.clone(), teacher_text.clone(), teachers);
+
+        // 3 ADVANTAGE
+        let settings = AdvantageSettings {
+            form: self.afd.advantage,
+            scale: self.afd.advantage_scale,
+            clip: self.afd.advantage_clip,
+            minimum_deviation: self.afd.minimum_deviation,
+        };
+        let r = optimality(&student_scores, &teacher_scores, &settings);
+        let accuracy = fresh_accuracy(&teacher_scores, &student_scores);
+        let smoothed = state.pair_accuracy.map_or(accuracy, |average| 0.5 * average + 0.5 * accuracy);
+        state.pair_accuracy = Some(smoothed);
+
+        // 4 D STEP on the same pairs. The warm-up has only this one.
+        let [low, high] = self.afd.warmup_pair_accuracy;
+        let resting = self.afd.pause_above_band && state.warm_up_rounds.is_some() && smoothed > high;
+        if !resting {
+            for step in 0..self.afd.discriminator_steps {
+                let work = self.discriminator_work(round, step, &real, &judged, &teacher_text, &text_rows);
+                report.merge(learner.train(Work::Discriminator(work))?);
+            }
+        }
+        report.took("discriminator", started);
+
+        // 5 G STEP: the forward process on the student's own clips, fresh levels and noise each time.
+        if state.warm_up_rounds.is_some() {
+            let started = Instant::now();
+            let alternation = round - state.warm_up_rounds.unwrap_or(0) + 1;
+            let old_memory = own.memory;
+            for step in 0..self.afd.flow_steps {
+                let (clips, sigmas) = self.noised(round, step, &own.latents);
+                let noisy_past = self.afd.context == Context::UniformNoise;
+                let frames = self.shape[0];
+                let lookback = |student: &Student<_>, memory| {
+                    if noisy_past { Lookback::none(student, frames) } else { Lookback::on(student, frames, memory) }
+                };
+                let old_velocity = (self.afd.old_policy == OldPolicy::Lagging)
+                    .then(|| velocities(&old, clips.state(), &sigmas, &text, &lookback(&old, old_memory.clone())));
+                let reference = model.reference.as_ref().map(|reference| {
+                    let reference = reference.valid();
+                    let text = reference.read_text(text_rows.clone());
+                    let memory = (!noisy_past).then(|| remember(&reference, own.latents.clone(), 0.0, &text));
+                    let lookback = lookback(&reference, memory);
+                    (velocities(&reference, clips.state(), &sigmas, &text, &lookback), self.afd.reference_weight)
+                });
+                let weights: Vec<f32> = r.concat().iter().map(|value| *value as f32).collect();
+                let work = FlowWork {
+                    clips,
+                    sigmas,
+                    r: Tensor::from_data(TensorData::new(weights, [prompts * rollouts, 1, 1, 1, 1]), &self.device),
+                    text: text_rows.clone(),
+                    old_velocity,
+                    reference,
+                    context: self.afd.context,
+                    detach_context: self.afd.detach_context,
+                    settings: ForwardProcessSettings { form: self.afd.loss, beta: self.afd.beta, advantage_clip: self.afd.advantage_clip },
+                };
+                report.merge(learner.train(Work::Flow(Box::new(work)))?);
+            }
+
+            // 6 OLD / EMA
+            let mut model = learner.model();
+            let decay = self.afd.old_policy_schedule.decay(alternation, self.afd.old_policy_decay);
+            model.old = model.old.map(|old| policies::blend::<B, _>(old, &model.student, decay));
+            let decay = policies::evaluation_decay(alternation, self.afd.evaluation_decay);
+            model.evaluation = policies::blend::<B, _>(model.evaluation, &model.student, decay);
+            learner.replace(model);
+            report.took("flow", started);
+        } else if smoothed >= low || round + 1 >= self.afd.warmup_steps {
+            state.warm_up_rounds = Some(round + 1);
+        }
+
+        // 7 MONITOR
+        let all_r = r.concat();
+        report.measure("fresh_pair_accuracy", accuracy);
+        report.measure("score_deviation", mean(&student_scores.iter().map(|group| deviation(group)).collect::<Vec<_>>()));
+        report.measure("mean_r", mean(&all_r));
+        report.measure("r_deviation", deviation(&all_r));
+        report.measure("discriminator_rests", if resting { 1.0 } else { 0.0 });
+        Ok(report)
+    }
+}
+
+impl<B: AutodiffBackend> Alternation<B> {
+    /// Both sides with the same augmentation and instance noise of the same size.
+    fn discriminator_work(
+        &self,
+        round: u64,
+        step: u64,
+        real: &Tensor<B::InnerBackend, 5>,
+        judged: &Tensor<B::InnerBackend, 5>,
+        teacher_text: &Tensor<B::InnerBackend, 3>,
+        student_text: &Tensor<B::InnerBackend, 3>,
+    ) -> DiscriminatorWork<B::InnerBackend> {
+        let settings = &self.discriminator;
+        let mut draw = Noise::new(self.seed, Purpose::Augmentation, round, step);
+        let reach = settings.augment_shift as i64;
+        let shift = [0; 2].map(|_| draw.below(2 * settings.augment_shift + 1) as i64 - reach);
+        let brightness = 1.0 + settings.augment_brightness * draw.between(-1.0, 1.0);
+        let augment = |clips: &Tensor<B::InnerBackend, 5>, side: u64| {
+            let mut clips = shifted_clips(clips.clone(), shift);
+            if settings.augment_brightness > 0.0 {
+                clips = clips * brightness;
+            }
+            if settings.instance_noise > 0.0 {
+                clips = clips.clone() + self.normal(Purpose::InstanceNoise, round, 2 * step + side, clips.dims()) * settings.instance_noise;
+            }
+            clips
+        };
+        let (teacher, student) = (augment(real, 0), augment(judged, 1));
+        let mut both = teacher.dims();
+        both[0] += student.dims()[0];
+        let penalised = settings.r1_weight > 0.0 || settings.r2_weight > 0.0;
+        let penalty = penalised.then(|| Penalty {
+            direction: self.normal(Purpose::Penalty, round, step, both),
+            size: settings.penalty_size,
+            r1: settings.r1_weight,
+            r2: settings.r2_weight,
+        });
+        let prompts = self.afd.prompts_per_alternation;
+        DiscriminatorWork { teacher, student, teacher_text: teacher_text.clone(), student_text: student_text.clone(), prompts, penalty }
+    }
+
+    /// The forward process: every block of every clip gets a noise level and noise of its own.
+    fn noised(&self, round: u64, step: u64, latents: &Tensor<B::InnerBackend, 5>) -> (Noised<B::InnerBackend>, Vec<f32>) {
+        let [batch, frames, ..] = latents.dims();
+        let mut draw = Noise::new(self.seed, Purpose::Sigma, round, step);
+        let mut level = || match self.sigmas.len() {
+            0 => shifted(self.shift, 1.0 - f64::from(draw.uniform())) as f32,
+            count => self.sigmas[draw.below(count)],
+        };
+        let per_block = if self.afd.context == Context::UniformNoise { frames } else { self.frames_per_block };
+        let mut sigmas = Vec::with_capacity(batch * frames);
+        for _ in 0..batch {
+            let mut current = 0.0;
+            for frame in 0..frames {
+                if frame % per_block == 0 {
+                    current = level();
+                }
+                sigmas.push(current);
+            }
+        }
+        let noise = self.normal(Purpose::ForwardProcess, round, step, latents.dims());
+        let clips = Noised { clean: latents.clone(), noise, sigmas: levels(&sigmas, batch, frames, &self.device) };
+        (clips, sigmas)
+    }
+
+    fn normal(&self, purpose: Purpose, round: u64, index: u64, shape: [usize; 5]) -> Tensor<B::InnerBackend, 5> {
+        let values = Noise::new(self.seed, purpose, round, index).normals(shape.iter().product());
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+}
+
+/// Scores per prompt: `[P][per_prompt]`.
+fn scores<B: Backend, D: Discriminator<B>>(discriminator: &D, clips: Tensor<B, 5>, text: Tensor<B, 3>, per_prompt: usize) -> Vec<Vec<f64>> {
+    let scores: Vec<f64> = discriminator.score(clips, text).into_data().iter::<f64>().collect();
+    scores.chunks(per_prompt).map(<[f64]>::to_vec).collect()
+}
+
+/// Pair accuracy on clips that the discriminator has not been trained on yet.
+fn fresh_accuracy(teacher: &[Vec<f64>], student: &[Vec<f64>]) -> f64 {
+    let wins = teacher.iter().zip(student).flat_map(|(teacher, student)| {
+        teacher.iter().flat_map(move |t| student.iter().map(move |s| if t > s { 1.0 } else if t == s { 0.5 } else { 0.0 }))
+    });
+    mean(&wins.collect::<Vec<_>>())
+}
+
+/// Moves clips by whole latent pixels (rows, columns); what moves in from outside is zero, the mean colour.
+fn shifted_clips<B: Backend>(clips: Tensor<B, 5>, [rows, columns]: [i64; 2]) -> Tensor<B, 5> {
+    let move_axis = |clips: Tensor<B, 5>, axis: usize, by: i64| {
+        let mut dims = clips.dims();
+        let length = dims[axis];
+        let gap = (by.unsigned_abs() as usize).min(length);
+        if gap == 0 {
+            return clips;
+        }
+        dims[axis] = gap;
+        let empty = Tensor::zeros(dims, &clips.device());
+        if by > 0 {
+            Tensor::cat(vec![empty, clips.slice_dim(axis, 0..length - gap)], axis)
+        } else {
+            Tensor::cat(vec![clips.slice_dim(axis, gap..length), empty], axis)
+        }
+    };
+    move_axis(move_axis(clips, 3, rows), 4, columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::backend::NdArray;
+
+    #[test]
+    fn shifting_moves_pixels_and_fills_with_the_mean_colour() {
+        let clips = Tensor::<NdArray, 1, Int>::arange(1..7, &Default::default()).float().reshape([1, 1, 1, 2, 3]);
+        let shifted = shifted_clips(clips, [1, -1]).into_data().to_vec::<f32>().unwrap();
+        assert_eq!(shifted, [0.0, 0.0, 0.0, 2.0, 3.0, 0.0]);
+    }
+}

@@ -1,0 +1,13 @@
+//! Adversarial Flow Distillation: discriminator, advantage and forward-process update (method.md F, G).
+
+pub mod advantage;
+pub mod alternation;
+pub mod bradley_terry;
+pub mod forward_process;
+pub mod gradients;
+pub mod model;
+pub mod optimizer;
+pub mod policies;
+pub mod progress;
+pub mod strategy;
+pub mod supervised;

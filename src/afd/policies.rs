@@ -1,0 +1,102 @@
+//! Copies of the student that lag behind it: old policy, reference, evaluation average (method.md F.5).
+
+use std::any::Any;
+use std::marker::PhantomData;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+use serde::{Deserialize, Serialize};
+
+/// `decay * lagging + (1 - decay) * leading`, weight by weight; the result is not differentiated.
+pub fn blend<B: AutodiffBackend, M: Module<B>>(lagging: M, leading: &M, decay: f64) -> M {
+    let mut gather = Gather::<B> { weights: Vec::new(), backend: PhantomData };
+    leading.visit(&mut gather);
+    gather.weights.reverse();
+    lagging.map(&mut Blend { weights: gather.weights, decay })
+}
+
+/// A copy that is not differentiated and shares no parameter identity with the original's gradients.
+pub fn frozen_copy<B: AutodiffBackend, M: Module<B>>(unset: M, of: &M) -> M {
+    blend(unset, of, 0.0).no_grad()
+}
+
+/// How fast the old policy follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OldPolicySchedule {
+    /// The same decay after every alternation.
+    Constant,
+    /// DiffusionNFT's type 1: min(0.001 step, decay).
+    Ramp,
+}
+
+impl OldPolicySchedule {
+    /// Decay after alternation `step` (counted from 1), given the recipe's `decay`.
+    pub fn decay(self, step: u64, decay: f64) -> f64 {
+        match self {
+            Self::Constant => decay,
+            Self::Ramp => (0.001 * step as f64).min(decay),
+        }
+    }
+}
+
+/// Decay of the evaluation average after its `step`-th update (counted from 1): min((1 + step) / (10 + step), decay).
+pub fn evaluation_decay(step: u64, decay: f64) -> f64 {
+    ((1.0 + step as f64) / (10.0 + step as f64)).min(decay)
+}
+
+struct Gather<B: Backend> {
+    weights: Vec<Box<dyn Any>>,
+    backend: PhantomData<B>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Gather<B> {
+    fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
+        self.weights.push(Box::new(param.val().inner()));
+    }
+}
+
+struct Blend {
+    weights: Vec<Box<dyn Any>>,
+    decay: f64,
+}
+
+impl<B: AutodiffBackend> ModuleMapper<B> for Blend {
+    fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
+        let leading = self.weights.pop().and_then(|weight| weight.downcast::<Tensor<B::InnerBackend, N>>().ok());
+        let leading = leading.expect("both modules have the same structure");
+        let decay = self.decay;
+        param.map(|lagging| {
+            // Decay 0 must copy bit for bit, also when the lagging weights are not finite.
+            Tensor::from_inner(if decay == 0.0 { *leading } else { lagging.inner() * decay + *leading * (1.0 - decay) })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use afd_models::layers::linear;
+    use burn::backend::{Autodiff, Flex};
+
+    #[test]
+    fn blending_moves_every_weight_by_the_same_share() {
+        type B = Autodiff<Flex>;
+        let filled = |value: f32| {
+            let mut layer = linear::<B>(2, 3, &Default::default());
+            layer.weight = layer.weight.map(|weight| (weight * 0.0 + value).detach());
+            layer
+        };
+        let blended = blend(filled(1.0), &filled(5.0), 0.75);
+        assert!((blended.weight.val().into_data().to_vec::<f32>().unwrap()[4] - 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn decays_follow_the_published_schedules() {
+        assert_eq!(OldPolicySchedule::Ramp.decay(100, 0.5), 0.1);
+        assert_eq!(OldPolicySchedule::Ramp.decay(900, 0.5), 0.5);
+        assert_eq!(evaluation_decay(1, 0.9), 2.0 / 11.0);
+        assert_eq!(evaluation_decay(1000, 0.9), 0.9);
+    }
+}

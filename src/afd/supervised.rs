@@ -1,0 +1,107 @@
+//! Supervised flow matching on teacher clips (method.md H.1): makes the base student.
+
+use std::f64::consts::PI;
+use std::time::Instant;
+
+use afd_models::noise::{Noise, Purpose};
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+
+use super::forward_process::Noised;
+use super::model::{SupervisedWork, Work};
+use super::policies;
+use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
+use crate::data::batch::Batches;
+use crate::flow::path::{levels, noised};
+use crate::flow::schedule::shifted;
+use crate::recipe::Recipe;
+use crate::recipe::settings::Supervised as Settings;
+
+/// Teacher- or diffusion-forced flow matching, one update per round.
+pub struct Supervised<B: AutodiffBackend> {
+    settings: Settings,
+    learning_rate: f64,
+    shift: f64,
+    frames_per_block: usize,
+    seed: u64,
+    batches: Batches,
+    device: B::Device,
+}
+
+impl<B: AutodiffBackend> Supervised<B> {
+    /// The recipe's pre-training on its prompts and teacher.
+    pub fn new(recipe: &Recipe, batches: Batches, device: B::Device) -> Self {
+        Self {
+            settings: recipe.settings.supervised.clone(),
+            learning_rate: recipe.settings.optimizer.learning_rate,
+            shift: recipe.settings.sampler.timestep_shift,
+            frames_per_block: recipe.student.frames_per_block,
+            seed: recipe.settings.seed,
+            batches,
+            device,
+        }
+    }
+
+    /// Linear warm-up, then half a cosine down to `final_rate` of the peak.
+    fn rate(&self, round: u64) -> f64 {
+        let warm_up = ((round + 1) as f64 / self.settings.warmup_steps.max(1) as f64).min(1.0);
+        let share = round as f64 / self.settings.steps.max(1) as f64;
+        let floor = self.settings.final_rate;
+        self.learning_rate * warm_up * (floor + (1.0 - floor) * 0.5 * (1.0 + (PI * share).cos()))
+    }
+}
+
+impl<B: AutodiffBackend> Method<B> for Supervised<B> {
+    fn finished(&self, state: &RoundState) -> bool {
+        state.round >= self.settings.steps
+    }
+
+    fn planned_rounds(&self, _state: &RoundState) -> u64 {
+        self.settings.steps
+    }
+
+    fn round(&self, learner: &mut dyn LearnerHandle<B>, state: &mut RoundState) -> Result<RoundReport, RoundError> {
+        let round = state.round;
+        let mut report = RoundReport::new("supervised");
+        let started = Instant::now();
+        let prompts = self.batches.prompts_of(round, self.settings.batch);
+        let clean = self.batches.teacher_latents::<B::InnerBackend>(&prompts, round, 1, &self.device)?;
+        let text = self.batches.text::<B::InnerBackend>(&prompts, 1, &self.device)?;
+        report.took("teacher", started);
+
+        let started = Instant::now();
+        let [batch, frames, ..] = clean.dims();
+        let mut draw = Noise::new(self.seed, Purpose::Sigma, round, 0);
+        let mut sigmas = Vec::with_capacity(batch * frames);
+        for _ in 0..batch {
+            let mut current = 0.0;
+            for frame in 0..frames {
+                if frame % self.frames_per_block == 0 {
+                    // (0, 1]: pure noise is where sampling starts.
+                    current = shifted(self.shift, 1.0 - f64::from(draw.uniform())) as f32;
+                }
+                sigmas.push(current);
+            }
+        }
+        let normal = |index: u64| {
+            let values = Noise::new(self.seed, Purpose::ForwardProcess, round, index).normals(clean.dims().iter().product());
+            Tensor::<B::InnerBackend, 5>::from_data(TensorData::new(values, clean.dims()), &self.device)
+        };
+        let context = self.settings.teacher_forcing.then(|| {
+            let level = levels(&vec![self.settings.context_noise; batch * frames], batch, frames, &self.device);
+            noised(clean.clone(), normal(1), &level)
+        });
+        let clips = Noised { clean: clean.clone(), noise: normal(0), sigmas: levels(&sigmas, batch, frames, &self.device) };
+        // The clean half is always told t = 0, because that is what it is told when the student looks back at its own clips.
+        let weights = Tensor::ones([batch, frames, 1, 1, 1], &self.device);
+        learner.set_student_rate(self.rate(round));
+        let work = SupervisedWork { clips, sigmas, weights, context, context_sigma: 0.0, text };
+        report.merge(learner.train(Work::Supervised(work))?);
+        let mut model = learner.model();
+        let decay = policies::evaluation_decay(round + 1, self.settings.evaluation_decay);
+        model.evaluation = policies::blend::<B, _>(model.evaluation, &model.student, decay);
+        learner.replace(model);
+        report.took("supervised", started);
+        Ok(report)
+    }
+}

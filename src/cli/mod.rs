@@ -1,0 +1,96 @@
+//! The command line: one file per verb.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod train;
+mod validate;
+
+/// Adversarial Flow Distillation: teach a causal, few-step video student to imitate a black-box teacher.
+#[derive(Debug, Parser)]
+#[command(name = "afd", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Distil the recipe's teacher into its base student.
+    Distill(train::TrainArgs),
+    /// Make a base student by supervised flow matching.
+    Pretrain(train::TrainArgs),
+    /// Check a recipe without touching a device.
+    Validate(RecipeArgs),
+}
+
+/// A recipe and what to change in it.
+#[derive(Debug, Args)]
+pub struct RecipeArgs {
+    /// The recipe (TOML).
+    pub recipe: PathBuf,
+    /// Override a field, such as `--set afd.beta=0.5`; may be given several times.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+/// Exit status of a run that a signal stopped after its state was saved.
+pub const STOPPED: u8 = 75;
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The request itself is wrong: exit status 2.
+    #[error("{0}")]
+    Usage(String),
+    /// It went wrong while running: exit status 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<crate::recipe::RecipeError> for CliError {
+    fn from(error: crate::recipe::RecipeError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<afd_backends::BackendError> for CliError {
+    fn from(error: afd_backends::BackendError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<crate::session::SessionError> for CliError {
+    fn from(error: crate::session::SessionError) -> Self {
+        use crate::run::directory::RunError;
+        use crate::session::SessionError;
+        match error {
+            SessionError::Recipe(_) | SessionError::Run(RunError::Exists { .. } | RunError::Name { .. } | RunError::NotARun { .. }) => {
+                Self::Usage(error.to_string())
+            }
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// Parses the command line, runs the verb and prints an error once.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.verb {
+        Verb::Distill(args) => train::run(&args, crate::recipe::settings::Kind::Distill),
+        Verb::Pretrain(args) => train::run(&args, crate::recipe::settings::Kind::Pretrain),
+        Verb::Validate(args) => validate::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("afd: {error}");
+            ExitCode::from(match error {
+                CliError::Usage(_) => 2,
+                CliError::Failed(_) => 1,
+            })
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `afd distill` and `afd pretrain`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use afd_backends::{Job, Place};
+use burn::tensor::backend::AutodiffBackend;
+use clap::Args;
+
+use super::{CliError, RecipeArgs, STOPPED};
+use crate::afd::strategy::Ending;
+use crate::data::batch::Batches;
+use crate::eval::report::{Report, read_metrics, write_html};
+use crate::eval::table::comparison_table;
+use crate::recipe::Recipe;
+use crate::recipe::settings::Kind;
+use crate::run::directory::{Environment, RunDirectory};
+use crate::run::signals;
+use crate::session::{SessionError, build, evaluate, train};
+
+/// A training run.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Name of the run directory [default: the recipe's name].
+    #[arg(long)]
+    name: Option<String>,
+    /// Where run directories are made.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs: PathBuf,
+    /// Continue the run of this name from its newest checkpoint, bit for bit.
+    #[arg(long)]
+    resume: bool,
+    /// cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
+    #[arg(long)]
+    backend: Option<String>,
+}
+
+/// Runs a recipe of `kind` to its end.
+pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
+    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let name = args.name.clone().unwrap_or_else(|| recipe.settings.name.clone());
+    if args.resume {
+        // The run's own snapshot decides; what is on the command line must agree with it.
+        let snapshot = args.runs.join(&name).join("recipe.resolved.toml");
+        let asked = recipe.resolved()?;
+        recipe = Recipe::load(&snapshot, &[])?;
+        if recipe.resolved()? != asked {
+            return Err(CliError::Usage(format!(
+                "the recipe {} differs from {}, which the run was started with; resume with the same recipe and --set, or start another --name",
+                args.recipe.recipe.display(),
+                snapshot.display()
+            )));
+        }
+    }
+    if recipe.settings.kind != kind {
+        return Err(CliError::Usage(format!(
+            "{} has kind = {:?}, this verb runs {kind:?} recipes; use `afd {}`",
+            args.recipe.recipe.display(),
+            recipe.settings.kind,
+            if kind == Kind::Distill { "pretrain" } else { "distill" }
+        )));
+    }
+    signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+    let job = TrainJob { recipe: &recipe, runs: &args.runs, name: &name, resume: args.resume };
+    Ok(afd_backends::dispatch(args.backend.as_deref(), job)??)
+}
+
+struct TrainJob<'a> {
+    recipe: &'a Recipe,
+    runs: &'a Path,
+    name: &'a str,
+    resume: bool,
+}
+
+impl Job for TrainJob<'_> {
+    type Output = Result<ExitCode, SessionError>;
+
+    fn run<B: AutodiffBackend>(self, place: Place, device: B::Device) -> Self::Output {
+        let started = Instant::now();
+        let recipe = self.recipe;
+        // Everything that can be refused is refused before a directory is made.
+        let batches = Batches::new(recipe)?;
+        let base = build::base_student::<B::InnerBackend>(recipe, &device)?;
+        let environment = Environment::current(place.backend, &place.device, recipe.settings.seed);
+        let run = if self.resume {
+            let run = RunDirectory::open(&self.runs.join(self.name))?;
+            run.record_resume(&environment)?;
+            run
+        } else {
+            RunDirectory::create(self.runs, self.name, &recipe.resolved()?, &environment)?
+        };
+        let trained = train::train::<B>(recipe, &run, &device)?;
+        if trained.ending == Ending::Stopped {
+            eprintln!("stopped after round {}, state saved; continue with --resume", trained.state.round);
+            return Ok(ExitCode::from(STOPPED));
+        }
+        if signals::stop_requested() {
+            return Ok(ExitCode::from(STOPPED));
+        }
+        let names = match recipe.settings.kind {
+            Kind::Distill => vec!["teacher", "base", "distilled"],
+            Kind::Pretrain => vec!["teacher", "pretrained"],
+        };
+        let students = match recipe.settings.kind {
+            Kind::Distill => vec![&base, &trained.model.evaluation],
+            Kind::Pretrain => vec![&trained.model.evaluation],
+        };
+        let clips = evaluate::held_out_clips::<B>(recipe, &batches, &students, &device)?;
+        let scores = evaluate::scores::<B>(recipe, &batches, &clips, &device)?;
+        let preview = evaluate::write_preview(&run.samples(), &names, &clips, recipe.settings.evaluation.preview_clips)?;
+        let rows: Vec<(&str, _)> = names.iter().copied().zip(&scores).collect();
+        println!("{}", comparison_table(&rows));
+        let report = Report {
+            title: format!("{} ({:?})", recipe.settings.name, recipe.settings.kind),
+            run: run.path().display().to_string(),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            seed: recipe.settings.seed,
+            commit: option_env!("AFD_COMMIT").map(str::to_string),
+            backend: place.device.clone(),
+            wall_seconds: started.elapsed().as_secs_f64(),
+            teacher_queries: batches.queries(),
+            scores: names.iter().map(|name| (*name).to_string()).zip(scores.iter().cloned()).collect(),
+            notes: Vec::new(),
+        };
+        let metrics = read_metrics(&run.metrics_path())?;
+        report.write_json(&run.path().join("report.json"))?;
+        write_html(&run.path().join("report.html"), &report, &metrics, &[("Held-out prompts".to_string(), preview)])?;
+        println!("run       {}", run.path().display());
+        println!("student   {}", run.checkpoints(1).path_of(trained.state.round).join("student").display());
+        println!("preview   {}", run.samples().join("held-out.gif").display());
+        println!("report    {}", run.path().join("report.html").display());
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,187 @@
+//! Prompts and teacher clips of a round, as tensors. Everything is a pure function of (seed, round), so that a resumed run draws the same.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use afd_models::codec::Codec;
+use afd_models::codec::pixel::PixelCodec;
+use afd_models::noise::{Noise, Purpose};
+use afd_models::text::TextEncoder;
+use burn::prelude::*;
+
+use super::prepare::{PrepareError, prepare};
+use super::video::{Clip, ClipShape};
+use crate::recipe::{Recipe, RecipeError};
+use crate::teacher::{Teacher, TeacherError};
+
+/// Why a batch cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// The teacher did not answer.
+    #[error(transparent)]
+    Teacher(#[from] TeacherError),
+    /// A clip cannot be prepared.
+    #[error("prompt {prompt:?}, take {take}: {source}")]
+    Prepare {
+        /// The prompt.
+        prompt: String,
+        /// The take.
+        take: u64,
+        /// Why.
+        source: PrepareError,
+    },
+    /// A prompt cannot be encoded.
+    #[error("{0}")]
+    Text(String),
+}
+
+/// The teacher, prepared to the student's shape, and the prompts, encoded.
+pub struct Batches {
+    teacher: Box<dyn Teacher>,
+    shape: ClipShape,
+    codec: PixelCodec,
+    text_shape: [usize; 2],
+    seed: u64,
+    takes_per_prompt: u64,
+    prompts: Vec<String>,
+    rows: BTreeMap<String, Vec<f32>>,
+    /// Prepared clips of a teacher with few takes, which come round again.
+    prepared: Mutex<BTreeMap<(String, u64), Clip>>,
+    queries: AtomicU64,
+}
+
+impl Batches {
+    /// Opens the recipe's teacher and encodes all of its prompts.
+    pub fn new(recipe: &Recipe) -> Result<Self, RecipeError> {
+        let encoder = recipe.text_encoder();
+        let encode = |prompt: &String| {
+            let rows = encoder.encode(prompt).map_err(|problem| RecipeError::Value { path: recipe.path.clone(), problem })?;
+            Ok((prompt.clone(), rows))
+        };
+        let rows = recipe.train_prompts.iter().chain(&recipe.held_out_prompts).map(encode).collect::<Result<_, RecipeError>>()?;
+        let codec = &recipe.settings.codec;
+        Ok(Self {
+            teacher: recipe.teacher()?,
+            shape: recipe.settings.clip,
+            codec: PixelCodec { stride: codec.stride, mean: codec.mean, deviation: codec.deviation },
+            text_shape: encoder.shape(),
+            seed: recipe.settings.seed,
+            takes_per_prompt: recipe.settings.teacher.takes_per_prompt,
+            prompts: recipe.train_prompts.clone(),
+            rows,
+            prepared: Mutex::new(BTreeMap::new()),
+            queries: AtomicU64::new(0),
+        })
+    }
+
+    /// The codec.
+    pub fn codec(&self) -> &PixelCodec {
+        &self.codec
+    }
+
+    /// Videos that the teacher was asked for so far.
+    pub fn queries(&self) -> u64 {
+        self.queries.load(Ordering::Relaxed)
+    }
+
+    /// `count` training prompts of `round`: the list is gone through in one random order after another.
+    pub fn prompts_of(&self, round: u64, count: usize) -> Vec<String> {
+        let total = self.prompts.len() as u64;
+        (round * count as u64..(round + 1) * count as u64)
+            .map(|place| {
+                let order = Noise::new(self.seed, Purpose::Prompts, place / total, 0).order(self.prompts.len());
+                self.prompts[order[(place % total) as usize]].clone()
+            })
+            .collect()
+    }
+
+    /// The teacher's prepared clips numbered `takes` for a prompt.
+    pub fn teacher_clips(&self, prompt: &str, takes: std::ops::Range<u64>) -> Result<Vec<Clip>, BatchError> {
+        takes.map(|take| self.teacher_clip(prompt, take)).collect()
+    }
+
+    fn teacher_clip(&self, prompt: &str, take: u64) -> Result<Clip, BatchError> {
+        self.queries.fetch_add(1, Ordering::Relaxed);
+        let videos = self.teacher.videos(prompt, take..take + 1)?;
+        let clip = |video| prepare(video, self.shape).map_err(|source| BatchError::Prepare { prompt: prompt.to_string(), take, source });
+        match &videos[..] {
+            [video] => clip(video),
+            other => Err(TeacherError::Data(format!("asked for 1 video of {prompt:?}, the teacher returned {}", other.len())).into()),
+        }
+    }
+
+    /// Teacher latents of a training round, `per_prompt` fresh takes of each prompt: `[P * M, F, C, H, W]`, prompt-major.
+    pub fn teacher_latents<B: Backend>(&self, prompts: &[String], round: u64, per_prompt: usize, device: &B::Device) -> Result<Tensor<B, 5>, BatchError> {
+        let mut clips = Vec::with_capacity(prompts.len() * per_prompt);
+        for (slot, prompt) in prompts.iter().enumerate() {
+            for index in 0..per_prompt {
+                // A prompt may stand twice in a round: the slot keeps its takes apart.
+                let fresh = (round * prompts.len() as u64 + slot as u64) * per_prompt as u64 + index as u64;
+                clips.push(self.training_clip(prompt, fresh)?);
+            }
+        }
+        Ok(self.encode(&clips, device))
+    }
+
+    fn training_clip(&self, prompt: &str, fresh: u64) -> Result<Clip, BatchError> {
+        if self.takes_per_prompt == 0 {
+            return self.teacher_clip(prompt, fresh);
+        }
+        // A teacher with few takes replays them in random order.
+        let epoch = fresh / self.takes_per_prompt;
+        let order = Noise::new(self.seed, Purpose::Prompts, epoch, afd_models::noise::key_of(prompt)).order(self.takes_per_prompt as usize);
+        let take = order[(fresh % self.takes_per_prompt) as usize] as u64;
+        let mut prepared = self.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(clip) = prepared.get(&(prompt.to_string(), take)) {
+            return Ok(clip.clone());
+        }
+        let clip = self.teacher_clip(prompt, take)?;
+        prepared.insert((prompt.to_string(), take), clip.clone());
+        Ok(clip)
+    }
+
+    /// Clips to latents `[B, F, C, H, W]`.
+    pub fn encode<B: Backend>(&self, clips: &[Clip], device: &B::Device) -> Tensor<B, 5> {
+        let ClipShape { frames, height, width, .. } = self.shape;
+        let values: Vec<f32> = clips.iter().flat_map(|clip| clip.pixels.iter().copied()).collect();
+        // [B, T, H, W, 3] -> [B, T, 3, H, W]
+        let pixels = Tensor::<B, 5>::from_data(TensorData::new(values, [clips.len(), frames, height, width, 3]), device);
+        self.codec.encode(pixels.permute([0, 1, 4, 2, 3]))
+    }
+
+    /// Latents `[B, F, C, H, W]` to 8-bit clips on the host.
+    pub fn decode<B: Backend>(&self, latents: Tensor<B, 5>) -> Vec<Clip> {
+        let pixels = self.codec.decode(latents).permute([0, 1, 3, 4, 2]);
+        let values: Vec<f32> = pixels.into_data().iter::<f32>().collect();
+        let clip = |pixels: &[f32]| super::prepare::equalise(&Clip { shape: self.shape, pixels: pixels.to_vec() });
+        values.chunks(self.shape.frames * self.shape.height * self.shape.width * 3).map(clip).collect()
+    }
+
+    /// What rollouts look like after the journey that teacher clips have behind them: decode, clamp, round to 8 bits, encode.
+    ///
+    /// Without it a discriminator separates the sides by rounding instead of by motion (method.md E.7, leak hazards).
+    pub fn equalise<B: Backend>(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
+        let bytes = ((self.codec.decode(latents) + 1.0) * 127.5).round();
+        self.codec.encode(bytes / 127.5 - 1.0)
+    }
+
+    /// Text rows of prompts, each repeated: `[P * repeats, L, text_width]`.
+    pub fn text<B: Backend>(&self, prompts: &[String], repeats: usize, device: &B::Device) -> Result<Tensor<B, 3>, BatchError> {
+        let [length, width] = self.text_shape;
+        let mut values = Vec::with_capacity(prompts.len() * repeats * length * width);
+        for prompt in prompts {
+            let unknown = || BatchError::Text(format!("the prompt {prompt:?} is not one of this recipe's"));
+            let rows = self.rows.get(prompt).ok_or_else(unknown)?;
+            (0..repeats).for_each(|_| values.extend_from_slice(rows));
+        }
+        Ok(Tensor::from_data(TensorData::new(values, [prompts.len() * repeats, length, width]), device))
+    }
+
+    /// Adds a prompt that the recipe does not list, for `afd generate`.
+    pub fn learn_prompt(&mut self, prompt: &str, encoder: &dyn TextEncoder) -> Result<(), BatchError> {
+        let rows = encoder.encode(prompt).map_err(BatchError::Text)?;
+        self.rows.insert(prompt.to_string(), rows);
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! Pair accuracy of a freshly trained discriminator: can a new judge still tell the student from the teacher? 0.5 = no.
+
+use afd_models::discriminator::{ConvConfig, ConvDiscriminator, Discriminator};
+use afd_models::init::initialise;
+use afd_models::noise::{Noise, Purpose};
+use burn::module::AutodiffModule;
+use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
+use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
+
+use crate::afd::bradley_terry;
+use crate::data::batch::Batches;
+use crate::data::video::Clip;
+use crate::recipe::Recipe;
+use crate::session::SessionError;
+
+/// Prompts judged in one update.
+const PROMPTS: usize = 4;
+/// Clips per prompt and side in one update.
+const CLIPS: usize = 8;
+
+/// Trains a discriminator that nothing was optimised against on the first half of every prompt's clips and gives its pair accuracy on the
+/// second half, averaged over prompts. It shares nothing with the run's own discriminator: other weights, other seed, other clips.
+pub fn pair_accuracy<B: AutodiffBackend>(
+    recipe: &Recipe,
+    batches: &Batches,
+    groups: &[(String, Vec<Clip>, Vec<Clip>)],
+    device: &B::Device,
+) -> Result<f64, SessionError> {
+    let config = ConvConfig { channels: vec![24, 48, 48], width: 48 };
+    let fresh = ConvDiscriminator::<B>::new(&config, recipe.latent_shape(), recipe.student.text_width, device);
+    let mut judge = initialise(fresh, recipe.settings.seed ^ 0x4a75_6467, "holdout");
+    let mut optimizer = AdamWConfig::new().with_beta_1(0.5).with_beta_2(0.99).with_epsilon(1e-8).with_weight_decay(0.0).init::<B, _>();
+    for step in 0..recipe.settings.evaluation.holdout_steps {
+        let mut draw = Noise::new(recipe.settings.seed, Purpose::Evaluation, step, 0);
+        let (mut teacher, mut student, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..PROMPTS {
+            let (prompt, real, made) = &groups[draw.below(groups.len())];
+            prompts.push(prompt.clone());
+            for _ in 0..CLIPS {
+                teacher.push(real[draw.below(real.len() / 2)].clone());
+                student.push(made[draw.below(made.len() / 2)].clone());
+            }
+        }
+        let text = Tensor::<B, 3>::from_inner(batches.text(&prompts, CLIPS, device)?);
+        let score = |clips: &[Clip], side: u64| {
+            let latents = Tensor::<B, 5>::from_inner(batches.encode(clips, device));
+            let values = Noise::new(recipe.settings.seed, Purpose::InstanceNoise, step, side).normals(latents.dims().iter().product());
+            let noise = Tensor::<B, 5>::from_data(TensorData::new(values, latents.dims()), device);
+            judge.score(latents + noise * 0.05, text.clone()).reshape([PROMPTS, CLIPS])
+        };
+        let loss = bradley_terry::loss(score(&teacher, 0), score(&student, 1));
+        let gradients = GradientsParams::from_grads(loss.backward(), &judge);
+        judge = optimizer.step(1e-3, judge, gradients);
+    }
+    let judge = judge.valid();
+    let mut total = 0.0;
+    for (prompt, real, made) in groups {
+        let (real, made) = (&real[real.len() / 2..], &made[made.len() / 2..]);
+        let score = |clips: &[Clip]| -> Result<_, SessionError> {
+            let text = batches.text::<B::InnerBackend>(std::slice::from_ref(prompt), clips.len(), device)?;
+            Ok(judge.score(batches.encode(clips, device), text).reshape([1, clips.len()]))
+        };
+        total += bradley_terry::pair_accuracy(score(real)?, score(made)?).0;
+    }
+    Ok(total / groups.len() as f64)
+}

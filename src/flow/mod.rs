@@ -1,0 +1,5 @@
+//! Flow-matching conventions: the path, the noise levels and the few-step sampler (method.md A).
+
+pub mod path;
+pub mod sampler;
+pub mod schedule;

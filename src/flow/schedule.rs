@@ -1,0 +1,47 @@
+//! Shifted noise levels and the few-step list (method.md A.2, A.3, A.6).
+
+/// `sigma(s) = S s / (1 + (S - 1) s)` for shift `S` and `s` in [0, 1].
+pub fn shifted(shift: f64, s: f64) -> f64 {
+    shift * s / (1.0 + (shift - 1.0) * s)
+}
+
+/// The sampler's noise levels from a nominal list such as `[1000, 750, 500, 250]`, descending.
+///
+/// With `warp`, every entry `d` becomes `sigma(d / 1000)` of the shifted schedule, otherwise `d / 1000`.
+pub fn few_step_sigmas(denoising_steps: &[f64], shift: f64, warp: bool) -> Vec<f32> {
+    let level = |step: &f64| if warp { shifted(shift, step / 1000.0) } else { step / 1000.0 };
+    denoising_steps.iter().map(|step| level(step) as f32).collect()
+}
+
+/// Self-Forcing's weight of a supervised timestep t = 1000 sigma ("bsmntw"): a bell around t = 500, zero at pure noise, mean one over the table.
+pub fn supervised_weight(shift: f64, sigma: f64) -> f64 {
+    let bell = |t: f64| (-2.0 * ((t - 500.0) / 1000.0).powi(2)).exp();
+    let table: Vec<f64> = (0..1000).map(|i| bell(1000.0 * shifted(shift, 1.0 - f64::from(i) / 1000.0))).collect();
+    let lowest = table.iter().copied().fold(f64::INFINITY, f64::min);
+    let sum: f64 = table.iter().map(|value| value - lowest).sum();
+    (bell(1000.0 * sigma) - lowest) * 1000.0 / sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warped_list_is_the_published_one() {
+        // method.md A.3: 1000, 937.5, 833.333, 625.
+        let found = few_step_sigmas(&[1000.0, 750.0, 500.0, 250.0], 5.0, true);
+        for (found, expected) in found.iter().zip([1.0, 0.9375, 0.833_333, 0.625]) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        assert_eq!(few_step_sigmas(&[1000.0, 250.0], 5.0, false), [1.0, 0.25]);
+    }
+
+    #[test]
+    fn supervised_weights_are_the_published_ones() {
+        // method.md A.6 lists t and w.
+        for (t, expected) in [(1000.0, 0.0), (937.5, 0.398), (833.3, 1.025), (625.0, 1.914), (500.0, 2.076), (100.0, 0.638), (5.0, 0.032)] {
+            let found = supervised_weight(5.0, t / 1000.0);
+            assert!((found - expected).abs() < 2e-3, "w({t}) = {found}, expected {expected}");
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The fields of a recipe, their units and their defaults.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::afd::advantage::{AdvantageForm, AdvantageScale};
+use crate::afd::forward_process::LossForm;
+use crate::afd::model::Context;
+use crate::afd::optimizer::AdamSettings;
+use crate::afd::policies::OldPolicySchedule;
+use crate::data::video::ClipShape;
+use crate::flow::sampler::SamplerKind;
+
+/// A recipe as written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What the recipe does.
+    pub kind: Kind,
+    /// Name of the run directory below `runs/`.
+    pub name: String,
+    /// Seed of every random number but the teacher's.
+    #[serde(default)]
+    pub seed: u64,
+    /// Size, length and rate that teacher and student clips share.
+    pub clip: ClipShape,
+    /// Pixels to latents.
+    pub codec: Codec,
+    /// Prompts to text rows.
+    pub text: Text,
+    /// The student.
+    pub student: Student,
+    /// The black box.
+    pub teacher: Teacher,
+    /// Prompts trained on and prompts kept for evaluation.
+    pub prompts: Prompts,
+    /// The few-step sampler.
+    pub sampler: Sampler,
+    /// Adversarial Flow Distillation (`kind = "distill"`).
+    #[serde(default)]
+    pub afd: Afd,
+    /// The discriminator (`kind = "distill"`).
+    #[serde(default)]
+    pub discriminator: Discriminator,
+    /// Supervised flow matching (`kind = "pretrain"`).
+    #[serde(default)]
+    pub supervised: Supervised,
+    /// The student's optimizer.
+    #[serde(default)]
+    pub optimizer: AdamSettings,
+    /// The final table.
+    #[serde(default)]
+    pub evaluation: Evaluation,
+    /// Checkpoints.
+    #[serde(default)]
+    pub run: Run,
+}
+
+/// What a recipe does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Adversarial Flow Distillation of a base student.
+    Distill,
+    /// Teacher-forced flow matching from random weights: makes a base student.
+    Pretrain,
+}
+
+/// Pixels to latents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Codec {
+    /// The codec.
+    pub kind: CodecKind,
+    /// Pixels per latent row and column.
+    pub stride: usize,
+    /// Mean of the pixels, in [-1, 1].
+    pub mean: f32,
+    /// Standard deviation of the pixels, > 0.
+    pub deviation: f32,
+}
+
+/// Codecs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodecKind {
+    /// Space-to-depth.
+    Pixel,
+}
+
+/// Prompts to text rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// The encoder.
+    pub kind: TextKind,
+    /// Rows per prompt (L): the longest prompt in words.
+    pub length: usize,
+    /// Width of a row.
+    pub width: usize,
+}
+
+/// Text encoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextKind {
+    /// Fixed word vectors.
+    Words,
+}
+
+/// The student: a file, or sizes for a fresh one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Student {
+    /// Weights to start from, relative to the recipe; brings its sizes along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<PathBuf>,
+    /// Latent frames generated together: more than 1 is a chunk-wise student, 1 a frame-wise one.
+    pub frames_per_block: usize,
+    /// Attention window in latent frames, sink included; 0 = everything.
+    #[serde(default)]
+    pub window_frames: usize,
+    /// First frames that stay visible.
+    #[serde(default)]
+    pub sink_frames: usize,
+    /// Sizes of a fresh student.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<Sizes>,
+}
+
+/// Sizes of a fresh student; see [`afd_models::student::StudentConfig`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// Token width.
+    pub width: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Hidden width of the feed-forward network.
+    pub feed_forward_width: usize,
+    /// Latent rows and columns per token.
+    pub patch: usize,
+    /// Width of the timestep embedding.
+    pub frequency_width: usize,
+}
+
+/// The black box.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Teacher {
+    /// Which one.
+    pub kind: TeacherKind,
+    /// The folder of `kind = "folder"`, relative to the recipe; holds `manifest.jsonl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Seed of the world's own randomness.
+    #[serde(default)]
+    pub seed: u64,
+    /// The world with gravity and restitution that ignore the prompt: pre-training data.
+    #[serde(default)]
+    pub uncurated: bool,
+    /// Distinct training takes per prompt (M_c); 0 = a fresh take every time.
+    #[serde(default)]
+    pub takes_per_prompt: u64,
+}
+
+/// Teachers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TeacherKind {
+    /// The built-in physics world.
+    World,
+    /// A folder of finished clips.
+    Folder,
+}
+
+/// Prompt lists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prompts {
+    /// Prompts trained on.
+    pub train: PromptList,
+    /// Prompts kept for evaluation.
+    pub held_out: PromptList,
+}
+
+/// A file with one prompt a line, relative to the recipe, or the prompts themselves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PromptList {
+    /// The file.
+    File(PathBuf),
+    /// The prompts.
+    Inline(Vec<String>),
+}
+
+/// The few-step sampler (method.md A.3, A.4).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampler {
+    /// The kind of step.
+    pub kind: SamplerKind,
+    /// Nominal timesteps, descending, in (0, 1000].
+    pub denoising_step_list: Vec<f64>,
+    /// Shift of the schedule, > 0; Wan students use 5.
+    pub timestep_shift: f64,
+    /// Whether the nominal list is warped by the shifted schedule.
+    pub warp_denoising_step: bool,
+}
+
+/// Which noise levels the forward-process update trains (method.md G.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SigmaSet {
+    /// The sampler's own levels: the only states a few-step student visits (default).
+    Sampler,
+    /// The nominal list over 1000, unwarped (Astrolabe).
+    Unwarped,
+    /// Continuous: uniform, then shifted.
+    Shifted,
+}
+
+/// What stands in for v_old in the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OldPolicy {
+    /// The lagging policy that the rollouts were drawn with (default): the trust region of method.md F.1.
+    Lagging,
+    /// The student's own velocity, cut off from the graph: no trust region.
+    StopGradient,
+}
+
+/// Adversarial Flow Distillation (method.md G).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Afd {
+    /// Alternations after the warm-up.
+    pub alternations: u64,
+    /// Most warm-up rounds, in which only the discriminator learns.
+    pub warmup_steps: u64,
+    /// The warm-up ends when the pair accuracy on fresh clips has reached this band; inside a run a discriminator above the
+    /// band is not updated until the student has caught up if `pause_above_band` is set.
+    pub warmup_pair_accuracy: [f64; 2],
+    /// Skip discriminator updates while fresh pair accuracy is above the band.
+    pub pause_above_band: bool,
+    /// Prompts per alternation (P).
+    pub prompts_per_alternation: usize,
+    /// Rollouts per prompt (K).
+    pub rollouts_per_prompt: usize,
+    /// Teacher clips per prompt and alternation (M).
+    pub teacher_clips_per_prompt: usize,
+    /// Discriminator updates per alternation.
+    pub discriminator_steps: u64,
+    /// Student updates per alternation, on the same rollouts with fresh noise.
+    pub flow_steps: u64,
+    /// Strength of the implicit policies.
+    pub beta: f64,
+    /// Baseline of the advantage.
+    pub advantage: AdvantageForm,
+    /// Normaliser of the advantage.
+    pub advantage_scale: AdvantageScale,
+    /// Clip of the advantage in standard deviations; r = 1/2 + A / (2 clip).
+    pub advantage_clip: f64,
+    /// Groups whose scores differ less than this are left alone.
+    pub minimum_deviation: f64,
+    /// Noise levels of the update.
+    pub sigmas: SigmaSet,
+    /// Form of the loss.
+    pub loss: LossForm,
+    /// What a block looks back at during the update.
+    pub context: Context,
+    /// Whether that context is cut off from the graph.
+    pub detach_context: bool,
+    /// What stands in for v_old.
+    pub old_policy: OldPolicy,
+    /// How fast the old policy follows.
+    pub old_policy_schedule: OldPolicySchedule,
+    /// Its decay per alternation (the ceiling of the ramp).
+    pub old_policy_decay: f64,
+    /// Weight lambda of `|v_theta - v_ref|^2`; 0 keeps no reference.
+    pub reference_weight: f64,
+    /// Ceiling of the evaluation average's decay per alternation.
+    pub evaluation_decay: f64,
+}
+
+impl Default for Afd {
+    fn default() -> Self {
+        Self {
+            alternations: 100,
+            warmup_steps: 60,
+            warmup_pair_accuracy: [0.85, 0.95],
+            pause_above_band: false,
+            prompts_per_alternation: 6,
+            rollouts_per_prompt: 8,
+            teacher_clips_per_prompt: 8,
+            discriminator_steps: 2,
+            flow_steps: 2,
+            beta: 1.0,
+            advantage: AdvantageForm::Group,
+            advantage_scale: AdvantageScale::Group,
+            advantage_clip: 2.0,
+            minimum_deviation: 0.0,
+            sigmas: SigmaSet::Sampler,
+            loss: LossForm::Adaptive,
+            context: Context::OwnClean,
+            detach_context: true,
+            old_policy: OldPolicy::Lagging,
+            old_policy_schedule: OldPolicySchedule::Constant,
+            old_policy_decay: 0.9,
+            reference_weight: 1e-4,
+            evaluation_decay: 0.9,
+        }
+    }
+}
+
+/// Discriminators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiscriminatorKind {
+    /// Multiscale 3-D convolutions.
+    Conv,
+    /// Register tokens on a copy of the student.
+    Registers,
+}
+
+/// The discriminator (method.md E).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Discriminator {
+    /// Which one.
+    pub kind: DiscriminatorKind,
+    /// Channels of each scale (`kind = "conv"`).
+    pub channels: Vec<usize>,
+    /// Width of the feature that meets the prompt (`kind = "conv"`), or of the readers' feed-forward networks (`kind = "registers"`).
+    pub width: usize,
+    /// Depths that are read (`kind = "registers"`).
+    pub layers: Vec<usize>,
+    /// Standard deviation of the noise added to both sides, in latent units.
+    pub instance_noise: f32,
+    /// Weight of the penalty on teacher clips.
+    pub r1_weight: f64,
+    /// Weight of the penalty on student clips.
+    pub r2_weight: f64,
+    /// Step of the finite differences, in latent units.
+    pub penalty_size: f64,
+    /// Largest shift, in latent pixels, applied to both sides of an update.
+    pub augment_shift: usize,
+    /// Largest relative change of brightness, applied to both sides of an update.
+    pub augment_brightness: f32,
+    /// Its optimizer.
+    pub optimizer: AdamSettings,
+}
+
+impl Default for Discriminator {
+    fn default() -> Self {
+        Self {
+            kind: DiscriminatorKind::Conv,
+            channels: vec![32, 64, 64, 64],
+            width: 64,
+            layers: vec![],
+            instance_noise: 0.02,
+            r1_weight: 0.01,
+            r2_weight: 0.01,
+            penalty_size: 0.05,
+            augment_shift: 0,
+            augment_brightness: 0.0,
+            optimizer: AdamSettings { learning_rate: 5e-4, beta_1: 0.5, beta_2: 0.99, weight_decay: 0.0, ..AdamSettings::default() },
+        }
+    }
+}
+
+/// Supervised flow matching (method.md H.1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Supervised {
+    /// Updates.
+    pub steps: u64,
+    /// Clips per update.
+    pub batch: usize,
+    /// Whether blocks look back at clean clips (teacher forcing) or at noisy ones (diffusion forcing).
+    pub teacher_forcing: bool,
+    /// Noise level of the clean half, in [0, 1).
+    pub context_noise: f32,
+    /// Updates over which the learning rate rises from zero.
+    pub warmup_steps: u64,
+    /// Learning rate at the end, as a share of the peak; a half cosine leads there.
+    pub final_rate: f64,
+    /// Ceiling of the evaluation average's decay per update.
+    pub evaluation_decay: f64,
+}
+
+impl Default for Supervised {
+    fn default() -> Self {
+        Self { steps: 1000, batch: 32, teacher_forcing: true, context_noise: 0.05, warmup_steps: 50, final_rate: 0.05, evaluation_decay: 0.99 }
+    }
+}
+
+/// The final table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evaluation {
+    /// Clips per held-out prompt, of the teacher and of each student; at least 4.
+    pub clips_per_prompt: u64,
+    /// First take of the teacher's evaluation clips; far from the takes that training draws.
+    pub first_take: u64,
+    /// Clips generated at once.
+    pub batch: usize,
+    /// Updates of the freshly trained held-out discriminator; 0 leaves it out.
+    pub holdout_steps: u64,
+    /// Clips shown side by side in the preview.
+    pub preview_clips: usize,
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Self { clips_per_prompt: 32, first_take: 1 << 40, batch: 64, holdout_steps: 60, preview_clips: 6 }
+    }
+}
+
+/// Checkpoints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Run {
+    /// Rounds between checkpoints.
+    pub checkpoint_every: usize,
+    /// Checkpoints kept.
+    pub keep: usize,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { checkpoint_every: 10, keep: 2 }
+    }
+}

@@ -1,0 +1,45 @@
+//! Clips from a student.
+
+use afd_models::noise::{Noise, Purpose, key_of};
+use afd_models::student::Student;
+use burn::prelude::*;
+
+use super::SessionError;
+use crate::data::batch::Batches;
+use crate::data::video::Clip;
+use crate::flow::sampler::Sampler;
+use crate::rollout::{RolloutNoise, rollout};
+
+/// Generates the clips numbered `takes` of a prompt, `batch` at a time. A clip is a pure function of (weights, seed, prompt, take).
+pub fn generate<B: Backend>(
+    student: &Student<B>,
+    batches: &Batches,
+    sampler: &Sampler,
+    request: &Request,
+    device: &B::Device,
+) -> Result<Vec<Clip>, SessionError> {
+    let mut clips = Vec::new();
+    let takes: Vec<u64> = (0..request.takes).collect();
+    for takes in takes.chunks(request.batch.max(1)) {
+        let rows = batches.text::<B>(&[request.prompt.to_string()], takes.len(), device)?;
+        let text = student.read_text(rows);
+        let streams = takes.iter().map(|take| Noise::new(request.seed, Purpose::Evaluation, *take, key_of(request.prompt))).collect();
+        let made = rollout(student, &text, sampler, RolloutNoise::of(streams), request.latent_shape, device);
+        clips.extend(batches.decode(made.latents));
+    }
+    Ok(clips)
+}
+
+/// What to generate.
+pub struct Request<'a> {
+    /// The prompt.
+    pub prompt: &'a str,
+    /// Clips, numbered from 0.
+    pub takes: u64,
+    /// Seed of their noise.
+    pub seed: u64,
+    /// Clips at once.
+    pub batch: usize,
+    /// Latent shape `[F, C, H, W]`.
+    pub latent_shape: [usize; 4],
+}

@@ -1,0 +1,116 @@
+//! What a run writes between rounds: metrics, TensorBoard events, timings and checkpoints.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+
+use burn::module::AutodiffModule;
+use burn::tensor::backend::AutodiffBackend;
+
+use super::SessionError;
+use super::state::{StudentCard, write_student, write_training_state};
+use crate::afd::model::AfdModel;
+use crate::afd::optimizer::AfdOptimizer;
+use crate::afd::strategy::{Journal, RoundError, RoundReport, RoundState};
+use crate::run::checkpoints::Checkpoints;
+use crate::run::directory::RunDirectory;
+use crate::run::events::MetricsLog;
+use crate::run::manifest::CheckpointError;
+use crate::run::signals;
+use crate::run::tensorboard::TensorBoard;
+
+/// The journal of a run directory.
+pub struct RunJournal<B: AutodiffBackend> {
+    metrics: MetricsLog,
+    events: TensorBoard,
+    timings: File,
+    checkpoints: Checkpoints,
+    every: u64,
+    saved: Option<u64>,
+    optimizer: AfdOptimizer<B>,
+    card: StudentCard,
+}
+
+impl<B: AutodiffBackend> RunJournal<B> {
+    /// Opens the run's logs at `round`: later lines, left by a run that was killed, are cut off.
+    pub fn open(
+        run: &RunDirectory,
+        round: u64,
+        every: u64,
+        keep: usize,
+        optimizer: AfdOptimizer<B>,
+        card: StudentCard,
+    ) -> Result<Self, SessionError> {
+        let path = run.path().join("timings.jsonl");
+        let timings = OpenOptions::new().create(true).append(true).open(&path);
+        Ok(Self {
+            metrics: MetricsLog::open_at(&run.metrics_path(), round)?,
+            events: TensorBoard::create(&run.events(), round + 1)?,
+            timings: timings.map_err(|error| crate::run::files::FileError::new("open", &path, error))?,
+            checkpoints: run.checkpoints(keep),
+            every,
+            saved: (round > 0).then_some(round),
+            optimizer,
+            card,
+        })
+    }
+
+    fn log(&mut self, state: &RoundState, report: &RoundReport) -> Result<(), SessionError> {
+        self.metrics.append(state.round, report.phase, &report.values)?;
+        for (name, value) in &report.values {
+            self.events.scalar(state.round, name, *value)?;
+        }
+        let line: BTreeMap<&str, f64> = report.milliseconds.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let line = serde_json::json!({ "step": state.round, "phase": report.phase, "milliseconds": line });
+        writeln!(self.timings, "{line}").map_err(|error| SessionError::Other(format!("cannot write timings.jsonl: {error}; free some space")))
+    }
+
+    fn checkpoint(&mut self, model: &AfdModel<B>, state: &RoundState) -> Result<(), SessionError> {
+        if self.saved == Some(state.round) {
+            return Ok(());
+        }
+        // The log first: a checkpoint's metrics are never missing.
+        self.metrics.sync()?;
+        let fill = |directory: &std::path::Path| -> Result<(), SaveError> {
+            write_student(directory, &model.evaluation.valid(), &self.card).map_err(SaveError::fill)?;
+            write_training_state(directory, model, &self.optimizer, state).map_err(SaveError::fill)
+        };
+        self.checkpoints.save::<SaveError>(state.round, fill).map_err(|SaveError(error)| *error)?;
+        self.saved = Some(state.round);
+        Ok(())
+    }
+}
+
+/// Carries a session error through the checkpoint store.
+struct SaveError(Box<SessionError>);
+
+impl SaveError {
+    fn fill(error: SessionError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl From<CheckpointError> for SaveError {
+    fn from(error: CheckpointError) -> Self {
+        Self(Box::new(error.into()))
+    }
+}
+
+impl<B: AutodiffBackend> Journal<B> for RunJournal<B> {
+    fn after_round(&mut self, model: &AfdModel<B>, state: &RoundState, report: &RoundReport, last: bool) -> Result<(), RoundError> {
+        let files = |error: SessionError| RoundError::Files(error.to_string());
+        self.log(state, report).map_err(files)?;
+        if last || state.round.is_multiple_of(self.every) {
+            self.checkpoint(model, state).map_err(files)?;
+        }
+        Ok(())
+    }
+
+    fn stop_requested(&self) -> bool {
+        signals::stop_requested()
+    }
+
+    fn save(&mut self, model: &AfdModel<B>, state: &RoundState) -> Result<(), RoundError> {
+        self.checkpoint(model, state).map_err(|error| RoundError::Files(error.to_string()))
+    }
+}

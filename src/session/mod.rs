@@ -1,0 +1,49 @@
+//! From a recipe to trained weights and a report: what the verbs `distill`, `pretrain`, `generate` and `eval` share.
+
+pub mod build;
+pub mod evaluate;
+pub mod generate;
+pub mod journal;
+pub mod state;
+pub mod train;
+
+/// Why a session failed; one sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] crate::recipe::RecipeError),
+    /// Data of a round.
+    #[error(transparent)]
+    Batch(#[from] crate::data::batch::BatchError),
+    /// Weights.
+    #[error(transparent)]
+    Weights(#[from] afd_models::weights::WeightsError),
+    /// A round.
+    #[error(transparent)]
+    Round(#[from] crate::afd::strategy::RoundError),
+    /// The run directory.
+    #[error(transparent)]
+    Run(#[from] crate::run::directory::RunError),
+    /// Files.
+    #[error(transparent)]
+    File(#[from] crate::run::files::FileError),
+    /// Checkpoints.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::run::manifest::CheckpointError),
+    /// Logs.
+    #[error(transparent)]
+    Event(#[from] crate::run::events::EventError),
+    /// Evaluation.
+    #[error(transparent)]
+    Eval(#[from] crate::eval::EvalError),
+    /// Reports.
+    #[error(transparent)]
+    Report(#[from] crate::eval::report::ReportError),
+    /// Videos.
+    #[error(transparent)]
+    Video(#[from] crate::data::video_io::VideoError),
+    /// Anything else that the user can act on.
+    #[error("{0}")]
+    Other(String),
+}

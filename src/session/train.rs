@@ -1,0 +1,77 @@
+//! A training run from a recipe, started or resumed.
+
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex};
+
+use burn::tensor::backend::AutodiffBackend;
+use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
+
+use super::SessionError;
+use super::build;
+use super::journal::RunJournal;
+use super::state::{StudentCard, read_training_state};
+use crate::afd::alternation::Alternation;
+use crate::afd::model::AfdModel;
+use crate::afd::optimizer::AfdOptimizer;
+use crate::afd::progress::{Gauge, NoItems, NoMetricFiles, PlainLines};
+use crate::afd::strategy::{Ending, Method, RoundState, Rounds, SHOWN, ending};
+use crate::afd::supervised::Supervised;
+use crate::data::batch::Batches;
+use crate::recipe::Recipe;
+use crate::recipe::settings::Kind;
+use crate::run::directory::RunDirectory;
+
+/// A training run that has ended.
+pub struct Trained<B: AutodiffBackend> {
+    /// The weights at the end, not differentiated.
+    pub model: AfdModel<B::InnerBackend>,
+    /// How it ended.
+    pub ending: Ending,
+    /// Where it ended.
+    pub state: RoundState,
+}
+
+/// Trains from the run's newest checkpoint, or from the start if it has none.
+pub fn train<B: AutodiffBackend>(recipe: &Recipe, run: &RunDirectory, device: &B::Device) -> Result<Trained<B>, SessionError> {
+    let settings = &recipe.settings;
+    let optimizer = AfdOptimizer::<B>::new(&settings.optimizer, &settings.discriminator.optimizer);
+    let mut model = build::model::<B>(recipe, device)?;
+    let mut state = RoundState::default();
+    if let Some((_, checkpoint)) = run.checkpoints(settings.run.keep).latest()? {
+        (model, state) = read_training_state(&checkpoint, model, &optimizer)?;
+    } else if settings.kind == Kind::Distill && settings.afd.warmup_steps == 0 {
+        state.warm_up_rounds = Some(0);
+    }
+    let batches = Batches::new(recipe)?;
+    let method: Box<dyn Method<B>> = match settings.kind {
+        Kind::Distill => Box::new(Alternation::new(recipe, batches, device.clone())),
+        Kind::Pretrain => Box::new(Supervised::new(recipe, batches, device.clone())),
+    };
+    let every = settings.run.checkpoint_every as u64;
+    let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe))?;
+    let rounds = Arc::new(Rounds {
+        method,
+        optimizer: optimizer.clone(),
+        clip_norms: [settings.optimizer.clip_norm, settings.discriminator.optimizer.clip_norm],
+        journal: Mutex::new(Box::new(journal)),
+        state: Mutex::new(state),
+        ending: Mutex::new(None),
+    });
+    let mut training = SupervisedTraining::new(run.path(), Arc::new(NoItems), Arc::new(NoItems))
+        .with_metric_logger(NoMetricFiles)
+        .with_application_logger(None)
+        .num_epochs(1)
+        .with_training_strategy(TrainingStrategy::Custom(rounds.clone()));
+    let shown = SHOWN.into_iter().filter(|name| (settings.kind == Kind::Pretrain) == (*name == "supervised_loss"));
+    for name in shown {
+        training = training.metric_train_numeric(Gauge::new(name));
+    }
+    if !std::io::stdout().is_terminal() {
+        training = training.renderer(PlainLines::new());
+    }
+    let result = training.launch(Learner::new(model, optimizer, 1.0));
+    drop(result.renderer);
+    let ending = ending(&rounds)?;
+    let state = rounds.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    Ok(Trained { model: result.model, ending, state })
+}
