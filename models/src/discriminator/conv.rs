@@ -6,7 +6,7 @@ use burn::tensor::activation::leaky_relu;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
-use crate::layers::linear;
+use crate::layers::{linear, project};
 
 /// Sizes of a [`ConvDiscriminator`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl<B: Backend> Discriminator<B> for ConvDiscriminator<B> {
         // [B, F, C, H, W] -> [B, F, H, W, C]
         let clips = clips.permute([0, 1, 3, 4, 2]);
         let coordinates = coordinates::<B>(frames, rows, columns, &device).expand([batch, frames, rows, columns, 3]);
-        let mut x = leaky_relu(self.stem.forward(Tensor::cat(vec![clips, coordinates], 4)), 0.2);
+        let mut x = leaky_relu(project(&self.stem, Tensor::cat(vec![clips, coordinates], 4)), 0.2);
         let mut features = vec![pool(&x)];
         for stage in &self.stages {
             x = stage.forward(x);
@@ -112,7 +112,7 @@ impl<B: Backend> Stage<B> {
     /// `[B, F, H, W, C] -> [B, F', H', W', C']`.
     fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
         let x = unfold_axis::<B>(unfold_axis::<B>(unfold_axis::<B>(x, 1), 2), 3);
-        let x = self.taps.forward(x);
+        let x = project(&self.taps, x);
         let [batch, frames, rows, columns, channels] = x.dims();
         // Group norm with 8 channels a group (or one group, if 8 does not divide them).
         let group = if channels.is_multiple_of(8) { 8 } else { channels };

@@ -8,7 +8,7 @@ use burn::tensor::ops::AttentionModuleOptions;
 use super::causal::Visibility;
 use super::config::StudentConfig;
 use super::rope::Rotation;
-use crate::layers::{linear, merge_heads, split_heads};
+use crate::layers::{linear, merge_heads, project, split_heads};
 
 /// Projections and q/k norms shared by self- and cross-attention.
 #[derive(Module, Debug)]
@@ -43,21 +43,16 @@ impl<B: Backend> Attention<B> {
         }
     }
 
-    /// Normalised queries of `[B, S, D]` as `[B, heads, S, d]`.
-    pub fn queries(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
-        split_heads(self.norm_q.forward(self.q.forward(x)), self.heads)
-    }
-
     /// Normalised keys and values of `[B, S, D]`, each `[B, heads, S, d]`.
     pub fn keys_values(&self, x: Tensor<B, 3>) -> (Tensor<B, 4>, Tensor<B, 4>) {
-        let keys = split_heads(self.norm_k.forward(self.k.forward(x.clone())), self.heads);
-        (keys, split_heads(self.v.forward(x), self.heads))
+        let keys = self.norm_k.forward(project(&self.k, x.clone()));
+        (split_heads(keys, self.heads), split_heads(project(&self.v, x), self.heads))
     }
 
     /// Cross-attention of `[B, S, D]` to keys and values computed once per prompt. No mask: padded text rows are attended to (B.2.3).
     pub fn cross(&self, x: Tensor<B, 3>, keys: Tensor<B, 4>, values: Tensor<B, 4>) -> Tensor<B, 3> {
-        let queries = self.queries(x);
-        self.o.forward(merge_heads(attend(queries, keys, values)))
+        let queries = self.norm_q.forward(project(&self.q, x));
+        project(&self.o, merge_heads(attend(split_heads(queries, self.heads), keys, values)))
     }
 
     /// Self-attention of `[B, S, D]`: returns the output and the sequence's own keys (rotated) and values.
@@ -68,11 +63,12 @@ impl<B: Backend> Attention<B> {
         past: Option<&(Tensor<B, 4>, Tensor<B, 4>)>,
         visibility: &Visibility,
     ) -> (Tensor<B, 3>, (Tensor<B, 4>, Tensor<B, 4>)) {
-        let queries = rotation.apply(self.queries(x.clone()));
-        let (keys, values) = self.keys_values(x);
-        let keys = rotation.apply(keys);
+        // Rotated before the heads are split: elementwise work on a split (strided) tensor is slow on CPU backends.
+        let queries = split_heads(rotation.apply(self.norm_q.forward(project(&self.q, x.clone()))), self.heads);
+        let keys = split_heads(rotation.apply(self.norm_k.forward(project(&self.k, x.clone()))), self.heads);
+        let values = split_heads(project(&self.v, x), self.heads);
         let attended = attend_visible(queries, (&keys, &values), past, visibility);
-        (self.o.forward(merge_heads(attended)), (keys, values))
+        (project(&self.o, merge_heads(attended)), (keys, values))
     }
 }
 

@@ -5,20 +5,20 @@ use burn::prelude::*;
 /// Rotations for a run of tokens: frame-major, then row, then column.
 #[derive(Debug, Clone)]
 pub struct Rotation<B: Backend> {
-    /// `[1, 1, S, d]`, each cosine repeated for both members of its channel pair.
-    cosine: Tensor<B, 4>,
-    /// `[1, 1, S, d]`.
-    sine: Tensor<B, 4>,
-    /// `[1, 1, d, d]`: the matrix that maps each channel pair (a, b) to (-b, a).
-    quarter_turn: Tensor<B, 4>,
+    /// `[1, S * D]`, D = heads * d, each cosine repeated for both members of its channel pair.
+    cosine: Tensor<B, 2>,
+    /// `[1, S * D]`.
+    sine: Tensor<B, 2>,
+    /// `[d, d]`: the matrix that maps each channel pair (a, b) to (-b, a).
+    quarter_turn: Tensor<B, 2>,
 }
 
 impl<B: Backend> Rotation<B> {
-    /// Rotations for latent frames numbered `frames`, each of `rows` x `columns` tokens, for heads of `head_width` channels.
+    /// Rotations for latent frames numbered `frames`, each of `rows` x `columns` tokens, for `heads` heads of `head_width` channels.
     ///
     /// The head's channel pairs are split over (frame, row, column) as Wan does: `d - 4 * (d / 6)`, `2 * (d / 6)` and `2 * (d / 6)` channels
     /// (44/42/42 of 128). Angles are computed in f64.
-    pub fn new(frames: &[usize], rows: usize, columns: usize, head_width: usize, device: &B::Device) -> Self {
+    pub fn new(frames: &[usize], rows: usize, columns: usize, heads: usize, head_width: usize, device: &B::Device) -> Self {
         let spatial = 2 * (head_width / 6);
         let axes = [head_width - 2 * spatial, spatial, spatial];
         let tokens = frames.len() * rows * columns;
@@ -43,24 +43,27 @@ impl<B: Backend> Rotation<B> {
             quarter_turn[(2 * pair + 1) * head_width + 2 * pair] = -1.0;
             quarter_turn[2 * pair * head_width + 2 * pair + 1] = 1.0;
         }
-        let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [1, 1, tokens, head_width]), device);
+        // The same rotation for every head, so that whole rows of tokens can be rotated before they are split into heads.
+        let table = |values: Vec<f32>| {
+            let repeated: Vec<f32> = values.chunks(head_width).flat_map(|token| token.repeat(heads)).collect();
+            Tensor::from_data(TensorData::new(repeated, [1, tokens * heads * head_width]), device)
+        };
         Self {
             cosine: table(cosine),
             sine: table(sine),
-            quarter_turn: Tensor::from_data(TensorData::new(quarter_turn, [1, 1, head_width, head_width]), device),
+            quarter_turn: Tensor::from_data(TensorData::new(quarter_turn, [head_width, head_width]), device),
         }
     }
 
-    /// Rotates `[B, heads, S, d]`.
-    pub fn apply(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, heads, tokens, width] = x.dims();
-        // One large product instead of a batch of small ones: [B * heads * S, d] x [d, d].
-        let turned = x
-            .clone()
-            .reshape([1, 1, batch * heads * tokens, width])
-            .matmul(self.quarter_turn.clone())
-            .reshape([batch, heads, tokens, width]);
-        x * self.cosine.clone() + turned * self.sine.clone()
+    /// Rotates `[B, S, D]`.
+    pub fn apply(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let dims = x.dims();
+        let [batch, tokens, width] = dims;
+        let head_width = self.quarter_turn.dims()[0];
+        // One large product: [B * S * heads, d] x [d, d].
+        let turned = x.clone().reshape([batch * tokens * width / head_width, head_width]).matmul(self.quarter_turn.clone());
+        let flat = [batch, tokens * width];
+        (x.reshape(flat) * self.cosine.clone() + turned.reshape(flat) * self.sine.clone()).reshape(dims)
     }
 }
 
@@ -72,8 +75,8 @@ mod tests {
     #[test]
     fn a_pair_turns_by_position_times_frequency() {
         // Head width 6 has one pair per axis, each with frequency 1: frame 3, row 1, column 1 turn by 3, 1 and 1 radians.
-        let rotation = Rotation::<NdArray>::new(&[3], 2, 2, 6, &Default::default());
-        let ones = Tensor::<NdArray, 4>::from_data(TensorData::new([1.0f32, 0.0].repeat(12), [1, 1, 4, 6]), &Default::default());
+        let rotation = Rotation::<NdArray>::new(&[3], 2, 2, 1, 6, &Default::default());
+        let ones = Tensor::<NdArray, 3>::from_data(TensorData::new([1.0f32, 0.0].repeat(12), [1, 4, 6]), &Default::default());
         let rotated = rotation.apply(ones).into_data().to_vec::<f32>().unwrap();
         let last = &rotated[18..];
         for (found, angle) in last.chunks(2).zip([3.0f32, 1.0, 1.0]) {

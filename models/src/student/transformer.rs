@@ -10,7 +10,7 @@ use super::cache::Memory;
 use super::causal::{BlockLayout, Visibility};
 use super::config::StudentConfig;
 use super::rope::Rotation;
-use crate::layers::{FeedForward, layer_norm, linear};
+use crate::layers::{FeedForward, layer_norm, linear, project};
 
 /// The student network: latents, timesteps and text to velocity.
 #[derive(Module, Debug)]
@@ -134,14 +134,12 @@ impl<B: Backend> Student<B> {
     pub fn forward(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>) -> (Tensor<B, 5>, Memory<B>) {
         let shape = latents.dims();
         let (tokens, embedding, memory) = self.run(latents, inputs, &mut |_, _| {});
-        let [batch, frames, _, _, _] = shape;
-        let tokens_per_frame = tokens.dims()[1] / frames;
-        let width = self.config.width;
-        // b0 shift, b1 scale: [B, F, 1, D] each.
-        let modulation = self.head.modulation.val().reshape([1, 1, 2, width]) + embedding.reshape([batch, frames, 1, width]);
-        let (shift, scale) = (modulation.clone().slice_dim(2, 0..1), modulation.slice_dim(2, 1..2));
-        let normed = layer_norm(tokens.reshape([batch, frames, tokens_per_frame, width]), StudentConfig::EPSILON);
-        let output = self.head.output.forward(normed * (scale + 1.0) + shift);
+        let [rows, width] = embedding.dims();
+        // b0 shift, b1 scale of e (not e0).
+        let modulation = self.head.modulation.val() + embedding.reshape([rows, 1, width]);
+        let part = |index: usize| spread(&modulation, index, &tokens);
+        let normed = layer_norm(tokens.clone(), StudentConfig::EPSILON);
+        let output = project(&self.head.output, modulate(normed, part(0), part(1)));
         (self.unpatchify(output, shape), memory)
     }
 
@@ -156,7 +154,7 @@ impl<B: Backend> Student<B> {
         features
     }
 
-    /// All blocks: tokens `[B, F * S, D]`, the time embedding e `[B * F, D]`, and the sequence's own memory.
+    /// All blocks: tokens `[B, F * S, D]`, the time embedding e `[B * F or 1, D]`, and the sequence's own memory.
     fn run(
         &self,
         latents: Tensor<B, 5>,
@@ -164,13 +162,16 @@ impl<B: Backend> Student<B> {
         observe: &mut dyn FnMut(usize, &Tensor<B, 3>),
     ) -> (Tensor<B, 3>, Tensor<B, 2>, Memory<B>) {
         let device = latents.device();
-        let [batch, frames, _, height, width] = latents.dims();
+        let [_, _, _, height, width] = latents.dims();
         let (rows, columns) = (height / self.config.patch, width / self.config.patch);
-        let rotation = Rotation::new(inputs.frames, rows, columns, self.config.head_width(), &device);
-        let embedding = self.embed_time(inputs.timesteps, &device);
-        // e0: [B, F, 6, D]
-        let modulation = self.time_projection.forward(silu(embedding.clone())).reshape([batch, frames, 6, self.config.width]);
-        let mut tokens = self.patch_embedding.forward(self.patchify(latents));
+        let rotation = Rotation::new(inputs.frames, rows, columns, self.config.heads, self.config.head_width(), &device);
+        // One timestep for all frames of all samples, as in every step of a rollout, is embedded once.
+        let shared = inputs.timesteps.iter().all(|timestep| *timestep == inputs.timesteps[0]);
+        let embedding = self.embed_time(if shared { &inputs.timesteps[..1] } else { inputs.timesteps }, &device);
+        // e0: [B * F or 1, 6, D]
+        let [embedded, _] = embedding.dims();
+        let modulation = self.time_projection.forward(silu(embedding.clone())).reshape([embedded, 6, self.config.width]);
+        let mut tokens = project(&self.patch_embedding, self.patchify(latents));
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
             let past = inputs.past.map(|memory| &memory.layers[index]);
@@ -206,8 +207,8 @@ impl<B: Backend> Student<B> {
             .reshape([batch, frames * rows * columns, channels * patch * patch])
     }
 
-    /// `[B, F, S, p * p * C]` with the channel fastest `-> [B, F, C, H, W]` (method.md B.2.8).
-    fn unpatchify(&self, output: Tensor<B, 4>, shape: [usize; 5]) -> Tensor<B, 5> {
+    /// `[B, F * S, p * p * C]` with the channel fastest `-> [B, F, C, H, W]` (method.md B.2.8).
+    fn unpatchify(&self, output: Tensor<B, 3>, shape: [usize; 5]) -> Tensor<B, 5> {
         let [batch, frames, channels, height, width] = shape;
         let patch = self.config.patch;
         output
@@ -221,29 +222,46 @@ impl<B: Backend> StudentBlock<B> {
     fn forward(
         &self,
         tokens: Tensor<B, 3>,
-        modulation: &Tensor<B, 4>,
+        modulation: &Tensor<B, 3>,
         rotation: &Rotation<B>,
         past: Option<&(Tensor<B, 4>, Tensor<B, 4>)>,
         text: &(Tensor<B, 4>, Tensor<B, 4>),
         visibility: &Visibility,
     ) -> (Tensor<B, 3>, (Tensor<B, 4>, Tensor<B, 4>)) {
-        let [batch, sequence, width] = tokens.dims();
-        let frames = modulation.dims()[1];
-        let per_frame = [batch, frames, sequence / frames, width];
-        let flat = [batch, sequence, width];
-        // a0..a5 of method.md B.2.4, each [B, F, 1, D], broadcast over a frame's tokens.
-        let modulation = self.modulation.val().reshape([1, 1, 6, width]) + modulation.clone();
-        let part = |index: usize| modulation.clone().slice_dim(2, index..index + 1);
-        let modulate = |x: Tensor<B, 3>, shift: usize, scale: usize| {
-            (layer_norm(x.reshape(per_frame), StudentConfig::EPSILON) * (part(scale) + 1.0) + part(shift)).reshape(flat)
-        };
-        let gate = |x: Tensor<B, 3>, index: usize| (x.reshape(per_frame) * part(index)).reshape(flat);
-
-        let (attended, own) = self.self_attn.own(modulate(tokens.clone(), 0, 1), rotation, past, visibility);
-        let tokens = tokens + gate(attended, 2);
-        let read = self.cross_attn.cross(self.norm3.forward(tokens.clone()), text.0.clone(), text.1.clone());
-        let tokens = tokens + read;
-        let fed = self.ffn.forward(modulate(tokens.clone(), 3, 4));
-        (tokens + gate(fed, 5), own)
+        // a0..a5 of method.md B.2.4: shift, scale and gate of the self-attention, then of the feed-forward network.
+        let modulation = self.modulation.val() + modulation.clone();
+        let part = |index: usize| spread(&modulation, index, &tokens);
+        let normed = modulate(layer_norm(tokens.clone(), StudentConfig::EPSILON), part(0), part(1));
+        let (attended, own) = self.self_attn.own(normed, rotation, past, visibility);
+        let after_self = tokens.clone() + gate(attended, part(2));
+        let read = self.cross_attn.cross(self.norm3.forward(after_self.clone()), text.0.clone(), text.1.clone());
+        let after_cross = after_self + read;
+        let normed = modulate(layer_norm(after_cross.clone(), StudentConfig::EPSILON), part(3), part(4));
+        (after_cross + gate(self.ffn.forward(normed), part(5)), own)
     }
+}
+
+/// Vector `index` of a modulation `[B * F or 1, n, D]` for every token of `[B, F * S, D]`: `[B * F * S, D]`, or `[1, D]` if all share it.
+///
+/// Written out instead of broadcast over a frame's tokens, because CPU backends broadcast a middle dimension element by element.
+fn spread<B: Backend>(modulation: &Tensor<B, 3>, index: usize, tokens: &Tensor<B, 3>) -> Tensor<B, 2> {
+    let [rows, _, width] = modulation.dims();
+    let [batch, sequence, _] = tokens.dims();
+    let vector = modulation.clone().slice_dim(1, index..index + 1);
+    if rows == 1 {
+        return vector.reshape([1, width]);
+    }
+    vector.repeat_dim(1, batch * sequence / rows).reshape([batch * sequence, width])
+}
+
+/// `x (1 + scale) + shift` for tokens `[B, S, D]` and vectors of [`spread`].
+fn modulate<B: Backend>(x: Tensor<B, 3>, shift: Tensor<B, 2>, scale: Tensor<B, 2>) -> Tensor<B, 3> {
+    let dims = x.dims();
+    (x.reshape([dims[0] * dims[1], dims[2]]) * (scale + 1.0) + shift).reshape(dims)
+}
+
+/// `x gate` for tokens `[B, S, D]` and a vector of [`spread`].
+fn gate<B: Backend>(x: Tensor<B, 3>, gate: Tensor<B, 2>) -> Tensor<B, 3> {
+    let dims = x.dims();
+    (x.reshape([dims[0] * dims[1], dims[2]]) * gate).reshape(dims)
 }
