@@ -5,12 +5,24 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod checkpoint;
+mod doctor;
+mod eval;
+mod generate;
+mod inspect;
+mod recipes;
+mod teacher;
 mod train;
 mod validate;
 
 /// Adversarial Flow Distillation: teach a causal, few-step video student to imitate a black-box teacher.
 #[derive(Debug, Parser)]
-#[command(name = "afd", version, max_term_width = 100)]
+#[command(
+    name = "afd",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong request, 75 stopped by a signal with the state saved."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -22,8 +34,21 @@ enum Verb {
     Distill(train::TrainArgs),
     /// Make a base student by supervised flow matching.
     Pretrain(train::TrainArgs),
+    /// Generate one clip with a student.
+    Generate(generate::GenerateArgs),
+    /// Compare a student, or two, with fresh takes of the teacher on held-out prompts.
+    Eval(eval::EvalArgs),
+    /// Work with a recipe's teacher.
+    #[command(subcommand)]
+    Teacher(teacher::TeacherVerb),
+    /// List the recipes that ship.
+    Recipes(recipes::RecipesArgs),
     /// Check a recipe without touching a device.
     Validate(RecipeArgs),
+    /// Show what is in a weights file, or verify a checkpoint.
+    Inspect(inspect::InspectArgs),
+    /// List backends, devices and ffmpeg, and compare every device with the CPU.
+    Doctor(doctor::DoctorArgs),
 }
 
 /// A recipe and what to change in it.
@@ -81,7 +106,13 @@ pub fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Distill(args) => train::run(&args, crate::recipe::settings::Kind::Distill),
         Verb::Pretrain(args) => train::run(&args, crate::recipe::settings::Kind::Pretrain),
+        Verb::Generate(args) => generate::run(&args),
+        Verb::Eval(args) => eval::run(&args),
+        Verb::Teacher(verb) => teacher::run(&verb),
+        Verb::Recipes(args) => recipes::run(&args),
         Verb::Validate(args) => validate::run(&args),
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -10,7 +10,7 @@ use afd_models::noise::{Noise, Purpose};
 use afd_models::text::TextEncoder;
 use burn::prelude::*;
 
-use super::prepare::{PrepareError, prepare};
+use super::prepare::{PrepareError, equalise, prepare};
 use super::video::{Clip, ClipShape};
 use crate::recipe::{Recipe, RecipeError};
 use crate::teacher::{Teacher, TeacherError};
@@ -60,11 +60,10 @@ impl Batches {
             Ok((prompt.clone(), rows))
         };
         let rows = recipe.train_prompts.iter().chain(&recipe.held_out_prompts).map(encode).collect::<Result<_, RecipeError>>()?;
-        let codec = &recipe.settings.codec;
         Ok(Self {
             teacher: recipe.teacher()?,
             shape: recipe.settings.clip,
-            codec: PixelCodec { stride: codec.stride, mean: codec.mean, deviation: codec.deviation },
+            codec: recipe.settings.codec.build(),
             text_shape: encoder.shape(),
             seed: recipe.settings.seed,
             takes_per_prompt: recipe.settings.teacher.takes_per_prompt,
@@ -152,10 +151,7 @@ impl Batches {
 
     /// Latents `[B, F, C, H, W]` to 8-bit clips on the host.
     pub fn decode<B: Backend>(&self, latents: Tensor<B, 5>) -> Vec<Clip> {
-        let pixels = self.codec.decode(latents).permute([0, 1, 3, 4, 2]);
-        let values: Vec<f32> = pixels.into_data().iter::<f32>().collect();
-        let clip = |pixels: &[f32]| super::prepare::equalise(&Clip { shape: self.shape, pixels: pixels.to_vec() });
-        values.chunks(self.shape.frames * self.shape.height * self.shape.width * 3).map(clip).collect()
+        decode(&self.codec, self.shape, latents)
     }
 
     /// What rollouts look like after the journey that teacher clips have behind them: decode, clamp, round to 8 bits, encode.
@@ -177,11 +173,12 @@ impl Batches {
         }
         Ok(Tensor::from_data(TensorData::new(values, [prompts.len() * repeats, length, width]), device))
     }
+}
 
-    /// Adds a prompt that the recipe does not list, for `afd generate`.
-    pub fn learn_prompt(&mut self, prompt: &str, encoder: &dyn TextEncoder) -> Result<(), BatchError> {
-        let rows = encoder.encode(prompt).map_err(BatchError::Text)?;
-        self.rows.insert(prompt.to_string(), rows);
-        Ok(())
-    }
+/// Latents `[B, F, C, H, W]` to 8-bit clips on the host.
+pub fn decode<B: Backend>(codec: &PixelCodec, shape: ClipShape, latents: Tensor<B, 5>) -> Vec<Clip> {
+    let pixels = codec.decode(latents).permute([0, 1, 3, 4, 2]);
+    let values: Vec<f32> = pixels.into_data().iter::<f32>().collect();
+    let clip = |pixels: &[f32]| equalise(&Clip { shape, pixels: pixels.to_vec() });
+    values.chunks(shape.frames * shape.height * shape.width * 3).map(clip).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use afd_models::codec::pixel::PixelCodec;
 use serde::{Deserialize, Serialize};
 
 use crate::afd::advantage::{AdvantageForm, AdvantageScale};
@@ -79,6 +80,15 @@ pub struct Codec {
     pub mean: f32,
     /// Standard deviation of the pixels, > 0.
     pub deviation: f32,
+}
+
+impl Codec {
+    /// The codec itself.
+    pub fn build(&self) -> PixelCodec {
+        match self.kind {
+            CodecKind::Pixel => PixelCodec { stride: self.stride, mean: self.mean, deviation: self.deviation },
+        }
+    }
 }
 
 /// Codecs.

@@ -1,0 +1,62 @@
+//! Finding a student and its recipe from whatever directory the user names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::CliError;
+use crate::recipe::Recipe;
+use crate::run::checkpoints::Checkpoints;
+use crate::run::manifest::Manifest;
+use crate::session::state::StudentCard;
+
+/// A student on disk.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// `model.safetensors`.
+    pub weights: PathBuf,
+    /// What it takes to generate with it.
+    pub card: StudentCard,
+}
+
+/// The student below `path`: a run directory (its newest checkpoint), a checkpoint, or a `student` directory.
+pub fn find(path: &Path) -> Result<Found, CliError> {
+    if !path.exists() {
+        return Err(CliError::Usage(format!("{} does not exist; name a run directory, a checkpoint or its student directory", path.display())));
+    }
+    let newest = if path.join("checkpoints").is_dir() {
+        let latest = Checkpoints::new(path, 1).latest().map_err(|error| CliError::Failed(error.to_string()))?;
+        let (_, checkpoint) = latest.ok_or_else(|| CliError::Usage(format!("the run {} has no checkpoint yet", path.display())))?;
+        checkpoint
+    } else {
+        if path.join("MANIFEST.json").is_file() {
+            Manifest::verify(path).map_err(|error| CliError::Failed(error.to_string()))?;
+        }
+        path.to_path_buf()
+    };
+    let student = if newest.join("student").is_dir() { newest.join("student") } else { newest };
+    let card_path = student.join("config.json");
+    let text = fs::read_to_string(&card_path).map_err(|error| {
+        CliError::Usage(format!(
+            "{} holds no student: {} cannot be read ({error}); name a run directory, a checkpoint or its student directory",
+            path.display(),
+            card_path.display()
+        ))
+    })?;
+    let card: StudentCard =
+        serde_json::from_str(&text).map_err(|error| CliError::Failed(format!("{} is damaged: {error}", card_path.display())))?;
+    if let Some(problem) = card.student.problem() {
+        return Err(CliError::Failed(format!("{} is damaged: {problem}", card_path.display())));
+    }
+    Ok(Found { weights: student.join("model.safetensors"), card })
+}
+
+/// The recipe to evaluate a checkpoint with: the one named, or the snapshot of the run that the checkpoint lies in.
+pub fn recipe_of(path: &Path, named: Option<&Path>, overrides: &[String]) -> Result<Recipe, CliError> {
+    if let Some(recipe) = named {
+        return Ok(Recipe::load(recipe, overrides)?);
+    }
+    let absolute = std::path::absolute(path).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
+    let snapshot = absolute.ancestors().map(|directory| directory.join("recipe.resolved.toml")).find(|file| file.is_file());
+    let missing = || CliError::Usage(format!("{} lies in no run directory; say what to evaluate on with --recipe", path.display()));
+    Ok(Recipe::load(&snapshot.ok_or_else(missing)?, overrides)?)
+}

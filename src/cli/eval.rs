@@ -1,0 +1,90 @@
+//! `afd eval`: a student, or two, against fresh takes of the teacher on held-out prompts.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use afd_backends::{Job, Place};
+use burn::tensor::backend::AutodiffBackend;
+use clap::Args;
+
+use super::CliError;
+use super::checkpoint::{Found, find, recipe_of};
+use crate::data::batch::Batches;
+use crate::eval::table::{Scores, comparison_table};
+use crate::recipe::Recipe;
+use crate::session::build::load_student;
+use crate::session::{SessionError, evaluate};
+
+/// An evaluation.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// The student: a run directory, a checkpoint or its student directory.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: PathBuf,
+    /// Another student to compare with.
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// The recipe that names teacher and prompts [default: the snapshot of the checkpoint's run].
+    #[arg(long, value_name = "RECIPE")]
+    recipe: Option<PathBuf>,
+    /// Override a field of that recipe, such as `--set evaluation.clips_per_prompt=64`.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    overrides: Vec<String>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
+    #[arg(long)]
+    backend: Option<String>,
+}
+
+/// Evaluates and prints.
+pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
+    let found = find(&args.checkpoint)?;
+    let against = args.against.as_deref().map(find).transpose()?;
+    let recipe = recipe_of(&args.checkpoint, args.recipe.as_deref(), &args.overrides)?;
+    let mut named = vec![("checkpoint", &found)];
+    if let Some(against) = &against {
+        named.insert(0, ("against", against));
+    }
+    for (name, found) in &named {
+        if found.card.clip != recipe.settings.clip || found.card.codec != recipe.settings.codec || found.card.text != recipe.settings.text {
+            return Err(CliError::Usage(format!(
+                "the student of --{name} was trained with another [clip], [codec] or [text] than {}; evaluate it with its own recipe (--recipe)",
+                recipe.path.display()
+            )));
+        }
+    }
+    let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+    let students: Vec<&Found> = named.iter().map(|(_, found)| *found).collect();
+    let scores = afd_backends::dispatch(args.backend.as_deref(), EvalJob { recipe: &recipe, students })??;
+    let rows: Vec<(&str, &Scores)> = std::iter::once("teacher").chain(names).zip(&scores).collect();
+    if args.json {
+        let object: serde_json::Map<String, serde_json::Value> = rows
+            .iter()
+            .map(|(name, scores)| Ok(((*name).to_string(), serde_json::to_value(scores)?)))
+            .collect::<serde_json::Result<_>>()
+            .map_err(|error| CliError::Failed(error.to_string()))?;
+        println!("{}", serde_json::Value::Object(object));
+    } else {
+        println!("{}", comparison_table(&rows));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct EvalJob<'a> {
+    recipe: &'a Recipe,
+    students: Vec<&'a Found>,
+}
+
+impl Job for EvalJob<'_> {
+    type Output = Result<Vec<Scores>, SessionError>;
+
+    fn run<B: AutodiffBackend>(self, _place: Place, device: B::Device) -> Self::Output {
+        let batches = Batches::new(self.recipe)?;
+        let load = |found: &&Found| load_student::<B::InnerBackend>(&found.card.student, &found.weights, &device);
+        let students = self.students.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let clips = evaluate::held_out_clips::<B>(self.recipe, &batches, &students.iter().collect::<Vec<_>>(), &device)?;
+        evaluate::scores::<B>(self.recipe, &batches, &clips, &device)
+    }
+}
