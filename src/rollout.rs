@@ -14,22 +14,25 @@ pub struct Rollout<B: Backend> {
     pub latents: Tensor<B, 5>,
     /// Clean-context keys and values of every frame before the last block; `None` when the clip is one block long.
     pub memory: Option<Memory<B>>,
+    /// Numbers of the clips within their step.
+    pub clips: std::ops::Range<u64>,
 }
 
 /// One stream of noise per clip, so that a clip does not depend on the batch it is generated in.
 pub struct RolloutNoise {
     streams: Vec<Noise>,
+    clips: std::ops::Range<u64>,
 }
 
 impl RolloutNoise {
     /// Streams for the clips numbered `clips` of `step`.
-    pub fn new(seed: u64, step: u64, clips: impl IntoIterator<Item = u64>) -> Self {
-        Self { streams: clips.into_iter().map(|clip| Noise::new(seed, Purpose::Rollout, step, clip)).collect() }
+    pub fn new(seed: u64, step: u64, clips: std::ops::Range<u64>) -> Self {
+        Self { streams: clips.clone().map(|clip| Noise::new(seed, Purpose::Rollout, step, clip)).collect(), clips }
     }
 
     /// Streams that exist already, one per clip.
     pub fn of(streams: Vec<Noise>) -> Self {
-        Self { streams }
+        Self { clips: 0..streams.len() as u64, streams }
     }
 
     /// Standard normal `[B, ..]`, the first dimension over clips.
@@ -54,6 +57,7 @@ pub fn rollout<B: Backend>(
     let batch = noise.streams.len();
     let layout = student.layout(frames);
     let mut memory: Option<Memory<B>> = None;
+    let clips = noise.clips.clone();
     let mut blocks = Vec::new();
     for block in layout.blocks() {
         let numbers: Vec<usize> = block.clone().collect();
@@ -78,5 +82,5 @@ pub fn rollout<B: Backend>(
         }
         blocks.push(clean);
     }
-    Rollout { latents: Tensor::cat(blocks, 1), memory }
+    Rollout { latents: Tensor::cat(blocks, 1), memory, clips }
 }

@@ -14,9 +14,9 @@ use burn::tensor::backend::AutodiffBackend;
 
 /// Largest deviation from the reference, as a share of the tensor's largest magnitude.
 ///
-/// The reference is computed in f64. The same PyTorch code in f32 deviates by 3e-7 (velocity) and 2e-6 (worst gradient); the backends sum in
-/// other orders and compose the norms from simpler operations. The smallest mistake worth catching, the exact GELU for its tanh form,
-/// deviates by 8e-4 in a gradient; a wrong mask, rotation or modulation by more than 1e-1.
+/// The reference is computed in f64. The same PyTorch code in f32 deviates by 3e-7 (velocity) and 2e-6 (worst gradient); the backends sum
+/// in other orders and compose the norms from simpler operations. The smallest mistake worth catching, the exact GELU for its tanh form,
+/// deviates by 8e-4 in a gradient; a wrong mask or rotation by more than 1e-1 in the velocity.
 const TOLERANCE: f64 = 1e-4;
 
 /// The sizes of the fixture; the head width of 14 splits unevenly over the rotary axes, as Wan's 128 does.

@@ -78,15 +78,17 @@ impl Noise {
         ((u64::from(self.bits()) * count as u64) >> 32) as usize
     }
 
-    /// Standard normal (Box-Muller, in f64 through `libm` so that every machine draws the same value).
+    /// Standard normal (Box-Muller through `libm`, so that every machine draws the same value).
     pub fn normal(&mut self) -> f32 {
         if let Some(spare) = self.spare.take() {
             return spare;
         }
-        let radius = libm::sqrt(-2.0 * libm::log((f64::from(self.bits()) + 1.0) / 4_294_967_296.0));
-        let angle = std::f64::consts::TAU * f64::from(self.bits()) / 4_294_967_296.0;
-        self.spare = Some((radius * libm::sin(angle)) as f32);
-        (radius * libm::cos(angle)) as f32
+        // Uniform in (0, 1]: the logarithm is finite.
+        let uniform = ((self.bits() >> 8) + 1) as f32 / (1u32 << 24) as f32;
+        let radius = libm::sqrtf(-2.0 * libm::logf(uniform));
+        let (sine, cosine) = libm::sincosf(std::f32::consts::TAU * self.uniform());
+        self.spare = Some(radius * sine);
+        radius * cosine
     }
 
     /// `count` standard normals.

@@ -1,10 +1,11 @@
 //! The alternation of Adversarial Flow Distillation: reads like the paper's algorithm box (method.md G.2).
 
+use std::ops::Range;
 use std::time::Instant;
 
 use afd_models::discriminator::Discriminator;
 use afd_models::noise::{Noise, Purpose};
-use afd_models::student::Student;
+use afd_models::student::{Student, TextMemory};
 use burn::module::AutodiffModule;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
@@ -17,10 +18,10 @@ use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState
 use crate::data::batch::Batches;
 use crate::flow::path::levels;
 use crate::flow::sampler::Sampler;
-use crate::flow::schedule::{few_step_sigmas, shifted};
+use crate::flow::schedule::{draw_sigma, few_step_sigmas};
 use crate::recipe::Recipe;
-use crate::recipe::settings::{Afd, Discriminator as DiscriminatorSettings, OldPolicy, SigmaSet};
-use crate::rollout::{RolloutNoise, rollout};
+use crate::recipe::settings::{Afd, Discriminator as DiscriminatorSettings, OldPolicy};
+use crate::rollout::{Rollout, RolloutNoise, rollout};
 
 /// Adversarial Flow Distillation, round by round: first the warm-up, then alternations.
 pub struct Alternation<B: AutodiffBackend> {
@@ -42,11 +43,7 @@ impl<B: AutodiffBackend> Alternation<B> {
     pub fn new(recipe: &Recipe, batches: Batches, device: B::Device) -> Self {
         let settings = &recipe.settings;
         let sampler = sampler(recipe);
-        let sigmas = match settings.afd.sigmas {
-            SigmaSet::Sampler => sampler.sigmas.clone(),
-            SigmaSet::Unwarped => few_step_sigmas(&settings.sampler.denoising_step_list, 1.0, false),
-            SigmaSet::Shifted => Vec::new(),
-        };
+        let sigmas = recipe.training_sigmas(settings.afd.sigmas);
         Self {
             afd: settings.afd.clone(),
             discriminator: settings.discriminator.clone(),
@@ -91,20 +88,30 @@ impl<B: AutodiffBackend> Method<B> for Alternation<B> {
         report.took("teacher", started);
         let started = Instant::now();
         let old = model.old.as_ref().unwrap_or(&model.student).valid();
-        let text_rows = self.batches.text::<B::InnerBackend>(&asked, rollouts, &self.device)?;
-        let text = old.read_text(text_rows.clone());
-        let noise = RolloutNoise::new(self.seed, round, 0..(prompts * rollouts) as u64);
-        let own = rollout(&old, &text, &self.sampler, noise, self.shape, &self.device);
+        // Parts of the batch by prompts; each stays on its thread for the whole round.
+        let parts = learner.shards().ranges(prompts);
+        let texts = parts.iter().map(|part| self.texts(&asked[part.clone()])).collect::<Result<Vec<_>, _>>()?;
+        let own = learner.shards().map(parts.clone(), |index, part| {
+            let text = old.read_text(texts[index].student.clone());
+            let noise = RolloutNoise::new(self.seed, round, (part.start * rollouts) as u64..(part.end * rollouts) as u64);
+            let made = rollout(&old, &text, &self.sampler, noise, self.shape, &self.device);
+            (made, text)
+        });
         B::sync(&self.device).map_err(RoundError::device)?;
         report.took("rollout", started);
 
         // 2 SCORE: finished clips only, both sides after the same journey; phi is the one before its update.
         let started = Instant::now();
         let discriminator = model.discriminator.as_ref().ok_or(RoundError::NoDiscriminator)?.valid();
-        let judged = self.batches.equalise(own.latents.clone());
-        let teacher_text = self.batches.text::<B::InnerBackend>(&asked, teachers, &self.device)?;
-        let student_scores = scores(&discriminator, judged.clone(), text_rows.clone(), rollouts);
-        let teacher_scores = scores(&discriminator, real.clone(), teacher_text.clone(), teachers);
+        let sides = learner.shards().map(parts.clone(), |index, part| {
+            let teacher = real.clone().slice_dim(0, part.start * teachers..part.end * teachers);
+            let student = self.batches.equalise(own[index].0.latents.clone());
+            let student_scores = scores(&discriminator, student.clone(), texts[index].student.clone(), rollouts);
+            let teacher_scores = scores(&discriminator, teacher.clone(), texts[index].teacher.clone(), teachers);
+            Sides { teacher, student, teacher_scores, student_scores }
+        });
+        let student_scores: Vec<Vec<f64>> = sides.iter().flat_map(|side| side.student_scores.iter().cloned()).collect();
+        let teacher_scores: Vec<Vec<f64>> = sides.iter().flat_map(|side| side.teacher_scores.iter().cloned()).collect();
 
         // 3 ADVANTAGE
         let settings = AdvantageSettings {
@@ -123,46 +130,27 @@ impl<B: AutodiffBackend> Method<B> for Alternation<B> {
         let resting = self.afd.pause_above_band && state.warm_up_rounds.is_some() && smoothed > high;
         if !resting {
             for step in 0..self.afd.discriminator_steps {
-                let work = self.discriminator_work(round, step, &real, &judged, &teacher_text, &text_rows);
-                report.merge(learner.train(Work::Discriminator(work))?);
+                let works = learner.shards().map(parts.clone(), |index, part| {
+                    let work = self.discriminator_work(round, step, &sides[index], &texts[index], part.clone());
+                    (Work::Discriminator(work), part.len() as f64 / prompts as f64)
+                });
+                report.merge(learner.train(works)?);
             }
         }
         report.took("discriminator", started);
 
         // 5 G STEP: the forward process on the student's own clips, fresh levels and noise each time.
-        if state.warm_up_rounds.is_some() {
+        if let Some(warm_up) = state.warm_up_rounds {
             let started = Instant::now();
-            let alternation = round - state.warm_up_rounds.unwrap_or(0) + 1;
-            let old_memory = own.memory;
+            let alternation = round - warm_up + 1;
+            let reference = model.reference.as_ref().map(AutodiffModule::valid);
             for step in 0..self.afd.flow_steps {
-                let (clips, sigmas) = self.noised(round, step, &own.latents);
-                let noisy_past = self.afd.context == Context::UniformNoise;
-                let frames = self.shape[0];
-                let lookback = |student: &Student<_>, memory| {
-                    if noisy_past { Lookback::none(student, frames) } else { Lookback::on(student, frames, memory) }
-                };
-                let old_velocity = (self.afd.old_policy == OldPolicy::Lagging)
-                    .then(|| velocities(&old, clips.state(), &sigmas, &text, &lookback(&old, old_memory.clone())));
-                let reference = model.reference.as_ref().map(|reference| {
-                    let reference = reference.valid();
-                    let text = reference.read_text(text_rows.clone());
-                    let memory = (!noisy_past).then(|| remember(&reference, own.latents.clone(), 0.0, &text));
-                    let lookback = lookback(&reference, memory);
-                    (velocities(&reference, clips.state(), &sigmas, &text, &lookback), self.afd.reference_weight)
+                let works = learner.shards().map(parts.clone(), |index, part| {
+                    let (own, text) = &own[index];
+                    let work = self.flow_work(round, step, own, text, &old, reference.as_ref(), &r[part.clone()], &texts[index]);
+                    (Work::Flow(Box::new(work)), part.len() as f64 / prompts as f64)
                 });
-                let weights: Vec<f32> = r.concat().iter().map(|value| *value as f32).collect();
-                let work = FlowWork {
-                    clips,
-                    sigmas,
-                    r: Tensor::from_data(TensorData::new(weights, [prompts * rollouts, 1, 1, 1, 1]), &self.device),
-                    text: text_rows.clone(),
-                    old_velocity,
-                    reference,
-                    context: self.afd.context,
-                    detach_context: self.afd.detach_context,
-                    settings: ForwardProcessSettings { form: self.afd.loss, beta: self.afd.beta, advantage_clip: self.afd.advantage_clip },
-                };
-                report.merge(learner.train(Work::Flow(Box::new(work)))?);
+                report.merge(learner.train(works)?);
             }
 
             // 6 OLD / EMA
@@ -188,67 +176,137 @@ impl<B: AutodiffBackend> Method<B> for Alternation<B> {
     }
 }
 
+/// Text rows of a part's prompts.
+struct Texts<B: Backend> {
+    /// Repeated for every teacher clip.
+    teacher: Tensor<B, 3>,
+    /// Repeated for every rollout.
+    student: Tensor<B, 3>,
+}
+
+/// Clips of a part's prompts and their scores, `[P][M]` and `[P][K]`.
+struct Sides<B: Backend> {
+    teacher: Tensor<B, 5>,
+    student: Tensor<B, 5>,
+    teacher_scores: Vec<Vec<f64>>,
+    student_scores: Vec<Vec<f64>>,
+}
+
 impl<B: AutodiffBackend> Alternation<B> {
-    /// Both sides with the same augmentation and instance noise of the same size.
+    fn texts(&self, prompts: &[String]) -> Result<Texts<B::InnerBackend>, RoundError> {
+        let text = |repeats| self.batches.text::<B::InnerBackend>(prompts, repeats, &self.device);
+        Ok(Texts { teacher: text(self.afd.teacher_clips_per_prompt)?, student: text(self.afd.rollouts_per_prompt)? })
+    }
+
+    /// Both sides with the same augmentation and instance noise of the same size; `part` numbers the prompts.
     fn discriminator_work(
         &self,
         round: u64,
         step: u64,
-        real: &Tensor<B::InnerBackend, 5>,
-        judged: &Tensor<B::InnerBackend, 5>,
-        teacher_text: &Tensor<B::InnerBackend, 3>,
-        student_text: &Tensor<B::InnerBackend, 3>,
+        sides: &Sides<B::InnerBackend>,
+        texts: &Texts<B::InnerBackend>,
+        part: Range<usize>,
     ) -> DiscriminatorWork<B::InnerBackend> {
         let settings = &self.discriminator;
         let mut draw = Noise::new(self.seed, Purpose::Augmentation, round, step);
         let reach = settings.augment_shift as i64;
         let shift = [0; 2].map(|_| draw.below(2 * settings.augment_shift + 1) as i64 - reach);
         let brightness = 1.0 + settings.augment_brightness * draw.between(-1.0, 1.0);
+        // One stream per step, side and part.
+        let index = |side: u64| (step * 3 + side) << 32 | part.start as u64;
         let augment = |clips: &Tensor<B::InnerBackend, 5>, side: u64| {
             let mut clips = shifted_clips(clips.clone(), shift);
             if settings.augment_brightness > 0.0 {
                 clips = clips * brightness;
             }
             if settings.instance_noise > 0.0 {
-                clips = clips.clone() + self.normal(Purpose::InstanceNoise, round, 2 * step + side, clips.dims()) * settings.instance_noise;
+                let noise = self.normal(Purpose::InstanceNoise, round, index(side), clips.dims());
+                clips = clips + noise * settings.instance_noise;
             }
             clips
         };
-        let (teacher, student) = (augment(real, 0), augment(judged, 1));
+        let (teacher, student) = (augment(&sides.teacher, 0), augment(&sides.student, 1));
         let mut both = teacher.dims();
         both[0] += student.dims()[0];
         let penalised = settings.r1_weight > 0.0 || settings.r2_weight > 0.0;
         let penalty = penalised.then(|| Penalty {
-            direction: self.normal(Purpose::Penalty, round, step, both),
+            direction: self.normal(Purpose::Penalty, round, index(2), both),
             size: settings.penalty_size,
             r1: settings.r1_weight,
             r2: settings.r2_weight,
         });
-        let prompts = self.afd.prompts_per_alternation;
-        DiscriminatorWork { teacher, student, teacher_text: teacher_text.clone(), student_text: student_text.clone(), prompts, penalty }
+        DiscriminatorWork {
+            teacher,
+            student,
+            teacher_text: texts.teacher.clone(),
+            student_text: texts.student.clone(),
+            prompts: part.len(),
+            penalty,
+        }
     }
 
-    /// The forward process: every block of every clip gets a noise level and noise of its own.
-    fn noised(&self, round: u64, step: u64, latents: &Tensor<B::InnerBackend, 5>) -> (Noised<B::InnerBackend>, Vec<f32>) {
-        let [batch, frames, ..] = latents.dims();
-        let mut draw = Noise::new(self.seed, Purpose::Sigma, round, step);
-        let mut level = || match self.sigmas.len() {
-            0 => shifted(self.shift, 1.0 - f64::from(draw.uniform())) as f32,
-            count => self.sigmas[draw.below(count)],
+    /// Noised rollouts with the velocities that the loss compares the student's with; `r` is `[P][K]` of the part's prompts.
+    #[allow(clippy::too_many_arguments)]
+    fn flow_work(
+        &self,
+        round: u64,
+        step: u64,
+        own: &Rollout<B::InnerBackend>,
+        text: &TextMemory<B::InnerBackend>,
+        old: &Student<B::InnerBackend>,
+        reference: Option<&Student<B::InnerBackend>>,
+        r: &[Vec<f64>],
+        texts: &Texts<B::InnerBackend>,
+    ) -> FlowWork<B::InnerBackend> {
+        let (clips, sigmas) = self.noised(round, step, own);
+        let noisy_past = self.afd.context == Context::UniformNoise;
+        let frames = self.shape[0];
+        let lookback = |student: &Student<_>, memory| {
+            if noisy_past { Lookback::none(student, frames) } else { Lookback::on(student, frames, memory) }
         };
+        let old_velocity = (self.afd.old_policy == OldPolicy::Lagging)
+            .then(|| velocities(old, clips.state(), &sigmas, text, &lookback(old, own.memory.clone())));
+        let reference = reference.map(|reference| {
+            let text = reference.read_text(texts.student.clone());
+            let memory = (!noisy_past).then(|| remember(reference, own.latents.clone(), 0.0, &text));
+            (velocities(reference, clips.state(), &sigmas, &text, &lookback(reference, memory)), self.afd.reference_weight)
+        });
+        let r: Vec<f32> = r.concat().iter().map(|value| *value as f32).collect();
+        let count = r.len();
+        FlowWork {
+            clips,
+            sigmas,
+            r: Tensor::from_data(TensorData::new(r, [count, 1, 1, 1, 1]), &self.device),
+            text: texts.student.clone(),
+            old_velocity,
+            reference,
+            context: self.afd.context,
+            detach_context: self.afd.detach_context,
+            settings: ForwardProcessSettings { form: self.afd.loss, beta: self.afd.beta, advantage_clip: self.afd.advantage_clip },
+        }
+    }
+
+    /// The forward process: every block of every clip gets a noise level and noise of its own, from a stream per clip.
+    fn noised(&self, round: u64, step: u64, own: &Rollout<B::InnerBackend>) -> (Noised<B::InnerBackend>, Vec<f32>) {
+        let dims = own.latents.dims();
+        let [batch, frames, ..] = dims;
         let per_block = if self.afd.context == Context::UniformNoise { frames } else { self.frames_per_block };
         let mut sigmas = Vec::with_capacity(batch * frames);
-        for _ in 0..batch {
+        let mut noise = Vec::with_capacity(dims.iter().product());
+        for clip in own.clips.clone() {
+            let index = step << 32 | clip;
+            let mut draw = Noise::new(self.seed, Purpose::Sigma, round, index);
             let mut current = 0.0;
             for frame in 0..frames {
                 if frame % per_block == 0 {
-                    current = level();
+                    current = draw_sigma(&self.sigmas, self.shift, &mut draw);
                 }
                 sigmas.push(current);
             }
+            noise.extend(Noise::new(self.seed, Purpose::ForwardProcess, round, index).normals(dims[1..].iter().product()));
         }
-        let noise = self.normal(Purpose::ForwardProcess, round, step, latents.dims());
-        let clips = Noised { clean: latents.clone(), noise, sigmas: levels(&sigmas, batch, frames, &self.device) };
+        let noise = Tensor::from_data(TensorData::new(noise, dims), &self.device);
+        let clips = Noised { clean: own.latents.clone(), noise, sigmas: levels(&sigmas, batch, frames, &self.device) };
         (clips, sigmas)
     }
 

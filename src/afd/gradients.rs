@@ -1,6 +1,6 @@
 //! Gradients as a whole: global-norm clipping (Burn's own clips tensor by tensor) and the guard against numbers that are not finite.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
@@ -41,6 +41,50 @@ pub fn check_weights<B: AutodiffBackend, M: Module<B>>(module: &M) -> Result<(),
 pub fn clip<B: AutodiffBackend, M: Module<B>>(gradients: &mut GradientsParams, module: &M, norm: f64, limit: f64) {
     if norm > limit {
         module.visit(&mut Scale { gradients, factor: limit / norm });
+    }
+}
+
+/// The sum of the parts' gradients times their shares; in order, so that the bits do not depend on which part was ready first.
+pub fn weighted_sum<B: AutodiffBackend, M: Module<B>>(parts: Vec<(GradientsParams, f64)>, module: &M) -> GradientsParams {
+    let mut sum = WeightedSum { parts, sum: GradientsParams::new() };
+    module.visit(&mut sum);
+    sum.sum
+}
+
+/// A copy of a module whose weights are leaves of a graph of their own (and keep their identity for the optimizer).
+pub fn with_own_graph<B: AutodiffBackend, M: Module<B>>(module: M) -> M {
+    struct OwnGraph;
+    impl<B: AutodiffBackend> ModuleMapper<B> for OwnGraph {
+        fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
+            param.map(|tensor| {
+                let differentiated = tensor.is_require_grad();
+                Tensor::from_inner(tensor.inner()).set_require_grad(differentiated)
+            })
+        }
+    }
+    module.map(&mut OwnGraph)
+}
+
+struct WeightedSum {
+    parts: Vec<(GradientsParams, f64)>,
+    sum: GradientsParams,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for WeightedSum {
+    fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
+        let mut total: Option<Tensor<B::InnerBackend, N>> = None;
+        for (gradients, share) in &mut self.parts {
+            if let Some(gradient) = gradients.remove::<B::InnerBackend, N>(param.id) {
+                let part = gradient * *share;
+                total = Some(match total {
+                    Some(total) => total + part,
+                    None => part,
+                });
+            }
+        }
+        if let Some(total) = total {
+            self.sum.register::<B::InnerBackend, N>(param.id, total);
+        }
     }
 }
 

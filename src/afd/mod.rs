@@ -9,5 +9,6 @@ pub mod model;
 pub mod optimizer;
 pub mod policies;
 pub mod progress;
+pub mod shards;
 pub mod strategy;
 pub mod supervised;

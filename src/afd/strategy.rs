@@ -9,13 +9,14 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::{
     EventProcessorTraining, Learner, LearnerEvent, LearningComponentsMarker, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
-    TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
+    TrainLoader, TrainOutput, TrainStep, TrainingComponents, TrainingItem, ValidLoader,
 };
 use serde::{Deserialize, Serialize};
 
 use super::gradients::{self, NonFinite};
 use super::model::{AfdModel, Outcome, Work};
 use super::optimizer::AfdOptimizer;
+use super::shards::Shards;
 use crate::data::batch::BatchError;
 
 /// Types of the learner; the learning rate that burn-train passes on is 1, each part's own rate lives in its optimizer.
@@ -112,8 +113,11 @@ pub trait LearnerHandle<B: AutodiffBackend> {
     /// Replaces the composite's weights (after the lagging copies have moved).
     fn replace(&mut self, model: AfdModel<B>);
 
-    /// One optimizer step, refused before it is applied if a number is not finite.
-    fn train(&mut self, work: Work<B>) -> Result<Outcome, NonFinite>;
+    /// One optimizer step on all parts of a batch (each with its share of the whole), refused before it is applied if a number is not finite.
+    fn train(&mut self, parts: Vec<(Work<B>, f64)>) -> Result<Outcome, NonFinite>;
+
+    /// The threads that parts run on.
+    fn shards(&self) -> &Shards;
 
     /// Sets the student's learning rate for the following steps.
     fn set_student_rate(&mut self, rate: f64);
@@ -146,6 +150,8 @@ pub struct Rounds<B: AutodiffBackend> {
     pub method: Box<dyn Method<B>>,
     /// The optimizer whose clone the learner holds.
     pub optimizer: AfdOptimizer<B>,
+    /// Threads for the parts of a batch.
+    pub shards: Shards,
     /// Gradient norm limits: student, discriminator.
     pub clip_norms: [f64; 2],
     /// Logs and checkpoints.
@@ -191,7 +197,7 @@ impl<B: AutodiffBackend> Rounds<B> {
         show: &mut dyn FnMut(Outcome, &RoundState, u64) -> bool,
     ) -> Result<Ending, RoundError> {
         while !self.method.finished(state) {
-            let mut handle = Handle { learner, optimizer: &self.optimizer, clip_norms: self.clip_norms, round: state.round, norms: BTreeMap::new() };
+            let mut handle = Handle { shards: &self.shards, learner, optimizer: &self.optimizer, clip_norms: self.clip_norms, round: state.round, norms: BTreeMap::new() };
             let mut report = self.method.round(&mut handle, state)?;
             report.values.append(&mut handle.norms);
             state.round += 1;
@@ -215,7 +221,24 @@ fn leak_free_name(name: &str) -> &'static str {
     SHOWN.into_iter().find(|shown| *shown == name).unwrap_or("")
 }
 
+/// One output for all parts: scalars and gradients averaged by share.
+fn merged<B: AutodiffBackend>(parts: Vec<(TrainOutput<Outcome>, f64)>, model: &AfdModel<B>) -> TrainOutput<Outcome> {
+    let mut item = Outcome::default();
+    let mut gradients = Vec::with_capacity(parts.len());
+    for (output, share) in parts {
+        for (name, value) in output.item.scalars {
+            match item.scalars.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, total)) => *total += share * value,
+                None => item.scalars.push((name, share * value)),
+            }
+        }
+        gradients.push((output.grads, share));
+    }
+    TrainOutput { grads: gradients::weighted_sum::<B, _>(gradients, model), item }
+}
+
 struct Handle<'a, B: AutodiffBackend> {
+    shards: &'a Shards,
     learner: &'a mut Learner<Components<B>>,
     optimizer: &'a AfdOptimizer<B>,
     clip_norms: [f64; 2],
@@ -232,11 +255,22 @@ impl<B: AutodiffBackend> LearnerHandle<B> for Handle<'_, B> {
         self.learner.load_model(model.into_record());
     }
 
-    fn train(&mut self, work: Work<B>) -> Result<Outcome, NonFinite> {
+    fn shards(&self) -> &Shards {
+        self.shards
+    }
+
+    fn train(&mut self, mut parts: Vec<(Work<B>, f64)>) -> Result<Outcome, NonFinite> {
         let round = self.round;
         let non_finite = |what, tensor| NonFinite { what, tensor, round };
-        let judging = matches!(work, Work::Discriminator(_));
-        let mut output = self.learner.train_step(work);
+        let judging = matches!(parts.first(), Some((Work::Discriminator(_), _)));
+        let mut output = if parts.len() == 1 {
+            self.learner.train_step(parts.remove(0).0)
+        } else {
+            let model = self.learner.model();
+            let copies = parts.into_iter().map(|(work, share)| (gradients::with_own_graph::<B, _>(model.clone()), work, share)).collect();
+            let done = self.shards.map(copies, |_, (model, work, share)| (TrainStep::step(&model, work), share));
+            merged(done, &model)
+        };
         if let Some((name, _)) = output.item.scalars.iter().find(|(_, value)| !value.is_finite()) {
             return Err(non_finite("the loss", (*name).to_string()));
         }

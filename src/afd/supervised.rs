@@ -13,7 +13,7 @@ use super::policies;
 use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
 use crate::data::batch::Batches;
 use crate::flow::path::{levels, noised};
-use crate::flow::schedule::shifted;
+use crate::flow::schedule::draw_sigma;
 use crate::recipe::Recipe;
 use crate::recipe::settings::Supervised as Settings;
 
@@ -21,6 +21,7 @@ use crate::recipe::settings::Supervised as Settings;
 pub struct Supervised<B: AutodiffBackend> {
     settings: Settings,
     learning_rate: f64,
+    sigmas: Vec<f32>,
     shift: f64,
     frames_per_block: usize,
     seed: u64,
@@ -34,6 +35,7 @@ impl<B: AutodiffBackend> Supervised<B> {
         Self {
             settings: recipe.settings.supervised.clone(),
             learning_rate: recipe.settings.optimizer.learning_rate,
+            sigmas: recipe.training_sigmas(recipe.settings.supervised.sigmas),
             shift: recipe.settings.sampler.timestep_shift,
             frames_per_block: recipe.student.frames_per_block,
             seed: recipe.settings.seed,
@@ -77,8 +79,7 @@ impl<B: AutodiffBackend> Method<B> for Supervised<B> {
             let mut current = 0.0;
             for frame in 0..frames {
                 if frame % self.frames_per_block == 0 {
-                    // (0, 1]: pure noise is where sampling starts.
-                    current = shifted(self.shift, 1.0 - f64::from(draw.uniform())) as f32;
+                    current = draw_sigma(&self.sigmas, self.shift, &mut draw);
                 }
                 sigmas.push(current);
             }
@@ -91,12 +92,25 @@ impl<B: AutodiffBackend> Method<B> for Supervised<B> {
             let level = levels(&vec![self.settings.context_noise; batch * frames], batch, frames, &self.device);
             noised(clean.clone(), normal(1), &level)
         });
-        let clips = Noised { clean: clean.clone(), noise: normal(0), sigmas: levels(&sigmas, batch, frames, &self.device) };
-        // The clean half is always told t = 0, because that is what it is told when the student looks back at its own clips.
-        let weights = Tensor::ones([batch, frames, 1, 1, 1], &self.device);
+        let noise = normal(0);
         learner.set_student_rate(self.rate(round));
-        let work = SupervisedWork { clips, sigmas, weights, context, context_sigma: 0.0, text };
-        report.merge(learner.train(Work::Supervised(work))?);
+        let part = |range: std::ops::Range<usize>| {
+            let cut = |tensor: &Tensor<B::InnerBackend, 5>| tensor.clone().slice_dim(0, range.clone());
+            let sigmas = sigmas[range.start * frames..range.end * frames].to_vec();
+            let level = levels(&sigmas, range.len(), frames, &self.device);
+            let work = SupervisedWork {
+                clips: Noised { clean: cut(&clean), noise: cut(&noise), sigmas: level },
+                sigmas,
+                weights: Tensor::ones([range.len(), frames, 1, 1, 1], &self.device),
+                context: context.as_ref().map(cut),
+                // The clean half is always told t = 0, because that is what it is told when the student looks back at its own clips.
+                context_sigma: 0.0,
+                text: text.clone().slice_dim(0, range.clone()),
+            };
+            (Work::Supervised(work), range.len() as f64 / batch as f64)
+        };
+        let parts = learner.shards().ranges(batch).into_iter().map(part).collect();
+        report.merge(learner.train(parts)?);
         let mut model = learner.model();
         let decay = policies::evaluation_decay(round + 1, self.settings.evaluation_decay);
         model.evaluation = policies::blend::<B, _>(model.evaluation, &model.student, decay);

@@ -4,7 +4,7 @@ mod html;
 mod metrics;
 mod svg;
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,10 +64,10 @@ pub enum ReportError {
 }
 
 impl Report {
-    /// Writes a new JSON file, indented, ending in a newline.
+    /// Writes a JSON file, indented, ending in a newline.
     ///
     /// # Errors
-    /// [`ReportError::File`] when `path` exists or the disk refuses, [`ReportError::NotFinite`] for a number that is not finite.
+    /// [`ReportError::File`] when the disk refuses, [`ReportError::NotFinite`] for a number that is not finite.
     pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
         let mut text = serde_json::to_string_pretty(self).map_err(|reason| FileError::new("write", path, reason.into()))?;
         // A number that is not finite is written as null, which then is no number.
@@ -76,25 +76,18 @@ impl Report {
             return Err(ReportError::NotFinite { found });
         }
         text.push('\n');
-        write_new(path, text.as_bytes())
+        Ok(write_atomically(path, text.as_bytes())?)
     }
 }
 
-/// Writes a new HTML file that needs nothing else: styles, learning curves (one per phase and metric) and GIFs are inside, scripts are not.
+/// Writes an HTML file that needs nothing else: styles, learning curves (one per phase and metric) and GIFs are inside, scripts are not.
 ///
 /// `metrics` come from [`read_metrics`]; `previews` are pairs of a title and the bytes of a GIF. The file grows by 4/3 of the GIFs' size.
 ///
 /// # Errors
-/// [`ReportError::File`] when `path` exists or the disk refuses.
+/// [`ReportError::File`] when the disk refuses. A report of the same run, left by a run that was resumed, is replaced as a whole.
 pub fn write_html(path: &Path, report: &Report, metrics: &[MetricsLine], previews: &[(String, Vec<u8>)]) -> Result<(), ReportError> {
-    write_new(path, html::page(report, metrics, previews).as_bytes())
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(FileError::new("write", path, ErrorKind::AlreadyExists.into()).into());
-    }
-    Ok(write_atomically(path, bytes)?)
+    Ok(write_atomically(path, html::page(report, metrics, previews).as_bytes())?)
 }
 
 /// A report for the tests of this module.
@@ -127,6 +120,8 @@ fn example() -> Report {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -154,15 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn existing_files_are_left_alone() {
+    fn the_report_of_a_resumed_run_replaces_the_one_it_was_killed_with() {
         let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("report");
-        fs::write(&path, "precious").unwrap();
-        for error in [example().write_json(&path), write_html(&path, &example(), &[], &[])] {
-            let message = error.unwrap_err().to_string();
-            assert!(message.contains("report") && message.contains("nothing is overwritten"), "{message}");
-        }
-        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        let path = place.path().join("report.html");
+        fs::write(&path, "torn").unwrap();
+        write_html(&path, &example(), &[], &[]).unwrap();
+        assert!(fs::read_to_string(&path).unwrap().starts_with("<!doctype html>"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Shifted noise levels and the few-step list (method.md A.2, A.3, A.6).
 
+use afd_models::noise::Noise;
+
 /// `sigma(s) = S s / (1 + (S - 1) s)` for shift `S` and `s` in [0, 1].
 pub fn shifted(shift: f64, s: f64) -> f64 {
     shift * s / (1.0 + (shift - 1.0) * s)
@@ -11,6 +13,14 @@ pub fn shifted(shift: f64, s: f64) -> f64 {
 pub fn few_step_sigmas(denoising_steps: &[f64], shift: f64, warp: bool) -> Vec<f32> {
     let level = |step: &f64| if warp { shifted(shift, step / 1000.0) } else { step / 1000.0 };
     denoising_steps.iter().map(|step| level(step) as f32).collect()
+}
+
+/// One of `levels`, or, if there are none, a uniform level in (0, 1] of the shifted schedule.
+pub fn draw_sigma(levels: &[f32], shift: f64, draw: &mut Noise) -> f32 {
+    match levels.len() {
+        0 => shifted(shift, 1.0 - f64::from(draw.uniform())) as f32,
+        count => levels[draw.below(count)],
+    }
 }
 
 /// Self-Forcing's weight of a supervised timestep t = 1000 sigma ("bsmntw"): a bell around t = 500, zero at pure noise, mean one over the table.

@@ -10,7 +10,8 @@ use afd_models::text::TextEncoder;
 use afd_models::text::words::WordVectors;
 
 use crate::teacher::{Teacher, folder::FolderTeacher, world::World};
-use settings::{Codec, DiscriminatorKind, Kind, PromptList, Settings, TeacherKind};
+use crate::flow::schedule::few_step_sigmas;
+use settings::{Codec, DiscriminatorKind, Kind, PromptList, Settings, SigmaSet, TeacherKind};
 
 /// Why a recipe cannot be used. Every message names the field, what was found and what is needed.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +83,17 @@ impl Recipe {
     pub fn latent_shape(&self) -> [usize; 4] {
         let clip = self.settings.clip;
         let stride = self.settings.codec.stride;
-        [clip.frames, 3 * stride * stride, clip.height / stride, clip.width / stride]
+        [clip.frames, self.settings.codec.build().channels(), clip.height / stride, clip.width / stride]
+    }
+
+    /// Noise levels that an update trains; empty for continuous ones.
+    pub fn training_sigmas(&self, set: SigmaSet) -> Vec<f32> {
+        let sampler = &self.settings.sampler;
+        match set {
+            SigmaSet::Sampler => few_step_sigmas(&sampler.denoising_step_list, sampler.timestep_shift, sampler.warp_denoising_step),
+            SigmaSet::Unwarped => few_step_sigmas(&sampler.denoising_step_list, 1.0, false),
+            SigmaSet::Shifted => Vec::new(),
+        }
     }
 
     /// Opens the teacher. A folder's manifest and files are checked here.
@@ -125,7 +136,7 @@ fn read_prompts(list: &mut PromptList, field: &str, directory: &Path) -> Result<
 /// Sizes from the recipe, or from the metadata of the checkpoint it names.
 fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
     let student = &settings.student;
-    let channels = 3 * settings.codec.stride * settings.codec.stride;
+    let channels = settings.codec.build().channels();
     let mut config = match (&student.checkpoint, &student.sizes) {
         (Some(path), None) => {
             let (_, metadata) = afd_models::weights::read_file(path).map_err(|error| format!("student.checkpoint: {error}"))?;
@@ -154,7 +165,7 @@ fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
     config.window_frames = student.window_frames;
     config.sink_frames = student.sink_frames;
     if config.latent_channels != channels {
-        return Err(format!("codec.stride ({}) gives {channels} latent channels, the student has {}", settings.codec.stride, config.latent_channels));
+        return Err(format!("[codec] with stride {} gives {channels} latent channels, the student has {}", settings.codec.stride, config.latent_channels));
     }
     if config.text_width != settings.text.width {
         return Err(format!("text.width is {}, the student reads rows of {}", settings.text.width, config.text_width));
@@ -175,6 +186,7 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         ("text.length", settings.text.length),
         ("text.width", settings.text.width),
         ("run.checkpoint_every", settings.run.checkpoint_every),
+        ("run.shards", settings.run.shards),
         ("evaluation.batch", settings.evaluation.batch),
         ("afd.prompts_per_alternation", settings.afd.prompts_per_alternation),
         ("afd.rollouts_per_prompt", settings.afd.rollouts_per_prompt),

@@ -53,7 +53,7 @@ pub struct Settings {
     /// The final table.
     #[serde(default)]
     pub evaluation: Evaluation,
-    /// Checkpoints.
+    /// Threads and checkpoints.
     #[serde(default)]
     pub run: Run,
 }
@@ -76,6 +76,9 @@ pub struct Codec {
     pub kind: CodecKind,
     /// Pixels per latent row and column.
     pub stride: usize,
+    /// Whether a square of pixels shares one pair of colour differences (half the channels, lossy in colour only).
+    #[serde(default)]
+    pub subsampled_chroma: bool,
     /// Mean of the pixels, in [-1, 1].
     pub mean: f32,
     /// Standard deviation of the pixels, > 0.
@@ -86,7 +89,12 @@ impl Codec {
     /// The codec itself.
     pub fn build(&self) -> PixelCodec {
         match self.kind {
-            CodecKind::Pixel => PixelCodec { stride: self.stride, mean: self.mean, deviation: self.deviation },
+            CodecKind::Pixel => PixelCodec {
+                stride: self.stride,
+                subsampled_chroma: self.subsampled_chroma,
+                mean: self.mean,
+                deviation: self.deviation,
+            },
         }
     }
 }
@@ -221,7 +229,7 @@ pub struct Sampler {
     pub warp_denoising_step: bool,
 }
 
-/// Which noise levels the forward-process update trains (method.md G.5).
+/// Which noise levels an update trains (method.md G.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SigmaSet {
@@ -390,6 +398,8 @@ pub struct Supervised {
     pub steps: u64,
     /// Clips per update.
     pub batch: usize,
+    /// Noise levels: all of them (`shifted`, default), or only those that a few-step student visits (`sampler`, `unwarped`).
+    pub sigmas: SigmaSet,
     /// Whether blocks look back at clean clips (teacher forcing) or at noisy ones (diffusion forcing).
     pub teacher_forcing: bool,
     /// Noise level of the clean half, in [0, 1).
@@ -404,7 +414,7 @@ pub struct Supervised {
 
 impl Default for Supervised {
     fn default() -> Self {
-        Self { steps: 1000, batch: 32, teacher_forcing: true, context_noise: 0.05, warmup_steps: 50, final_rate: 0.05, evaluation_decay: 0.99 }
+        Self { steps: 1000, batch: 32, sigmas: SigmaSet::Shifted, teacher_forcing: true, context_noise: 0.05, warmup_steps: 50, final_rate: 0.05, evaluation_decay: 0.99 }
     }
 }
 
@@ -430,10 +440,12 @@ impl Default for Evaluation {
     }
 }
 
-/// Checkpoints.
+/// How a run is carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Run {
+    /// Parts that a batch is split into, one thread each, for CPU backends; leave 1 on a GPU. Changes the last bits of the results.
+    pub shards: usize,
     /// Rounds between checkpoints.
     pub checkpoint_every: usize,
     /// Checkpoints kept.
@@ -442,6 +454,6 @@ pub struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Self { checkpoint_every: 10, keep: 2 }
+        Self { shards: 1, checkpoint_every: 10, keep: 2 }
     }
 }

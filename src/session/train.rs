@@ -14,6 +14,7 @@ use crate::afd::alternation::Alternation;
 use crate::afd::model::AfdModel;
 use crate::afd::optimizer::AfdOptimizer;
 use crate::afd::progress::{Gauge, NoItems, NoMetricFiles, PlainLines};
+use crate::afd::shards::Shards;
 use crate::afd::strategy::{Ending, Method, RoundState, Rounds, SHOWN, ending};
 use crate::afd::supervised::Supervised;
 use crate::data::batch::Batches;
@@ -52,6 +53,7 @@ pub fn train<B: AutodiffBackend>(recipe: &Recipe, run: &RunDirectory, device: &B
     let rounds = Arc::new(Rounds {
         method,
         optimizer: optimizer.clone(),
+        shards: Shards::new(settings.run.shards).map_err(SessionError::Other)?,
         clip_norms: [settings.optimizer.clip_norm, settings.discriminator.optimizer.clip_norm],
         journal: Mutex::new(Box::new(journal)),
         state: Mutex::new(state),

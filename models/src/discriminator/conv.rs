@@ -6,7 +6,7 @@ use burn::tensor::activation::leaky_relu;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
-use crate::layers::{linear, project};
+use crate::layers::{layer_norm, linear, project};
 
 /// Sizes of a [`ConvDiscriminator`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,13 +114,10 @@ impl<B: Backend> Stage<B> {
         let x = unfold_axis::<B>(unfold_axis::<B>(unfold_axis::<B>(x, 1), 2), 3);
         let x = project(&self.taps, x);
         let [batch, frames, rows, columns, channels] = x.dims();
-        // Group norm with 8 channels a group (or one group, if 8 does not divide them).
-        let group = if channels.is_multiple_of(8) { 8 } else { channels };
-        let grouped = x.reshape([batch, frames * rows * columns, channels / group, group]);
-        let centred = grouped.clone() - grouped.mean_dim(1).mean_dim(3);
-        let variance = centred.clone().square().mean_dim(1).mean_dim(3);
-        let normed = (centred / (variance + 1e-5).sqrt()).reshape([batch, frames * rows * columns, channels]);
-        let affine = normed * self.norm.gamma.val().reshape([1, 1, channels]) + self.norm.beta.val().reshape([1, 1, channels]);
+        // Group norm with one group: over all positions and channels of a clip.
+        let flat = layer_norm(x.reshape([batch, frames * rows * columns * channels]), 1e-5);
+        let normed = flat.reshape([batch * frames * rows * columns, channels]);
+        let affine = normed * self.norm.gamma.val().unsqueeze() + self.norm.beta.val().unsqueeze();
         leaky_relu(affine, 0.2).reshape([batch, frames, rows, columns, channels])
     }
 }

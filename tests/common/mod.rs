@@ -1,0 +1,65 @@
+//! Driving the built program in a temporary directory.
+
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The repository.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs `afd` in `directory`.
+pub fn afd(directory: &Path, arguments: &[&str]) -> Output {
+    command(directory, arguments).output().expect("the program starts")
+}
+
+/// `afd` in `directory`, not started yet. One thread, so that a test does not depend on the machine's cores.
+pub fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_afd"));
+    command.current_dir(directory).args(arguments).env("RAYON_NUM_THREADS", "1");
+    command
+}
+
+/// Standard output of a run that must succeed.
+pub fn succeeds(directory: &Path, arguments: &[&str]) -> String {
+    let output = afd(directory, arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "afd {arguments:?} failed with {:?}: {error}", output.status.code());
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The one sentence of a run that must fail with `code`.
+pub fn fails(directory: &Path, arguments: &[&str], code: i32) -> String {
+    let output = afd(directory, arguments);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "afd {arguments:?}: {error}");
+    assert!(!error.contains("panicked"), "{error}");
+    assert_eq!(error.trim().lines().count(), 1, "one sentence: {error}");
+    error
+}
+
+/// The golden recipe.
+pub fn golden() -> String {
+    repository().join("tests/golden/recipe.toml").display().to_string()
+}
+
+/// Every file below `directory` but those that hold times or places, with its contents.
+pub fn final_state(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![("metrics.jsonl".to_string(), std::fs::read(run.join("metrics.jsonl")).expect("metrics"))];
+    let checkpoints = run.join("checkpoints");
+    let newest = std::fs::read_to_string(checkpoints.join("latest")).expect("latest");
+    let newest = checkpoints.join(newest.trim());
+    for name in [
+        "student/model.safetensors",
+        "student/config.json",
+        "training_state/model.safetensors",
+        "training_state/optimizers.safetensors",
+        "training_state/rounds.json",
+        "MANIFEST.json",
+    ] {
+        files.push((name.to_string(), std::fs::read(newest.join(name)).expect("checkpoint file")));
+    }
+    files
+}

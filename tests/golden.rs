@@ -1,0 +1,165 @@
+//! The golden run: 20 alternations of the smallest recipe, exact on ndarray and on flex, and exact again after a SIGKILL.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test golden` rewrites the goldens of this machine's processor class.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{afd, command, final_state, golden, repository, succeeds};
+
+/// Matrix kernels are chosen by the processor's features, and libm by the system: bits are only comparable on the same class.
+fn fingerprint() -> String {
+    let mut features = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        for (name, present) in [("fma", is_x86_feature_detected!("fma")), ("avx2", is_x86_feature_detected!("avx2")), ("avx512f", is_x86_feature_detected!("avx512f"))] {
+            if present {
+                features.push(name);
+            }
+        }
+    }
+    format!("{}-{} {}", std::env::consts::OS, std::env::consts::ARCH, features.join("+"))
+}
+
+fn weights_hash(run: &Path) -> String {
+    let weights = final_state(run).into_iter().find(|(name, _)| name == "training_state/model.safetensors").unwrap().1;
+    blake3::hash(&weights).to_hex().to_string()
+}
+
+/// Largest difference between two metric files, relative to the larger of 1 and the golden's value.
+fn largest_difference(golden: &str, found: &str) -> f64 {
+    assert_eq!(golden.lines().count(), found.lines().count());
+    let mut largest = 0.0f64;
+    for (golden, found) in golden.lines().zip(found.lines()) {
+        let golden: serde_json::Map<String, serde_json::Value> = serde_json::from_str(golden).unwrap();
+        let found: serde_json::Map<String, serde_json::Value> = serde_json::from_str(found).unwrap();
+        for (name, value) in golden {
+            if let Some(expected) = value.as_f64() {
+                largest = largest.max((found[&name].as_f64().unwrap() - expected).abs() / expected.abs().max(1.0));
+            }
+        }
+    }
+    largest
+}
+
+fn reproduces_the_golden(backend: &str) {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    succeeds(place.path(), &["distill", &recipe, "--runs", "a", "--backend", backend]);
+    let run = place.path().join("a/golden");
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    // 20 alternations and at most 3 warm-up rounds.
+    assert!((21..=23).contains(&metrics.lines().count()), "{metrics}");
+
+    // Exact on this machine, whatever it is.
+    succeeds(place.path(), &["distill", &recipe, "--runs", "b", "--backend", backend]);
+    assert!(final_state(&run) == final_state(&place.path().join("b/golden")), "two runs of the same recipe differ");
+
+    let files = repository().join("tests/golden");
+    let (metrics_path, exact_path) = (files.join(format!("{backend}.metrics.jsonl")), files.join(format!("{backend}.exact.txt")));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&metrics_path, &metrics).unwrap();
+        fs::write(&exact_path, format!("{}\n{}\n", fingerprint(), weights_hash(&run))).unwrap();
+    }
+    let expected = fs::read_to_string(&metrics_path).unwrap();
+    let exact = fs::read_to_string(&exact_path).unwrap();
+    if exact.lines().next() == Some(&fingerprint()) {
+        assert_eq!(metrics, expected);
+        assert_eq!(exact.lines().nth(1), Some(weights_hash(&run).as_str()));
+    } else {
+        // Another processor class: other kernels round differently, and Adam's first steps amplify that; 1e-3 still catches any change of the method.
+        println!("golden made on {:?}, this is {:?}: compared within 1e-3", exact.lines().next(), fingerprint());
+        assert!(largest_difference(&expected, &metrics) < 1e-3);
+    }
+}
+
+#[test]
+fn the_golden_run_is_exact_on_ndarray() {
+    reproduces_the_golden("ndarray");
+}
+
+#[test]
+fn the_golden_run_is_exact_on_flex() {
+    reproduces_the_golden("flex");
+}
+
+/// Kills the run at a few moments and resumes it; `scripts/kill-resume.sh` does it fifty times.
+#[cfg(unix)]
+fn survives_sigkill(backend: &str) {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let started = std::time::Instant::now();
+    succeeds(place.path(), &["distill", &recipe, "--runs", "whole", "--backend", backend]);
+    let whole = started.elapsed();
+    let expected = final_state(&place.path().join("whole/golden"));
+    for share in [0.2, 0.5, 0.8] {
+        let runs = format!("killed-{share}");
+        let mut child = command(place.path(), &["distill", &recipe, "--runs", &runs, "--backend", backend])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_secs_f64(whole.as_secs_f64() * share));
+        // SIGKILL; an error means that it has ended already, which is as good a moment as any.
+        let _ = child.kill();
+        child.wait().unwrap();
+        let run = place.path().join(&runs).join("golden");
+        let resume: &[&str] = if run.exists() { &["--resume"] } else { &[] };
+        succeeds(place.path(), &[&["distill", &recipe, "--runs", &runs, "--backend", backend], resume].concat());
+        assert!(final_state(&run) == expected, "killed after {share} of the run and resumed, the state differs");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes_on_ndarray() {
+    survives_sigkill("ndarray");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes_on_flex() {
+    survives_sigkill("flex");
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_saves_the_state_and_exits_75() {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let child = command(place.path(), &["distill", &recipe, "--set", "afd.alternations=100000", "--backend", "flex"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let run = place.path().join("runs/golden");
+    let metrics = run.join("metrics.jsonl");
+    while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 5 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let status = std::process::Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    assert!(status.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+    let rounds = fs::read_to_string(&metrics).unwrap().lines().count();
+    let newest = fs::read_to_string(run.join("checkpoints/latest")).unwrap();
+    assert_eq!(newest.trim().parse::<usize>().unwrap(), rounds, "the last finished round is saved");
+}
+
+#[test]
+fn a_number_that_is_not_finite_stops_the_run_in_that_round_and_keeps_the_checkpoint() {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let output = afd(place.path(), &["distill", &recipe, "--set", "optimizer.learning_rate=1e38", "--set", "optimizer.clip_norm=1e38", "--set", "run.checkpoint_every=1"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let sentence = error.lines().last().unwrap();
+    assert!(sentence.contains("is not finite in round") && (sentence.contains("student.") || sentence.contains("_loss")), "{error}");
+    // The newest checkpoint is intact, and from before.
+    let checkpoints = place.path().join("runs/golden/checkpoints");
+    let newest = fs::read_to_string(checkpoints.join("latest")).unwrap();
+    succeeds(place.path(), &["inspect", &checkpoints.join(newest.trim()).display().to_string()]);
+}
