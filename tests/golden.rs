@@ -15,7 +15,11 @@ fn fingerprint() -> String {
     let mut features = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        for (name, present) in [("fma", is_x86_feature_detected!("fma")), ("avx2", is_x86_feature_detected!("avx2")), ("avx512f", is_x86_feature_detected!("avx512f"))] {
+        for (name, present) in [
+            ("fma", is_x86_feature_detected!("fma")),
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+        ] {
             if present {
                 features.push(name);
             }
@@ -153,7 +157,19 @@ fn sigterm_saves_the_state_and_exits_75() {
 fn a_number_that_is_not_finite_stops_the_run_in_that_round_and_keeps_the_checkpoint() {
     let place = tempfile::tempdir().unwrap();
     let recipe = golden();
-    let output = afd(place.path(), &["distill", &recipe, "--set", "optimizer.learning_rate=1e38", "--set", "optimizer.clip_norm=1e38", "--set", "run.checkpoint_every=1"]);
+    let output = afd(
+        place.path(),
+        &[
+            "distill",
+            &recipe,
+            "--set",
+            "optimizer.learning_rate=1e38",
+            "--set",
+            "optimizer.clip_norm=1e38",
+            "--set",
+            "run.checkpoint_every=1",
+        ],
+    );
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     let sentence = error.lines().last().unwrap();

@@ -52,8 +52,6 @@ impl<B: Backend> ModuleMapper<B> for Initialiser {
             "weight" | "gamma" => vec![1.0; count],
             _ => vec![0.0; count],
         };
-        param.map(|tensor| {
-            Tensor::from_data(TensorData::new(values, shape), &tensor.device()).set_require_grad(tensor.is_require_grad())
-        })
+        param.map(|tensor| Tensor::from_data(TensorData::new(values, shape), &tensor.device()).set_require_grad(tensor.is_require_grad()))
     }
 }

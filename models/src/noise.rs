@@ -47,7 +47,13 @@ impl Noise {
         // Seed, purpose, step and index are hashed into key and counter so that any of them may use all of its 64 bits.
         let key = mix(mix(seed) ^ u64::from(purpose as u32));
         let start = mix(mix(key ^ step) ^ index.rotate_left(32));
-        Self { key: [key as u32, (key >> 32) as u32], counter: [0, 0, start as u32, (start >> 32) as u32], buffer: [0; 4], used: 4, spare: None }
+        Self {
+            key: [key as u32, (key >> 32) as u32],
+            counter: [0, 0, start as u32, (start >> 32) as u32],
+            buffer: [0; 4],
+            used: 4,
+            spare: None,
+        }
     }
 
     /// 32 uniform bits.
@@ -154,7 +160,12 @@ mod tests {
         let first = |seed, purpose, step, index| Noise::new(seed, purpose, step, index).bits();
         let base = first(1, Purpose::Rollout, 2, 3);
         assert_eq!(base, first(1, Purpose::Rollout, 2, 3));
-        for other in [first(2, Purpose::Rollout, 2, 3), first(1, Purpose::Sigma, 2, 3), first(1, Purpose::Rollout, 3, 3), first(1, Purpose::Rollout, 2, 4)] {
+        for other in [
+            first(2, Purpose::Rollout, 2, 3),
+            first(1, Purpose::Sigma, 2, 3),
+            first(1, Purpose::Rollout, 3, 3),
+            first(1, Purpose::Rollout, 2, 4),
+        ] {
             assert_ne!(base, other);
         }
     }

@@ -152,7 +152,11 @@ mod tests {
 
     #[test]
     fn uninformative_groups_are_left_alone() {
-        let r = optimality(&[vec![1.0, 1.001], vec![0.0, 1.0]], &[vec![0.0], vec![0.0]], &AdvantageSettings { minimum_deviation: 0.01, ..SETTINGS });
+        let r = optimality(
+            &[vec![1.0, 1.001], vec![0.0, 1.0]],
+            &[vec![0.0], vec![0.0]],
+            &AdvantageSettings { minimum_deviation: 0.01, ..SETTINGS },
+        );
         assert_eq!(r[0], [0.5, 0.5]);
         assert!(r[1][1] > 0.5);
     }

@@ -77,7 +77,8 @@ impl<B: AutodiffBackend> Method<B> for Alternation<B> {
 
     fn round(&self, learner: &mut dyn LearnerHandle<B>, state: &mut RoundState) -> Result<RoundReport, RoundError> {
         let round = state.round;
-        let (prompts, rollouts, teachers) = (self.afd.prompts_per_alternation, self.afd.rollouts_per_prompt, self.afd.teacher_clips_per_prompt);
+        let (prompts, rollouts, teachers) =
+            (self.afd.prompts_per_alternation, self.afd.rollouts_per_prompt, self.afd.teacher_clips_per_prompt);
         let model = learner.model();
         let mut report = RoundReport::new(if state.warm_up_rounds.is_none() { "warm-up" } else { "alternation" });
 
@@ -325,7 +326,17 @@ fn scores<B: Backend, D: Discriminator<B>>(discriminator: &D, clips: Tensor<B, 5
 /// Pair accuracy on clips that the discriminator has not been trained on yet.
 fn fresh_accuracy(teacher: &[Vec<f64>], student: &[Vec<f64>]) -> f64 {
     let wins = teacher.iter().zip(student).flat_map(|(teacher, student)| {
-        teacher.iter().flat_map(move |t| student.iter().map(move |s| if t > s { 1.0 } else if t == s { 0.5 } else { 0.0 }))
+        teacher.iter().flat_map(move |t| {
+            student.iter().map(move |s| {
+                if t > s {
+                    1.0
+                } else if t == s {
+                    0.5
+                } else {
+                    0.0
+                }
+            })
+        })
     });
     mean(&wins.collect::<Vec<_>>())
 }

@@ -14,7 +14,18 @@ pub fn loss<B: Backend>(teacher: Tensor<B, 2>, student: Tensor<B, 2>) -> Tensor<
 /// Share of same-prompt pairs in which the teacher's clip scores higher (ties count half), and the mean score gap.
 pub fn pair_accuracy<B: Backend>(teacher: Tensor<B, 2>, student: Tensor<B, 2>) -> (f64, f64) {
     let gaps: Vec<f64> = gaps(teacher, student).into_data().iter::<f64>().collect();
-    let wins: f64 = gaps.iter().map(|gap| if *gap > 0.0 { 1.0 } else if *gap == 0.0 { 0.5 } else { 0.0 }).sum();
+    let wins: f64 = gaps
+        .iter()
+        .map(|gap| {
+            if *gap > 0.0 {
+                1.0
+            } else if *gap == 0.0 {
+                0.5
+            } else {
+                0.0
+            }
+        })
+        .sum();
     (wins / gaps.len() as f64, gaps.iter().sum::<f64>() / gaps.len() as f64)
 }
 

@@ -109,8 +109,6 @@ pub struct SupervisedWork<B: Backend> {
     pub clips: Noised<B>,
     /// Noise level of every (sample, frame), frame fastest.
     pub sigmas: Vec<f32>,
-    /// Weight of every (sample, frame), `[B, F, 1, 1, 1]`.
-    pub weights: Tensor<B, 5>,
     /// What the clean half shows: the clips, slightly noised so that a student forgives its own errors; `None` for diffusion forcing.
     pub context: Option<Tensor<B, 5>>,
     /// Noise level of the clean half.
@@ -174,13 +172,7 @@ pub fn velocities<B: Backend>(
     let frames = noised.dims()[1];
     let timesteps: Vec<f32> = sigmas.iter().map(|sigma| 1000.0 * sigma).collect();
     let numbers: Vec<usize> = (0..frames).collect();
-    let inputs = Inputs {
-        timesteps: &timesteps,
-        frames: &numbers,
-        text,
-        past: lookback.memory.as_ref(),
-        visibility: &lookback.visibility,
-    };
+    let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text, past: lookback.memory.as_ref(), visibility: &lookback.visibility };
     student.forward(noised, &inputs).0
 }
 
@@ -301,7 +293,7 @@ impl<B: AutodiffBackend> AfdModel<B> {
         };
         let velocity = velocities(&self.student, Tensor::from_inner(work.clips.state()), &work.sigmas, &text, &lookback);
         let target = Tensor::<B, 5>::from_inner(work.clips.noise - work.clips.clean);
-        let loss = ((velocity - target).square() * Tensor::from_inner(work.weights)).mean();
+        let loss = (velocity - target).square().mean();
         let item = Outcome { scalars: vec![("supervised_loss", scalar(&loss))] };
         let mut gradients = loss.backward();
         TrainOutput { grads: GradientsParams::from_module::<B, _>(&mut gradients, &self.student), item }

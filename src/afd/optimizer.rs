@@ -90,7 +90,12 @@ impl<B: AutodiffBackend> AfdOptimizer<B> {
     pub fn tensors(&self, model: &AfdModel<B>) -> Tensors {
         let parts = self.parts();
         let mut tensors = Tensors::new();
-        let mut save = Save::<B> { prefix: "student", path: Vec::new(), records: parts.student.to_record().into_iter().collect(), tensors: &mut tensors };
+        let mut save = Save::<B> {
+            prefix: "student",
+            path: Vec::new(),
+            records: parts.student.to_record().into_iter().collect(),
+            tensors: &mut tensors,
+        };
         model.student.visit(&mut save);
         if let Some(discriminator) = &model.discriminator {
             let records = parts.discriminator.to_record().into_iter().collect();

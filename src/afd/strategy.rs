@@ -197,13 +197,20 @@ impl<B: AutodiffBackend> Rounds<B> {
         show: &mut dyn FnMut(Outcome, &RoundState, u64) -> bool,
     ) -> Result<Ending, RoundError> {
         while !self.method.finished(state) {
-            let mut handle = Handle { shards: &self.shards, learner, optimizer: &self.optimizer, clip_norms: self.clip_norms, round: state.round, norms: BTreeMap::new() };
+            let mut handle = Handle {
+                shards: &self.shards,
+                learner,
+                optimizer: &self.optimizer,
+                clip_norms: self.clip_norms,
+                round: state.round,
+                norms: BTreeMap::new(),
+            };
             let mut report = self.method.round(&mut handle, state)?;
             report.values.append(&mut handle.norms);
             state.round += 1;
             let last = self.method.finished(state);
             journal.after_round(&learner.model(), state, &report, last)?;
-            let scalars = report.values.iter().map(|(name, value)| (leak_free_name(name), *value)).collect();
+            let scalars = SHOWN.into_iter().filter_map(|name| Some((name, *report.values.get(name)?))).collect();
             let interrupted = show(Outcome { scalars }, state, self.method.planned_rounds(state));
             if !last && (interrupted || journal.stop_requested()) {
                 journal.save(&learner.model(), state)?;
@@ -214,12 +221,8 @@ impl<B: AutodiffBackend> Rounds<B> {
     }
 }
 
-/// The names that progress is shown under; a value with another name is logged but not shown.
+/// The measurements that live progress shows; all of them are logged.
 pub const SHOWN: [&str; 5] = ["fresh_pair_accuracy", "discriminator_loss", "flow_loss", "supervised_loss", "score_deviation"];
-
-fn leak_free_name(name: &str) -> &'static str {
-    SHOWN.into_iter().find(|shown| *shown == name).unwrap_or("")
-}
 
 /// One output for all parts: scalars and gradients averaged by share.
 fn merged<B: AutodiffBackend>(parts: Vec<(TrainOutput<Outcome>, f64)>, model: &AfdModel<B>) -> TrainOutput<Outcome> {

@@ -101,7 +101,6 @@ impl<B: AutodiffBackend> Method<B> for Supervised<B> {
             let work = SupervisedWork {
                 clips: Noised { clean: cut(&clean), noise: cut(&noise), sigmas: level },
                 sigmas,
-                weights: Tensor::ones([range.len(), frames, 1, 1, 1], &self.device),
                 context: context.as_ref().map(cut),
                 // The clean half is always told t = 0, because that is what it is told when the student looks back at its own clips.
                 context_sigma: 0.0,

@@ -21,7 +21,10 @@ pub struct Found {
 /// The student below `path`: a run directory (its newest checkpoint), a checkpoint, or a `student` directory.
 pub fn find(path: &Path) -> Result<Found, CliError> {
     if !path.exists() {
-        return Err(CliError::Usage(format!("{} does not exist; name a run directory, a checkpoint or its student directory", path.display())));
+        return Err(CliError::Usage(format!(
+            "{} does not exist; name a run directory, a checkpoint or its student directory",
+            path.display()
+        )));
     }
     let newest = if path.join("checkpoints").is_dir() {
         let latest = Checkpoints::new(path, 1).latest().map_err(|error| CliError::Failed(error.to_string()))?;

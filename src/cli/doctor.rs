@@ -57,7 +57,11 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         let (tensor, gradient) = worst(&expected.gradients, &measured.gradients);
         let fine = loss <= TOLERANCE && gradient <= TOLERANCE;
         wrong |= !fine;
-        println!("  {:<10} {}  loss {loss:.1e}, gradients {gradient:.1e} (most in {tensor})", found.name, if fine { "agrees" } else { "DIFFERS" });
+        println!(
+            "  {:<10} {}  loss {loss:.1e}, gradients {gradient:.1e} (most in {tensor})",
+            found.name,
+            if fine { "agrees" } else { "DIFFERS" }
+        );
     }
     if wrong {
         return Err(CliError::Failed("a device computes other gradients than the CPU; do not train on it".to_string()));

@@ -18,8 +18,9 @@ pub struct RecipesArgs {
 /// Lists every recipe below the directory with the first line of its header comment.
 pub fn run(args: &RecipesArgs) -> Result<ExitCode, CliError> {
     let mut found = Vec::new();
-    collect(&args.directory, &mut found)
-        .map_err(|error| CliError::Usage(format!("cannot list {}: {error}; name the directory that holds recipes", args.directory.display())))?;
+    collect(&args.directory, &mut found).map_err(|error| {
+        CliError::Usage(format!("cannot list {}: {error}; name the directory that holds recipes", args.directory.display()))
+    })?;
     if found.is_empty() {
         return Err(CliError::Usage(format!("{} holds no .toml recipes", args.directory.display())));
     }

@@ -45,6 +45,12 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
     if args.resume {
         // The run's own snapshot decides; what is on the command line must agree with it.
         let snapshot = args.runs.join(&name).join("recipe.resolved.toml");
+        if !snapshot.is_file() {
+            return Err(CliError::Usage(format!(
+                "there is no run {} to resume; leave out --resume to start it",
+                args.runs.join(&name).display()
+            )));
+        }
         let asked = recipe.resolved()?;
         recipe = Recipe::load(&snapshot, &[])?;
         if recipe.resolved()? != asked {

@@ -111,7 +111,13 @@ impl Batches {
     }
 
     /// Teacher latents of a training round, `per_prompt` fresh takes of each prompt: `[P * M, F, C, H, W]`, prompt-major.
-    pub fn teacher_latents<B: Backend>(&self, prompts: &[String], round: u64, per_prompt: usize, device: &B::Device) -> Result<Tensor<B, 5>, BatchError> {
+    pub fn teacher_latents<B: Backend>(
+        &self,
+        prompts: &[String],
+        round: u64,
+        per_prompt: usize,
+        device: &B::Device,
+    ) -> Result<Tensor<B, 5>, BatchError> {
         let mut clips = Vec::with_capacity(prompts.len() * per_prompt);
         for (slot, prompt) in prompts.iter().enumerate() {
             for index in 0..per_prompt {

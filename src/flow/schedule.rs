@@ -1,4 +1,4 @@
-//! Shifted noise levels and the few-step list (method.md A.2, A.3, A.6).
+//! Shifted noise levels and the few-step list (method.md A.2, A.3).
 
 use afd_models::noise::Noise;
 
@@ -23,15 +23,6 @@ pub fn draw_sigma(levels: &[f32], shift: f64, draw: &mut Noise) -> f32 {
     }
 }
 
-/// Self-Forcing's weight of a supervised timestep t = 1000 sigma ("bsmntw"): a bell around t = 500, zero at pure noise, mean one over the table.
-pub fn supervised_weight(shift: f64, sigma: f64) -> f64 {
-    let bell = |t: f64| (-2.0 * ((t - 500.0) / 1000.0).powi(2)).exp();
-    let table: Vec<f64> = (0..1000).map(|i| bell(1000.0 * shifted(shift, 1.0 - f64::from(i) / 1000.0))).collect();
-    let lowest = table.iter().copied().fold(f64::INFINITY, f64::min);
-    let sum: f64 = table.iter().map(|value| value - lowest).sum();
-    (bell(1000.0 * sigma) - lowest) * 1000.0 / sum
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,14 +35,5 @@ mod tests {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
         assert_eq!(few_step_sigmas(&[1000.0, 250.0], 5.0, false), [1.0, 0.25]);
-    }
-
-    #[test]
-    fn supervised_weights_are_the_published_ones() {
-        // method.md A.6 lists t and w.
-        for (t, expected) in [(1000.0, 0.0), (937.5, 0.398), (833.3, 1.025), (625.0, 1.914), (500.0, 2.076), (100.0, 0.638), (5.0, 0.032)] {
-            let found = supervised_weight(5.0, t / 1000.0);
-            assert!((found - expected).abs() < 2e-3, "w({t}) = {found}, expected {expected}");
-        }
     }
 }

@@ -9,8 +9,8 @@ use afd_models::student::StudentConfig;
 use afd_models::text::TextEncoder;
 use afd_models::text::words::WordVectors;
 
-use crate::teacher::{Teacher, folder::FolderTeacher, world::World};
 use crate::flow::schedule::few_step_sigmas;
+use crate::teacher::{Teacher, folder::FolderTeacher, world::World};
 use settings::{Codec, DiscriminatorKind, Kind, PromptList, Settings, SigmaSet, TeacherKind};
 
 /// Why a recipe cannot be used. Every message names the field, what was found and what is needed.
@@ -140,9 +140,9 @@ fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
     let mut config = match (&student.checkpoint, &student.sizes) {
         (Some(path), None) => {
             let (_, metadata) = afd_models::weights::read_file(path).map_err(|error| format!("student.checkpoint: {error}"))?;
-            let text = metadata
-                .get("config")
-                .ok_or_else(|| format!("student.checkpoint {} holds no student sizes; expected a file written by `afd pretrain`", path.display()))?;
+            let text = metadata.get("config").ok_or_else(|| {
+                format!("student.checkpoint {} holds no student sizes; expected a file written by `afd pretrain`", path.display())
+            })?;
             serde_json::from_str(text).map_err(|error| format!("student.checkpoint {}: {error}", path.display()))?
         }
         (None, Some(sizes)) => StudentConfig {
@@ -158,14 +158,19 @@ fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
             window_frames: 0,
             sink_frames: 0,
         },
-        (Some(_), Some(_)) => return Err("student.checkpoint and student.sizes are both given; the checkpoint brings its own sizes, remove one".to_string()),
+        (Some(_), Some(_)) => {
+            return Err("student.checkpoint and student.sizes are both given; the checkpoint brings its own sizes, remove one".to_string());
+        }
         (None, None) => return Err("student.checkpoint or student.sizes is missing; give one of them".to_string()),
     };
     config.frames_per_block = student.frames_per_block;
     config.window_frames = student.window_frames;
     config.sink_frames = student.sink_frames;
     if config.latent_channels != channels {
-        return Err(format!("[codec] with stride {} gives {channels} latent channels, the student has {}", settings.codec.stride, config.latent_channels));
+        return Err(format!(
+            "[codec] with stride {} gives {channels} latent channels, the student has {}",
+            settings.codec.stride, config.latent_channels
+        ));
     }
     if config.text_width != settings.text.width {
         return Err(format!("text.width is {}, the student reads rows of {}", settings.text.width, config.text_width));
@@ -261,7 +266,11 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         ));
     }
     if settings.afd.prompts_per_alternation > train.len() {
-        return Err(format!("afd.prompts_per_alternation ({}) is more than the {} prompts of prompts.train", settings.afd.prompts_per_alternation, train.len()));
+        return Err(format!(
+            "afd.prompts_per_alternation ({}) is more than the {} prompts of prompts.train",
+            settings.afd.prompts_per_alternation,
+            train.len()
+        ));
     }
     if settings.afd.context == crate::afd::model::Context::Cached && !settings.afd.detach_context {
         return Err("afd.context = \"cached\" frees each block's graph, so afd.detach_context must be true".to_string());
@@ -279,7 +288,10 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
     if settings.discriminator.kind == DiscriminatorKind::Registers {
         let ascending = layers.windows(2).all(|pair| pair[0] < pair[1]);
         if layers.is_empty() || !ascending || layers.iter().any(|layer| *layer >= student.layers) {
-            return Err(format!("discriminator.layers is {layers:?}, must be ascending numbers below the student's {} layers", student.layers));
+            return Err(format!(
+                "discriminator.layers is {layers:?}, must be ascending numbers below the student's {} layers",
+                student.layers
+            ));
         }
     }
     let encoder = WordVectors { length: settings.text.length, width: settings.text.width };

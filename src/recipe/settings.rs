@@ -89,12 +89,9 @@ impl Codec {
     /// The codec itself.
     pub fn build(&self) -> PixelCodec {
         match self.kind {
-            CodecKind::Pixel => PixelCodec {
-                stride: self.stride,
-                subsampled_chroma: self.subsampled_chroma,
-                mean: self.mean,
-                deviation: self.deviation,
-            },
+            CodecKind::Pixel => {
+                PixelCodec { stride: self.stride, subsampled_chroma: self.subsampled_chroma, mean: self.mean, deviation: self.deviation }
+            }
         }
     }
 }
@@ -414,7 +411,16 @@ pub struct Supervised {
 
 impl Default for Supervised {
     fn default() -> Self {
-        Self { steps: 1000, batch: 32, sigmas: SigmaSet::Shifted, teacher_forcing: true, context_noise: 0.05, warmup_steps: 50, final_rate: 0.05, evaluation_decay: 0.99 }
+        Self {
+            steps: 1000,
+            batch: 32,
+            sigmas: SigmaSet::Shifted,
+            teacher_forcing: true,
+            context_noise: 0.05,
+            warmup_steps: 50,
+            final_rate: 0.05,
+            evaluation_decay: 0.99,
+        }
     }
 }
 

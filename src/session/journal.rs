@@ -62,7 +62,8 @@ impl<B: AutodiffBackend> RunJournal<B> {
         }
         let line: BTreeMap<&str, f64> = report.milliseconds.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         let line = serde_json::json!({ "step": state.round, "phase": report.phase, "milliseconds": line });
-        writeln!(self.timings, "{line}").map_err(|error| SessionError::Other(format!("cannot write timings.jsonl: {error}; free some space")))
+        writeln!(self.timings, "{line}")
+            .map_err(|error| SessionError::Other(format!("cannot write timings.jsonl: {error}; free some space")))
     }
 
     fn checkpoint(&mut self, model: &AfdModel<B>, state: &RoundState) -> Result<(), SessionError> {

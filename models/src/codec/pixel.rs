@@ -34,10 +34,12 @@ impl PixelCodec {
         let [count, channels, height, width] = planes.dims();
         let stride = self.stride;
         let (rows, columns) = (height / stride, width / stride);
-        planes
-            .reshape([count, channels, rows, stride, columns, stride])
-            .permute([0, 1, 3, 5, 2, 4])
-            .reshape([count, channels * stride * stride, rows, columns])
+        planes.reshape([count, channels, rows, stride, columns, stride]).permute([0, 1, 3, 5, 2, 4]).reshape([
+            count,
+            channels * stride * stride,
+            rows,
+            columns,
+        ])
     }
 
     /// The inverse of [`Self::fold`].
@@ -45,10 +47,12 @@ impl PixelCodec {
         let [count, channels, rows, columns] = latents.dims();
         let stride = self.stride;
         let planes = channels / (stride * stride);
-        latents
-            .reshape([count, planes, stride, stride, rows, columns])
-            .permute([0, 1, 4, 2, 5, 3])
-            .reshape([count, planes, rows * stride, columns * stride])
+        latents.reshape([count, planes, stride, stride, rows, columns]).permute([0, 1, 4, 2, 5, 3]).reshape([
+            count,
+            planes,
+            rows * stride,
+            columns * stride,
+        ])
     }
 }
 

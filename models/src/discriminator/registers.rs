@@ -83,13 +83,8 @@ impl<B: Backend> Discriminator<B> for RegisterDiscriminator<B> {
         let timesteps = vec![1000.0 * self.sigma; batch * frames];
         let numbers: Vec<usize> = (0..frames).collect();
         let text = self.backbone.read_text(text);
-        let inputs = Inputs {
-            timesteps: &timesteps,
-            frames: &numbers,
-            text: &text,
-            past: None,
-            visibility: &Visibility::bidirectional(frames),
-        };
+        let inputs =
+            Inputs { timesteps: &timesteps, frames: &numbers, text: &text, past: None, visibility: &Visibility::bidirectional(frames) };
         let features = self.backbone.features(clips, &inputs, &self.layers);
         let registers = self.register_norm.forward(self.registers.val());
         let width = registers.dims()[1];

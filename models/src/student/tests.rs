@@ -110,8 +110,7 @@ fn sliced_attention_equals_attention_under_the_boolean_mask() {
         let visibility = Visibility::teacher_forcing(&layout);
         let part = |index| random::<NdArray, 4>([1, 2, 5 * tokens, 6], index);
         let (queries, keys, values, past_keys, past_values) = (part(1), part(2), part(3), part(4), part(5));
-        let sliced =
-            attend_visible(queries.clone(), (&keys, &values), Some(&(past_keys.clone(), past_values.clone())), &visibility);
+        let sliced = attend_visible(queries.clone(), (&keys, &values), Some(&(past_keys.clone(), past_values.clone())), &visibility);
         let hidden: Vec<bool> = visibility
             .mask()
             .iter()
@@ -144,7 +143,8 @@ fn patches_are_embedded_and_written_back_at_their_place() {
     let inputs = Inputs { timesteps: &[500.0; 3], frames: &[0, 1, 2], text: &text, past: None, visibility: &visibility };
     let latents = random::<NdArray, 5>([1, 3, 4, 4, 4], 2);
     let before = student.forward(latents.clone(), &inputs).0;
-    let touched = latents.slice_assign([0..1, 1..2, 2..3, 3..4, 0..1], Tensor::<NdArray, 5>::full([1, 1, 1, 1, 1], 9.0, &Default::default()));
+    let touched =
+        latents.slice_assign([0..1, 1..2, 2..3, 3..4, 0..1], Tensor::<NdArray, 5>::full([1, 1, 1, 1, 1], 9.0, &Default::default()));
     let change = (student.forward(touched, &inputs).0 - before).abs();
     let inside = change.clone().slice([0..1, 1..2, 0..4, 2..4, 0..2]).sum().into_scalar();
     assert!(inside > 1e-3);

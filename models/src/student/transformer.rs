@@ -201,10 +201,11 @@ impl<B: Backend> Student<B> {
         let [batch, frames, channels, height, width] = latents.dims();
         let patch = self.config.patch;
         let (rows, columns) = (height / patch, width / patch);
-        latents
-            .reshape([batch * frames, channels, rows, patch, columns, patch])
-            .permute([0, 2, 4, 1, 3, 5])
-            .reshape([batch, frames * rows * columns, channels * patch * patch])
+        latents.reshape([batch * frames, channels, rows, patch, columns, patch]).permute([0, 2, 4, 1, 3, 5]).reshape([
+            batch,
+            frames * rows * columns,
+            channels * patch * patch,
+        ])
     }
 
     /// `[B, F * S, p * p * C]` with the channel fastest `-> [B, F, C, H, W]` (method.md B.2.8).

@@ -22,7 +22,11 @@ impl TextEncoder for WordVectors {
     fn encode(&self, prompt: &str) -> Result<Vec<f32>, String> {
         let words: Vec<String> = prompt.split_whitespace().map(str::to_lowercase).collect();
         if words.is_empty() || words.len() > self.length {
-            return Err(format!("the prompt {prompt:?} has {} words, the text encoder reads 1 to {} (text.length)", words.len(), self.length));
+            return Err(format!(
+                "the prompt {prompt:?} has {} words, the text encoder reads 1 to {} (text.length)",
+                words.len(),
+                self.length
+            ));
         }
         let mut rows = vec![0.0; self.length * self.width];
         for (place, (word, row)) in words.iter().zip(rows.chunks_mut(self.width)).enumerate() {

@@ -78,9 +78,7 @@ pub fn shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Vec<usiz
 pub fn to_bytes(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .iter()
-        .map(|(name, tensor)| {
-            (name.clone(), tensor.shape.clone(), tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        })
+        .map(|(name, tensor)| (name.clone(), tensor.shape.clone(), tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect()))
         .collect();
     let views = bytes
         .iter()
