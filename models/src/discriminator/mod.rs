@@ -15,6 +15,8 @@ pub trait Discriminator<B: Backend> {
 }
 
 /// The discriminator a recipe asks for.
+// There is one of it, so the size of the smaller variant does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum AnyDiscriminator<B: Backend> {
     /// Multiscale 3-D convolution head.

@@ -1,5 +1,8 @@
 //! Which frames a block may look at: block-causal, teacher-forcing, window and sink (method.md B.4).
 
+// Lists of frame ranges are data here, and often hold one range.
+#![allow(clippy::single_range_in_vec_init)]
+
 use std::ops::Range;
 
 /// How a clip's latent frames fall into blocks, and how far a block looks back.
