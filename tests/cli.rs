@@ -49,7 +49,7 @@ fn values_that_cannot_work_are_named() {
         ("student.window_frames=1", "window_frames (1)"),
         ("sampler.denoising_step_list=[500, 1000]", "must be descending"),
         ("prompts.train=[]", "prompts.train"),
-        ("prompts.train=[\"a purple cow\"]", "purple"),
+        ("prompts.held_out=[\"a small purple ball is dropped on earth\"]", "purple"),
         ("afd.prompts_per_alternation=9", "afd.prompts_per_alternation (9)"),
         ("teacher.kind=folder", "teacher.path"),
         ("student.checkpoint=missing.safetensors", "both given"),
