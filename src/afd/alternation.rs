@@ -1,6 +1,7 @@
 //! The alternation of Adversarial Flow Distillation: reads like the paper's algorithm box (method.md G.2).
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use afd_models::discriminator::Discriminator;
@@ -34,13 +35,13 @@ pub struct Alternation<B: AutodiffBackend> {
     shape: [usize; 4],
     frames_per_block: usize,
     seed: u64,
-    batches: Batches,
+    batches: Arc<Batches>,
     device: B::Device,
 }
 
 impl<B: AutodiffBackend> Alternation<B> {
     /// The recipe's method on its prompts and teacher.
-    pub fn new(recipe: &Recipe, batches: Batches, device: B::Device) -> Self {
+    pub fn new(recipe: &Recipe, batches: Arc<Batches>, device: B::Device) -> Self {
         let settings = &recipe.settings;
         let sampler = sampler(recipe);
         let sigmas = recipe.training_sigmas(settings.afd.sigmas);

@@ -1,6 +1,7 @@
 //! Supervised flow matching on teacher clips (method.md H.1): makes the base student.
 
 use std::f64::consts::PI;
+use std::sync::Arc;
 use std::time::Instant;
 
 use afd_models::noise::{Noise, Purpose};
@@ -25,13 +26,13 @@ pub struct Supervised<B: AutodiffBackend> {
     shift: f64,
     frames_per_block: usize,
     seed: u64,
-    batches: Batches,
+    batches: Arc<Batches>,
     device: B::Device,
 }
 
 impl<B: AutodiffBackend> Supervised<B> {
     /// The recipe's pre-training on its prompts and teacher.
-    pub fn new(recipe: &Recipe, batches: Batches, device: B::Device) -> Self {
+    pub fn new(recipe: &Recipe, batches: Arc<Batches>, device: B::Device) -> Self {
         Self {
             settings: recipe.settings.supervised.clone(),
             learning_rate: recipe.settings.optimizer.learning_rate,

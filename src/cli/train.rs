@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use afd_backends::{Job, Place};
@@ -88,7 +89,7 @@ impl Job for TrainJob<'_> {
         let started = Instant::now();
         let recipe = self.recipe;
         // Everything that can be refused is refused before a directory is made.
-        let batches = Batches::new(recipe)?;
+        let batches = Arc::new(Batches::new(recipe)?);
         let base = build::base_student::<B::InnerBackend>(recipe, &device)?;
         let environment = Environment::current(place.backend, &place.device, recipe.settings.seed);
         let run = if self.resume {
@@ -98,7 +99,7 @@ impl Job for TrainJob<'_> {
         } else {
             RunDirectory::create(self.runs, self.name, &recipe.resolved()?, &environment)?
         };
-        let trained = train::train::<B>(recipe, &run, &device)?;
+        let trained = train::train::<B>(recipe, &run, &batches, &device)?;
         if trained.ending == Ending::Stopped {
             eprintln!("stopped after round {}, state saved; continue with --resume", trained.state.round);
             return Ok(ExitCode::from(STOPPED));

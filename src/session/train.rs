@@ -33,7 +33,12 @@ pub struct Trained<B: AutodiffBackend> {
 }
 
 /// Trains from the run's newest checkpoint, or from the start if it has none.
-pub fn train<B: AutodiffBackend>(recipe: &Recipe, run: &RunDirectory, device: &B::Device) -> Result<Trained<B>, SessionError> {
+pub fn train<B: AutodiffBackend>(
+    recipe: &Recipe,
+    run: &RunDirectory,
+    batches: &Arc<Batches>,
+    device: &B::Device,
+) -> Result<Trained<B>, SessionError> {
     let settings = &recipe.settings;
     let optimizer = AfdOptimizer::<B>::new(&settings.optimizer, &settings.discriminator.optimizer);
     let mut model = build::model::<B>(recipe, device)?;
@@ -43,10 +48,9 @@ pub fn train<B: AutodiffBackend>(recipe: &Recipe, run: &RunDirectory, device: &B
     } else if settings.kind == Kind::Distill && settings.afd.warmup_steps == 0 {
         state.warm_up_rounds = Some(0);
     }
-    let batches = Batches::new(recipe)?;
     let method: Box<dyn Method<B>> = match settings.kind {
-        Kind::Distill => Box::new(Alternation::new(recipe, batches, device.clone())),
-        Kind::Pretrain => Box::new(Supervised::new(recipe, batches, device.clone())),
+        Kind::Distill => Box::new(Alternation::new(recipe, batches.clone(), device.clone())),
+        Kind::Pretrain => Box::new(Supervised::new(recipe, batches.clone(), device.clone())),
     };
     let every = settings.run.checkpoint_every as u64;
     let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe))?;
