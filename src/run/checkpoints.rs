@@ -44,9 +44,14 @@ impl Checkpoints {
         fill(staged.path())?;
         Manifest::of_directory(staged.path(), step)?.write(staged.path())?;
         staged.commit().map_err(CheckpointError::File)?;
-        write_atomically(&self.pointer(), format!("{}\n", name_of(step)).as_bytes()).map_err(CheckpointError::File)?;
+        self.point_at(step)?;
         self.prune()?;
         Ok(target)
+    }
+
+    /// Makes `latest` name `step`: a run that was killed between a checkpoint's rename and this has a pointer that lags behind.
+    pub fn point_at(&self, step: u64) -> Result<(), CheckpointError> {
+        write_atomically(&self.pointer(), format!("{}\n", name_of(step)).as_bytes()).map_err(CheckpointError::File)
     }
 
     /// The newest checkpoint's step and directory, verified file by file; none when nothing was saved yet.

@@ -43,7 +43,9 @@ pub fn train<B: AutodiffBackend>(
     let optimizer = AfdOptimizer::<B>::new(&settings.optimizer, &settings.discriminator.optimizer);
     let mut model = build::model::<B>(recipe, device)?;
     let mut state = RoundState::default();
-    if let Some((_, checkpoint)) = run.checkpoints(settings.run.keep).latest()? {
+    let checkpoints = run.checkpoints(settings.run.keep);
+    if let Some((step, checkpoint)) = checkpoints.latest()? {
+        checkpoints.point_at(step)?;
         (model, state) = read_training_state(&checkpoint, model, &optimizer)?;
     } else if settings.kind == Kind::Distill && settings.afd.warmup_steps == 0 {
         state.warm_up_rounds = Some(0);
