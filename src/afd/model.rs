@@ -193,7 +193,7 @@ impl<B: AutodiffBackend> AfdModel<B> {
         if let Some(penalty) = work.penalty {
             // Both penalties in one forward: the mean over each side is taken afterwards.
             let moved = discriminator.score(clips + Tensor::from_inner(penalty.direction) * penalty.size, text);
-            let squares = ((moved - scores) / penalty.size).square();
+            let squares = bradley_terry::squared_slopes(scores, moved, penalty.size);
             let (r1, r2) = (squares.clone().slice_dim(0, 0..teachers).mean(), squares.slice_dim(0, teachers..teachers + students).mean());
             scalars.extend([("r1", scalar(&r1)), ("r2", scalar(&r2))]);
             loss = loss + (r1 * penalty.r1 + r2 * penalty.r2) * 0.5;

@@ -74,11 +74,6 @@ impl Batches {
         })
     }
 
-    /// The codec.
-    pub fn codec(&self) -> &PixelCodec {
-        &self.codec
-    }
-
     /// Videos that the teacher was asked for so far.
     pub fn queries(&self) -> u64 {
         self.queries.load(Ordering::Relaxed)
