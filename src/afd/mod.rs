@@ -10,5 +10,6 @@ pub mod optimizer;
 pub mod policies;
 pub mod progress;
 pub mod shards;
+pub mod step;
 pub mod strategy;
 pub mod supervised;

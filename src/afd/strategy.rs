@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::{
     EventProcessorTraining, Learner, LearnerEvent, LearningComponentsMarker, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
-    TrainLoader, TrainOutput, TrainStep, TrainingComponents, TrainingItem, ValidLoader,
+    TrainLoader, TrainOutput, TrainingComponents, TrainingItem, ValidLoader,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use super::gradients::{self, NonFinite};
 use super::model::{AfdModel, Outcome, Work};
 use super::optimizer::AfdOptimizer;
 use super::shards::Shards;
+use super::step::Step;
 use crate::data::batch::BatchError;
 
 /// Types of the learner; the learning rate that burn-train passes on is 1, each part's own rate lives in its optimizer.
@@ -270,9 +271,19 @@ impl<B: AutodiffBackend> LearnerHandle<B> for Handle<'_, B> {
             self.learner.train_step(parts.remove(0).0)
         } else {
             let model = self.learner.model();
-            let copies = parts.into_iter().map(|(work, share)| (gradients::with_own_graph::<B, _>(model.clone()), work, share)).collect();
-            let done = self.shards.map(copies, |_, (model, work, share)| (TrainStep::step(&model, work), share));
-            merged(done, &model)
+            let (works, shares): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+            let copies = works.into_iter().map(|work| (gradients::with_own_graph::<B, _>(model.clone()), work)).collect();
+            let mut steps = self.shards.map(copies, |_, (copy, work)| Step::new(copy, work));
+            let graphs = steps.iter().map(Step::graphs).max().unwrap_or_default();
+            for graph in 0..graphs {
+                // Two maps, not one: see [`Step`].
+                let losses = self.shards.map(steps, |_, mut step| (step.forward(graph), step));
+                steps = self.shards.map(losses, |_, (loss, mut step)| {
+                    step.backward(loss);
+                    step
+                });
+            }
+            merged(steps.into_iter().map(Step::finish).zip(shares).collect(), &model)
         };
         if let Some((name, _)) = output.item.scalars.iter().find(|(_, value)| !value.is_finite()) {
             return Err(non_finite("the loss", (*name).to_string()));
