@@ -247,7 +247,7 @@ class Discriminator(nn.Module):
             features.append(x.mean((2, 3, 4)))
         features.append(x.flatten(1))
         phi = functional.leaky_relu(self.gather(torch.cat(features, 1)), 0.2)
-        asked = self.prompt(text.mean(1))
+        asked = self.prompt(functional.layer_norm(text.mean(1), (text.shape[-1],)))
         return self.judge(phi)[:, 0] + (phi * asked).sum(1) / math.sqrt(phi.shape[1])
 
 

@@ -105,6 +105,8 @@ fn survives_sigkill(backend: &str) {
     succeeds(place.path(), &["distill", &recipe, "--runs", "whole", "--backend", backend]);
     let whole = started.elapsed();
     let expected = final_state(&place.path().join("whole/golden"));
+    let queries = teacher_queries(&place.path().join("whole/golden"));
+    assert!(queries > 0);
     for share in [0.2, 0.5, 0.8] {
         let runs = format!("killed-{share}");
         let mut child = command(place.path(), &["distill", &recipe, "--runs", &runs, "--backend", backend])
@@ -120,7 +122,14 @@ fn survives_sigkill(backend: &str) {
         let resume: &[&str] = if run.exists() { &["--resume"] } else { &[] };
         succeeds(place.path(), &[&["distill", &recipe, "--runs", &runs, "--backend", backend], resume].concat());
         assert!(final_state(&run) == expected, "killed after {share} of the run and resumed, the state differs");
+        assert!(teacher_queries(&run) >= queries, "killed after {share} of the run: the queries before the kill are forgotten");
     }
+}
+
+#[cfg(unix)]
+fn teacher_queries(run: &Path) -> u64 {
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(run.join("report.json")).unwrap()).unwrap();
+    report["teacher_queries"].as_u64().unwrap()
 }
 
 #[cfg(unix)]

@@ -29,6 +29,8 @@ pub enum Purpose {
     Augmentation = 10,
     /// Which clips a held-out discriminator trains on.
     Evaluation = 11,
+    /// Which other prompt a teacher clip is shown with.
+    Mismatch = 12,
 }
 
 /// A stream of random numbers; cheap to make, never shared.

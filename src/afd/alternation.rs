@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use afd_models::discriminator::Discriminator;
 use afd_models::noise::{Noise, Purpose};
-use afd_models::student::{Student, TextMemory};
+use afd_models::student::{Memory, Student, TextMemory};
 use burn::module::AutodiffModule;
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::advantage::{AdvantageSettings, deviation, mean, optimality};
 use super::forward_process::{ForwardProcessSettings, Noised};
+use super::learning_rate::half_cosine;
 use super::model::{Context, DiscriminatorWork, FlowWork, Lookback, Penalty, Work, remember, velocities};
 use super::policies;
 use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
@@ -27,6 +28,7 @@ use crate::rollout::{Rollout, RolloutNoise, rollout};
 /// Adversarial Flow Distillation, round by round: first the warm-up, then alternations.
 pub struct Alternation<B: AutodiffBackend> {
     afd: Afd,
+    learning_rate: f64,
     discriminator: DiscriminatorSettings,
     sampler: Sampler,
     /// Noise levels of the forward process; empty for continuous ones.
@@ -47,6 +49,7 @@ impl<B: AutodiffBackend> Alternation<B> {
         let sigmas = recipe.training_sigmas(settings.afd.sigmas);
         Self {
             afd: settings.afd.clone(),
+            learning_rate: settings.optimizer.learning_rate,
             discriminator: settings.discriminator.clone(),
             sampler,
             sigmas,
@@ -85,14 +88,16 @@ impl<B: AutodiffBackend> Method<B> for Alternation<B> {
 
         // 1 ROLLOUT: the same prompts to the teacher and, by the old policy, to the student.
         let started = Instant::now();
+        let queries = self.batches.queries();
         let asked = self.batches.prompts_of(round, prompts);
         let real = self.batches.teacher_latents::<B::InnerBackend>(&asked, round, teachers, &self.device)?;
+        report.teacher_queries = self.batches.queries() - queries;
         report.took("teacher", started);
         let started = Instant::now();
         let old = model.old.as_ref().unwrap_or(&model.student).valid();
         // Parts of the batch by prompts; each stays on its thread for the whole round.
         let parts = learner.shards().ranges(prompts);
-        let texts = parts.iter().map(|part| self.texts(&asked[part.clone()])).collect::<Result<Vec<_>, _>>()?;
+        let texts = parts.iter().map(|part| self.texts(&asked[part.clone()], part.start, round)).collect::<Result<Vec<_>, _>>()?;
         let own = learner.shards().map(parts.clone(), |index, part| {
             let text = old.read_text(texts[index].student.clone());
             let noise = RolloutNoise::new(self.seed, round, (part.start * rollouts) as u64..(part.end * rollouts) as u64);
@@ -146,10 +151,15 @@ impl<B: AutodiffBackend> Method<B> for Alternation<B> {
             let started = Instant::now();
             let alternation = round - warm_up + 1;
             let reference = model.reference.as_ref().map(AutodiffModule::valid);
+            let share = (round - warm_up) as f64 / self.afd.alternations as f64;
+            learner.set_student_rate(self.learning_rate * half_cosine(share, self.afd.final_rate));
+            let samples = learner.shards().map(parts.clone(), |index, part| {
+                let (own, text) = &own[index];
+                self.samples(own, text, &r[part.clone()], &texts[index], &sides[index].teacher, &old, part)
+            });
             for step in 0..self.afd.flow_steps {
                 let works = learner.shards().map(parts.clone(), |index, part| {
-                    let (own, text) = &own[index];
-                    let work = self.flow_work(round, step, own, text, &old, reference.as_ref(), &r[part.clone()], &texts[index]);
+                    let work = self.flow_work(round, step, &samples[index], &old, reference.as_ref());
                     (Work::Flow(Box::new(work)), part.len() as f64 / prompts as f64)
                 });
                 report.merge(learner.train(works)?);
@@ -184,7 +194,28 @@ struct Texts<B: Backend> {
     teacher: Tensor<B, 3>,
     /// Repeated for every rollout.
     student: Tensor<B, 3>,
+    /// Of another prompt for every teacher clip.
+    mistaken: Option<Tensor<B, 3>>,
 }
+
+/// What a part's flow updates learn from.
+struct Samples<B: Backend> {
+    /// Clean clips `[B, F, C, H, W]`: rollouts, then teacher clips.
+    latents: Tensor<B, 5>,
+    /// What the old policy remembers of them.
+    memory: Option<Memory<B>>,
+    /// Text rows `[B, L, text_width]`.
+    rows: Tensor<B, 3>,
+    /// The same as the old policy reads them.
+    text: TextMemory<B>,
+    /// Numbers of the clips within the round: each has a stream of noise of its own.
+    clips: Vec<u64>,
+    /// Optimality of each clip.
+    r: Vec<f32>,
+}
+
+/// Added to the numbers of teacher clips, which count from zero like the rollouts.
+const TEACHER_CLIPS: u64 = 1 << 31;
 
 /// Clips of a part's prompts and their scores, `[P][M]` and `[P][K]`.
 struct Sides<B: Backend> {
@@ -195,9 +226,17 @@ struct Sides<B: Backend> {
 }
 
 impl<B: AutodiffBackend> Alternation<B> {
-    fn texts(&self, prompts: &[String]) -> Result<Texts<B::InnerBackend>, RoundError> {
-        let text = |repeats| self.batches.text::<B::InnerBackend>(prompts, repeats, &self.device);
-        Ok(Texts { teacher: text(self.afd.teacher_clips_per_prompt)?, student: text(self.afd.rollouts_per_prompt)? })
+    /// `first` is the place of the first prompt in its round.
+    fn texts(&self, prompts: &[String], first: usize, round: u64) -> Result<Texts<B::InnerBackend>, RoundError> {
+        let text = |prompts: &[String], repeats| self.batches.text::<B::InnerBackend>(prompts, repeats, &self.device);
+        let teachers = self.afd.teacher_clips_per_prompt;
+        let mistaken =
+            (self.discriminator.mismatch_weight > 0.0).then(|| self.batches.mistaken_prompts(prompts, first, round, teachers)).flatten();
+        Ok(Texts {
+            teacher: text(prompts, teachers)?,
+            student: text(prompts, self.afd.rollouts_per_prompt)?,
+            mistaken: mistaken.map(|prompts| text(&prompts, 1)).transpose()?,
+        })
     }
 
     /// Both sides with the same augmentation and instance noise of the same size; `part` numbers the prompts.
@@ -242,44 +281,80 @@ impl<B: AutodiffBackend> Alternation<B> {
             student,
             teacher_text: texts.teacher.clone(),
             student_text: texts.student.clone(),
+            mistaken: texts.mistaken.clone().map(|text| (text, settings.mismatch_weight)),
             prompts: part.len(),
             penalty,
         }
     }
 
-    /// Noised rollouts with the velocities that the loss compares the student's with; `r` is `[P][K]` of the part's prompts.
+    /// The rollouts with their r and, if the recipe wants them, teacher clips with r = 1; `part` numbers the prompts.
     #[allow(clippy::too_many_arguments)]
+    fn samples(
+        &self,
+        own: &Rollout<B::InnerBackend>,
+        text: &TextMemory<B::InnerBackend>,
+        r: &[Vec<f64>],
+        texts: &Texts<B::InnerBackend>,
+        teacher: &Tensor<B::InnerBackend, 5>,
+        old: &Student<B::InnerBackend>,
+        part: Range<usize>,
+    ) -> Samples<B::InnerBackend> {
+        let mut samples = Samples {
+            latents: own.latents.clone(),
+            memory: own.memory.clone(),
+            rows: texts.student.clone(),
+            text: text.clone(),
+            clips: own.clips.clone().collect(),
+            r: r.concat().iter().map(|value| *value as f32).collect(),
+        };
+        let (positives, of) = (self.afd.teacher_positives, self.afd.teacher_clips_per_prompt);
+        if positives == 0 {
+            return samples;
+        }
+        let chosen: Vec<Range<usize>> = (0..part.len()).map(|prompt| prompt * of..prompt * of + positives).collect();
+        let latents = Tensor::cat(chosen.iter().map(|range| teacher.clone().slice_dim(0, range.clone())).collect(), 0);
+        let rows = Tensor::cat(chosen.iter().map(|range| texts.teacher.clone().slice_dim(0, range.clone())).collect(), 0);
+        let remembered = remember(old, latents.clone(), 0.0, &old.read_text(rows.clone()));
+        samples.memory = samples.memory.map(|memory| {
+            let frames = 0..memory.frames.len();
+            memory.stack(remembered.keep(&[frames]))
+        });
+        samples.latents = Tensor::cat(vec![samples.latents, latents], 0);
+        samples.rows = Tensor::cat(vec![samples.rows, rows], 0);
+        samples.text = old.read_text(samples.rows.clone());
+        samples.clips.extend((part.start * positives..part.end * positives).map(|clip| TEACHER_CLIPS | clip as u64));
+        samples.r.resize(samples.clips.len(), 1.0);
+        samples
+    }
+
+    /// Noised samples with the velocities that the loss compares the student's with.
     fn flow_work(
         &self,
         round: u64,
         step: u64,
-        own: &Rollout<B::InnerBackend>,
-        text: &TextMemory<B::InnerBackend>,
+        samples: &Samples<B::InnerBackend>,
         old: &Student<B::InnerBackend>,
         reference: Option<&Student<B::InnerBackend>>,
-        r: &[Vec<f64>],
-        texts: &Texts<B::InnerBackend>,
     ) -> FlowWork<B::InnerBackend> {
-        let (clips, sigmas) = self.noised(round, step, own);
+        let (clips, sigmas) = self.noised(round, step, samples);
         let noisy_past = self.afd.context == Context::UniformNoise;
         let frames = self.shape[0];
         let lookback = |student: &Student<_>, memory| {
             if noisy_past { Lookback::none(student, frames) } else { Lookback::on(student, frames, memory) }
         };
         let old_velocity = (self.afd.old_policy == OldPolicy::Lagging)
-            .then(|| velocities(old, clips.state(), &sigmas, text, &lookback(old, own.memory.clone())));
+            .then(|| velocities(old, clips.state(), &sigmas, &samples.text, &lookback(old, samples.memory.clone())));
         let reference = reference.map(|reference| {
-            let text = reference.read_text(texts.student.clone());
-            let memory = (!noisy_past).then(|| remember(reference, own.latents.clone(), 0.0, &text));
+            let text = reference.read_text(samples.rows.clone());
+            let memory = (!noisy_past).then(|| remember(reference, samples.latents.clone(), 0.0, &text));
             (velocities(reference, clips.state(), &sigmas, &text, &lookback(reference, memory)), self.afd.reference_weight)
         });
-        let r: Vec<f32> = r.concat().iter().map(|value| *value as f32).collect();
-        let count = r.len();
+        let r = TensorData::new(samples.r.clone(), [samples.r.len(), 1, 1, 1, 1]);
         FlowWork {
             clips,
             sigmas,
-            r: Tensor::from_data(TensorData::new(r, [count, 1, 1, 1, 1]), &self.device),
-            text: texts.student.clone(),
+            r: Tensor::from_data(r, &self.device),
+            text: samples.rows.clone(),
             old_velocity,
             reference,
             context: self.afd.context,
@@ -289,13 +364,13 @@ impl<B: AutodiffBackend> Alternation<B> {
     }
 
     /// The forward process: every block of every clip gets a noise level and noise of its own, from a stream per clip.
-    fn noised(&self, round: u64, step: u64, own: &Rollout<B::InnerBackend>) -> (Noised<B::InnerBackend>, Vec<f32>) {
-        let dims = own.latents.dims();
+    fn noised(&self, round: u64, step: u64, samples: &Samples<B::InnerBackend>) -> (Noised<B::InnerBackend>, Vec<f32>) {
+        let dims = samples.latents.dims();
         let [batch, frames, ..] = dims;
         let per_block = if self.afd.context == Context::UniformNoise { frames } else { self.frames_per_block };
         let mut sigmas = Vec::with_capacity(batch * frames);
         let mut noise = Vec::with_capacity(dims.iter().product());
-        for clip in own.clips.clone() {
+        for clip in &samples.clips {
             let index = step << 32 | clip;
             let mut draw = Noise::new(self.seed, Purpose::Sigma, round, index);
             let mut current = 0.0;
@@ -308,7 +383,7 @@ impl<B: AutodiffBackend> Alternation<B> {
             noise.extend(Noise::new(self.seed, Purpose::ForwardProcess, round, index).normals(dims[1..].iter().product()));
         }
         let noise = Tensor::from_data(TensorData::new(noise, dims), &self.device);
-        let clips = Noised { clean: own.latents.clone(), noise, sigmas: levels(&sigmas, batch, frames, &self.device) };
+        let clips = Noised { clean: samples.latents.clone(), noise, sigmas: levels(&sigmas, batch, frames, &self.device) };
         (clips, sigmas)
     }
 

@@ -5,6 +5,7 @@ pub mod alternation;
 pub mod bradley_terry;
 pub mod forward_process;
 pub mod gradients;
+pub mod learning_rate;
 pub mod model;
 pub mod optimizer;
 pub mod policies;

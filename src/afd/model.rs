@@ -46,6 +46,8 @@ pub struct DiscriminatorWork<B: Backend> {
     pub teacher_text: Tensor<B, 3>,
     /// Text rows of the student's clips, `[P * K, L, text_width]`.
     pub student_text: Tensor<B, 3>,
+    /// Text rows of other prompts for the teacher's clips, `[P * M, L, text_width]`, and the weight of telling them from the right ones.
+    pub mistaken: Option<(Tensor<B, 3>, f64)>,
     /// P.
     pub prompts: usize,
     /// Directions of the penalties, of the teacher's and the student's clips in one batch; `None` without penalties.

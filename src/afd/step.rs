@@ -98,7 +98,7 @@ fn discriminator_loss<B: AutodiffBackend>(model: &AfdModel<B>, work: Discriminat
     let Some(discriminator) = &model.discriminator else { unreachable!("a method without a discriminator asks for no discriminator step") };
     let (teachers, students) = (work.teacher.dims()[0], work.student.dims()[0]);
     // One batch for both sides: nothing but the clips may differ between them.
-    let clips = Tensor::<B, 5>::from_inner(Tensor::cat(vec![work.teacher, work.student], 0));
+    let clips = Tensor::<B, 5>::from_inner(Tensor::cat(vec![work.teacher.clone(), work.student], 0));
     let text = Tensor::<B, 3>::from_inner(Tensor::cat(vec![work.teacher_text, work.student_text], 0));
     let scores = discriminator.score(clips.clone(), text.clone());
     let per_prompt = |range: Range<usize>| {
@@ -115,6 +115,15 @@ fn discriminator_loss<B: AutodiffBackend>(model: &AfdModel<B>, work: Discriminat
         let (r1, r2) = (squares.clone().slice_dim(0, 0..teachers).mean(), squares.slice_dim(0, teachers..teachers + students).mean());
         scalars.extend([("r1", scalar(&r1)), ("r2", scalar(&r2))]);
         loss = loss + (r1 * penalty.r1 + r2 * penalty.r2) * 0.5;
+    }
+    if let Some((text, weight)) = work.mistaken {
+        // Pairs of one clip under two prompts: what does not depend on the prompt cancels.
+        let wrong = discriminator.score(Tensor::from_inner(work.teacher), Tensor::from_inner(text)).reshape([teachers, 1]);
+        let right = teacher.clone().reshape([teachers, 1]);
+        let mismatch = bradley_terry::loss(right.clone(), wrong.clone());
+        let (accuracy, _) = bradley_terry::pair_accuracy(right.inner(), wrong.inner());
+        scalars.extend([("mismatch_loss", scalar(&mismatch)), ("prompt_accuracy", accuracy)]);
+        loss = loss + mismatch * weight;
     }
     let (accuracy, gap) = bradley_terry::pair_accuracy(teacher.inner(), student.inner());
     scalars.extend([("pair_accuracy", accuracy), ("score_gap", gap)]);

@@ -43,12 +43,14 @@ pub struct RoundReport {
     pub values: BTreeMap<String, f64>,
     /// Milliseconds per part; different every time, and kept out of `values` for that reason.
     pub milliseconds: BTreeMap<String, f64>,
+    /// Videos that the teacher was asked for; a resumed run may have to ask again.
+    pub teacher_queries: u64,
 }
 
 impl RoundReport {
     /// An empty report.
     pub fn new(phase: &'static str) -> Self {
-        Self { phase, values: BTreeMap::new(), milliseconds: BTreeMap::new() }
+        Self { phase, values: BTreeMap::new(), milliseconds: BTreeMap::new(), teacher_queries: 0 }
     }
 
     /// Adds one measurement.

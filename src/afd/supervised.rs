@@ -1,6 +1,5 @@
 //! Supervised flow matching on teacher clips (method.md H.1): makes the base student.
 
-use std::f64::consts::PI;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +8,7 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::forward_process::Noised;
+use super::learning_rate::half_cosine;
 use super::model::{SupervisedWork, Work};
 use super::policies;
 use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
@@ -49,8 +49,7 @@ impl<B: AutodiffBackend> Supervised<B> {
     fn rate(&self, round: u64) -> f64 {
         let warm_up = ((round + 1) as f64 / self.settings.warmup_steps.max(1) as f64).min(1.0);
         let share = round as f64 / self.settings.steps.max(1) as f64;
-        let floor = self.settings.final_rate;
-        self.learning_rate * warm_up * (floor + (1.0 - floor) * 0.5 * (1.0 + (PI * share).cos()))
+        self.learning_rate * warm_up * half_cosine(share, self.settings.final_rate)
     }
 }
 
@@ -67,9 +66,11 @@ impl<B: AutodiffBackend> Method<B> for Supervised<B> {
         let round = state.round;
         let mut report = RoundReport::new("supervised");
         let started = Instant::now();
+        let queries = self.batches.queries();
         let prompts = self.batches.prompts_of(round, self.settings.batch);
         let clean = self.batches.teacher_latents::<B::InnerBackend>(&prompts, round, 1, &self.device)?;
         let text = self.batches.text::<B::InnerBackend>(&prompts, 1, &self.device)?;
+        report.teacher_queries = self.batches.queries() - queries;
         report.took("teacher", started);
 
         let started = Instant::now();

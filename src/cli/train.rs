@@ -18,7 +18,7 @@ use crate::recipe::Recipe;
 use crate::recipe::settings::Kind;
 use crate::run::directory::{Environment, RunDirectory};
 use crate::run::signals;
-use crate::session::{SessionError, build, evaluate, train};
+use crate::session::{SessionError, build, evaluate, journal, train};
 
 /// A training run.
 #[derive(Debug, Args)]
@@ -115,6 +115,7 @@ impl Job for TrainJob<'_> {
             Kind::Distill => vec![&base, &trained.model.evaluation],
             Kind::Pretrain => vec![&trained.model.evaluation],
         };
+        let trained_on = batches.queries();
         let clips = evaluate::held_out_clips::<B>(recipe, &batches, &students, &device)?;
         let scores = evaluate::scores::<B>(recipe, &batches, &clips, &device)?;
         let preview = evaluate::write_preview(&run.samples(), &names, &clips, recipe.settings.evaluation.preview_clips)?;
@@ -128,7 +129,7 @@ impl Job for TrainJob<'_> {
             commit: option_env!("AFD_COMMIT").map(str::to_string),
             backend: place.device.clone(),
             wall_seconds: started.elapsed().as_secs_f64(),
-            teacher_queries: batches.queries(),
+            teacher_queries: journal::teacher_queries(&run)? + batches.queries() - trained_on,
             scores: names.iter().map(|name| (*name).to_string()).zip(scores.iter().cloned()).collect(),
             notes: Vec::new(),
         };

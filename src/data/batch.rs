@@ -10,6 +10,7 @@ use afd_models::noise::{Noise, Purpose};
 use afd_models::text::TextEncoder;
 use burn::prelude::*;
 
+use super::near_prompts::near_prompts;
 use super::prepare::{PrepareError, equalise, prepare};
 use super::video::{Clip, ClipShape};
 use crate::recipe::{Recipe, RecipeError};
@@ -45,6 +46,7 @@ pub struct Batches {
     seed: u64,
     takes_per_prompt: u64,
     prompts: Vec<String>,
+    near: BTreeMap<String, Vec<String>>,
     rows: BTreeMap<String, Vec<f32>>,
     /// Prepared clips of a teacher with few takes, which come round again.
     prepared: Mutex<BTreeMap<(String, u64), Clip>>,
@@ -68,6 +70,7 @@ impl Batches {
             seed: recipe.settings.seed,
             takes_per_prompt: recipe.settings.teacher.takes_per_prompt,
             prompts: recipe.train_prompts.clone(),
+            near: near_prompts(&recipe.train_prompts),
             rows,
             prepared: Mutex::new(BTreeMap::new()),
             queries: AtomicU64::new(0),
@@ -88,6 +91,18 @@ impl Batches {
                 self.prompts[order[(place % total) as usize]].clone()
             })
             .collect()
+    }
+
+    /// For each of `per_prompt` clips of each prompt a training prompt that is easily mistaken for its own, prompt-major; the first prompt is in
+    /// place `first` of its round. `None` when there is no other prompt.
+    pub fn mistaken_prompts(&self, prompts: &[String], first: usize, round: u64, per_prompt: usize) -> Option<Vec<String>> {
+        let mut mistaken = Vec::with_capacity(prompts.len() * per_prompt);
+        for (slot, prompt) in prompts.iter().enumerate() {
+            let near = self.near.get(prompt).filter(|near| !near.is_empty())?;
+            let mut draw = Noise::new(self.seed, Purpose::Mismatch, round, (first + slot) as u64);
+            mistaken.extend((0..per_prompt).map(|_| near[draw.below(near.len())].clone()));
+        }
+        Some(mistaken)
     }
 
     /// The teacher's prepared clips numbered `takes` for a prompt.

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod manifest;
+pub mod near_prompts;
 pub mod prepare;
 pub mod record;
 mod stage;

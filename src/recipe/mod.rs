@@ -207,6 +207,8 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         ("codec.deviation", f64::from(settings.codec.deviation)),
         ("afd.beta", settings.afd.beta),
         ("afd.advantage_clip", settings.afd.advantage_clip),
+        ("afd.final_rate", settings.afd.final_rate),
+        ("supervised.final_rate", settings.supervised.final_rate),
         ("sampler.timestep_shift", settings.sampler.timestep_shift),
         ("optimizer.learning_rate", settings.optimizer.learning_rate),
         ("optimizer.clip_norm", settings.optimizer.clip_norm),
@@ -224,6 +226,7 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         ("discriminator.optimizer.learning_rate", settings.discriminator.optimizer.learning_rate),
         ("discriminator.r1_weight", settings.discriminator.r1_weight),
         ("discriminator.r2_weight", settings.discriminator.r2_weight),
+        ("discriminator.mismatch_weight", settings.discriminator.mismatch_weight),
         ("discriminator.instance_noise", f64::from(settings.discriminator.instance_noise)),
     ];
     if let Some((field, value)) = not_negative.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
@@ -240,6 +243,10 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
     ];
     if let Some((field, value)) = shares.iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
         return Err(format!("{field} is {value}, must be at least 0 and below 1"));
+    }
+    let (positives, teachers) = (settings.afd.teacher_positives, settings.afd.teacher_clips_per_prompt);
+    if positives > teachers {
+        return Err(format!("afd.teacher_positives is {positives}, must be at most afd.teacher_clips_per_prompt ({teachers})"));
     }
     let Codec { stride, .. } = settings.codec;
     let (height, width) = (settings.clip.height, settings.clip.width);

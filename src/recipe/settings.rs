@@ -267,6 +267,8 @@ pub struct Afd {
     pub rollouts_per_prompt: usize,
     /// Teacher clips per prompt and alternation (M).
     pub teacher_clips_per_prompt: usize,
+    /// Teacher clips per prompt that the flow update learns from as well, with r = 1: pure AFD has none.
+    pub teacher_positives: usize,
     /// Discriminator updates per alternation.
     pub discriminator_steps: u64,
     /// Student updates per alternation, on the same rollouts with fresh noise.
@@ -295,6 +297,8 @@ pub struct Afd {
     pub old_policy_schedule: OldPolicySchedule,
     /// Its decay per alternation (the ceiling of the ramp).
     pub old_policy_decay: f64,
+    /// Student learning rate of the last alternation, as a share of the first's; a half cosine leads there.
+    pub final_rate: f64,
     /// Weight lambda of `|v_theta - v_ref|^2`; 0 keeps no reference.
     pub reference_weight: f64,
     /// Ceiling of the evaluation average's decay per alternation.
@@ -311,6 +315,7 @@ impl Default for Afd {
             prompts_per_alternation: 6,
             rollouts_per_prompt: 8,
             teacher_clips_per_prompt: 8,
+            teacher_positives: 0,
             discriminator_steps: 2,
             flow_steps: 2,
             beta: 1.0,
@@ -325,6 +330,7 @@ impl Default for Afd {
             old_policy: OldPolicy::Lagging,
             old_policy_schedule: OldPolicySchedule::Constant,
             old_policy_decay: 0.9,
+            final_rate: 1.0,
             reference_weight: 1e-4,
             evaluation_decay: 0.9,
         }
@@ -361,6 +367,9 @@ pub struct Discriminator {
     pub r2_weight: f64,
     /// Step of the finite differences, in latent units.
     pub penalty_size: f64,
+    /// Weight of a second Bradley-Terry loss: teacher clips with their own prompt against the same clips with a prompt that is easily mistaken for
+    /// it. Teaches the discriminator to read the prompt even while artefacts alone tell the sides apart; 0 leaves it out.
+    pub mismatch_weight: f64,
     /// Largest shift, in latent pixels, applied to both sides of an update.
     pub augment_shift: usize,
     /// Largest relative change of brightness, applied to both sides of an update.
@@ -380,6 +389,7 @@ impl Default for Discriminator {
             r1_weight: 0.01,
             r2_weight: 0.01,
             penalty_size: 0.05,
+            mismatch_weight: 0.0,
             augment_shift: 0,
             augment_brightness: 0.0,
             optimizer: AdamSettings { learning_rate: 5e-4, beta_1: 0.5, beta_2: 0.99, weight_decay: 0.0, ..AdamSettings::default() },

@@ -1,7 +1,7 @@
 //! What a run writes between rounds: metrics, TensorBoard events, timings and checkpoints.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 
 use burn::module::AutodiffModule;
@@ -15,9 +15,22 @@ use crate::afd::strategy::{Journal, RoundError, RoundReport, RoundState};
 use crate::run::checkpoints::Checkpoints;
 use crate::run::directory::RunDirectory;
 use crate::run::events::MetricsLog;
+use crate::run::files::FileError;
 use crate::run::manifest::CheckpointError;
 use crate::run::signals;
 use crate::run::tensorboard::TensorBoard;
+
+/// Videos that the teacher was asked for in all finished rounds of a run, those that a resumed run had to repeat included.
+pub fn teacher_queries(run: &RunDirectory) -> Result<u64, SessionError> {
+    let path = run.path().join(TIMINGS);
+    let text = fs::read_to_string(&path).map_err(|error| FileError::new("read", &path, error))?;
+    // A killed process may leave half a line.
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    Ok(lines.filter_map(|line| line["teacher_queries"].as_u64()).sum())
+}
+
+/// Milliseconds and teacher queries of every round: what differs from run to run.
+const TIMINGS: &str = "timings.jsonl";
 
 /// The journal of a run directory.
 pub struct RunJournal<B: AutodiffBackend> {
@@ -41,12 +54,12 @@ impl<B: AutodiffBackend> RunJournal<B> {
         optimizer: AfdOptimizer<B>,
         card: StudentCard,
     ) -> Result<Self, SessionError> {
-        let path = run.path().join("timings.jsonl");
+        let path = run.path().join(TIMINGS);
         let timings = OpenOptions::new().create(true).append(true).open(&path);
         Ok(Self {
             metrics: MetricsLog::open_at(&run.metrics_path(), round)?,
             events: TensorBoard::create(&run.events(), round + 1)?,
-            timings: timings.map_err(|error| crate::run::files::FileError::new("open", &path, error))?,
+            timings: timings.map_err(|error| FileError::new("open", &path, error))?,
             checkpoints: run.checkpoints(keep),
             every,
             saved: (round > 0).then_some(round),
@@ -61,7 +74,8 @@ impl<B: AutodiffBackend> RunJournal<B> {
             self.events.scalar(state.round, name, *value)?;
         }
         let line: BTreeMap<&str, f64> = report.milliseconds.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-        let line = serde_json::json!({ "step": state.round, "phase": report.phase, "milliseconds": line });
+        let queries = report.teacher_queries;
+        let line = serde_json::json!({ "step": state.round, "phase": report.phase, "milliseconds": line, "teacher_queries": queries });
         writeln!(self.timings, "{line}")
             .map_err(|error| SessionError::Other(format!("cannot write timings.jsonl: {error}; free some space")))
     }

@@ -32,7 +32,7 @@ pub struct ConvDiscriminator<B: Backend> {
     pub gather: Linear<B>,
     /// phi to a scalar that does not read the prompt.
     pub judge: Linear<B>,
-    /// Mean text row to the projection vector.
+    /// Mean text row, normalised, to the projection vector.
     pub prompt: Linear<B>,
 }
 
@@ -100,8 +100,9 @@ impl<B: Backend> Discriminator<B> for ConvDiscriminator<B> {
         let flat = x.dims()[1..].iter().product::<usize>();
         features.push(x.reshape([batch, flat]));
         let phi = leaky_relu(self.gather.forward(Tensor::cat(features, 1)), 0.2);
-        // Zero rows past the prompt's length make this the sum over words divided by L.
-        let asked = self.prompt.forward(text.mean_dim(1).squeeze_dim::<2>(1));
+        // Rows past the prompt's length are zero; normalised, a prompt speaks as loudly as the clip whatever its length and L. (Without it the
+        // projection starts so small that the scores hardly depend on the prompt within a few hundred updates.)
+        let asked = self.prompt.forward(layer_norm(text.mean_dim(1).squeeze_dim::<2>(1), 1e-5));
         let width = phi.dims()[1] as f64;
         let scores = self.judge.forward(phi.clone()) + (phi * asked).sum_dim(1) / width.sqrt();
         scores.reshape([batch])

@@ -29,6 +29,13 @@ impl<B: Backend> Memory<B> {
         Self { layers, frames: [self.frames, newer.frames].concat(), tokens_per_frame: self.tokens_per_frame }
     }
 
+    /// The memory of two batches that remember the same frames: `self` first.
+    pub fn stack(self, other: Memory<B>) -> Self {
+        let pairs = self.layers.into_iter().zip(other.layers);
+        let layers = pairs.map(|(own, other)| (Tensor::cat(vec![own.0, other.0], 0), Tensor::cat(vec![own.1, other.1], 0))).collect();
+        Self { layers, ..self }
+    }
+
     /// Keeps only the frames whose absolute numbers lie in `visible`; used when a window rolls on.
     pub fn keep(self, visible: &[Range<usize>]) -> Self {
         let kept: Vec<usize> =
