@@ -271,9 +271,12 @@ def rollout(student, text, args, layout):
 
 def equalise(latents, args, mean=-0.6, deviation=0.4):
     """Decode, clamp, round to 8 bits and encode: the journey that the teacher's clips have behind them."""
-    pixels = functional.pixel_shuffle((latents * deviation + mean).clamp(-1, 1).flatten(0, 1), args.codec_stride)
-    pixels = ((pixels + 1) * 127.5).round() / 127.5 - 1
-    return (functional.pixel_unshuffle(pixels, args.codec_stride).view_as(latents) - mean) / deviation
+    # With subsampled chroma only the luma channels become pixels of their own; the rest is rounded where it is.
+    pixels = (latents * deviation + mean).clamp(-1, 1).flatten(0, 1)
+    luma = pixels.shape[1] // args.codec_stride**2 * args.codec_stride**2
+    rounded = ((functional.pixel_shuffle(pixels[:, :luma], args.codec_stride) + 1) * 127.5).round() / 127.5 - 1
+    pixels = torch.cat([functional.pixel_unshuffle(rounded, args.codec_stride), ((pixels[:, luma:] + 1) * 127.5).round() / 127.5 - 1], 1)
+    return (pixels.view_as(latents) - mean) / deviation
 
 
 def optimality(scores, args):
@@ -391,20 +394,20 @@ def arguments():
         "warm-up": (2, "alternations before that"),
         "seed": (0, "seed of weights, latents and noise"),
         "frames": (12, "latent frames"),
-        "channels": (12, "latent channels"),
+        "channels": (6, "latent channels"),
         "height": (8, "latent rows"),
         "columns": (8, "latent columns"),
         "codec-stride": (2, "pixels per latent row and column; its square divides the channels"),
         "patch": (2, "latent rows and columns per token"),
-        "width": (64, "token width"),
+        "width": (80, "token width"),
         "layers": (3, "transformer blocks"),
         "heads": (4, "attention heads"),
-        "feed-forward": (256, "hidden width of the feed-forward networks"),
+        "feed-forward": (320, "hidden width of the feed-forward networks"),
         "text-rows": (20, "text rows per prompt"),
         "text-width": (32, "width of a text row"),
         "frequency-width": (64, "width of the sinusoidal timestep embedding"),
         "frames-per-block": (3, "latent frames generated together"),
-        "prompts": (6, "prompts per alternation"),
+        "prompts": (2, "prompts per alternation"),
         "rollouts": (8, "rollouts per prompt"),
         "teacher-clips": (8, "teacher clips per prompt"),
         "discriminator-steps": (2, "discriminator updates per alternation"),
@@ -414,7 +417,7 @@ def arguments():
     for name, (default, meaning) in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=meaning)
     parser.add_argument("--discriminator-channels", type=int, nargs="+", default=[32, 64, 64, 64], help="channels of each scale")
-    parser.add_argument("--sigmas", type=float, nargs="+", default=[1.0, 0.75, 0.5, 0.25], help="the ode sampler's noise levels")
+    parser.add_argument("--sigmas", type=float, nargs="+", default=[1.0, 0.9375, 0.8333, 0.625], help="the ode sampler's noise levels")
     args = parser.parse_args()
     # Constants of distill.toml on which no time depends.
     args.beta, args.advantage_clip = 1.0, 2.0
