@@ -96,6 +96,22 @@ fn the_golden_run_is_exact_on_flex() {
     reproduces_the_golden("flex");
 }
 
+#[test]
+fn how_a_batch_is_split_does_not_matter() {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let metrics = |shards: &str| {
+        let options = ["--set", "afd.teacher_positives=1", "--set", "discriminator.mismatch_weight=0.5", "--set", "afd.final_rate=0.1"];
+        let split = ["--set", shards, "--set", "afd.alternations=8", "--runs", shards, "--backend", "flex"];
+        succeeds(place.path(), &[&["distill", &recipe], &options[..], &split[..]].concat());
+        fs::read_to_string(place.path().join(shards).join("golden/metrics.jsonl")).unwrap()
+    };
+    let (whole, halves) = (metrics("run.shards=1"), metrics("run.shards=2"));
+    assert!(whole.lines().last().unwrap().contains("\"prompt_accuracy\""));
+    // Sums in another order: a few rounding errors per round, as between backends.
+    assert!(largest_difference(&whole, &halves) < 1e-4);
+}
+
 /// Kills the run at a few moments and resumes it; `scripts/kill-resume.sh` does it fifty times.
 #[cfg(unix)]
 fn survives_sigkill(backend: &str) {

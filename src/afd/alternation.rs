@@ -253,25 +253,24 @@ impl<B: AutodiffBackend> Alternation<B> {
         let reach = settings.augment_shift as i64;
         let shift = [0; 2].map(|_| draw.below(2 * settings.augment_shift + 1) as i64 - reach);
         let brightness = 1.0 + settings.augment_brightness * draw.between(-1.0, 1.0);
-        // One stream per step, side and part.
-        let index = |side: u64| (step * 3 + side) << 32 | part.start as u64;
-        let augment = |clips: &Tensor<B::InnerBackend, 5>, side: u64| {
+        let (teachers, students) = (self.afd.teacher_clips_per_prompt, self.afd.rollouts_per_prompt);
+        // One stream per step, side and prompt.
+        let index = |side: u64| step * 3 + side;
+        let augment = |clips: &Tensor<B::InnerBackend, 5>, side: u64, per_prompt: usize| {
             let mut clips = shifted_clips(clips.clone(), shift);
             if settings.augment_brightness > 0.0 {
                 clips = clips * brightness;
             }
             if settings.instance_noise > 0.0 {
-                let noise = self.normal(Purpose::InstanceNoise, round, index(side), clips.dims());
+                let [noise] = self.normals(Purpose::InstanceNoise, round, index(side), part.clone(), [per_prompt]);
                 clips = clips + noise * settings.instance_noise;
             }
             clips
         };
-        let (teacher, student) = (augment(&sides.teacher, 0), augment(&sides.student, 1));
-        let mut both = teacher.dims();
-        both[0] += student.dims()[0];
+        let (teacher, student) = (augment(&sides.teacher, 0, teachers), augment(&sides.student, 1, students));
         let penalised = settings.r1_weight > 0.0 || settings.r2_weight > 0.0;
         let penalty = penalised.then(|| Penalty {
-            direction: self.normal(Purpose::Penalty, round, index(2), both),
+            direction: Tensor::cat(self.normals(Purpose::Penalty, round, index(2), part.clone(), [teachers, students]).into(), 0),
             size: settings.penalty_size,
             r1: settings.r1_weight,
             r2: settings.r2_weight,
@@ -387,9 +386,28 @@ impl<B: AutodiffBackend> Alternation<B> {
         (clips, sigmas)
     }
 
-    fn normal(&self, purpose: Purpose, round: u64, index: u64, shape: [usize; 5]) -> Tensor<B::InnerBackend, 5> {
-        let values = Noise::new(self.seed, purpose, round, index).normals(shape.iter().product());
-        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    /// Standard normal clips for the prompts numbered `part`, `counts` of each kind per prompt: one `[P * count, F, C, H, W]` per kind.
+    ///
+    /// A stream per prompt, so that nothing depends on how a batch is split.
+    fn normals<const KINDS: usize>(
+        &self,
+        purpose: Purpose,
+        round: u64,
+        index: u64,
+        part: Range<usize>,
+        counts: [usize; KINDS],
+    ) -> [Tensor<B::InnerBackend, 5>; KINDS] {
+        let [frames, channels, height, width] = self.shape;
+        let size = frames * channels * height * width;
+        let mut values = [const { Vec::new() }; KINDS];
+        for prompt in part.clone() {
+            let mut draw = Noise::new(self.seed, purpose, round, index << 32 | prompt as u64);
+            values.iter_mut().zip(counts).for_each(|(values, count)| values.extend(draw.normals(count * size)));
+        }
+        values.map(|values: Vec<f32>| {
+            let clips = values.len() / size;
+            Tensor::from_data(TensorData::new(values, [clips, frames, channels, height, width]), &self.device)
+        })
     }
 }
 
