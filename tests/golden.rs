@@ -108,8 +108,25 @@ fn how_a_batch_is_split_does_not_matter() {
     };
     let (whole, halves) = (metrics("run.shards=1"), metrics("run.shards=2"));
     assert!(whole.lines().last().unwrap().contains("\"prompt_accuracy\""));
+    // Old policy and student are one at first, so their velocities are too, on rollouts as on the teacher clips stacked below them; 1e-5 squared.
+    let first: serde_json::Value = serde_json::from_str(whole.lines().find(|line| line.contains("policy_shift")).unwrap()).unwrap();
+    assert!(first["policy_shift"].as_f64().unwrap() < 1e-9, "{first}");
     // Sums in another order: a few rounding errors per round, as between backends.
     assert!(largest_difference(&whole, &halves) < 1e-4);
+}
+
+#[test]
+fn a_context_read_block_by_block_from_the_cache_gives_the_numbers_of_the_parallel_one() {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let metrics = |context: &str| {
+        let options =
+            ["--set", context, "--set", "afd.detach_context=true", "--set", "afd.alternations=4", "--runs", context, "--backend", "flex"];
+        succeeds(place.path(), &[&["distill", &recipe], &options[..]].concat());
+        fs::read_to_string(place.path().join(context).join("golden/metrics.jsonl")).unwrap()
+    };
+    // The same sums in another order.
+    assert!(largest_difference(&metrics("afd.context=own-clean"), &metrics("afd.context=cached")) < 1e-4);
 }
 
 /// Kills the run at a few moments and resumes it; `scripts/kill-resume.sh` does it fifty times.

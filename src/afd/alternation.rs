@@ -314,9 +314,9 @@ impl<B: AutodiffBackend> Alternation<B> {
         let latents = Tensor::cat(chosen.iter().map(|range| teacher.clone().slice_dim(0, range.clone())).collect(), 0);
         let rows = Tensor::cat(chosen.iter().map(|range| texts.teacher.clone().slice_dim(0, range.clone())).collect(), 0);
         let remembered = remember(old, latents.clone(), 0.0, &old.read_text(rows.clone()));
-        samples.memory = samples.memory.map(|memory| {
+        samples.memory = samples.memory.and_then(|memory| {
             let frames = 0..memory.frames.len();
-            memory.stack(remembered.keep(&[frames]))
+            remembered.keep(&[frames]).map(|remembered| memory.stack(remembered))
         });
         samples.latents = Tensor::cat(vec![samples.latents, latents], 0);
         samples.rows = Tensor::cat(vec![samples.rows, rows], 0);

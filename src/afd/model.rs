@@ -124,6 +124,18 @@ pub struct Outcome {
     pub scalars: Vec<(&'static str, f64)>,
 }
 
+impl Outcome {
+    /// Adds a part's scalars, weighted by its share of the whole.
+    pub fn add(&mut self, scalars: Vec<(&'static str, f64)>, share: f64) {
+        for (name, value) in scalars {
+            match self.scalars.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, total)) => *total += share * value,
+                None => self.scalars.push((name, share * value)),
+            }
+        }
+    }
+}
+
 impl ItemLazy for Outcome {
     type ItemSync = Self;
 

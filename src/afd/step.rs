@@ -66,12 +66,7 @@ impl<B: AutodiffBackend> Step<B> {
                 Some(memory) => cached_flow_loss(&self.model, work, memory, graph),
             },
         };
-        for (name, value) in scalars {
-            match self.item.scalars.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, total)) => *total += share * value,
-                None => self.item.scalars.push((name, share * value)),
-            }
-        }
+        self.item.add(scalars, share);
         if share == 1.0 { loss } else { loss * share }
     }
 
@@ -156,16 +151,15 @@ fn cached_flow_loss<B: AutodiffBackend>(
     let layout = student.layout(frames);
     let start = graph * layout.frames_per_block;
     let block = start..(start + layout.frames_per_block).min(frames);
-    let past = lift(memory.clone().keep(&layout.past_of(&block)));
+    let past = memory.clone().keep(&layout.past_of(&block)).map(lift);
     let text = student.read_text(Tensor::from_inner(work.text.clone()));
-    let visibility = Visibility::rollout(past.frames.len(), block.len());
+    let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), block.len());
     let numbers: Vec<usize> = block.clone().collect();
     let timesteps: Vec<f32> = (0..batch)
         .flat_map(|sample| work.sigmas[sample * frames + block.start..sample * frames + block.end].iter())
         .map(|sigma| 1000.0 * sigma)
         .collect();
-    let past = (!past.frames.is_empty()).then_some(&past);
-    let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text: &text, past, visibility: &visibility };
+    let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text: &text, past: past.as_ref(), visibility: &visibility };
     let noised = Tensor::from_inner(work.clips.state().slice_dim(1, block.clone()));
     let velocity = student.forward(noised, &inputs).0;
     let (loss, scalars) = loss_of_frames(model, work, velocity, block.clone());

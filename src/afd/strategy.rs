@@ -232,12 +232,7 @@ fn merged<B: AutodiffBackend>(parts: Vec<(TrainOutput<Outcome>, f64)>, model: &A
     let mut item = Outcome::default();
     let mut gradients = Vec::with_capacity(parts.len());
     for (output, share) in parts {
-        for (name, value) in output.item.scalars {
-            match item.scalars.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, total)) => *total += share * value,
-                None => item.scalars.push((name, share * value)),
-            }
-        }
+        item.add(output.item.scalars, share);
         gradients.push((output.grads, share));
     }
     TrainOutput { grads: gradients::weighted_sum::<B, _>(gradients, model), item }

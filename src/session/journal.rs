@@ -24,7 +24,7 @@ use crate::run::tensorboard::TensorBoard;
 pub fn teacher_queries(run: &RunDirectory) -> Result<u64, SessionError> {
     let path = run.path().join(TIMINGS);
     let text = fs::read_to_string(&path).map_err(|error| FileError::new("read", &path, error))?;
-    // A killed process may leave half a line.
+    // A line that a full disk cut short is not counted.
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     Ok(lines.filter_map(|line| line["teacher_queries"].as_u64()).sum())
 }
@@ -76,7 +76,9 @@ impl<B: AutodiffBackend> RunJournal<B> {
         let line: BTreeMap<&str, f64> = report.milliseconds.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         let queries = report.teacher_queries;
         let line = serde_json::json!({ "step": state.round, "phase": report.phase, "milliseconds": line, "teacher_queries": queries });
-        writeln!(self.timings, "{line}")
+        // One write: a killed process must not leave half a line for the next one to continue.
+        self.timings
+            .write_all(format!("{line}\n").as_bytes())
             .map_err(|error| SessionError::Other(format!("cannot write timings.jsonl: {error}; free some space")))
     }
 

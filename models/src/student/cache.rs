@@ -36,23 +36,26 @@ impl<B: Backend> Memory<B> {
         Self { layers, ..self }
     }
 
-    /// Keeps only the frames whose absolute numbers lie in `visible`; used when a window rolls on.
-    pub fn keep(self, visible: &[Range<usize>]) -> Self {
+    /// Keeps only the frames whose absolute numbers lie in `visible`; used when a window rolls on. `None` when that leaves no frame.
+    pub fn keep(self, visible: &[Range<usize>]) -> Option<Self> {
         let kept: Vec<usize> =
             (0..self.frames.len()).filter(|&slot| visible.iter().any(|range| range.contains(&self.frames[slot]))).collect();
+        if kept.is_empty() {
+            return None;
+        }
         if kept.len() == self.frames.len() {
-            return self;
+            return Some(self);
         }
         let runs = consecutive_runs(&kept);
         let tokens = self.tokens_per_frame;
         let select = |tensor: Tensor<B, 4>| {
             Tensor::cat(runs.iter().map(|run| tensor.clone().slice_dim(2, run.start * tokens..run.end * tokens)).collect(), 2)
         };
-        Self {
+        Some(Self {
             layers: self.layers.into_iter().map(|(keys, values)| (select(keys), select(values))).collect(),
             frames: kept.iter().map(|&slot| self.frames[slot]).collect(),
             tokens_per_frame: tokens,
-        }
+        })
     }
 }
 
@@ -76,7 +79,8 @@ mod tests {
     fn keeping_a_sink_and_a_window_drops_the_frames_between() {
         let frames = Tensor::<NdArray, 1, Int>::arange(0..5, &Default::default()).float().reshape([1, 1, 5, 1]);
         let memory = Memory { layers: vec![(frames.clone(), frames)], frames: (0..5).collect(), tokens_per_frame: 1 };
-        let kept = memory.keep(&[0..1, 3..5]);
+        assert!(memory.clone().keep(&[]).is_none());
+        let kept = memory.keep(&[0..1, 3..5]).unwrap();
         assert_eq!(kept.frames, [0, 3, 4]);
         assert_eq!(kept.layers[0].1.to_data().to_vec::<f32>().unwrap(), [0.0, 3.0, 4.0]);
     }
