@@ -1,5 +1,6 @@
 //! The student on its own outputs, block by block, through the KV cache (method.md B.4).
 
+use afd_models::kernels::Kernels;
 use afd_models::noise::{Noise, Purpose};
 use afd_models::student::transformer::Inputs;
 use afd_models::student::{Memory, Student, TextMemory, Visibility};
@@ -45,7 +46,7 @@ impl RolloutNoise {
 }
 
 /// Generates clips of `[F, C, H, W]` = `shape`, one per noise stream, for prompts already read into `text`.
-pub fn rollout<B: Backend>(
+pub fn rollout<B: Kernels>(
     student: &Student<B>,
     text: &TextMemory<B>,
     sampler: &Sampler,
@@ -112,7 +113,7 @@ mod tests {
     }
 
     /// A rollout that forgets everything after each block and reads its own finished frames again from the first one.
-    fn uncached<B: Backend>(student: &Student<B>, text: &TextMemory<B>, sampler: &Sampler, mut noise: RolloutNoise) -> Tensor<B, 5> {
+    fn uncached<B: Kernels>(student: &Student<B>, text: &TextMemory<B>, sampler: &Sampler, mut noise: RolloutNoise) -> Tensor<B, 5> {
         let (device, layout) = (Default::default(), student.layout(6));
         let mut done: Option<Tensor<B, 5>> = None;
         for block in layout.blocks() {
@@ -135,7 +136,7 @@ mod tests {
         done.expect("at least one block")
     }
 
-    fn cached_equals_uncached<B: Backend>() {
+    fn cached_equals_uncached<B: Kernels>() {
         for (frames_per_block, window, sink) in [(3, 0, 0), (1, 0, 0), (1, 3, 1), (2, 4, 0), (2, 2, 0)] {
             let device = Default::default();
             let mut student = initialise(Student::<B>::new(&config(frames_per_block, window, sink), &device), 5, "student");

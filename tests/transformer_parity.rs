@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
+use afd_models::kernels::{Kernels, Trainable};
 use afd_models::student::transformer::Inputs;
 use afd_models::student::{Student, StudentConfig, Visibility};
 use afd_models::weights::{HostTensor, Tensors, apply, read_file, wan};
 use burn::backend::{Autodiff, Flex, NdArray};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 
 /// Largest deviation from the reference, as a share of the tensor's largest magnitude.
 ///
@@ -58,13 +58,13 @@ fn host<B: Backend, const N: usize>(tensor: Tensor<B, N>) -> HostTensor {
 }
 
 /// A student with the fixture's weights.
-fn student<B: Backend>(fixture: &Tensors, frames_per_block: usize) -> Student<B> {
+fn student<B: Kernels>(fixture: &Tensors, frames_per_block: usize) -> Student<B> {
     let weights = wan::from_wan(with_prefix(fixture, "weights.")).unwrap();
     apply::<B, _>(Student::<B>::new(&config(frames_per_block), &Default::default()), weights, "the fixture").unwrap()
 }
 
 /// The velocity of the fixture's inputs in Wan's order of dimensions, `[B, C, F, H, W]`.
-fn velocity<B: Backend>(student: &Student<B>, fixture: &Tensors) -> Tensor<B, 5> {
+fn velocity<B: Kernels>(student: &Student<B>, fixture: &Tensors) -> Tensor<B, 5> {
     let latents = tensor::<B, 5>(fixture, "latents").swap_dims(1, 2);
     let frames: Vec<usize> = (0..latents.dims()[1]).collect();
     let text = student.read_text(tensor(fixture, "text"));
@@ -91,7 +91,7 @@ fn assert_close(what: &str, found: &HostTensor, expected: &HostTensor) {
     assert!(deviation < TOLERANCE, "{what} deviates by {deviation:e} of its largest value, tolerated are {TOLERANCE:e}");
 }
 
-fn velocities_agree<B: Backend>() {
+fn velocities_agree<B: Kernels>() {
     let fixture = fixture();
     for (frames_per_block, name) in [(3, "velocity.3_frames_per_block"), (1, "velocity.1_frame_per_block")] {
         let found = host(velocity(&student::<B>(&fixture, frames_per_block), &fixture));
@@ -100,13 +100,13 @@ fn velocities_agree<B: Backend>() {
 }
 
 /// Gradients of every float parameter under its Burn path.
-struct Gradients<'a, B: AutodiffBackend> {
+struct Gradients<'a, B: Trainable> {
     gradients: &'a B::Gradients,
     path: Vec<String>,
     tensors: Tensors,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for Gradients<'_, B> {
+impl<B: Trainable> ModuleVisitor<B> for Gradients<'_, B> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_string());
     }
@@ -123,7 +123,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Gradients<'_, B> {
     }
 }
 
-fn gradients_agree<B: AutodiffBackend>() {
+fn gradients_agree<B: Trainable>() {
     let fixture = fixture();
     let student = student::<B>(&fixture, 3);
     let velocity = velocity(&student, &fixture);

@@ -8,7 +8,7 @@
 //! | `ndarray` | CPU, the exact-test one | `ndarray` |
 //! | `cpu` | `flex` if compiled in, else `ndarray` | either |
 //!
-//! A name without a number means device 0. Everything else in the workspace is generic over Burn's `AutodiffBackend`: to add a
+//! A name without a number means device 0. Everything else in the workspace is generic over a [`Trainable`] backend: to add a
 //! backend, add a file with a [`Provider`], a cargo feature, and its lines in [`BACKENDS`] and `with_provider!`.
 //!
 //! Burn panics, on a thread of its own, when the first tensor meets a missing driver. Each provider therefore probes before Burn is
@@ -32,7 +32,8 @@ mod wgpu;
 
 use std::fmt;
 
-use burn::tensor::backend::{AutodiffBackend, BackendTypes};
+use afd_models::kernels::Trainable;
+use burn::tensor::backend::BackendTypes;
 
 pub use error::BackendError;
 
@@ -48,7 +49,7 @@ pub trait Job {
     type Output;
 
     /// Does the work on `device`, which is present; `place` says in words what was chosen.
-    fn run<B: AutodiffBackend>(self, place: Place, device: B::Device) -> Self::Output;
+    fn run<B: Trainable>(self, place: Place, device: B::Device) -> Self::Output;
 }
 
 /// What was chosen, for records (`environment.json`) and messages.
@@ -88,7 +89,7 @@ trait Provider {
     /// The kind of device, in words, for when there is none.
     const KIND: &'static str;
     /// The Burn backend.
-    type Backend: AutodiffBackend;
+    type Backend: Trainable;
 
     /// The devices, at least one, in the order of their numbers; or what is missing and what to do. Must not panic, and must not
     /// make Burn open a device.
@@ -262,7 +263,7 @@ mod tests {
     impl Job for Gradient {
         type Output = (Place, Vec<f32>);
 
-        fn run<B: AutodiffBackend>(self, place: Place, device: B::Device) -> Self::Output {
+        fn run<B: Trainable>(self, place: Place, device: B::Device) -> Self::Output {
             let x = Tensor::<B, 1>::from_floats([1.0, 2.0, 3.0], &device).require_grad();
             let gradients = (x.clone() * x.clone()).sum().backward();
             let gradient = x.grad(&gradients).expect("x requires a gradient");

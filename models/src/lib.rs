@@ -7,6 +7,7 @@
 pub mod codec;
 pub mod discriminator;
 pub mod init;
+pub mod kernels;
 pub mod layers;
 pub mod noise;
 pub mod student;

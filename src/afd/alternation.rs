@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use afd_models::discriminator::Discriminator;
+use afd_models::kernels::{Kernels, Trainable};
 use afd_models::noise::{Noise, Purpose};
 use afd_models::student::{Memory, Student, TextMemory};
 use burn::module::AutodiffModule;
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 
 use super::advantage::{AdvantageSettings, deviation, mean, optimality};
 use super::forward_process::{ForwardProcessSettings, Noised};
@@ -26,7 +26,7 @@ use crate::recipe::settings::{Afd, Discriminator as DiscriminatorSettings, OldPo
 use crate::rollout::{Rollout, RolloutNoise, rollout};
 
 /// Adversarial Flow Distillation, round by round: first the warm-up, then alternations.
-pub struct Alternation<B: AutodiffBackend> {
+pub struct Alternation<B: Trainable> {
     afd: Afd,
     learning_rate: f64,
     discriminator: DiscriminatorSettings,
@@ -41,7 +41,7 @@ pub struct Alternation<B: AutodiffBackend> {
     device: B::Device,
 }
 
-impl<B: AutodiffBackend> Alternation<B> {
+impl<B: Trainable> Alternation<B> {
     /// The recipe's method on its prompts and teacher.
     pub fn new(recipe: &Recipe, batches: Arc<Batches>, device: B::Device) -> Self {
         let settings = &recipe.settings;
@@ -70,7 +70,7 @@ pub fn sampler(recipe: &Recipe) -> Sampler {
     Sampler { kind: settings.kind, sigmas }
 }
 
-impl<B: AutodiffBackend> Method<B> for Alternation<B> {
+impl<B: Trainable> Method<B> for Alternation<B> {
     fn finished(&self, state: &RoundState) -> bool {
         state.warm_up_rounds.is_some_and(|warm_up| state.round >= warm_up + self.afd.alternations)
     }
@@ -225,7 +225,7 @@ struct Sides<B: Backend> {
     student_scores: Vec<Vec<f64>>,
 }
 
-impl<B: AutodiffBackend> Alternation<B> {
+impl<B: Trainable> Alternation<B> {
     /// `first` is the place of the first prompt in its round.
     fn texts(&self, prompts: &[String], first: usize, round: u64) -> Result<Texts<B::InnerBackend>, RoundError> {
         let text = |prompts: &[String], repeats| self.batches.text::<B::InnerBackend>(prompts, repeats, &self.device);
@@ -412,7 +412,7 @@ impl<B: AutodiffBackend> Alternation<B> {
 }
 
 /// Scores per prompt: `[P][per_prompt]`.
-fn scores<B: Backend, D: Discriminator<B>>(discriminator: &D, clips: Tensor<B, 5>, text: Tensor<B, 3>, per_prompt: usize) -> Vec<Vec<f64>> {
+fn scores<B: Kernels, D: Discriminator<B>>(discriminator: &D, clips: Tensor<B, 5>, text: Tensor<B, 3>, per_prompt: usize) -> Vec<Vec<f64>> {
     let scores: Vec<f64> = discriminator.score(clips, text).into_data().iter::<f64>().collect();
     scores.chunks(per_prompt).map(<[f64]>::to_vec).collect()
 }

@@ -45,6 +45,7 @@ pub fn squared_slopes<B: Backend>(scores: Tensor<B, 1>, moved: Tensor<B, 1>, siz
 mod tests {
     use super::*;
     use afd_models::discriminator::Discriminator;
+    use afd_models::kernels::Kernels;
     use burn::backend::{Autodiff, Flex, NdArray};
 
     fn scores<B: Backend>(values: [[f32; 2]; 2]) -> Tensor<B, 2> {
@@ -93,7 +94,7 @@ mod tests {
         weights: burn::module::Param<Tensor<B, 5>>,
     }
 
-    impl<B: Backend> Discriminator<B> for Linear<B> {
+    impl<B: Kernels> Discriminator<B> for Linear<B> {
         fn score(&self, clips: Tensor<B, 5>, _text: Tensor<B, 3>) -> Tensor<B, 1> {
             let batch = clips.dims()[0];
             (clips * self.weights.val()).reshape([batch, 4]).sum_dim(1).reshape([batch])

@@ -1,10 +1,10 @@
 //! The composite that burn-train's learner trains: student, discriminator and the student's lagging copies.
 
 use afd_models::discriminator::AnyDiscriminator;
+use afd_models::kernels::{Kernels, Trainable};
 use afd_models::student::transformer::Inputs;
 use afd_models::student::{Memory, Student, TextMemory, Visibility};
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
 use super::forward_process::{ForwardProcessSettings, Noised};
@@ -26,7 +26,7 @@ pub struct AfdModel<B: Backend> {
 }
 
 /// One optimizer step's worth of work.
-pub enum Work<B: AutodiffBackend> {
+pub enum Work<B: Trainable> {
     /// Teacher clips against rollouts.
     Discriminator(DiscriminatorWork<B::InnerBackend>),
     /// The forward-process update on rollouts.
@@ -165,7 +165,7 @@ impl<B: Backend> Lookback<B> {
 }
 
 /// The clean pass of `student` over `clips` at noise level `sigma`: keys and values of every frame.
-pub fn remember<B: Backend>(student: &Student<B>, clips: Tensor<B, 5>, sigma: f32, text: &TextMemory<B>) -> Memory<B> {
+pub fn remember<B: Kernels>(student: &Student<B>, clips: Tensor<B, 5>, sigma: f32, text: &TextMemory<B>) -> Memory<B> {
     let [batch, frames, _, _, _] = clips.dims();
     let timesteps = vec![1000.0 * sigma; batch * frames];
     let numbers: Vec<usize> = (0..frames).collect();
@@ -174,7 +174,7 @@ pub fn remember<B: Backend>(student: &Student<B>, clips: Tensor<B, 5>, sigma: f3
 }
 
 /// Velocities `[B, F, C, H, W]` of `student` for noised clips, all blocks in parallel.
-pub fn velocities<B: Backend>(
+pub fn velocities<B: Kernels>(
     student: &Student<B>,
     noised: Tensor<B, 5>,
     sigmas: &[f32],
@@ -188,7 +188,7 @@ pub fn velocities<B: Backend>(
     student.forward(noised, &inputs).0
 }
 
-impl<B: AutodiffBackend> TrainStep for AfdModel<B> {
+impl<B: Trainable> TrainStep for AfdModel<B> {
     type Input = Work<B>;
     type Output = Outcome;
 
@@ -203,7 +203,7 @@ impl<B: AutodiffBackend> TrainStep for AfdModel<B> {
 }
 
 /// The learner asks for a validation step; held-out evaluation happens on finished clips instead (see [`crate::eval`]).
-impl<B: Backend> InferenceStep for AfdModel<B> {
+impl<B: Kernels> InferenceStep for AfdModel<B> {
     type Input = ();
     type Output = Outcome;
 

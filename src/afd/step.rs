@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use afd_models::discriminator::Discriminator;
+use afd_models::kernels::Trainable;
 use afd_models::student::transformer::Inputs;
 use afd_models::student::{BlockLayout, Memory, Visibility};
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 use burn::train::TrainOutput;
 
 use super::bradley_terry;
@@ -20,7 +20,7 @@ use super::model::{AfdModel, Context, DiscriminatorWork, FlowWork, Lookback, Out
 /// The two are apart because the parts of a batch (see [`super::shards`]) must not build graphs while others are walked backwards: burn-autodiff
 /// 0.21 ends a backward pass by freeing what looks unused in *every* graph of the process, and a node whose consumer another thread has not
 /// registered yet looks unused. The gradient that should have passed through it is then silently missing.
-pub struct Step<B: AutodiffBackend> {
+pub struct Step<B: Trainable> {
     model: AfdModel<B>,
     work: Work<B>,
     /// Keys and values of the clean rollout, for [`Context::Cached`].
@@ -29,7 +29,7 @@ pub struct Step<B: AutodiffBackend> {
     item: Outcome,
 }
 
-impl<B: AutodiffBackend> Step<B> {
+impl<B: Trainable> Step<B> {
     /// The step of `model` that `work` asks for.
     pub fn new(model: AfdModel<B>, work: Work<B>) -> Self {
         let memory = match &work {
@@ -89,7 +89,7 @@ impl<B: AutodiffBackend> Step<B> {
 type Scalars = Vec<(&'static str, f64)>;
 
 /// Bradley-Terry on all pairs, with the penalties.
-fn discriminator_loss<B: AutodiffBackend>(model: &AfdModel<B>, work: DiscriminatorWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
+fn discriminator_loss<B: Trainable>(model: &AfdModel<B>, work: DiscriminatorWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
     let Some(discriminator) = &model.discriminator else { unreachable!("a method without a discriminator asks for no discriminator step") };
     let (teachers, students) = (work.teacher.dims()[0], work.student.dims()[0]);
     // One batch for both sides: nothing but the clips may differ between them.
@@ -126,7 +126,7 @@ fn discriminator_loss<B: AutodiffBackend>(model: &AfdModel<B>, work: Discriminat
 }
 
 /// The forward-process update with all blocks in parallel (method.md F.1, G.3 options 1 and 2).
-fn flow_loss<B: AutodiffBackend>(model: &AfdModel<B>, work: &FlowWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
+fn flow_loss<B: Trainable>(model: &AfdModel<B>, work: &FlowWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
     let student = &model.student;
     let frames = work.clips.clean.dims()[1];
     let text = student.read_text(Tensor::from_inner(work.text.clone()));
@@ -140,7 +140,7 @@ fn flow_loss<B: AutodiffBackend>(model: &AfdModel<B>, work: &FlowWork<B::InnerBa
 }
 
 /// The same for one block that looks back through the cache (option 3): loss, its share of the whole, measurements.
-fn cached_flow_loss<B: AutodiffBackend>(
+fn cached_flow_loss<B: Trainable>(
     model: &AfdModel<B>,
     work: &FlowWork<B::InnerBackend>,
     memory: &Memory<B::InnerBackend>,
@@ -167,7 +167,7 @@ fn cached_flow_loss<B: AutodiffBackend>(
 }
 
 /// The loss of velocities for the frames `range` of the clips.
-fn loss_of_frames<B: AutodiffBackend>(
+fn loss_of_frames<B: Trainable>(
     model: &AfdModel<B>,
     work: &FlowWork<B::InnerBackend>,
     velocity: Tensor<B, 5>,
@@ -194,7 +194,7 @@ fn loss_of_frames<B: AutodiffBackend>(
 }
 
 /// Teacher- or diffusion-forced flow matching (method.md H.1).
-fn supervised_loss<B: AutodiffBackend>(model: &AfdModel<B>, work: SupervisedWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
+fn supervised_loss<B: Trainable>(model: &AfdModel<B>, work: SupervisedWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
     let student = &model.student;
     let frames = work.clips.clean.dims()[1];
     let text = student.read_text(Tensor::from_inner(work.text));
@@ -213,14 +213,14 @@ fn supervised_loss<B: AutodiffBackend>(model: &AfdModel<B>, work: SupervisedWork
 }
 
 /// Keys and values of the clean rollout, without a graph.
-fn clean_memory<B: AutodiffBackend>(model: &AfdModel<B>, work: &FlowWork<B::InnerBackend>) -> Memory<B::InnerBackend> {
+fn clean_memory<B: Trainable>(model: &AfdModel<B>, work: &FlowWork<B::InnerBackend>) -> Memory<B::InnerBackend> {
     let student = model.student.valid();
     let text = student.read_text(work.text.clone());
     remember(&student, work.clips.clean.clone(), 0.0, &text)
 }
 
 /// A memory computed without a graph, as constants of one.
-fn lift<B: AutodiffBackend>(memory: Memory<B::InnerBackend>) -> Memory<B> {
+fn lift<B: Trainable>(memory: Memory<B::InnerBackend>) -> Memory<B> {
     let layers = memory.layers.into_iter().map(|(keys, values)| (Tensor::from_inner(keys), Tensor::from_inner(values))).collect();
     Memory { layers, frames: memory.frames, tokens_per_frame: memory.tokens_per_frame }
 }

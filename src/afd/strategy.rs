@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use afd_models::kernels::Trainable;
 use burn::data::dataloader::Progress;
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
 use burn::train::{
     EventProcessorTraining, Learner, LearnerEvent, LearningComponentsMarker, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
     TrainLoader, TrainOutput, TrainingComponents, TrainingItem, ValidLoader,
@@ -97,7 +97,7 @@ impl RoundError {
 }
 
 /// A training method: what happens in a round, and when it is done.
-pub trait Method<B: AutodiffBackend>: Send + Sync {
+pub trait Method<B: Trainable>: Send + Sync {
     /// Whether all rounds are done.
     fn finished(&self, state: &RoundState) -> bool;
 
@@ -109,7 +109,7 @@ pub trait Method<B: AutodiffBackend>: Send + Sync {
 }
 
 /// What a method may do with burn-train's learner.
-pub trait LearnerHandle<B: AutodiffBackend> {
+pub trait LearnerHandle<B: Trainable> {
     /// The composite as it is now.
     fn model(&self) -> AfdModel<B>;
 
@@ -127,7 +127,7 @@ pub trait LearnerHandle<B: AutodiffBackend> {
 }
 
 /// What happens between rounds: checkpoints, logs, a request to stop.
-pub trait Journal<B: AutodiffBackend>: Send + Sync {
+pub trait Journal<B: Trainable>: Send + Sync {
     /// Called after every round; `last` after the last one.
     fn after_round(&mut self, model: &AfdModel<B>, state: &RoundState, report: &RoundReport, last: bool) -> Result<(), RoundError>;
 
@@ -148,7 +148,7 @@ pub enum Ending {
 }
 
 /// The strategy that drives the learner.
-pub struct Rounds<B: AutodiffBackend> {
+pub struct Rounds<B: Trainable> {
     /// The method.
     pub method: Box<dyn Method<B>>,
     /// The optimizer whose clone the learner holds.
@@ -165,7 +165,7 @@ pub struct Rounds<B: AutodiffBackend> {
     pub ending: Mutex<Option<Result<Ending, RoundError>>>,
 }
 
-impl<B: AutodiffBackend> SupervisedLearningStrategy<Components<B>> for Rounds<B> {
+impl<B: Trainable> SupervisedLearningStrategy<Components<B>> for Rounds<B> {
     /// burn-train's loaders are left empty: what a round trains on depends on the student of that round, so rounds draw it themselves.
     fn fit(
         &self,
@@ -191,7 +191,7 @@ impl<B: AutodiffBackend> SupervisedLearningStrategy<Components<B>> for Rounds<B>
     }
 }
 
-impl<B: AutodiffBackend> Rounds<B> {
+impl<B: Trainable> Rounds<B> {
     fn run(
         &self,
         learner: &mut Learner<Components<B>>,
@@ -228,7 +228,7 @@ impl<B: AutodiffBackend> Rounds<B> {
 pub const SHOWN: [&str; 5] = ["fresh_pair_accuracy", "discriminator_loss", "flow_loss", "supervised_loss", "score_deviation"];
 
 /// One output for all parts: scalars and gradients averaged by share.
-fn merged<B: AutodiffBackend>(parts: Vec<(TrainOutput<Outcome>, f64)>, model: &AfdModel<B>) -> TrainOutput<Outcome> {
+fn merged<B: Trainable>(parts: Vec<(TrainOutput<Outcome>, f64)>, model: &AfdModel<B>) -> TrainOutput<Outcome> {
     let mut item = Outcome::default();
     let mut gradients = Vec::with_capacity(parts.len());
     for (output, share) in parts {
@@ -238,7 +238,7 @@ fn merged<B: AutodiffBackend>(parts: Vec<(TrainOutput<Outcome>, f64)>, model: &A
     TrainOutput { grads: gradients::weighted_sum::<B, _>(gradients, model), item }
 }
 
-struct Handle<'a, B: AutodiffBackend> {
+struct Handle<'a, B: Trainable> {
     shards: &'a Shards,
     learner: &'a mut Learner<Components<B>>,
     optimizer: &'a AfdOptimizer<B>,
@@ -247,7 +247,7 @@ struct Handle<'a, B: AutodiffBackend> {
     norms: BTreeMap<String, f64>,
 }
 
-impl<B: AutodiffBackend> LearnerHandle<B> for Handle<'_, B> {
+impl<B: Trainable> LearnerHandle<B> for Handle<'_, B> {
     fn model(&self) -> AfdModel<B> {
         self.learner.model()
     }
@@ -315,7 +315,7 @@ impl<B: AutodiffBackend> LearnerHandle<B> for Handle<'_, B> {
 }
 
 /// Takes the ending out of a strategy whose launch has returned.
-pub fn ending<B: AutodiffBackend>(rounds: &Arc<Rounds<B>>) -> Result<Ending, RoundError> {
+pub fn ending<B: Trainable>(rounds: &Arc<Rounds<B>>) -> Result<Ending, RoundError> {
     let ending = rounds.ending.lock().unwrap_or_else(PoisonError::into_inner).take();
     ending.unwrap_or_else(|| Err(RoundError::Files("the learner ended without running a round".to_string())))
 }

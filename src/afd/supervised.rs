@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use afd_models::kernels::Trainable;
 use afd_models::noise::{Noise, Purpose};
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 
 use super::forward_process::Noised;
 use super::learning_rate::half_cosine;
@@ -19,7 +19,7 @@ use crate::recipe::Recipe;
 use crate::recipe::settings::Supervised as Settings;
 
 /// Teacher- or diffusion-forced flow matching, one update per round.
-pub struct Supervised<B: AutodiffBackend> {
+pub struct Supervised<B: Trainable> {
     settings: Settings,
     learning_rate: f64,
     sigmas: Vec<f32>,
@@ -30,7 +30,7 @@ pub struct Supervised<B: AutodiffBackend> {
     device: B::Device,
 }
 
-impl<B: AutodiffBackend> Supervised<B> {
+impl<B: Trainable> Supervised<B> {
     /// The recipe's pre-training on its prompts and teacher.
     pub fn new(recipe: &Recipe, batches: Arc<Batches>, device: B::Device) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl<B: AutodiffBackend> Supervised<B> {
     }
 }
 
-impl<B: AutodiffBackend> Method<B> for Supervised<B> {
+impl<B: Trainable> Method<B> for Supervised<B> {
     fn finished(&self, state: &RoundState) -> bool {
         state.round >= self.settings.steps
     }

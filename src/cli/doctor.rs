@@ -4,13 +4,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use afd_backends::{Job, Place};
+use afd_models::kernels::Trainable;
 use afd_models::noise::{Noise, Purpose};
 use afd_models::student::Student;
 use afd_models::weights::{Tensors, apply};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 
 use super::CliError;
@@ -110,7 +110,7 @@ impl Job for CompareJob<'_> {
     type Output = Result<Measured, crate::session::SessionError>;
 
     /// A flow-matching loss of the student on fixed noise under teacher forcing, and its gradients.
-    fn run<B: AutodiffBackend>(self, _place: Place, device: B::Device) -> Self::Output {
+    fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let recipe = self.recipe;
         let base = crate::session::build::base_student::<B>(recipe, &device)?;
         // Fresh from a file or a seed, its weights are leaves of no graph yet.
@@ -142,7 +142,7 @@ struct Collect<'a> {
     tensors: Tensors,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for Collect<'_> {
+impl<B: Trainable> ModuleVisitor<B> for Collect<'_> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_string());
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use afd_backends::{Job, Place};
-use burn::tensor::backend::AutodiffBackend;
+use afd_models::kernels::Trainable;
 use clap::Args;
 
 use super::CliError;
@@ -80,7 +80,7 @@ struct EvalJob<'a> {
 impl Job for EvalJob<'_> {
     type Output = Result<Vec<Scores>, SessionError>;
 
-    fn run<B: AutodiffBackend>(self, _place: Place, device: B::Device) -> Self::Output {
+    fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let batches = Batches::new(self.recipe)?;
         let load = |found: &&Found| load_student::<B::InnerBackend>(&found.card.student, &found.weights, &device);
         let students = self.students.iter().map(load).collect::<Result<Vec<_>, _>>()?;

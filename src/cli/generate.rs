@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use afd_backends::{Job, Place};
+use afd_models::kernels::Trainable;
 use afd_models::noise::{Noise, Purpose, key_of};
 use afd_models::text::TextEncoder;
 use afd_models::text::words::WordVectors;
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 
 use super::CliError;
@@ -64,7 +64,7 @@ struct GenerateJob<'a> {
 impl Job for GenerateJob<'_> {
     type Output = Result<(), SessionError>;
 
-    fn run<B: AutodiffBackend>(self, _place: Place, device: B::Device) -> Self::Output {
+    fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let card = &self.found.card;
         let student = load_student::<B::InnerBackend>(&card.student, &self.found.weights, &device)?;
         let [length, width] = [card.text.length, card.text.width];

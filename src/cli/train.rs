@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use afd_backends::{Job, Place};
-use burn::tensor::backend::AutodiffBackend;
+use afd_models::kernels::Trainable;
 use clap::Args;
 
 use super::{CliError, RecipeArgs, STOPPED};
@@ -85,7 +85,7 @@ struct TrainJob<'a> {
 impl Job for TrainJob<'_> {
     type Output = Result<ExitCode, SessionError>;
 
-    fn run<B: AutodiffBackend>(self, place: Place, device: B::Device) -> Self::Output {
+    fn run<B: Trainable>(self, place: Place, device: B::Device) -> Self::Output {
         let started = Instant::now();
         let recipe = self.recipe;
         // Everything that can be refused is refused before a directory is made.

@@ -42,8 +42,8 @@ pub enum RecordError {
 
 /// Records takes `0..takes` of every prompt as `directory/clips/{prompt:05}-{take:03}.{ending}`, then `directory/manifest.jsonl`.
 ///
-/// The manifest comes last: a directory without one is a recording that did not finish. `progress` hears (clips written, clips in
-/// all) after each clip. One clip is in memory at a time.
+/// The manifest comes last: a directory without one is a recording that did not finish, and one whose first clip fails stays empty.
+/// `progress` hears (clips written, clips in all) after each clip. One clip is in memory at a time.
 ///
 /// # Errors
 /// [`RecordError`]: `directory` is not empty, there are no prompts or takes, a prompt is blank or repeated, or the teacher or the disk failed.
@@ -61,8 +61,23 @@ pub fn record(
     if fs::read_dir(directory).map_err(error)?.next().is_some() {
         return Err(RecordError::NotEmpty(directory.to_path_buf()));
     }
-    fs::create_dir(directory.join("clips")).map_err(error)?;
+    let clips = directory.join("clips");
+    fs::create_dir(&clips).map_err(error)?;
+    let entries = record_clips(teacher, prompts, takes, format, directory, progress).inspect_err(|_| {
+        // Only an empty directory is removed, so that a teacher or an ffmpeg that was not there at all can be asked again.
+        let _ = fs::remove_dir(&clips);
+    })?;
+    Ok(Manifest::write(directory, &entries)?)
+}
 
+fn record_clips(
+    teacher: &dyn Teacher,
+    prompts: &[String],
+    takes: u64,
+    format: VideoFormat,
+    directory: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<ManifestEntry>, RecordError> {
     let total = prompts.len().saturating_mul(usize::try_from(takes).unwrap_or(usize::MAX));
     let mut entries = Vec::new();
     for (index, prompt) in prompts.iter().enumerate() {
@@ -78,7 +93,7 @@ pub fn record(
             progress(entries.len(), total);
         }
     }
-    Ok(Manifest::write(directory, &entries)?)
+    Ok(entries)
 }
 
 /// What the manifest would refuse at the end is refused before the first clip.
@@ -153,6 +168,14 @@ mod tests {
         let result = record(&Grey, &prompts(&["one", "forbidden"]), 1, VideoFormat::Gif, folder.path(), &mut |_, _| {});
         assert!(matches!(result, Err(RecordError::Teacher(_))));
         assert!(folder.path().join("clips/00000-000.gif").exists() && !folder.path().join("manifest.jsonl").exists());
+    }
+
+    #[test]
+    fn a_recording_that_fails_at_its_first_clip_leaves_an_empty_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = record(&Grey, &prompts(&["forbidden", "one"]), 1, VideoFormat::Gif, folder.path(), &mut |_, _| {});
+        assert!(matches!(result, Err(RecordError::Teacher(_))));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use afd_models::discriminator::{ConvConfig, ConvDiscriminator, Discriminator};
 use afd_models::init::initialise;
+use afd_models::kernels::Trainable;
 use afd_models::noise::{Noise, Purpose};
 use burn::module::AutodiffModule;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 
 use crate::afd::bradley_terry;
 use crate::data::batch::Batches;
@@ -21,7 +21,7 @@ const CLIPS: usize = 8;
 
 /// Trains a discriminator that nothing was optimised against on the first half of every prompt's clips and gives its pair accuracy on the
 /// second half, averaged over prompts. It shares nothing with the run's own discriminator: other weights, other seed, other clips.
-pub fn pair_accuracy<B: AutodiffBackend>(
+pub fn pair_accuracy<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches,
     groups: &[(String, Vec<Clip>, Vec<Clip>)],

@@ -24,8 +24,10 @@ const SMALLEST_COVER: f32 = 0.25;
 const RESTING_COVER: f32 = 0.5;
 /// Differences below this many 8-bit levels (norm over channels) are noise.
 const NOISE_LEVELS: f32 = 24.0;
-/// What a second colour in one pixel must save, in squared 8-bit levels, before it is believed: half-covered yellow is not red beside green.
+/// What a colour must save, in squared 8-bit levels, before it is believed at all.
 const PRICE_OF_A_COLOUR: f32 = 144.0;
+/// What a second colour in one pixel must save beyond that: half-covered yellow is not red beside green, nor is red at a grey wall.
+const PRICE_OF_A_SECOND_COLOUR: f32 = 2500.0;
 /// Below this share of its usual mass a body is not visible.
 const VISIBLE_SHARE: f32 = 0.25;
 /// A named colour the teacher's clips hardly show, in pixels per frame, is not tracked.
@@ -213,19 +215,19 @@ fn unmix(pixel: [f32; 3], background: [f32; 3], colours: &[[f32; 3]]) -> Vec<f32
     let directions: Vec<[f32; 3]> = colours.iter().map(|&colour| subtract(colour, background)).collect();
     // (cost, residual norm, covers of at most two bodies); nothing at all explains nothing.
     let mut best = (dot(difference, difference), norm(difference), [(0, 0.0), (0, 0.0)]);
-    let mut consider = |shares: [(usize, f32); 2], bodies: f32| {
+    let mut consider = |shares: [(usize, f32); 2], price: f32| {
         let explained = shares.iter().fold([0.0; 3], |sum, &(body, share)| add_scaled(sum, directions[body], share));
         let residual = subtract(difference, explained);
-        let cost = dot(residual, residual) + PRICE_OF_A_COLOUR * bodies;
+        let cost = dot(residual, residual) + price;
         if cost < best.0 {
             best = (cost, norm(residual), shares);
         }
     };
     for (one, &first) in directions.iter().enumerate().filter(|(_, direction)| norm(**direction) >= NOISE_LEVELS) {
-        consider([(one, (dot(difference, first) / dot(first, first)).clamp(0.0, 1.0)), (one, 0.0)], 1.0);
+        consider([(one, (dot(difference, first) / dot(first, first)).clamp(0.0, 1.0)), (one, 0.0)], PRICE_OF_A_COLOUR);
         for (other, &second) in directions.iter().enumerate().skip(one + 1).filter(|(_, direction)| norm(**direction) >= NOISE_LEVELS) {
             if let Some((a, b)) = two_shares(difference, first, second) {
-                consider([(one, a), (other, b)], 2.0);
+                consider([(one, a), (other, b)], PRICE_OF_A_COLOUR + PRICE_OF_A_SECOND_COLOUR);
             }
         }
     }
@@ -330,9 +332,9 @@ mod tests {
             let found = unmix(pixel, GREY, &colours);
             assert!((found[2] - cover).abs() < 1e-3 && found[0] == 0.0 && found[1] == 0.0, "{found:?}");
         }
-        let touching = add_scaled(add_scaled(GREY, subtract(RED, GREY), 0.5), subtract(YELLOW, GREY), 0.3);
+        let touching = add_scaled(add_scaled(GREY, subtract(RED, GREY), 0.5), subtract(YELLOW, GREY), 0.45);
         let found = unmix(touching, GREY, &colours);
-        assert!((found[0] - 0.5).abs() < 1e-3 && (found[2] - 0.3).abs() < 1e-3, "{found:?}");
+        assert!((found[0] - 0.5).abs() < 1e-3 && (found[2] - 0.45).abs() < 1e-3, "{found:?}");
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use afd_models::discriminator::{AnyDiscriminator, ConvConfig, ConvDiscriminator, RegisterConfig, RegisterDiscriminator};
 use afd_models::init::initialise;
+use afd_models::kernels::Trainable;
 use afd_models::student::{Student, StudentConfig};
 use afd_models::weights::{apply, read_file, wan};
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 
 use super::SessionError;
 use crate::afd::model::AfdModel;
@@ -49,7 +49,7 @@ pub fn discriminator<B: Backend>(recipe: &Recipe, base: &Student<B>, seed: u64, 
 }
 
 /// Student, lagging copies and discriminator as the recipe's method needs them.
-pub fn model<B: AutodiffBackend>(recipe: &Recipe, device: &B::Device) -> Result<AfdModel<B>, SessionError> {
+pub fn model<B: Trainable>(recipe: &Recipe, device: &B::Device) -> Result<AfdModel<B>, SessionError> {
     let student = base_student::<B>(recipe, device)?;
     let copy = || frozen_copy::<B, _>(Student::new(&recipe.student, device), &student);
     let distils = recipe.settings.kind == Kind::Distill;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use afd_models::kernels::Trainable;
 use afd_models::student::Student;
-use burn::tensor::backend::AutodiffBackend;
 
 use super::SessionError;
 use super::generate::{Request, generate};
@@ -28,7 +28,7 @@ pub struct PromptClips {
 }
 
 /// The teacher's and the students' clips of every held-out prompt.
-pub fn held_out_clips<B: AutodiffBackend>(
+pub fn held_out_clips<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches,
     students: &[&Student<B::InnerBackend>],
@@ -50,7 +50,7 @@ pub fn held_out_clips<B: AutodiffBackend>(
 }
 
 /// Scores of the teacher against itself (the floor), then of every student.
-pub fn scores<B: AutodiffBackend>(
+pub fn scores<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches,
     clips: &[PromptClips],

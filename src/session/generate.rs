@@ -1,8 +1,8 @@
 //! Clips from a student.
 
+use afd_models::kernels::Kernels;
 use afd_models::noise::{Noise, Purpose, key_of};
 use afd_models::student::Student;
-use burn::prelude::*;
 
 use super::SessionError;
 use crate::data::batch::Batches;
@@ -11,7 +11,7 @@ use crate::flow::sampler::Sampler;
 use crate::rollout::{RolloutNoise, rollout};
 
 /// Generates the clips numbered `takes` of a prompt, `batch` at a time. A clip is a pure function of (weights, seed, prompt, take).
-pub fn generate<B: Backend>(
+pub fn generate<B: Kernels>(
     student: &Student<B>,
     batches: &Batches,
     sampler: &Sampler,

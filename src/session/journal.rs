@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 
+use afd_models::kernels::Trainable;
 use burn::module::AutodiffModule;
-use burn::tensor::backend::AutodiffBackend;
 
 use super::SessionError;
 use super::state::{StudentCard, write_student, write_training_state};
@@ -33,7 +33,7 @@ pub fn teacher_queries(run: &RunDirectory) -> Result<u64, SessionError> {
 const TIMINGS: &str = "timings.jsonl";
 
 /// The journal of a run directory.
-pub struct RunJournal<B: AutodiffBackend> {
+pub struct RunJournal<B: Trainable> {
     metrics: MetricsLog,
     events: TensorBoard,
     timings: File,
@@ -44,7 +44,7 @@ pub struct RunJournal<B: AutodiffBackend> {
     card: StudentCard,
 }
 
-impl<B: AutodiffBackend> RunJournal<B> {
+impl<B: Trainable> RunJournal<B> {
     /// Opens the run's logs at `round`: later lines, left by a run that was killed, are cut off.
     pub fn open(
         run: &RunDirectory,
@@ -113,7 +113,7 @@ impl From<CheckpointError> for SaveError {
     }
 }
 
-impl<B: AutodiffBackend> Journal<B> for RunJournal<B> {
+impl<B: Trainable> Journal<B> for RunJournal<B> {
     fn after_round(&mut self, model: &AfdModel<B>, state: &RoundState, report: &RoundReport, last: bool) -> Result<(), RoundError> {
         let files = |error: SessionError| RoundError::Files(error.to_string());
         self.log(state, report).map_err(files)?;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use afd_models::kernels::Trainable;
 use afd_models::student::{Student, StudentConfig};
 use afd_models::weights::{Tensors, apply, collect, read_file, to_bytes, wan};
 use burn::prelude::*;
-use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 
 use super::SessionError;
@@ -60,7 +60,7 @@ pub fn write_student<B: Backend>(directory: &Path, student: &Student<B>, card: &
 }
 
 /// Writes `training_state/`: all weights, both optimizers and the round.
-pub fn write_training_state<B: AutodiffBackend>(
+pub fn write_training_state<B: Trainable>(
     directory: &Path,
     model: &AfdModel<B>,
     optimizer: &AfdOptimizer<B>,
@@ -78,7 +78,7 @@ pub fn write_training_state<B: AutodiffBackend>(
 }
 
 /// Puts a checkpoint's training state back.
-pub fn read_training_state<B: AutodiffBackend>(
+pub fn read_training_state<B: Trainable>(
     checkpoint: &Path,
     model: AfdModel<B>,
     optimizer: &AfdOptimizer<B>,

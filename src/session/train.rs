@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex};
 
-use burn::tensor::backend::AutodiffBackend;
+use afd_models::kernels::Trainable;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 
 use super::SessionError;
@@ -23,7 +23,7 @@ use crate::recipe::settings::Kind;
 use crate::run::directory::RunDirectory;
 
 /// A training run that has ended.
-pub struct Trained<B: AutodiffBackend> {
+pub struct Trained<B: Trainable> {
     /// The weights at the end, not differentiated.
     pub model: AfdModel<B::InnerBackend>,
     /// How it ended.
@@ -33,7 +33,7 @@ pub struct Trained<B: AutodiffBackend> {
 }
 
 /// Trains from the run's newest checkpoint, or from the start if it has none.
-pub fn train<B: AutodiffBackend>(
+pub fn train<B: Trainable>(
     recipe: &Recipe,
     run: &RunDirectory,
     batches: &Arc<Batches>,

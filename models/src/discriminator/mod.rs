@@ -5,11 +5,13 @@ pub mod registers;
 
 use burn::prelude::*;
 
+use crate::kernels::Kernels;
+
 pub use conv::{ConvConfig, ConvDiscriminator};
 pub use registers::{RegisterConfig, RegisterDiscriminator};
 
 /// A prompt and finished clips in, one score per clip out; higher means "more like the teacher".
-pub trait Discriminator<B: Backend> {
+pub trait Discriminator<B: Kernels> {
     /// Clean latents `[B, F, C, H, W]` and text rows `[B, L, text_width]` to scores `[B]`.
     fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1>;
 }
@@ -25,7 +27,7 @@ pub enum AnyDiscriminator<B: Backend> {
     Registers(RegisterDiscriminator<B>),
 }
 
-impl<B: Backend> Discriminator<B> for AnyDiscriminator<B> {
+impl<B: Kernels> Discriminator<B> for AnyDiscriminator<B> {
     fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
         match self {
             Self::Conv(discriminator) => discriminator.score(clips, text),

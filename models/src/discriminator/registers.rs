@@ -6,7 +6,8 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
-use crate::layers::{FeedForward, layer_norm};
+use crate::kernels::Kernels;
+use crate::layers::{FeedForward, affine_layer_norm, layer_norm, rms_norm};
 use crate::student::attention::Attention;
 use crate::student::transformer::Inputs;
 use crate::student::{Student, StudentConfig, Visibility};
@@ -77,7 +78,7 @@ impl<B: Backend> RegisterDiscriminator<B> {
     }
 }
 
-impl<B: Backend> Discriminator<B> for RegisterDiscriminator<B> {
+impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
     fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
         let [batch, frames, _, _, _] = clips.dims();
         let timesteps = vec![1000.0 * self.sigma; batch * frames];
@@ -86,7 +87,7 @@ impl<B: Backend> Discriminator<B> for RegisterDiscriminator<B> {
         let inputs =
             Inputs { timesteps: &timesteps, frames: &numbers, text: &text, past: None, visibility: &Visibility::bidirectional(frames) };
         let features = self.backbone.features(clips, &inputs, &self.layers);
-        let registers = self.register_norm.forward(self.registers.val());
+        let registers = rms_norm(&self.register_norm, self.registers.val());
         let width = registers.dims()[1];
         let read = features
             .into_iter()
@@ -97,16 +98,16 @@ impl<B: Backend> Discriminator<B> for RegisterDiscriminator<B> {
                 reader.forward(register, tokens).reshape([batch, width])
             })
             .collect();
-        let joined = self.head_norm.forward(Tensor::<B, 2>::cat(read, 1));
+        let joined = affine_layer_norm(&self.head_norm, Tensor::<B, 2>::cat(read, 1));
         self.head.forward(joined).reshape([batch])
     }
 }
 
-impl<B: Backend> Reader<B> {
+impl<B: Kernels> Reader<B> {
     /// Register `[B, 1, D]` and tokens `[B, S, D]` to the register's new value `[B, 1, D]`.
     fn forward(&self, register: Tensor<B, 3>, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
-        let (keys, values) = self.attention.keys_values(self.norm.forward(tokens));
-        let read = register.clone() + self.attention.cross(register, keys, values);
+        let seen = self.attention.keys_values(affine_layer_norm(&self.norm, tokens));
+        let read = register.clone() + self.attention.cross(register, seen);
         read.clone() + self.ffn.forward(layer_norm(read, StudentConfig::EPSILON))
     }
 }

@@ -2,13 +2,15 @@
 
 use burn::nn::{Linear, RmsNorm, RmsNormConfig};
 use burn::prelude::*;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 
 use super::causal::Visibility;
 use super::config::StudentConfig;
 use super::rope::Rotation;
-use crate::layers::{linear, merge_heads, project, split_heads};
+use crate::kernels::{self, Kernels};
+use crate::layers::{linear, project, rms_norm};
+
+/// Keys and values, each `[B, S, D]` with the heads side by side in D.
+pub type KeysValues<B> = (Tensor<B, 3>, Tensor<B, 3>);
 
 /// Projections and q/k norms shared by self- and cross-attention.
 #[derive(Module, Debug)]
@@ -42,17 +44,20 @@ impl<B: Backend> Attention<B> {
             heads,
         }
     }
+}
 
-    /// Normalised keys and values of `[B, S, D]`, each `[B, heads, S, d]`.
-    pub fn keys_values(&self, x: Tensor<B, 3>) -> (Tensor<B, 4>, Tensor<B, 4>) {
-        let keys = self.norm_k.forward(project(&self.k, x.clone()));
-        (split_heads(keys, self.heads), split_heads(project(&self.v, x), self.heads))
+impl<B: Kernels> Attention<B> {
+    /// Normalised keys and values of `[B, S, D]`, each of the same shape.
+    pub fn keys_values(&self, x: Tensor<B, 3>) -> KeysValues<B> {
+        (rms_norm(&self.norm_k, project(&self.k, x.clone())), project(&self.v, x))
     }
 
     /// Cross-attention of `[B, S, D]` to keys and values computed once per prompt. No mask: padded text rows are attended to (B.2.3).
-    pub fn cross(&self, x: Tensor<B, 3>, keys: Tensor<B, 4>, values: Tensor<B, 4>) -> Tensor<B, 3> {
-        let queries = self.norm_q.forward(project(&self.q, x));
-        project(&self.o, merge_heads(attend(split_heads(queries, self.heads), keys, values)))
+    pub fn cross(&self, x: Tensor<B, 3>, (keys, values): KeysValues<B>) -> Tensor<B, 3> {
+        let queries = rms_norm(&self.norm_q, project(&self.q, x));
+        let inputs = kernels::Attention { queries, keys, values, past: None, heads: self.heads };
+        // One "frame" of queries that sees one "frame" of text.
+        project(&self.o, B::attend(inputs, &Visibility::bidirectional(1)))
     }
 
     /// Self-attention of `[B, S, D]`: returns the output and the sequence's own keys (rotated) and values.
@@ -60,54 +65,13 @@ impl<B: Backend> Attention<B> {
         &self,
         x: Tensor<B, 3>,
         rotation: &Rotation<B>,
-        past: Option<&(Tensor<B, 4>, Tensor<B, 4>)>,
+        past: Option<&KeysValues<B>>,
         visibility: &Visibility,
-    ) -> (Tensor<B, 3>, (Tensor<B, 4>, Tensor<B, 4>)) {
-        // Rotated before the heads are split: elementwise work on a split (strided) tensor is slow on CPU backends.
-        let queries = split_heads(rotation.apply(self.norm_q.forward(project(&self.q, x.clone()))), self.heads);
-        let keys = split_heads(rotation.apply(self.norm_k.forward(project(&self.k, x.clone()))), self.heads);
-        let values = split_heads(project(&self.v, x), self.heads);
-        let attended = attend_visible(queries, (&keys, &values), past, visibility);
-        (project(&self.o, merge_heads(attended)), (keys, values))
+    ) -> (Tensor<B, 3>, KeysValues<B>) {
+        let queries = B::rotate(rms_norm(&self.norm_q, project(&self.q, x.clone())), rotation, false);
+        let (keys, values) = self.keys_values(x);
+        let keys = B::rotate(keys, rotation, false);
+        let inputs = kernels::Attention { queries, keys: keys.clone(), values: values.clone(), past: past.cloned(), heads: self.heads };
+        (project(&self.o, B::attend(inputs, visibility)), (keys, values))
     }
-}
-
-/// `softmax(q k^T / sqrt(d)) v`, all `[B, heads, S, d]`.
-pub fn attend<B: Backend>(queries: Tensor<B, 4>, keys: Tensor<B, 4>, values: Tensor<B, 4>) -> Tensor<B, 4> {
-    attention(queries, keys, values, None, None, AttentionModuleOptions::default())
-}
-
-/// Attention under a [`Visibility`]: each block of queries meets only the keys it sees, so that hidden scores are never computed.
-///
-/// Queries, keys and values `[B, heads, own_frames * S, d]`, past keys and values `[B, heads, past_frames * S, d]`.
-pub fn attend_visible<B: Backend>(
-    queries: Tensor<B, 4>,
-    own: (&Tensor<B, 4>, &Tensor<B, 4>),
-    past: Option<&(Tensor<B, 4>, Tensor<B, 4>)>,
-    visibility: &Visibility,
-) -> Tensor<B, 4> {
-    let tokens = queries.dims()[2] / visibility.own_frames;
-    let slice = |tensor: &Tensor<B, 4>, frames: &std::ops::Range<usize>| {
-        if frames.len() * tokens == tensor.dims()[2] {
-            tensor.clone()
-        } else {
-            tensor.clone().slice_dim(2, frames.start * tokens..frames.end * tokens)
-        }
-    };
-    let join = |mut parts: Vec<Tensor<B, 4>>| if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 2) };
-    let outputs = visibility
-        .views
-        .iter()
-        .map(|view| {
-            let (mut keys, mut values) = (Vec::new(), Vec::new());
-            if let Some((past_keys, past_values)) = past {
-                keys.extend(view.past.iter().map(|frames| slice(past_keys, frames)));
-                values.extend(view.past.iter().map(|frames| slice(past_values, frames)));
-            }
-            keys.extend(view.own.iter().map(|frames| slice(own.0, frames)));
-            values.extend(view.own.iter().map(|frames| slice(own.1, frames)));
-            attend(slice(&queries, &view.queries), join(keys), join(values))
-        })
-        .collect();
-    join(outputs)
 }

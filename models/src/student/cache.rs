@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use burn::prelude::*;
 
+use super::attention::KeysValues;
+
 /// Keys (after rotation) and values of the frames a student remembers, per layer.
 #[derive(Debug, Clone)]
 pub struct Memory<B: Backend> {
-    /// Per layer: keys and values, each `[B, heads, frames * S, d]`.
-    pub layers: Vec<(Tensor<B, 4>, Tensor<B, 4>)>,
+    /// Per layer: keys and values, each `[B, frames * S, D]`.
+    pub layers: Vec<KeysValues<B>>,
     /// Absolute numbers of the remembered frames, ascending.
     pub frames: Vec<usize>,
     /// Tokens per frame (S).
@@ -23,7 +25,7 @@ impl<B: Backend> Memory<B> {
             .into_iter()
             .zip(newer.layers)
             .map(|((keys, values), (newer_keys, newer_values))| {
-                (Tensor::cat(vec![keys, newer_keys], 2), Tensor::cat(vec![values, newer_values], 2))
+                (Tensor::cat(vec![keys, newer_keys], 1), Tensor::cat(vec![values, newer_values], 1))
             })
             .collect();
         Self { layers, frames: [self.frames, newer.frames].concat(), tokens_per_frame: self.tokens_per_frame }
@@ -48,8 +50,8 @@ impl<B: Backend> Memory<B> {
         }
         let runs = consecutive_runs(&kept);
         let tokens = self.tokens_per_frame;
-        let select = |tensor: Tensor<B, 4>| {
-            Tensor::cat(runs.iter().map(|run| tensor.clone().slice_dim(2, run.start * tokens..run.end * tokens)).collect(), 2)
+        let select = |tensor: Tensor<B, 3>| {
+            Tensor::cat(runs.iter().map(|run| tensor.clone().slice_dim(1, run.start * tokens..run.end * tokens)).collect(), 1)
         };
         Some(Self {
             layers: self.layers.into_iter().map(|(keys, values)| (select(keys), select(values))).collect(),
@@ -77,7 +79,7 @@ mod tests {
 
     #[test]
     fn keeping_a_sink_and_a_window_drops_the_frames_between() {
-        let frames = Tensor::<NdArray, 1, Int>::arange(0..5, &Default::default()).float().reshape([1, 1, 5, 1]);
+        let frames = Tensor::<NdArray, 1, Int>::arange(0..5, &Default::default()).float().reshape([1, 5, 1]);
         let memory = Memory { layers: vec![(frames.clone(), frames)], frames: (0..5).collect(), tokens_per_frame: 1 };
         assert!(memory.clone().keep(&[]).is_none());
         let kept = memory.keep(&[0..1, 3..5]).unwrap();

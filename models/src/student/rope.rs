@@ -6,11 +6,11 @@ use burn::prelude::*;
 #[derive(Debug, Clone)]
 pub struct Rotation<B: Backend> {
     /// `[1, S * D]`, D = heads * d, each cosine repeated for both members of its channel pair.
-    cosine: Tensor<B, 2>,
+    pub(crate) cosine: Tensor<B, 2>,
     /// `[1, S * D]`.
-    sine: Tensor<B, 2>,
+    pub(crate) sine: Tensor<B, 2>,
     /// `[d, d]`: the matrix that maps each channel pair (a, b) to (-b, a).
-    quarter_turn: Tensor<B, 2>,
+    pub(crate) quarter_turn: Tensor<B, 2>,
 }
 
 impl<B: Backend> Rotation<B> {
@@ -54,22 +54,12 @@ impl<B: Backend> Rotation<B> {
             quarter_turn: Tensor::from_data(TensorData::new(quarter_turn, [head_width, head_width]), device),
         }
     }
-
-    /// Rotates `[B, S, D]`.
-    pub fn apply(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let dims = x.dims();
-        let [batch, tokens, width] = dims;
-        let head_width = self.quarter_turn.dims()[0];
-        // One large product: [B * S * heads, d] x [d, d].
-        let turned = x.clone().reshape([batch * tokens * width / head_width, head_width]).matmul(self.quarter_turn.clone());
-        let flat = [batch, tokens * width];
-        (x.reshape(flat) * self.cosine.clone() + turned.reshape(flat) * self.sine.clone()).reshape(dims)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Kernels;
     use burn::backend::NdArray;
 
     #[test]
@@ -77,7 +67,7 @@ mod tests {
         // Head width 6 has one pair per axis, each with frequency 1: frame 3, row 1, column 1 turn by 3, 1 and 1 radians.
         let rotation = Rotation::<NdArray>::new(&[3], 2, 2, 1, 6, &Default::default());
         let ones = Tensor::<NdArray, 3>::from_data(TensorData::new([1.0f32, 0.0].repeat(12), [1, 4, 6]), &Default::default());
-        let rotated = rotation.apply(ones).into_data().to_vec::<f32>().unwrap();
+        let rotated = NdArray::rotate(ones, &rotation, false).into_data().to_vec::<f32>().unwrap();
         let last = &rotated[18..];
         for (found, angle) in last.chunks(2).zip([3.0f32, 1.0, 1.0]) {
             assert!((found[0] - angle.cos()).abs() < 1e-6 && (found[1] - angle.sin()).abs() < 1e-6, "{found:?} at {angle}");

@@ -2,13 +2,11 @@
 
 use burn::backend::{Flex, NdArray};
 use burn::prelude::*;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 
-use super::attention::attend_visible;
 use super::transformer::Inputs;
 use super::*;
 use crate::init::initialise;
+use crate::kernels::Kernels;
 use crate::noise::{Noise, Purpose};
 
 fn config(frames_per_block: usize, window_frames: usize, sink_frames: usize) -> StudentConfig {
@@ -33,7 +31,7 @@ fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B
 }
 
 /// A student whose every weight is random, the zero-initialised output included.
-fn student<B: Backend>(config: &StudentConfig) -> Student<B> {
+fn student<B: Kernels>(config: &StudentConfig) -> Student<B> {
     let mut student = initialise(Student::<B>::new(config, &Default::default()), 5, "student");
     student.head.output.weight = student.head.output.weight.map(|weight| random(weight.dims(), 77) * 0.1);
     student
@@ -43,7 +41,7 @@ fn largest<B: Backend, const N: usize>(a: Tensor<B, N>, b: Tensor<B, N>) -> f32 
     (a - b).abs().max().into_scalar().elem()
 }
 
-fn teacher_forcing_equals_sequential_cache<B: Backend>(config: &StudentConfig) {
+fn teacher_forcing_equals_sequential_cache<B: Kernels>(config: &StudentConfig) {
     let student = student::<B>(config);
     let layout = student.layout(6);
     let text = student.read_text(random([2, 3, 8], 1));
@@ -98,36 +96,6 @@ fn one_block_over_the_whole_clip_is_the_bidirectional_transformer() {
     };
     let causal = run(&Visibility::block_causal(&student.layout(6)));
     assert_eq!(largest(causal, run(&Visibility::bidirectional(6))), 0.0);
-}
-
-#[test]
-fn sliced_attention_equals_attention_under_the_boolean_mask() {
-    let tokens = 2;
-    for layout in [
-        BlockLayout { frames: 5, frames_per_block: 2, window_frames: 0, sink_frames: 0 },
-        BlockLayout { frames: 5, frames_per_block: 1, window_frames: 3, sink_frames: 1 },
-    ] {
-        let visibility = Visibility::teacher_forcing(&layout);
-        let part = |index| random::<NdArray, 4>([1, 2, 5 * tokens, 6], index);
-        let (queries, keys, values, past_keys, past_values) = (part(1), part(2), part(3), part(4), part(5));
-        let sliced = attend_visible(queries.clone(), (&keys, &values), Some(&(past_keys.clone(), past_values.clone())), &visibility);
-        let hidden: Vec<bool> = visibility
-            .mask()
-            .iter()
-            .flat_map(|row| std::iter::repeat_n(row.iter().flat_map(|&seen| [!seen; 2]).collect::<Vec<_>>(), tokens))
-            .flatten()
-            .collect();
-        let mask = Tensor::<NdArray, 4, Bool>::from_data(TensorData::new(hidden, [1, 1, 5 * tokens, 10 * tokens]), &Default::default());
-        let masked = attention(
-            queries,
-            Tensor::cat(vec![past_keys, keys], 2),
-            Tensor::cat(vec![past_values, values], 2),
-            Some(mask),
-            None,
-            AttentionModuleOptions::default(),
-        );
-        assert!(largest(sliced, masked) < 1e-6);
-    }
 }
 
 #[test]

@@ -5,12 +5,13 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::prelude::*;
 use burn::tensor::activation::silu;
 
-use super::attention::Attention;
+use super::attention::{Attention, KeysValues};
 use super::cache::Memory;
 use super::causal::{BlockLayout, Visibility};
 use super::config::StudentConfig;
 use super::rope::Rotation;
-use crate::layers::{FeedForward, layer_norm, linear, project};
+use crate::kernels::{Affine, Kernels, Norm};
+use crate::layers::{FeedForward, affine_layer_norm, linear, normalise, project, rows};
 
 /// The student network: latents, timesteps and text to velocity.
 #[derive(Module, Debug)]
@@ -57,10 +58,10 @@ pub struct Head<B: Backend> {
     pub output: Linear<B>,
 }
 
-/// Keys and values of the text rows per layer, computed once per prompt; each `[B, heads, L, d]`.
+/// Keys and values of the text rows per layer, computed once per prompt; each `[B, L, D]`.
 #[derive(Debug, Clone)]
 pub struct TextMemory<B: Backend> {
-    layers: Vec<(Tensor<B, 4>, Tensor<B, 4>)>,
+    layers: Vec<KeysValues<B>>,
 }
 
 impl<B: Backend> TextMemory<B> {
@@ -123,7 +124,9 @@ impl<B: Backend> Student<B> {
             sink_frames: self.config.sink_frames,
         }
     }
+}
 
+impl<B: Kernels> Student<B> {
     /// Text rows `[B, L, text_width]` to cross-attention keys and values.
     pub fn read_text(&self, text: Tensor<B, 3>) -> TextMemory<B> {
         let rows = self.text_embedding.forward(text);
@@ -137,9 +140,7 @@ impl<B: Backend> Student<B> {
         let [rows, width] = embedding.dims();
         // b0 shift, b1 scale of e (not e0).
         let modulation = self.head.modulation.val() + embedding.reshape([rows, 1, width]);
-        let part = |index: usize| spread(&modulation, index, &tokens);
-        let normed = layer_norm(tokens.clone(), StudentConfig::EPSILON);
-        let output = project(&self.head.output, modulate(normed, part(0), part(1)));
+        let output = project(&self.head.output, modulated(tokens, vector(&modulation, 0), vector(&modulation, 1)));
         (self.unpatchify(output, shape), memory)
     }
 
@@ -219,50 +220,41 @@ impl<B: Backend> Student<B> {
     }
 }
 
-impl<B: Backend> StudentBlock<B> {
+impl<B: Kernels> StudentBlock<B> {
     fn forward(
         &self,
         tokens: Tensor<B, 3>,
         modulation: &Tensor<B, 3>,
         rotation: &Rotation<B>,
-        past: Option<&(Tensor<B, 4>, Tensor<B, 4>)>,
-        text: &(Tensor<B, 4>, Tensor<B, 4>),
+        past: Option<&KeysValues<B>>,
+        text: &KeysValues<B>,
         visibility: &Visibility,
-    ) -> (Tensor<B, 3>, (Tensor<B, 4>, Tensor<B, 4>)) {
+    ) -> (Tensor<B, 3>, KeysValues<B>) {
         // a0..a5 of method.md B.2.4: shift, scale and gate of the self-attention, then of the feed-forward network.
         let modulation = self.modulation.val() + modulation.clone();
-        let part = |index: usize| spread(&modulation, index, &tokens);
-        let normed = modulate(layer_norm(tokens.clone(), StudentConfig::EPSILON), part(0), part(1));
-        let (attended, own) = self.self_attn.own(normed, rotation, past, visibility);
-        let after_self = tokens.clone() + gate(attended, part(2));
-        let read = self.cross_attn.cross(self.norm3.forward(after_self.clone()), text.0.clone(), text.1.clone());
+        let part = |index: usize| vector(&modulation, index);
+        let (attended, own) = self.self_attn.own(modulated(tokens.clone(), part(0), part(1)), rotation, past, visibility);
+        let after_self = add_gated(tokens, attended, part(2));
+        let read = self.cross_attn.cross(affine_layer_norm(&self.norm3, after_self.clone()), text.clone());
         let after_cross = after_self + read;
-        let normed = modulate(layer_norm(after_cross.clone(), StudentConfig::EPSILON), part(3), part(4));
-        (after_cross + gate(self.ffn.forward(normed), part(5)), own)
+        let proposed = self.ffn.forward(modulated(after_cross.clone(), part(3), part(4)));
+        (add_gated(after_cross, proposed, part(5)), own)
     }
 }
 
-/// Vector `index` of a modulation `[B * F or 1, n, D]` for every token of `[B, F * S, D]`: `[B * F * S, D]`, or `[1, D]` if all share it.
-///
-/// Written out instead of broadcast over a frame's tokens, because CPU backends broadcast a middle dimension element by element.
-fn spread<B: Backend>(modulation: &Tensor<B, 3>, index: usize, tokens: &Tensor<B, 3>) -> Tensor<B, 2> {
-    let [rows, _, width] = modulation.dims();
-    let [batch, sequence, _] = tokens.dims();
-    let vector = modulation.clone().slice_dim(1, index..index + 1);
-    if rows == 1 {
-        return vector.reshape([1, width]);
-    }
-    vector.repeat_dim(1, batch * sequence / rows).reshape([batch * sequence, width])
+/// Vector `index` of a modulation `[groups, n, D]`: `[groups, D]`, one group per (clip, frame) or one for all.
+fn vector<B: Backend>(modulation: &Tensor<B, 3>, index: usize) -> Tensor<B, 2> {
+    let [groups, _, width] = modulation.dims();
+    modulation.clone().slice_dim(1, index..index + 1).reshape([groups, width])
 }
 
-/// `x (1 + scale) + shift` for tokens `[B, S, D]` and vectors of [`spread`].
-fn modulate<B: Backend>(x: Tensor<B, 3>, shift: Tensor<B, 2>, scale: Tensor<B, 2>) -> Tensor<B, 3> {
-    let dims = x.dims();
-    (x.reshape([dims[0] * dims[1], dims[2]]) * (scale + 1.0) + shift).reshape(dims)
+/// `layer_norm(x) (1 + scale) + shift` for tokens `[B, S, D]`.
+fn modulated<B: Kernels>(x: Tensor<B, 3>, shift: Tensor<B, 2>, scale: Tensor<B, 2>) -> Tensor<B, 3> {
+    normalise(x, Affine { scale: scale + 1.0, shift: Some(shift) }, Norm::layer(StudentConfig::EPSILON))
 }
 
-/// `x gate` for tokens `[B, S, D]` and a vector of [`spread`].
-fn gate<B: Backend>(x: Tensor<B, 3>, gate: Tensor<B, 2>) -> Tensor<B, 3> {
+/// `x + branch gate` for tokens `[B, S, D]`.
+fn add_gated<B: Kernels>(x: Tensor<B, 3>, branch: Tensor<B, 3>, gate: Tensor<B, 2>) -> Tensor<B, 3> {
     let dims = x.dims();
-    (x.reshape([dims[0] * dims[1], dims[2]]) * gate).reshape(dims)
+    B::add_gated(rows(x), rows(branch), gate).reshape(dims)
 }

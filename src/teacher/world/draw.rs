@@ -1,4 +1,4 @@
-//! One picture of a scene, with tiny-skia: a dark box, a light grey border without hue, antialiased balls.
+//! One picture of a scene, with tiny-skia: a box as dark as its place, a light grey border without hue, antialiased balls.
 
 use tiny_skia::{Color, FillRule, Paint, PathBuilder, Pixmap, Rect, Transform};
 
@@ -7,8 +7,6 @@ use super::simulate::{METRES, WALL};
 
 /// Width and height of every video, in pixels.
 pub const PIXELS: u32 = 96;
-/// The mean background, a dark grey-blue in 8-bit RGB; a take shifts all its channels alike by -6..=6.
-pub const BACKGROUND: [u8; 3] = [38, 41, 48];
 /// Floor, walls and ceiling: no hue, so that nothing that looks for a ball's colour finds them.
 const BORDER: [u8; 3] = [176, 176, 176];
 

@@ -10,7 +10,7 @@ mod simulate;
 
 use std::ops::Range;
 
-pub use draw::{BACKGROUND, PIXELS, draw};
+pub use draw::{PIXELS, draw};
 pub use prompt::{Action, BallLook, Colour, Direction, Place, ScenePrompt, Size, colour_of};
 pub use scene::{Ball, Physics, Scene};
 pub use simulate::{METRES, Motion, STEPS_PER_SECOND, WALL, simulate};
@@ -121,7 +121,7 @@ mod tests {
         let video = one_video(World::new(0), "a small red ball and a large blue ball are thrown at each other on earth", 0);
         assert_eq!(
             blake3::hash(&video.frames.concat()).to_hex().as_str(),
-            "966d4d2aeaaa647842f1b611ed45abb4fcd8baaadbd5c99f1ead4718c4629c10"
+            "5d43f089c7657d3007e77009b2d770ce51ca0ddb47068986b595b4bf473dfc02"
         );
     }
 

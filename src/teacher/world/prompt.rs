@@ -60,7 +60,7 @@ pub fn colour_of(word: &str) -> Option<[u8; 3]> {
     COLOURS.iter().find(|(name, _)| *name == word).map(|(_, colour)| colour.rgb())
 }
 
-/// Where a scene plays, which fixes its gravity.
+/// Where a scene plays, which fixes its gravity and what is behind the balls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// 1.62 m/s^2
@@ -78,6 +78,15 @@ impl Place {
             Self::Moon => 1.62,
             Self::Earth => 9.81,
             Self::Jupiter => 24.79,
+        }
+    }
+
+    /// The mean 8-bit RGB colour behind the balls: black rock, a dusky sky, brown clouds. Dark and dull, so that every ball stands out.
+    pub fn backdrop(self) -> [u8; 3] {
+        match self {
+            Self::Moon => [16, 16, 18],
+            Self::Earth => [34, 50, 70],
+            Self::Jupiter => [92, 66, 46],
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Everything a prompt leaves open, drawn at random: where the balls start, how fast, how bouncy they are and how dark the box is.
 
-use super::draw::BACKGROUND;
 use super::prompt::{Action, BallLook, Direction, ScenePrompt};
 use super::simulate::{METRES, WALL};
 use crate::noise::Noise;
@@ -50,7 +49,7 @@ impl Scene {
         };
         let shade = noise.below(13) as u8;
         // -6..=6 on all three channels alike.
-        let background = BACKGROUND.map(|channel| channel + shade - 6);
+        let background = prompt.place.backdrop().map(|channel| channel + shade - 6);
         let (gravity, restitution) = match physics {
             Physics::OfThePlace => (prompt.place.gravity(), noise.between(0.75, 0.85)),
             Physics::Any => (noise.between(0.0, 31.0), noise.between(0.0, 1.0)),
@@ -113,6 +112,7 @@ fn velocity(speed: f32, degrees_above_the_horizontal: f32) -> [f32; 2] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::prompt::Place;
     use super::*;
     use crate::noise::Purpose;
 
@@ -168,7 +168,7 @@ mod tests {
     fn what_the_prompt_leaves_open_varies_within_its_range() {
         let scenes = scenes("a small red ball is dropped on the moon");
         assert!(scenes.iter().all(|scene| (0.75..0.85).contains(&scene.restitution)));
-        for (channel, base) in BACKGROUND.into_iter().enumerate() {
+        for (channel, base) in Place::Moon.backdrop().into_iter().enumerate() {
             assert_eq!(scenes.iter().map(|scene| scene.background[channel]).min(), Some(base - 6));
             assert_eq!(scenes.iter().map(|scene| scene.background[channel]).max(), Some(base + 6));
         }

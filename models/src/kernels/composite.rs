@@ -1,0 +1,322 @@
+//! The kernels from Burn's tensor operations, for every backend: the definition that the others are tested against.
+
+use std::ops::Range;
+
+use burn::prelude::*;
+use burn::tensor::activation::{sigmoid, softmax};
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+
+use super::{Affine, Attention, Norm};
+use crate::student::Visibility;
+use crate::student::causal::View;
+use crate::student::rope::Rotation;
+
+pub(super) fn normalise<B: Backend>(x: Tensor<B, 2>, affine: Affine<B>, norm: Norm) -> Tensor<B, 2> {
+    let dims = x.dims();
+    let (normed, _) = normed(x, norm);
+    let pieces = pieces(normed, &affine.scale);
+    let of = pieces.dims()[0];
+    let scaled = pieces * spread(affine.scale, of);
+    let shifted = match affine.shift {
+        Some(shift) => scaled + spread(shift, of),
+        None => scaled,
+    };
+    shifted.reshape(dims)
+}
+
+/// With `n` the normed row and `h` the gradient of `n`: `dx = (h - mean(h) - n mean(h n)) / deviation`, without `mean(h)` for an RMS norm.
+pub(super) fn normalise_backward<B: Backend>(
+    x: Tensor<B, 2>,
+    scale: Tensor<B, 2>,
+    gradient: Tensor<B, 2>,
+    norm: Norm,
+) -> [Tensor<B, 2>; 3] {
+    let dims = x.dims();
+    let (normed, inverse) = normed(x, norm);
+    let gradient = pieces(gradient, &scale);
+    let of = gradient.dims()[0];
+    let for_scale = gather(gradient.clone() * pieces(normed.clone(), &scale), &scale);
+    let for_shift = gather(gradient.clone(), &scale);
+    let for_normed = (gradient * spread(scale, of)).reshape(dims);
+    let along = (for_normed.clone() * normed.clone()).mean_dim(1);
+    let rest = if norm.centred { for_normed.clone() - for_normed.mean_dim(1) } else { for_normed };
+    [(rest - normed * along) * inverse, for_scale, for_shift]
+}
+
+/// Rows of mean square one, and one over what they were divided by, `[rows, 1]`.
+fn normed<B: Backend>(x: Tensor<B, 2>, norm: Norm) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let centred = if norm.centred { x.clone() - x.mean_dim(1) } else { x };
+    let inverse = (centred.clone().square().mean_dim(1) + norm.epsilon).sqrt().recip();
+    (centred * inverse.clone(), inverse)
+}
+
+/// `[rows, D] -> [rows * D / W, W]`.
+fn pieces<B: Backend>(x: Tensor<B, 2>, vectors: &Tensor<B, 2>) -> Tensor<B, 2> {
+    let [rows, width] = x.dims();
+    let piece = vectors.dims()[1];
+    if piece == width { x } else { x.reshape([rows * width / piece, piece]) }
+}
+
+/// `[groups, W] -> [pieces, W]`, or `[1, W]` to broadcast.
+///
+/// Written out instead of broadcast, because CPU backends broadcast a middle dimension element by element.
+fn spread<B: Backend>(vectors: Tensor<B, 2>, pieces: usize) -> Tensor<B, 2> {
+    let [groups, width] = vectors.dims();
+    if groups == 1 { vectors } else { vectors.reshape([groups, 1, width]).repeat_dim(1, pieces / groups).reshape([pieces, width]) }
+}
+
+/// The sum over each group's pieces: `[pieces, W] -> [groups, W]`, the shape of `vectors`.
+fn gather<B: Backend>(x: Tensor<B, 2>, vectors: &Tensor<B, 2>) -> Tensor<B, 2> {
+    let [groups, width] = vectors.dims();
+    let pieces = x.dims()[0];
+    x.reshape([groups, pieces / groups, width]).sum_dim(1).reshape([groups, width])
+}
+
+pub(super) fn add_gated<B: Backend>(x: Tensor<B, 2>, branch: Tensor<B, 2>, gate: Tensor<B, 2>) -> Tensor<B, 2> {
+    let rows = x.dims()[0];
+    x + branch * spread(gate, rows)
+}
+
+pub(super) fn add_gated_backward<B: Backend>(branch: Tensor<B, 2>, gate: Tensor<B, 2>, gradient: Tensor<B, 2>) -> [Tensor<B, 2>; 2] {
+    let rows = branch.dims()[0];
+    let for_gate = gather(gradient.clone() * branch, &gate);
+    [gradient * spread(gate, rows), for_gate]
+}
+
+/// `2 u = x (SLOPE + CUBIC x^2)`, so that GELU is `x sigmoid(2 u)`.
+pub(super) const SLOPE: f64 = 2.0 * 0.797_884_560_802_865_4;
+pub(super) const CUBIC: f64 = SLOPE * 0.044_715;
+
+/// As `x sigmoid(2 u)`: Burn's `gelu_approximate` spends most of its time in `powf` and `tanh` on CPU backends.
+pub(super) fn gelu_tanh<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let twice = (x.clone() * x.clone() * CUBIC + SLOPE) * x.clone();
+    x * sigmoid(twice)
+}
+
+/// `s + x s (1 - s) (SLOPE + 3 CUBIC x^2)` with `s = sigmoid(2 u)`.
+pub(super) fn gelu_tanh_backward<B: Backend>(x: Tensor<B, 2>, gradient: Tensor<B, 2>) -> Tensor<B, 2> {
+    let square = x.clone() * x.clone();
+    let share = sigmoid((square.clone() * CUBIC + SLOPE) * x.clone());
+    let slope = (share.clone() * -1.0 + 1.0) * x * (square * (3.0 * CUBIC) + SLOPE) + 1.0;
+    gradient * share * slope
+}
+
+/// A fifth of the value below zero.
+pub(super) const LEAK: f64 = 0.2;
+
+pub(super) fn leaky_relu<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    burn::tensor::activation::leaky_relu(x, LEAK)
+}
+
+pub(super) fn leaky_relu_backward<B: Backend>(x: Tensor<B, 2>, gradient: Tensor<B, 2>) -> Tensor<B, 2> {
+    let below = x.lower_elem(0.0);
+    gradient.clone().mask_where(below, gradient * LEAK)
+}
+
+pub(super) fn unfold<B: Backend>(x: Tensor<B, 5>) -> Tensor<B, 5> {
+    unfold_axis(unfold_axis(unfold_axis(x, 1), 2), 3)
+}
+
+pub(super) fn unfold_backward<B: Backend>(gradient: Tensor<B, 5>, dims: [usize; 5]) -> Tensor<B, 5> {
+    fold_axis(fold_axis(fold_axis(gradient, 3, dims[3]), 2, dims[2]), 1, dims[1])
+}
+
+/// Three taps (before, at, after) of every second position along `axis`, stacked in the channels: `[.., C] -> [.., 3 C]`.
+///
+/// With positions paired as (even, odd), the taps of output i are odd[i - 1], even[i] and odd[i]; outside is zero.
+fn unfold_axis<B: Backend>(x: Tensor<B, 5>, axis: usize) -> Tensor<B, 5> {
+    let mut dims = x.dims();
+    let half = dims[axis].div_ceil(2);
+    let x = if dims[axis] % 2 == 1 {
+        let edge = zeros(&x, axis);
+        Tensor::cat(vec![x, edge], axis)
+    } else {
+        x
+    };
+    dims[axis] = half;
+    // Split the axis into pairs: [outer, half, 2, inner].
+    let outer: usize = dims[..axis].iter().product();
+    let inner: usize = dims[axis + 1..].iter().product();
+    let pairs = x.reshape([outer, half, 2, inner]);
+    let even = pairs.clone().slice_dim(2, 0..1).reshape(dims);
+    let odd = pairs.slice_dim(2, 1..2).reshape(dims);
+    Tensor::cat(vec![shifted(odd.clone(), axis, false), even, odd], 4)
+}
+
+/// Adds every tap's gradient to the position it was read from: `[.., 3 C] -> [.., C]` with `length` positions along `axis`.
+fn fold_axis<B: Backend>(gradient: Tensor<B, 5>, axis: usize, length: usize) -> Tensor<B, 5> {
+    let channels = gradient.dims()[4] / 3;
+    let tap = |index: usize| gradient.clone().slice_dim(4, index * channels..(index + 1) * channels);
+    let even = tap(1);
+    let odd = tap(2) + shifted(tap(0), axis, true);
+    let mut dims = even.dims();
+    let half = dims[axis];
+    let outer: usize = dims[..axis].iter().product();
+    let inner: usize = dims[axis + 1..].iter().product();
+    let pair = |x: Tensor<B, 5>| x.reshape([outer, half, 1, inner]);
+    dims[axis] = 2 * half;
+    Tensor::cat(vec![pair(even), pair(odd)], 2).reshape(dims).slice_dim(axis, 0..length)
+}
+
+/// Moved by one position along `axis`, backwards or forwards, with zeros moving in.
+fn shifted<B: Backend>(x: Tensor<B, 5>, axis: usize, back: bool) -> Tensor<B, 5> {
+    let dims = x.dims();
+    let (length, edge) = (dims[axis], zeros(&x, axis));
+    match (length, back) {
+        (1, _) => edge,
+        (_, true) => Tensor::cat(vec![x.slice_dim(axis, 1..length), edge], axis),
+        (_, false) => Tensor::cat(vec![edge, x.slice_dim(axis, 0..length - 1)], axis),
+    }
+}
+
+/// One position of zeros along `axis`.
+fn zeros<B: Backend>(like: &Tensor<B, 5>, axis: usize) -> Tensor<B, 5> {
+    let mut dims = like.dims();
+    dims[axis] = 1;
+    Tensor::zeros(dims, &like.device())
+}
+
+pub(super) fn rotate<B: Backend>(x: Tensor<B, 3>, rotation: &Rotation<B>, back: bool) -> Tensor<B, 3> {
+    let dims = x.dims();
+    let [batch, tokens, width] = dims;
+    let head_width = rotation.quarter_turn.dims()[0];
+    // One large product: [B * S * heads, d] x [d, d].
+    let turned = x.clone().reshape([batch * tokens * width / head_width, head_width]).matmul(rotation.quarter_turn.clone());
+    let flat = [batch, tokens * width];
+    let turned = turned.reshape(flat) * rotation.sine.clone();
+    let kept = x.reshape(flat) * rotation.cosine.clone();
+    (if back { kept - turned } else { kept + turned }).reshape(dims)
+}
+
+pub(super) fn attend<B: Backend>(inputs: Attention<B>, visibility: &Visibility) -> Tensor<B, 3> {
+    let split = Split::new(inputs, visibility);
+    let outputs = visibility
+        .views
+        .iter()
+        .map(|view| {
+            let queries = split.queries(view);
+            attention(
+                queries,
+                split.seen(&split.keys, view),
+                split.seen(&split.values, view),
+                None,
+                None,
+                AttentionModuleOptions::default(),
+            )
+        })
+        .collect();
+    merge_heads(join(outputs))
+}
+
+/// Computes each view's probabilities again: with `P` the probabilities and `dP = dO v^T`, the scores' gradient is
+/// `dS = P (dP - sum(dP P))`.
+pub(super) fn attend_backward<B: Backend>(
+    inputs: Attention<B>,
+    gradient: Tensor<B, 3>,
+    visibility: &Visibility,
+    past: bool,
+) -> Vec<Tensor<B, 3>> {
+    let heads = inputs.heads;
+    let split = Split::new(inputs, visibility);
+    let gradient = split_heads(gradient, heads);
+    let scale = (split.queries.dims()[3] as f64).sqrt().recip();
+    let mut for_queries = Vec::new();
+    let mut for_keys: Vec<Tensor<B, 4>> = split.keys.iter().map(Tensor::zeros_like).collect();
+    let mut for_values: Vec<Tensor<B, 4>> = split.values.iter().map(Tensor::zeros_like).collect();
+    for view in &visibility.views {
+        let (queries, keys, values) = (split.queries(view), split.seen(&split.keys, view), split.seen(&split.values, view));
+        let gradient = split.rows(&gradient, &view.queries);
+        let probabilities = softmax(queries.clone().matmul(keys.clone().swap_dims(2, 3)) * scale, 3);
+        let for_probabilities = gradient.clone().matmul(values.swap_dims(2, 3));
+        let mean = (for_probabilities.clone() * probabilities.clone()).sum_dim(3);
+        let for_scores = probabilities.clone() * (for_probabilities - mean) * scale;
+        for_queries.push(for_scores.clone().matmul(keys));
+        split.add_seen(&mut for_keys, for_scores.swap_dims(2, 3).matmul(queries), view);
+        split.add_seen(&mut for_values, probabilities.swap_dims(2, 3).matmul(gradient), view);
+    }
+    let mut gradients = vec![merge_heads(join(for_queries))];
+    let sources = if past { for_keys.len() } else { 1 };
+    for (keys, values) in for_keys.into_iter().zip(for_values).take(sources) {
+        gradients.extend([merge_heads(keys), merge_heads(values)]);
+    }
+    gradients
+}
+
+/// Inputs with their heads apart, `[B, heads, S, d]`. Keys and values: the sequence's own, then those of the past if there is one.
+struct Split<B: Backend> {
+    queries: Tensor<B, 4>,
+    keys: Vec<Tensor<B, 4>>,
+    values: Vec<Tensor<B, 4>>,
+    /// Tokens of a frame of queries and of a frame of each source of keys.
+    tokens: [usize; 2],
+}
+
+impl<B: Backend> Split<B> {
+    fn new(inputs: Attention<B>, visibility: &Visibility) -> Self {
+        let tokens = inputs.queries.dims()[1] / visibility.own_frames;
+        let own = inputs.keys.dims()[1] / visibility.own_frames;
+        let (past_keys, past_values) = inputs.past.unzip();
+        let heads = |tensor: Tensor<B, 3>| split_heads(tensor, inputs.heads);
+        Self {
+            queries: heads(inputs.queries),
+            keys: [inputs.keys].into_iter().chain(past_keys).map(heads).collect(),
+            values: [inputs.values].into_iter().chain(past_values).map(heads).collect(),
+            tokens: [tokens, own],
+        }
+    }
+
+    fn queries(&self, view: &View) -> Tensor<B, 4> {
+        self.rows(&self.queries, &view.queries)
+    }
+
+    /// Rows of `tensor` that belong to frames of the sequence.
+    fn rows(&self, tensor: &Tensor<B, 4>, frames: &Range<usize>) -> Tensor<B, 4> {
+        cut(tensor, frames.start * self.tokens[0]..frames.end * self.tokens[0])
+    }
+
+    /// What a view sees of keys or values.
+    fn seen(&self, sources: &[Tensor<B, 4>], view: &View) -> Tensor<B, 4> {
+        join(self.ranges(view).into_iter().map(|(source, range)| cut(&sources[source], range)).collect())
+    }
+
+    /// Adds a gradient for what a view sees.
+    fn add_seen(&self, sources: &mut [Tensor<B, 4>], gradient: Tensor<B, 4>, view: &View) {
+        let mut from = 0;
+        for (source, range) in self.ranges(view) {
+            let part = cut(&gradient, from..from + range.len());
+            from += range.len();
+            let [batch, heads, _, width] = sources[source].dims();
+            let place = [0..batch, 0..heads, range, 0..width];
+            let sum = sources[source].clone().slice(place.clone()) + part;
+            sources[source] = sources[source].clone().slice_assign(place, sum);
+        }
+    }
+
+    /// Source and tokens of all that a view sees: first the past, then the sequence itself.
+    fn ranges(&self, view: &View) -> Vec<(usize, Range<usize>)> {
+        let scaled = |source: usize, frames: &Range<usize>, tokens: usize| (source, frames.start * tokens..frames.end * tokens);
+        let past = view.past.iter().map(|frames| scaled(1, frames, self.tokens[0]));
+        past.chain(view.own.iter().map(|frames| scaled(0, frames, self.tokens[1]))).collect()
+    }
+}
+
+fn cut<B: Backend>(tensor: &Tensor<B, 4>, range: Range<usize>) -> Tensor<B, 4> {
+    if range.len() == tensor.dims()[2] { tensor.clone() } else { tensor.clone().slice_dim(2, range) }
+}
+
+fn join<B: Backend>(mut parts: Vec<Tensor<B, 4>>) -> Tensor<B, 4> {
+    if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 2) }
+}
+
+/// `[B, S, heads * d] -> [B, heads, S, d]`.
+fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
+    let [batch, tokens, width] = x.dims();
+    x.reshape([batch, tokens, heads, width / heads]).swap_dims(1, 2)
+}
+
+/// `[B, heads, S, d] -> [B, S, heads * d]`.
+fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
+    let [batch, heads, tokens, head_width] = x.dims();
+    x.swap_dims(1, 2).reshape([batch, tokens, heads * head_width])
+}
