@@ -158,7 +158,37 @@ fn inspect_lists_tensors_and_refuses_what_is_no_safetensors_file() {
     let base = repository().join("recipes/physics-world/base.safetensors").display().to_string();
     let listed = succeeds(place.path(), &["inspect", &base]);
     assert!(listed.contains("blocks.0.self_attn.norm_q.weight") && listed.contains("parameters"), "{listed}");
+    assert!(listed.contains("wan layout") && listed.contains("complete: all"), "{listed}");
     assert!(fs::metadata(base).unwrap().len() <= 4 << 20);
+    fs::write(place.path().join("model.pt"), b"not a model").unwrap();
+    assert!(fails(place.path(), &["inspect", "model.pt"], 1).contains("--allow-pickle"));
+    assert!(fails(place.path(), &["inspect", "model.pt", "--allow-pickle"], 1).contains("torch.save"));
+}
+
+#[test]
+fn export_renames_without_changing_a_bit_and_overwrites_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let base = repository().join("recipes/physics-world/base.safetensors").display().to_string();
+    let export = |from: &str, layout: &str, out: &str, more: &[&str]| {
+        succeeds(place.path(), &[&["export", from, "--layout", layout, "--out", out], more].concat())
+    };
+    let written = export(&base, "diffusers", "diffusers", &[]);
+    assert!(written.contains("diffusers/diffusion_pytorch_model.safetensors"), "{written}");
+    let listed = succeeds(place.path(), &["inspect", "diffusers"]);
+    assert!(listed.contains("diffusers layout") && listed.contains("complete: all"), "{listed}");
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(place.path().join("diffusers/config.json")).unwrap()).unwrap();
+    assert_eq!((config["_class_name"].as_str(), config["num_attention_heads"].as_u64()), (Some("WanTransformer3DModel"), Some(4)));
+    // There and back: a file of the same tensors, whatever the way.
+    export("diffusers/diffusion_pytorch_model.safetensors", "wan", "back", &["--heads", "4"]);
+    export(&base, "wan", "straight", &[]);
+    let file = |name: &str| fs::read(place.path().join(name)).unwrap();
+    assert_eq!(file("back/diffusion_pytorch_model.safetensors"), file("straight/diffusion_pytorch_model.safetensors"));
+    assert_eq!(file("back/config.json"), file("straight/config.json"));
+    let again = ["export", &base, "--layout", "comfyui", "--out", "back"];
+    assert!(fails(place.path(), &again, 1).contains("back"));
+    assert_eq!(file("back/config.json"), file("straight/config.json"));
+    // 80 channels do not fall into Wan's 128 per head, and the weights do not say.
+    assert!(fails(place.path(), &["export", &base, "--layout", "wan", "--out", "odd", "--heads", "3"], 2).contains("--heads"));
 }
 
 #[test]
@@ -172,7 +202,7 @@ fn doctor_finds_every_present_device_in_agreement_with_the_cpu() {
 fn help_names_every_verb_and_a_wrong_verb_is_a_usage_error() {
     let place = tempfile::tempdir().unwrap();
     let help = succeeds(place.path(), &["--help"]);
-    for verb in ["distill", "pretrain", "generate", "eval", "teacher", "recipes", "validate", "inspect", "doctor"] {
+    for verb in ["distill", "pretrain", "generate", "eval", "teacher", "recipes", "validate", "inspect", "export", "doctor"] {
         assert!(help.contains(verb), "{help}");
     }
     assert_eq!(afd(place.path(), &["dance"]).status.code(), Some(2));

@@ -1,24 +1,30 @@
-//! `afd inspect`: what is in a weights file or a checkpoint.
+//! `afd inspect`: what is in a weights file or a checkpoint, and whether a transformer in it is complete.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use afd_models::weights::read_file;
+use afd_models::weights::WeightFile;
+use afd_models::weights::transformer::TransformerFile;
 use clap::Args;
 
-use super::CliError;
+use super::{CliError, PickleArgs};
 use crate::run::manifest::Manifest;
 
 /// What to look at.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A .safetensors file, or a checkpoint directory.
+    /// A .safetensors file, an index of shards (.safetensors.index.json), a directory with one of them, or a checkpoint directory.
     path: PathBuf,
+    /// Which part of a training checkpoint to check: generator_ema, generator or critic [default: the first of these that is there].
+    #[arg(long)]
+    part: Option<String>,
+    #[command(flatten)]
+    pickles: PickleArgs,
 }
 
-/// Prints tensors, or verifies a checkpoint's files against its manifest.
+/// Lists tensors and names what a transformer lacks, or verifies a checkpoint's files against its manifest.
 pub fn run(args: &InspectArgs) -> Result<ExitCode, CliError> {
-    if args.path.is_dir() {
+    if args.path.join("MANIFEST.json").is_file() {
         let manifest = Manifest::verify(&args.path).map_err(|error| CliError::Failed(error.to_string()))?;
         println!("checkpoint of round {}, every file as its manifest says", manifest.step);
         for (name, record) in &manifest.files {
@@ -26,18 +32,37 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, CliError> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    weights(&args.path)
+    weights(args)
 }
 
-fn weights(path: &Path) -> Result<ExitCode, CliError> {
-    let (tensors, metadata) = read_file(path).map_err(|error| CliError::Failed(error.to_string()))?;
-    for (name, tensor) in &tensors {
-        println!("  {name} {:?}", tensor.shape);
+fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
+    let failed = |error: afd_models::weights::WeightsError| CliError::Failed(error.to_string());
+    let file = WeightFile::open(&args.path, args.pickles.allowed()).map_err(failed)?;
+    for (name, entry) in file.entries() {
+        println!("  {name} {} {:?}", entry.dtype, entry.shape);
     }
-    let parameters: usize = tensors.values().map(|tensor| tensor.values.len()).sum();
-    println!("{} tensors, {parameters} parameters", tensors.len());
-    for (key, value) in &metadata {
+    let (parameters, bytes) = file.entries().values().fold((0, 0), |(count, bytes), entry| (count + entry.count(), bytes + entry.bytes));
+    println!("{} tensors, {parameters} parameters, {bytes} bytes", file.entries().len());
+    for (key, value) in file.metadata() {
         println!("{key}: {value}");
     }
-    Ok(ExitCode::SUCCESS)
+    let transformer = TransformerFile::find(&file, args.part.as_deref()).map_err(failed)?;
+    // Something else, such as an optimizer's state, is listed and not judged.
+    let Some(config) = transformer.sizes().filter(|_| transformer.is_recognised()) else { return Ok(ExitCode::SUCCESS) };
+    let found = transformer.found();
+    let part = found.part.as_ref().map_or(String::new(), |part| format!(", part {part} ({} tensors left alone)", found.left_alone));
+    println!(
+        "a Wan transformer in the {} layout{part}: {} blocks of width {}, feed-forward {}, {} latent channels",
+        found.layout.word(),
+        config.layers,
+        config.width,
+        config.feed_forward_width,
+        config.latent_channels
+    );
+    let problems = transformer.problems(&config);
+    if problems.is_empty() {
+        println!("complete: all {} tensors are there", found.names.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(CliError::Failed(format!("{} is not a complete transformer: {}", file.path().display(), problems.join("; "))))
 }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use afd_models::weights::Pickles;
 use clap::{Args, Parser, Subcommand};
 
 mod checkpoint;
 mod doctor;
 mod eval;
+mod export;
 mod generate;
 mod inspect;
 mod recipes;
@@ -45,8 +47,10 @@ enum Verb {
     Recipes(recipes::RecipesArgs),
     /// Check a recipe without touching a device.
     Validate(RecipeArgs),
-    /// Show what is in a weights file, or verify a checkpoint.
+    /// Show what is in a weights file and what it lacks, or verify a checkpoint.
     Inspect(inspect::InspectArgs),
+    /// Write a student as a file that other programs load.
+    Export(export::ExportArgs),
     /// List backends, devices and ffmpeg, and compare every device with the CPU.
     Doctor(doctor::DoctorArgs),
 }
@@ -59,6 +63,21 @@ pub struct RecipeArgs {
     /// Override a field, such as `--set afd.beta=0.5`; may be given several times.
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     pub overrides: Vec<String>,
+}
+
+/// Whether pickles may be read.
+#[derive(Debug, Args)]
+pub struct PickleArgs {
+    /// Read files that torch.save wrote too (.pt, .pth); no code in them is run.
+    #[arg(long)]
+    allow_pickle: bool,
+}
+
+impl PickleArgs {
+    /// The same, in the words of the weights.
+    pub fn allowed(&self) -> Pickles {
+        if self.allow_pickle { Pickles::Allowed } else { Pickles::Refused }
+    }
 }
 
 /// Exit status of a run that a signal stopped after its state was saved.
@@ -112,6 +131,7 @@ pub fn main() -> ExitCode {
         Verb::Recipes(args) => recipes::run(&args),
         Verb::Validate(args) => validate::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Export(args) => export::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
     match result {

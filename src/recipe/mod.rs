@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use afd_models::student::StudentConfig;
 use afd_models::text::TextEncoder;
 use afd_models::text::words::WordVectors;
+use afd_models::weights::{Pickles, WeightFile};
 
 use crate::flow::schedule::few_step_sigmas;
 use crate::teacher::{Teacher, folder::FolderTeacher, world::World};
@@ -139,7 +140,8 @@ fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
     let channels = settings.codec.build().channels();
     let mut config = match (&student.checkpoint, &student.sizes) {
         (Some(path), None) => {
-            let (_, metadata) = afd_models::weights::read_file(path).map_err(|error| format!("student.checkpoint: {error}"))?;
+            let file = WeightFile::open(path, Pickles::Refused);
+            let metadata = file.and_then(|file| file.own_metadata()).map_err(|error| format!("student.checkpoint: {error}"))?;
             let text = metadata.get("config").ok_or_else(|| {
                 format!("student.checkpoint {} holds no student sizes; expected a file written by `afd pretrain`", path.display())
             })?;

@@ -6,7 +6,8 @@ use afd_models::discriminator::{AnyDiscriminator, ConvConfig, ConvDiscriminator,
 use afd_models::init::initialise;
 use afd_models::kernels::Trainable;
 use afd_models::student::{Student, StudentConfig};
-use afd_models::weights::{apply, read_file, wan};
+use afd_models::weights::transformer::TransformerFile;
+use afd_models::weights::{Pickles, WeightFile, apply};
 use burn::prelude::*;
 
 use super::SessionError;
@@ -15,10 +16,9 @@ use crate::afd::policies::frozen_copy;
 use crate::recipe::Recipe;
 use crate::recipe::settings::{DiscriminatorKind, Kind};
 
-/// A student with the weights of a safetensors file in Wan's layout.
+/// A student with the weights of a file in any layout.
 pub fn load_student<B: Backend>(config: &StudentConfig, path: &Path, device: &B::Device) -> Result<Student<B>, SessionError> {
-    let (tensors, _) = read_file(path)?;
-    Ok(apply(Student::new(config, device), wan::from_wan(tensors)?, &path.display().to_string())?)
+    Ok(TransformerFile::find(&WeightFile::open(path, Pickles::Refused)?, None)?.load(config, device)?)
 }
 
 /// The student a recipe starts from.

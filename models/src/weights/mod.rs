@@ -1,5 +1,10 @@
-//! Weights between modules and safetensors files: every tensor is accounted for by name, shape and type, or the load is refused.
+//! Weights between modules and files: every tensor is accounted for by name, shape and type, or the load is refused.
 
+pub mod check;
+pub mod file;
+pub mod layout;
+pub mod pickle;
+pub mod transformer;
 pub mod wan;
 
 use std::collections::BTreeMap;
@@ -7,7 +12,12 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
+
+pub use file::{Pickles, WeightFile};
+
+/// Where this program's own metadata is in a safetensors header.
+const METADATA_KEY: &str = "afd";
 
 /// A named set of tensors on the host, sorted by name so that files are byte-identical for equal weights.
 pub type Tensors = BTreeMap<String, HostTensor>;
@@ -30,6 +40,12 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
         /// What went wrong and what is expected.
+        reason: String,
+    },
+    /// Weights cannot be written.
+    #[error("cannot write the weights: {reason}")]
+    Write {
+        /// What went wrong.
         reason: String,
     },
     /// Names, shapes or types differ from what the model needs.
@@ -64,7 +80,18 @@ pub fn apply<B: Backend, M: Module<B>>(module: M, tensors: Tensors, origin: &str
     if !problems.is_empty() {
         return Err(WeightsError::Mismatch { origin: origin.to_string(), problems });
     }
-    Ok(module.map(&mut Applier { path: Vec::new(), tensors }))
+    let mut tensors = tensors;
+    fill(module, |name| tensors.remove(name).ok_or_else(|| unreachable!("every name was found above")))
+}
+
+/// Replaces every float tensor of `module` by what `read` gives for its Burn path, one at a time: no more than one is held twice.
+///
+/// # Errors
+/// `read`'s first one; the module is lost with it. Shapes must be the module's own.
+pub fn fill<B: Backend, M: Module<B>>(module: M, read: impl FnMut(&str) -> Result<HostTensor, WeightsError>) -> Result<M, WeightsError> {
+    let mut applier = Applier { path: Vec::new(), read, failure: None };
+    let module = module.map(&mut applier);
+    applier.failure.map_or(Ok(module), Err)
 }
 
 /// Names and shapes of all float tensors of a module.
@@ -86,35 +113,17 @@ pub fn to_bytes(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Resul
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
     // The format's header keeps the caller's metadata; a single entry or none is deterministic, so several are joined into one JSON text.
     let header = (!metadata.is_empty())
-        .then(|| serde_json::to_string(metadata).map(|text| [("afd".to_string(), text)].into()))
+        .then(|| serde_json::to_string(metadata).map(|text| [(METADATA_KEY.to_string(), text)].into()))
         .transpose()
         .map_err(|error| error.to_string())?;
     views.and_then(|views| safetensors::serialize(views, header)).map_err(|error| error.to_string())
 }
 
-/// Reads every tensor of a safetensors file (f32, or bf16 widened to f32) and its metadata.
+/// Every tensor of a file that this program wrote, and its metadata.
 pub fn read_file(path: &Path) -> Result<(Tensors, BTreeMap<String, String>), WeightsError> {
-    let read_error = |reason: String| WeightsError::Read { path: path.to_path_buf(), reason };
-    let bytes = std::fs::read(path).map_err(|error| read_error(error.to_string()))?;
-    let not_safetensors = |error: &dyn std::fmt::Display| read_error(format!("{error}; expected a complete safetensors file"));
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| not_safetensors(&error))?;
-    let metadata = match header.metadata().as_ref().and_then(|metadata| metadata.get("afd")) {
-        Some(text) => serde_json::from_str(text).map_err(|error| not_safetensors(&error))?,
-        None => BTreeMap::new(),
-    };
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| not_safetensors(&error))?;
-    let mut tensors = Tensors::new();
-    for (name, view) in file.tensors() {
-        let values = match view.dtype() {
-            Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-            Dtype::BF16 => {
-                view.data().as_chunks::<2>().0.iter().map(|bytes| f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16)).collect()
-            }
-            other => return Err(read_error(format!("tensor {name:?} has type {other:?}, expected F32 or BF16"))),
-        };
-        tensors.insert(name, HostTensor { shape: view.shape().to_vec(), values });
-    }
-    Ok((tensors, metadata))
+    let file = WeightFile::open(path, Pickles::Refused)?;
+    let tensors = file.entries().keys().map(|name| Ok((name.clone(), file.read(name)?))).collect::<Result<_, WeightsError>>()?;
+    Ok((tensors, file.own_metadata()?))
 }
 
 struct Collector {
@@ -157,12 +166,13 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
     }
 }
 
-struct Applier {
+struct Applier<R> {
     path: Vec<String>,
-    tensors: Tensors,
+    read: R,
+    failure: Option<WeightsError>,
 }
 
-impl<B: Backend> ModuleMapper<B> for Applier {
+impl<B: Backend, R: FnMut(&str) -> Result<HostTensor, WeightsError>> ModuleMapper<B> for Applier<R> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_string());
     }
@@ -172,13 +182,18 @@ impl<B: Backend> ModuleMapper<B> for Applier {
     }
 
     fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
-        // `apply` has checked that every name is there with this shape.
-        match self.tensors.remove(&self.path.join(".")) {
-            Some(found) => param.map(|tensor| {
+        if self.failure.is_some() {
+            return param;
+        }
+        match (self.read)(&self.path.join(".")) {
+            Ok(found) => param.map(|tensor| {
                 let data = TensorData::new(found.values, found.shape);
                 Tensor::from_data(data, &tensor.device()).set_require_grad(tensor.is_require_grad())
             }),
-            None => param,
+            Err(error) => {
+                self.failure = Some(error);
+                param
+            }
         }
     }
 }
@@ -190,7 +205,7 @@ mod tests {
     use crate::student::{Student, StudentConfig};
     use burn::backend::NdArray;
 
-    fn tiny() -> StudentConfig {
+    pub fn tiny() -> StudentConfig {
         StudentConfig {
             width: 24,
             layers: 2,
@@ -217,7 +232,7 @@ mod tests {
         std::fs::write(&directory, to_bytes(&wan, &BTreeMap::new()).unwrap()).unwrap();
         let (read, _) = read_file(&directory).unwrap();
         std::fs::remove_file(&directory).unwrap();
-        let loaded = apply(Student::<NdArray>::new(&tiny(), &Default::default()), wan::from_wan(read).unwrap(), "file").unwrap();
+        let loaded = apply(Student::<NdArray>::new(&tiny(), &Default::default()), wan::from_wan(read), "file").unwrap();
         assert_eq!(collect(&loaded), tensors);
     }
 

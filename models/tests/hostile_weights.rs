@@ -1,0 +1,155 @@
+//! Weight files that are damaged or hostile: refused in words, without a panic and without the memory that they ask for.
+//!
+//! Every case is one to eight random edits of a good file. The full count is
+//! `AFD_FUZZ_CASES=1000000 cargo test --release -p afd-models --test hostile_weights`; pickles get a tenth of it.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use afd_models::weights::transformer::TransformerFile;
+use afd_models::weights::{Pickles, WeightFile};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// The peak is the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// What opening a file of a few kilobytes may take at most; tables of zip members and stacks of the pickle machine are a few times the file.
+const LARGEST_PEAK: usize = 4 << 20;
+
+fn cases() -> u64 {
+    std::env::var("AFD_FUZZ_CASES").map_or(20_000, |cases| cases.parse().expect("AFD_FUZZ_CASES is a number"))
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
+}
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+}
+
+/// Numbers that break arithmetic, as they stand in JSON and in binary headers.
+const NUMBERS: [&[u8]; 8] =
+    [b"0", b"-1", b"18446744073709551615", b"9223372036854775807", b"4294967295", b"1e9", &[0xff; 8], &[0xff, 0xff, 0xff, 0x7f]];
+
+fn mutated(good: &[u8], random: &mut Random, interesting: &[std::ops::Range<usize>]) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    for _ in 0..=random.below(8) {
+        // Most edits where the structure is.
+        let place = &interesting[random.below(interesting.len())];
+        let at = (place.start + random.below(place.len())).min(bytes.len().saturating_sub(1));
+        match random.below(7) {
+            _ if bytes.is_empty() => break,
+            0 => bytes[at] = random.next() as u8,
+            1 => bytes[at] ^= 1 << random.below(8),
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(at..(at + 1 + random.below(16)).min(bytes.len()))),
+            4 => {
+                let number = NUMBERS[random.below(NUMBERS.len())];
+                let end = (at + number.len()).min(bytes.len());
+                bytes.splice(at..end, number.iter().copied());
+            }
+            5 => {
+                let number = NUMBERS[random.below(NUMBERS.len())];
+                bytes.splice(at..at, number.iter().copied());
+            }
+            // A piece of the file again, somewhere else.
+            _ => {
+                let from = random.below(bytes.len());
+                let piece = bytes[from..(from + 1 + random.below(64)).min(bytes.len())].to_vec();
+                bytes.splice(at..at, piece);
+            }
+        }
+    }
+    bytes
+}
+
+/// Opens each mutation and reads all that it still claims to hold. Returns how many were refused.
+fn survives(name: &str, cases: u64, interesting: &[std::ops::Range<usize>]) -> u64 {
+    let _alone = ALONE.lock().unwrap();
+    let good = fixture(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    let mut refused = 0;
+    for case in 0..cases {
+        let bytes = mutated(&good, &mut Random(case.wrapping_mul(0x5851_f42d_4c95_7f2d)), interesting);
+        std::fs::write(&path, &bytes).unwrap();
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        match WeightFile::open(&path, Pickles::Allowed) {
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().contains(name), "case {case}: {error}");
+            }
+            Ok(file) => {
+                let read = |name: &String| drop(file.read(name));
+                file.entries().keys().for_each(read);
+                if let Ok(transformer) = TransformerFile::find(&file, None)
+                    && let Some(config) = transformer.sizes()
+                {
+                    transformer.problems(&config);
+                }
+            }
+        }
+        let peak = MEMORY.peak_usage() - before;
+        assert!(peak <= LARGEST_PEAK, "case {case}: {peak} bytes for a file of {}", bytes.len());
+    }
+    refused
+}
+
+#[test]
+fn mutated_safetensors_headers_are_refused_without_a_panic() {
+    let header = 8 + u64::from_le_bytes(fixture("torch_save.safetensors")[..8].try_into().unwrap()) as usize;
+    let (all, structure) = (cases(), [0..8, 0..header]);
+    let refused = survives("torch_save.safetensors", all, &structure);
+    // Edits of names, types of one size and metadata are still valid files; nearly everything else is not.
+    assert!(refused > all / 2, "only {refused} of {all} were refused");
+}
+
+#[test]
+fn mutated_pickles_are_refused_without_a_panic() {
+    let good = fixture("torch_save.pt");
+    let find = |bytes: &[u8], from: usize| from + good[from..].windows(bytes.len()).position(|window| window == bytes).unwrap();
+    let program = find(b"data.pkl", 0);
+    let (first, directory) = (find(b"data/0", program), find(b"PK\x01\x02", 0));
+    let all = cases() / 10;
+    let refused = survives("torch_save.pt", all, &[program..first, directory..good.len(), directory..good.len(), 0..good.len()]);
+    assert!(refused > all / 4, "only {refused} of {all} were refused");
+}
+
+#[test]
+fn what_torch_saved_is_read_as_torch_reads_it() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let refused = WeightFile::open(&directory.join("torch_save.pt"), Pickles::Refused).err().unwrap().to_string();
+    assert!(refused.contains("--allow-pickle"), "{refused}");
+    let pickled = WeightFile::open(&directory.join("torch_save.pt"), Pickles::Allowed).unwrap();
+    let flat = WeightFile::open(&directory.join("torch_save.safetensors"), Pickles::Refused).unwrap();
+    assert_eq!(pickled.entries().keys().collect::<Vec<_>>(), flat.entries().keys().collect::<Vec<_>>());
+    for (name, entry) in flat.entries() {
+        let found = &pickled.entries()[name];
+        assert_eq!((found.dtype, &found.shape), (entry.dtype, &entry.shape), "{name}");
+        let bytes = |file: &WeightFile| file.with_bytes(name, <[u8]>::to_vec).unwrap();
+        assert_eq!(bytes(&pickled), bytes(&flat), "{name}");
+    }
+    let transformer = TransformerFile::find(&pickled, None).unwrap();
+    assert_eq!(transformer.found().part.as_deref(), Some("generator_ema"));
+    assert_eq!(
+        transformer.found().names["blocks.0.self_attn.q.bias"],
+        "generator_ema.model._fsdp_wrapped_module.blocks.0.self_attn.q.bias"
+    );
+}

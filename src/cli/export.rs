@@ -1,0 +1,134 @@
+//! `afd export`: a student as a file that other programs load.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use afd_models::student::StudentConfig;
+use afd_models::weights::WeightFile;
+use afd_models::weights::layout::Layout;
+use afd_models::weights::transformer::TransformerFile;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::{CliError, PickleArgs, checkpoint};
+use crate::run::files::{FileError, StagedDirectory};
+
+/// Who is to read it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Reader {
+    /// The original Wan repository and those that grew from it.
+    Wan,
+    /// diffusers: `WanTransformer3DModel.from_pretrained(DIR)`.
+    Diffusers,
+    /// ComfyUI: a file for its folder of diffusion models.
+    Comfyui,
+}
+
+/// What to export, and for whom.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A run directory, a checkpoint, its student directory, or a weights file in any layout.
+    path: PathBuf,
+    /// Who is to read it.
+    #[arg(long)]
+    layout: Reader,
+    /// The directory to make; it must not exist.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Which part of a training checkpoint: generator_ema, generator or critic [default: the first of these that is there].
+    #[arg(long)]
+    part: Option<String>,
+    #[command(flatten)]
+    pickles: PickleArgs,
+    /// Attention heads of a file that does not say; Wan's have 128 channels each [default: that].
+    #[arg(long)]
+    heads: Option<usize>,
+}
+
+/// Writes the weights under the reader's names, bit for bit as they are, and the sizes as the reader expects them.
+pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
+    let student = args.path.is_dir().then(|| checkpoint::find(&args.path)).and_then(Result::ok);
+    let file = WeightFile::open(student.as_ref().map_or(&args.path, |student| &student.weights), args.pickles.allowed())
+        .map_err(|error| failed(&error))?;
+    let transformer = TransformerFile::find(&file, args.part.as_deref()).map_err(|error| failed(&error))?;
+    let known = match &student {
+        Some(student) => Some(student.card.student.clone()),
+        None => own_sizes(&file).map_err(|error| failed(&error))?,
+    };
+    let sizes = known.or_else(|| transformer.sizes().filter(|_| transformer.is_recognised()));
+    let sizes = sizes.ok_or_else(|| CliError::Failed(format!("{} holds no Wan transformer", file.path().display())))?;
+    let config = StudentConfig { heads: args.heads.unwrap_or(sizes.heads), ..sizes };
+    if let Some(problem) = config.problem() {
+        return Err(CliError::Usage(format!("{problem}; say how many heads it has with --heads")));
+    }
+    let (layout, name, sizes) = match args.layout {
+        Reader::Wan => (Layout::Wan, "diffusion_pytorch_model.safetensors", Some(wan_sizes(&config))),
+        Reader::Diffusers => (Layout::Diffusers, "diffusion_pytorch_model.safetensors", Some(diffusers_sizes(&config))),
+        // ComfyUI reads the sizes off the shapes.
+        Reader::Comfyui => (Layout::Wan, "model.safetensors", None),
+    };
+    let staged = StagedDirectory::new(&args.out).map_err(|error| failed(&error))?;
+    let path = staged.path().join(name);
+    let created = File::create(&path).map_err(|error| failed(&FileError::new("create", &path, error)))?;
+    let mut out = BufWriter::with_capacity(1 << 20, created);
+    transformer.export(&config, layout, &mut out).map_err(|error| failed(&error))?;
+    out.flush().map_err(|error| failed(&FileError::new("write", &path, error)))?;
+    if let Some(sizes) = sizes {
+        let path = staged.path().join("config.json");
+        std::fs::write(&path, format!("{sizes:#}\n")).map_err(|error| failed(&FileError::new("write", &path, error)))?;
+    }
+    staged.commit().map_err(|error| failed(&error))?;
+    println!("{}", args.out.join(name).display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The sizes that this program wrote beside the weights, if it did.
+fn own_sizes(file: &WeightFile) -> Result<Option<StudentConfig>, String> {
+    let metadata = file.own_metadata().map_err(|error| error.to_string())?;
+    let parse = |text: &String| serde_json::from_str(text).map_err(|error| format!("{}: {error}", file.path().display()));
+    metadata.get("config").map(parse).transpose()
+}
+
+/// `config.json` of a diffusers `WanTransformer3DModel`.
+fn diffusers_sizes(config: &StudentConfig) -> serde_json::Value {
+    json!({
+        "_class_name": "WanTransformer3DModel",
+        "added_kv_proj_dim": null,
+        "attention_head_dim": config.head_width(),
+        "cross_attn_norm": true,
+        "eps": StudentConfig::EPSILON,
+        "ffn_dim": config.feed_forward_width,
+        "freq_dim": config.frequency_width,
+        "image_dim": null,
+        "in_channels": config.latent_channels,
+        "num_attention_heads": config.heads,
+        "num_layers": config.layers,
+        "out_channels": config.latent_channels,
+        "patch_size": [1, config.patch, config.patch],
+        "qk_norm": "rms_norm_across_heads",
+        "rope_max_seq_len": 1024,
+        "text_dim": config.text_width,
+    })
+}
+
+/// `config.json` of the original repository's `WanModel`.
+fn wan_sizes(config: &StudentConfig) -> serde_json::Value {
+    json!({
+        "_class_name": "WanModel",
+        "dim": config.width,
+        "eps": StudentConfig::EPSILON,
+        "ffn_dim": config.feed_forward_width,
+        "freq_dim": config.frequency_width,
+        "in_dim": config.latent_channels,
+        "model_type": "t2v",
+        "num_heads": config.heads,
+        "num_layers": config.layers,
+        "out_dim": config.latent_channels,
+        "patch_size": [1, config.patch, config.patch],
+        "text_dim": config.text_width,
+        "text_len": 512,
+    })
+}
