@@ -194,6 +194,7 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         ("text.width", settings.text.width),
         ("run.checkpoint_every", settings.run.checkpoint_every),
         ("run.shards", settings.run.shards),
+        ("run.attention_queries", settings.run.attention_queries),
         ("evaluation.batch", settings.evaluation.batch),
         ("afd.prompts_per_alternation", settings.afd.prompts_per_alternation),
         ("afd.rollouts_per_prompt", settings.afd.rollouts_per_prompt),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use afd_models::codec::pixel::PixelCodec;
+use afd_models::student::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::afd::advantage::{AdvantageForm, AdvantageScale};
@@ -462,6 +463,8 @@ impl Default for Evaluation {
 pub struct Run {
     /// Parts that a batch is split into, one thread each, for CPU backends; leave 1 on a GPU. Changes the last bits of the results.
     pub shards: usize,
+    /// Queries of a clip and head whose attention scores are held at once: bounds memory, changes the last bits of the results.
+    pub attention_queries: usize,
     /// Rounds between checkpoints.
     pub checkpoint_every: usize,
     /// Checkpoints kept.
@@ -470,6 +473,6 @@ pub struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Self { shards: 1, checkpoint_every: 10, keep: 2 }
+        Self { shards: 1, attention_queries: Limits::default().attention_queries, checkpoint_every: 10, keep: 2 }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use afd_models::discriminator::{AnyDiscriminator, ConvConfig, ConvDiscriminator, RegisterConfig, RegisterDiscriminator};
 use afd_models::init::initialise;
 use afd_models::kernels::Trainable;
-use afd_models::student::{Student, StudentConfig};
+use afd_models::student::{Limits, Student, StudentConfig};
 use afd_models::weights::transformer::TransformerFile;
 use afd_models::weights::{Pickles, WeightFile, apply};
 use burn::prelude::*;
@@ -23,10 +23,15 @@ pub fn load_student<B: Backend>(config: &StudentConfig, path: &Path, device: &B:
 
 /// The student a recipe starts from.
 pub fn base_student<B: Backend>(recipe: &Recipe, device: &B::Device) -> Result<Student<B>, SessionError> {
-    match &recipe.settings.student.checkpoint {
-        Some(path) => load_student(&recipe.student, path, device),
-        None => Ok(initialise(Student::new(&recipe.student, device), recipe.settings.seed, "student")),
-    }
+    let student = match &recipe.settings.student.checkpoint {
+        Some(path) => load_student(&recipe.student, path, device)?,
+        None => initialise(Student::new(&recipe.student, device), recipe.settings.seed, "student"),
+    };
+    Ok(student.within(limits(recipe)))
+}
+
+fn limits(recipe: &Recipe) -> Limits {
+    Limits { attention_queries: recipe.settings.run.attention_queries }
 }
 
 /// A fresh discriminator; a register discriminator reads the clip with a copy of the base student.
@@ -42,7 +47,8 @@ pub fn discriminator<B: Backend>(recipe: &Recipe, base: &Student<B>, seed: u64, 
             let config = RegisterConfig { layers: settings.layers.clone(), feed_forward_width: settings.width, sigma: 0.0 };
             let mut fresh = initialise(RegisterDiscriminator::new(&config, &recipe.student, device), seed, "discriminator");
             fresh.backbone = apply(fresh.backbone, afd_models::weights::collect(base), "the base student")
-                .unwrap_or_else(|_| unreachable!("the backbone has the student's sizes"));
+                .unwrap_or_else(|_| unreachable!("the backbone has the student's sizes"))
+                .within(limits(recipe));
             AnyDiscriminator::Registers(fresh)
         }
     }
@@ -51,7 +57,7 @@ pub fn discriminator<B: Backend>(recipe: &Recipe, base: &Student<B>, seed: u64, 
 /// Student, lagging copies and discriminator as the recipe's method needs them.
 pub fn model<B: Trainable>(recipe: &Recipe, device: &B::Device) -> Result<AfdModel<B>, SessionError> {
     let student = base_student::<B>(recipe, device)?;
-    let copy = || frozen_copy::<B, _>(Student::new(&recipe.student, device), &student);
+    let copy = || frozen_copy::<B, _>(Student::new(&recipe.student, device).within(limits(recipe)), &student);
     let distils = recipe.settings.kind == Kind::Distill;
     let evaluation = copy();
     let old = distils.then(copy);

@@ -10,7 +10,7 @@ use crate::kernels::Kernels;
 use crate::layers::{FeedForward, affine_layer_norm, layer_norm, rms_norm};
 use crate::student::attention::Attention;
 use crate::student::transformer::Inputs;
-use crate::student::{Student, StudentConfig, Visibility};
+use crate::student::{Limits, Student, StudentConfig, Visibility};
 
 /// Sizes of a [`RegisterDiscriminator`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ impl<B: Kernels> Reader<B> {
     /// Register `[B, 1, D]` and tokens `[B, S, D]` to the register's new value `[B, 1, D]`.
     fn forward(&self, register: Tensor<B, 3>, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
         let seen = self.attention.keys_values(affine_layer_norm(&self.norm, tokens));
-        let read = register.clone() + self.attention.cross(register, seen);
+        let read = register.clone() + self.attention.cross(register, seen, Limits::default());
         read.clone() + self.ffn.forward(layer_norm(read, StudentConfig::EPSILON))
     }
 }

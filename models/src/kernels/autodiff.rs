@@ -195,7 +195,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn attend(inputs: Attention<Self>, visibility: &Visibility) -> Tensor<Self, 3> {
         let past = inputs.past.as_ref().map(|(keys, values)| (inner(keys), inner(values)));
         let (queries, keys, values) = (inner(&inputs.queries), inner(&inputs.keys), inner(&inputs.values));
-        let inner_inputs = Attention { queries, keys, values, past, heads: inputs.heads };
+        let inner_inputs = Attention { queries, keys, values, past, heads: inputs.heads, at_once: inputs.at_once };
         let output = B::attend(inner_inputs.clone(), visibility);
         let state = (inner_inputs, output.clone());
         let step = AttendStep(visibility.clone());

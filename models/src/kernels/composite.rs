@@ -191,25 +191,19 @@ pub(super) fn rotate<B: Backend>(x: Tensor<B, 3>, rotation: &Rotation<B>, back: 
 
 pub(super) fn attend<B: Backend>(inputs: Attention<B>, visibility: &Visibility) -> Tensor<B, 3> {
     let split = Split::new(inputs, visibility);
-    let outputs = visibility
-        .views
-        .iter()
-        .map(|view| {
-            let queries = split.queries(view);
-            attention(
-                queries,
-                split.seen(&split.keys, view),
-                split.seen(&split.values, view),
-                None,
-                None,
-                AttentionModuleOptions::default(),
-            )
-        })
-        .collect();
+    let mut outputs = Vec::new();
+    for view in &visibility.views {
+        let (keys, values) = (split.seen(&split.keys, view), split.seen(&split.values, view));
+        for rows in split.portions(view) {
+            // Burn's own: a flash kernel where the backend has one.
+            let options = AttentionModuleOptions::default();
+            outputs.push(attention(cut(&split.queries, rows), keys.clone(), values.clone(), None, None, options));
+        }
+    }
     merge_heads(join(outputs))
 }
 
-/// Computes each view's probabilities again: with `P` the probabilities and `dP = dO v^T`, the scores' gradient is
+/// Computes the probabilities again, some queries at a time: with `P` the probabilities and `dP = dO v^T`, the scores' gradient is
 /// `dS = P (dP - sum(dP P))`.
 pub(super) fn attend_backward<B: Backend>(
     inputs: Attention<B>,
@@ -225,15 +219,17 @@ pub(super) fn attend_backward<B: Backend>(
     let mut for_keys: Vec<Tensor<B, 4>> = split.keys.iter().map(Tensor::zeros_like).collect();
     let mut for_values: Vec<Tensor<B, 4>> = split.values.iter().map(Tensor::zeros_like).collect();
     for view in &visibility.views {
-        let (queries, keys, values) = (split.queries(view), split.seen(&split.keys, view), split.seen(&split.values, view));
-        let gradient = split.rows(&gradient, &view.queries);
-        let probabilities = softmax(queries.clone().matmul(keys.clone().swap_dims(2, 3)) * scale, 3);
-        let for_probabilities = gradient.clone().matmul(values.swap_dims(2, 3));
-        let mean = (for_probabilities.clone() * probabilities.clone()).sum_dim(3);
-        let for_scores = probabilities.clone() * (for_probabilities - mean) * scale;
-        for_queries.push(for_scores.clone().matmul(keys));
-        split.add_seen(&mut for_keys, for_scores.swap_dims(2, 3).matmul(queries), view);
-        split.add_seen(&mut for_values, probabilities.swap_dims(2, 3).matmul(gradient), view);
+        let (keys, values) = (split.seen(&split.keys, view), split.seen(&split.values, view));
+        for rows in split.portions(view) {
+            let (queries, gradient) = (cut(&split.queries, rows.clone()), cut(&gradient, rows));
+            let probabilities = softmax(queries.clone().matmul(keys.clone().swap_dims(2, 3)) * scale, 3);
+            let for_probabilities = gradient.clone().matmul(values.clone().swap_dims(2, 3));
+            let mean = (for_probabilities.clone() * probabilities.clone()).sum_dim(3);
+            let for_scores = probabilities.clone() * (for_probabilities - mean) * scale;
+            for_queries.push(for_scores.clone().matmul(keys.clone()));
+            split.add_seen(&mut for_keys, for_scores.swap_dims(2, 3).matmul(queries), view);
+            split.add_seen(&mut for_values, probabilities.swap_dims(2, 3).matmul(gradient), view);
+        }
     }
     let mut gradients = vec![merge_heads(join(for_queries))];
     let sources = if past { for_keys.len() } else { 1 };
@@ -243,6 +239,12 @@ pub(super) fn attend_backward<B: Backend>(
     gradients
 }
 
+/// A range in parts of at most `at_once`.
+pub(super) fn portions(range: Range<usize>, at_once: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(at_once.max(1)).map(move |start| start..(start + at_once.max(1)).min(end))
+}
+
 /// Inputs with their heads apart, `[B, heads, S, d]`. Keys and values: the sequence's own, then those of the past if there is one.
 struct Split<B: Backend> {
     queries: Tensor<B, 4>,
@@ -250,6 +252,7 @@ struct Split<B: Backend> {
     values: Vec<Tensor<B, 4>>,
     /// Tokens of a frame of queries and of a frame of each source of keys.
     tokens: [usize; 2],
+    at_once: usize,
 }
 
 impl<B: Backend> Split<B> {
@@ -263,16 +266,13 @@ impl<B: Backend> Split<B> {
             keys: [inputs.keys].into_iter().chain(past_keys).map(heads).collect(),
             values: [inputs.values].into_iter().chain(past_values).map(heads).collect(),
             tokens: [tokens, own],
+            at_once: inputs.at_once,
         }
     }
 
-    fn queries(&self, view: &View) -> Tensor<B, 4> {
-        self.rows(&self.queries, &view.queries)
-    }
-
-    /// Rows of `tensor` that belong to frames of the sequence.
-    fn rows(&self, tensor: &Tensor<B, 4>, frames: &Range<usize>) -> Tensor<B, 4> {
-        cut(tensor, frames.start * self.tokens[0]..frames.end * self.tokens[0])
+    /// The rows of a view's queries, as many at once as allowed.
+    fn portions(&self, view: &View) -> impl Iterator<Item = Range<usize>> {
+        portions(view.queries.start * self.tokens[0]..view.queries.end * self.tokens[0], self.at_once)
     }
 
     /// What a view sees of keys or values.

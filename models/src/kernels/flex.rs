@@ -390,6 +390,7 @@ struct Read {
     queries: Heads,
     keys: Vec<Heads>,
     values: Vec<Heads>,
+    at_once: usize,
 }
 
 impl Read {
@@ -400,6 +401,7 @@ impl Read {
             queries: heads(inputs.queries),
             keys: [inputs.keys].into_iter().chain(past_keys).map(heads).collect(),
             values: [inputs.values].into_iter().chain(past_values).map(heads).collect(),
+            at_once: inputs.at_once,
         }
     }
 
@@ -466,11 +468,11 @@ fn for_each_view(read: &Read, visibility: &Visibility, mut work: impl FnMut(usiz
     let views: Vec<Seen> = visibility
         .views
         .iter()
-        .map(|view| {
+        .flat_map(|view| {
             let past = view.past.iter().map(|frames| (1, scaled(frames, tokens)));
             let seen: Vec<_> = past.chain(view.own.iter().map(|frames| (0, scaled(frames, own)))).collect();
             let keys = seen.iter().map(|(_, rows)| rows.len()).sum();
-            Seen { queries: scaled(&view.queries, tokens), seen, keys }
+            composite::portions(scaled(&view.queries, tokens), read.at_once).map(move |queries| Seen { queries, seen: seen.clone(), keys })
         })
         .collect();
     for clip in 0..read.queries.dims[0] {

@@ -153,6 +153,8 @@ pub struct Attention<B: Backend> {
     pub past: Option<(Tensor<B, 3>, Tensor<B, 3>)>,
     /// Heads that D is split into.
     pub heads: usize,
+    /// Queries of a clip and head whose scores are held at once, at least 1. Only memory and speed depend on it.
+    pub at_once: usize,
 }
 
 #[cfg(test)]

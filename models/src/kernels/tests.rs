@@ -127,21 +127,26 @@ fn attend_agrees<B: Kernels>() {
         Visibility::teacher_forcing(&layout(1, 3, 1)),
         Visibility::rollout(4, 6),
     ];
-    for visibility in views {
+    // All queries of a view at once, and pieces that do not divide it.
+    for (visibility, at_once) in views.iter().flat_map(|visibility| [(visibility, 64), (visibility, 4)]) {
         // Three tokens a frame, two heads of ten channels.
         let (own, past) = ([2, 18, 20], [2, 3 * visibility.past_frames, 20]);
         let shapes = if visibility.past_frames == 0 { vec![own; 3] } else { vec![own, own, own, past, past] };
-        agree::<B, 3>(&shapes, |x| Autodiff::attend(inputs(x, 2), &visibility), |x| masked(inputs(x, 2), &visibility, 3, 3));
+        agree::<B, 3>(
+            &shapes,
+            |x| Autodiff::attend(inputs(x, 2, at_once), visibility),
+            |x| masked(inputs(x, 2, at_once), visibility, 3, 3),
+        );
     }
     // Text: other keys than queries.
     let everything = Visibility::bidirectional(1);
     let shapes = [[2, 18, 20], [2, 5, 20], [2, 5, 20]];
-    agree::<B, 3>(&shapes, |x| Autodiff::attend(inputs(x, 4), &everything), |x| masked(inputs(x, 4), &everything, 18, 5));
+    agree::<B, 3>(&shapes, |x| Autodiff::attend(inputs(x, 4, 7), &everything), |x| masked(inputs(x, 4, 7), &everything, 18, 5));
 }
 
-fn inputs<B: Backend>(x: &[Tensor<B, 3>], heads: usize) -> Attention<B> {
+fn inputs<B: Backend>(x: &[Tensor<B, 3>], heads: usize, at_once: usize) -> Attention<B> {
     let past = (x.len() == 5).then(|| (x[3].clone(), x[4].clone()));
-    Attention { queries: x[0].clone(), keys: x[1].clone(), values: x[2].clone(), past, heads }
+    Attention { queries: x[0].clone(), keys: x[1].clone(), values: x[2].clone(), past, heads, at_once }
 }
 
 /// Burn's attention over all keys under the boolean mask that defines a visibility.
@@ -199,8 +204,8 @@ fn a_constant_past_gets_no_gradient_and_changes_nothing_else() {
             if differentiate_past { past.require_grad() } else { past }
         };
         let past = (past(3), past(4));
-        let inputs =
-            Attention { queries: own[0].clone(), keys: own[1].clone(), values: own[2].clone(), past: Some(past.clone()), heads: 2 };
+        let (queries, keys, values) = (own[0].clone(), own[1].clone(), own[2].clone());
+        let inputs = Attention { queries, keys, values, past: Some(past.clone()), heads: 2, at_once: 64 };
         let gradients = Autodiff::attend(inputs, &visibility).square().sum().backward();
         assert_eq!(past.0.grad(&gradients).is_some(), differentiate_past);
         own.into_iter().map(|x| x.grad(&gradients).unwrap().into_data()).collect::<Vec<_>>()

@@ -4,7 +4,7 @@ use burn::nn::{Linear, RmsNorm, RmsNormConfig};
 use burn::prelude::*;
 
 use super::causal::Visibility;
-use super::config::StudentConfig;
+use super::config::{Limits, StudentConfig};
 use super::rope::Rotation;
 use crate::kernels::{self, Kernels};
 use crate::layers::{linear, project, rms_norm};
@@ -53,9 +53,9 @@ impl<B: Kernels> Attention<B> {
     }
 
     /// Cross-attention of `[B, S, D]` to keys and values computed once per prompt. No mask: padded text rows are attended to (B.2.3).
-    pub fn cross(&self, x: Tensor<B, 3>, (keys, values): KeysValues<B>) -> Tensor<B, 3> {
+    pub fn cross(&self, x: Tensor<B, 3>, (keys, values): KeysValues<B>, limits: Limits) -> Tensor<B, 3> {
         let queries = rms_norm(&self.norm_q, project(&self.q, x));
-        let inputs = kernels::Attention { queries, keys, values, past: None, heads: self.heads };
+        let inputs = kernels::Attention { queries, keys, values, past: None, heads: self.heads, at_once: limits.attention_queries };
         // One "frame" of queries that sees one "frame" of text.
         project(&self.o, B::attend(inputs, &Visibility::bidirectional(1)))
     }
@@ -67,11 +67,13 @@ impl<B: Kernels> Attention<B> {
         rotation: &Rotation<B>,
         past: Option<&KeysValues<B>>,
         visibility: &Visibility,
+        limits: Limits,
     ) -> (Tensor<B, 3>, KeysValues<B>) {
         let queries = B::rotate(rms_norm(&self.norm_q, project(&self.q, x.clone())), rotation, false);
         let (keys, values) = self.keys_values(x);
         let keys = B::rotate(keys, rotation, false);
-        let inputs = kernels::Attention { queries, keys: keys.clone(), values: values.clone(), past: past.cloned(), heads: self.heads };
+        let (heads, at_once) = (self.heads, limits.attention_queries);
+        let inputs = kernels::Attention { queries, keys: keys.clone(), values: values.clone(), past: past.cloned(), heads, at_once };
         (project(&self.o, B::attend(inputs, visibility)), (keys, values))
     }
 }

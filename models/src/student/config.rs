@@ -30,6 +30,19 @@ pub struct StudentConfig {
     pub sink_frames: usize,
 }
 
+/// What bounds the memory of a pass. Results do not depend on it, up to the order of sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Queries of a clip and head whose attention scores are held at once, at least 1.
+    pub attention_queries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { attention_queries: 1024 }
+    }
+}
+
 impl StudentConfig {
     /// Numerical floor of every normalisation.
     pub const EPSILON: f64 = 1e-6;

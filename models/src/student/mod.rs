@@ -9,7 +9,7 @@ pub mod transformer;
 
 pub use cache::Memory;
 pub use causal::{BlockLayout, Visibility};
-pub use config::StudentConfig;
+pub use config::{Limits, StudentConfig};
 pub use transformer::{Student, TextMemory};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use burn::tensor::activation::silu;
 use super::attention::{Attention, KeysValues};
 use super::cache::Memory;
 use super::causal::{BlockLayout, Visibility};
-use super::config::StudentConfig;
+use super::config::{Limits, StudentConfig};
 use super::rope::Rotation;
 use crate::kernels::{Affine, Kernels, Norm};
 use crate::layers::{FeedForward, affine_layer_norm, linear, normalise, project, rows};
@@ -32,6 +32,8 @@ pub struct Student<B: Backend> {
     pub head: Head<B>,
     #[module(skip)]
     config: StudentConfig,
+    #[module(skip)]
+    limits: Limits,
 }
 
 /// One transformer block.
@@ -107,7 +109,14 @@ impl<B: Backend> Student<B> {
             blocks: (0..config.layers).map(|_| block()).collect(),
             head: Head { modulation: modulation(2), output: linear(width, patch_values, device) },
             config: config.clone(),
+            limits: Limits::default(),
         }
+    }
+
+    /// The same student within other limits.
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// The sizes this student was built with.
@@ -176,7 +185,16 @@ impl<B: Kernels> Student<B> {
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
             let past = inputs.past.map(|memory| &memory.layers[index]);
-            let (next, own) = block.forward(tokens, &modulation, &rotation, past, &inputs.text.layers[index], inputs.visibility);
+            let text = &inputs.text.layers[index];
+            let surroundings = Surroundings {
+                modulation: &modulation,
+                rotation: &rotation,
+                past,
+                text,
+                visibility: inputs.visibility,
+                limits: self.limits,
+            };
+            let (next, own) = block.forward(tokens, &surroundings);
             tokens = next;
             layers.push(own);
             observe(index, &tokens);
@@ -220,22 +238,26 @@ impl<B: Kernels> Student<B> {
     }
 }
 
+/// What a block reads besides its tokens.
+struct Surroundings<'a, B: Backend> {
+    /// e0, `[B * F or 1, 6, D]`.
+    modulation: &'a Tensor<B, 3>,
+    rotation: &'a Rotation<B>,
+    past: Option<&'a KeysValues<B>>,
+    text: &'a KeysValues<B>,
+    visibility: &'a Visibility,
+    limits: Limits,
+}
+
 impl<B: Kernels> StudentBlock<B> {
-    fn forward(
-        &self,
-        tokens: Tensor<B, 3>,
-        modulation: &Tensor<B, 3>,
-        rotation: &Rotation<B>,
-        past: Option<&KeysValues<B>>,
-        text: &KeysValues<B>,
-        visibility: &Visibility,
-    ) -> (Tensor<B, 3>, KeysValues<B>) {
+    fn forward(&self, tokens: Tensor<B, 3>, around: &Surroundings<B>) -> (Tensor<B, 3>, KeysValues<B>) {
         // a0..a5 of method.md B.2.4: shift, scale and gate of the self-attention, then of the feed-forward network.
-        let modulation = self.modulation.val() + modulation.clone();
+        let modulation = self.modulation.val() + around.modulation.clone();
         let part = |index: usize| vector(&modulation, index);
-        let (attended, own) = self.self_attn.own(modulated(tokens.clone(), part(0), part(1)), rotation, past, visibility);
+        let modulated_tokens = modulated(tokens.clone(), part(0), part(1));
+        let (attended, own) = self.self_attn.own(modulated_tokens, around.rotation, around.past, around.visibility, around.limits);
         let after_self = add_gated(tokens, attended, part(2));
-        let read = self.cross_attn.cross(affine_layer_norm(&self.norm3, after_self.clone()), text.clone());
+        let read = self.cross_attn.cross(affine_layer_norm(&self.norm3, after_self.clone()), around.text.clone(), around.limits);
         let after_cross = after_self + read;
         let proposed = self.ffn.forward(modulated(after_cross.clone(), part(3), part(4)));
         (add_gated(after_cross, proposed, part(5)), own)
