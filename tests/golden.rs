@@ -227,3 +227,21 @@ fn a_number_that_is_not_finite_stops_the_run_in_that_round_and_keeps_the_checkpo
     let newest = fs::read_to_string(checkpoints.join("latest")).unwrap();
     succeeds(place.path(), &["inspect", &checkpoints.join(newest.trim()).display().to_string()]);
 }
+
+#[test]
+fn holding_less_at_once_changes_the_last_bits_only() {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let metrics = |name: &str, limits: &[&str]| {
+        let options = [&["--set", "afd.alternations=4", "--runs", name, "--backend", "flex"], limits].concat();
+        succeeds(place.path(), &[&["distill", &recipe], &options[..]].concat());
+        fs::read_to_string(place.path().join(name).join("golden/metrics.jsonl")).unwrap()
+    };
+    let plain = metrics("plain", &[]);
+    let limits = ["--set", "run.recompute_blocks=true", "--set", "run.attention_queries=5"];
+    assert!(largest_difference(&plain, &metrics("limited", &limits)) < 1e-4);
+    // And block by block through the cache, the least memory of all.
+    let cached = ["--set", "afd.context=cached"];
+    let whole = metrics("cached", &cached);
+    assert!(largest_difference(&whole, &metrics("cached-limited", &[&cached[..], &limits].concat())) < 1e-4);
+}

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use afd_models::discriminator::Discriminator;
 use afd_models::kernels::Trainable;
-use afd_models::student::transformer::Inputs;
-use afd_models::student::{BlockLayout, Memory, Visibility};
+use afd_models::student::segments::{self, Pass, Past, Segments};
+use afd_models::student::{BlockLayout, Memory, Student, Visibility};
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
@@ -13,7 +13,7 @@ use burn::train::TrainOutput;
 
 use super::bradley_terry;
 use super::forward_process::{self, Noised};
-use super::model::{AfdModel, Context, DiscriminatorWork, FlowWork, Lookback, Outcome, SupervisedWork, Work, remember, velocities};
+use super::model::{AfdModel, Context, DiscriminatorWork, FlowWork, Outcome, SupervisedWork, Work, remember};
 
 /// A step in the making: one or more graphs, each built by [`Step::forward`] and then consumed by [`Step::backward`].
 ///
@@ -23,8 +23,10 @@ use super::model::{AfdModel, Context, DiscriminatorWork, FlowWork, Lookback, Out
 pub struct Step<B: Trainable> {
     model: AfdModel<B>,
     work: Work<B>,
-    /// Keys and values of the clean rollout, for [`Context::Cached`].
+    /// Keys and values of the clean rollout, where they are constants.
     memory: Option<Memory<B::InnerBackend>>,
+    /// The student's current run, where its blocks are run again.
+    segments: Option<Segments<B>>,
     gradients: GradientsAccumulator<AfdModel<B>>,
     item: Outcome,
 }
@@ -33,38 +35,68 @@ impl<B: Trainable> Step<B> {
     /// The step of `model` that `work` asks for.
     pub fn new(model: AfdModel<B>, work: Work<B>) -> Self {
         let memory = match &work {
-            Work::Flow(work) if work.context == Context::Cached => Some(clean_memory(&model, work)),
+            Work::Flow(work) if work.context == Context::Cached || (work.context == Context::OwnClean && work.detach_context) => {
+                Some(clean_memory(&model, work))
+            }
             _ => None,
         };
-        Self { model, work, memory, gradients: GradientsAccumulator::new(), item: Outcome::default() }
+        Self { model, work, memory, segments: None, gradients: GradientsAccumulator::new(), item: Outcome::default() }
     }
 
-    /// How many graphs the step has: one, or one per block when blocks look back through a cache.
+    /// How many graphs the step has: one; one per block of frames when they look back through a cache; each cut into pieces where the student's
+    /// blocks are run again.
     pub fn graphs(&self) -> usize {
+        self.runs() * self.pieces()
+    }
+
+    fn runs(&self) -> usize {
         match &self.work {
             Work::Flow(work) if work.context == Context::Cached => self.model.student.layout(work.clips.clean.dims()[1]).blocks().count(),
             _ => 1,
         }
     }
 
-    /// Builds graph number `graph` and returns its loss, scaled so that the losses of all graphs add up to the step's.
+    fn pieces(&self) -> usize {
+        let student = &self.model.student;
+        match self.work {
+            Work::Discriminator(_) => 1,
+            _ if student.limits().recompute_blocks => Segments::graphs(student),
+            _ => 1,
+        }
+    }
+
+    /// Builds graph number `graph` and returns its loss, scaled so that the losses of all graphs add up to the step's; or, for a piece of a
+    /// student's run, a scalar with the loss's gradients.
     pub fn forward(&mut self, graph: usize) -> Tensor<B, 1> {
+        let (run, piece) = (graph / self.pieces(), graph % self.pieces());
+        let student = &self.model.student;
+        if let (Some(segments), 1..) = (&mut self.segments, piece) {
+            return segments.graph(student, piece);
+        }
+        let velocity = |text: &Tensor<B::InnerBackend, 3>, passes: Vec<Pass<B::InnerBackend>>, segments: &mut Option<Segments<B>>| {
+            if student.limits().recompute_blocks {
+                segments.insert(Segments::new(student, text.clone(), passes)).velocity(student)
+            } else {
+                segments::velocity(student, text.clone(), &passes)
+            }
+        };
         let (loss, share, scalars) = match &self.work {
             Work::Discriminator(work) => {
                 let (loss, scalars) = discriminator_loss(&self.model, work.clone());
                 (loss, 1.0, scalars)
             }
             Work::Supervised(work) => {
-                let (loss, scalars) = supervised_loss(&self.model, work.clone());
+                let velocity = velocity(&work.text, supervised_passes(student, work), &mut self.segments);
+                let (loss, scalars) = supervised_loss(velocity, work);
                 (loss, 1.0, scalars)
             }
-            Work::Flow(work) => match &self.memory {
-                None => {
-                    let (loss, scalars) = flow_loss(&self.model, work);
-                    (loss, 1.0, scalars)
-                }
-                Some(memory) => cached_flow_loss(&self.model, work, memory, graph),
-            },
+            Work::Flow(work) => {
+                let (passes, range) = flow_passes(student, work, self.memory.as_ref(), run);
+                let frames = work.clips.clean.dims()[1];
+                let velocity = velocity(&work.text, passes, &mut self.segments);
+                let (loss, scalars) = loss_of_frames(&self.model, work, velocity, range.clone());
+                (loss, range.len() as f64 / frames as f64, scalars)
+            }
         };
         self.item.add(scalars, share);
         if share == 1.0 { loss } else { loss * share }
@@ -73,6 +105,9 @@ impl<B: Trainable> Step<B> {
     /// Consumes a graph and keeps its gradients.
     pub fn backward(&mut self, loss: Tensor<B, 1>) {
         let mut gradients = loss.backward();
+        if let Some(segments) = &mut self.segments {
+            segments.absorb(&mut gradients);
+        }
         let gradients = match (&self.work, &self.model.discriminator) {
             (Work::Discriminator(_), Some(discriminator)) => GradientsParams::from_module::<B, _>(&mut gradients, discriminator),
             _ => GradientsParams::from_module::<B, _>(&mut gradients, &self.model.student),
@@ -125,45 +160,73 @@ fn discriminator_loss<B: Trainable>(model: &AfdModel<B>, work: DiscriminatorWork
     (loss, scalars)
 }
 
-/// The forward-process update with all blocks in parallel (method.md F.1, G.3 options 1 and 2).
-fn flow_loss<B: Trainable>(model: &AfdModel<B>, work: &FlowWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
-    let student = &model.student;
+/// What the student runs for the forward-process update (method.md F.1, G.3), and the frames whose velocities come out: all, or, through the
+/// cache (option 3), those of block `run`.
+fn flow_passes<B: Trainable>(
+    student: &Student<B>,
+    work: &FlowWork<B::InnerBackend>,
+    memory: Option<&Memory<B::InnerBackend>>,
+    run: usize,
+) -> (Vec<Pass<B::InnerBackend>>, Range<usize>) {
     let frames = work.clips.clean.dims()[1];
-    let text = student.read_text(Tensor::from_inner(work.text.clone()));
-    let lookback = match work.context {
-        Context::UniformNoise => Lookback::none(student, frames),
-        _ if work.detach_context => Lookback::on(student, frames, Some(lift(clean_memory(model, work)))),
-        _ => Lookback::on(student, frames, Some(remember(student, Tensor::from_inner(work.clips.clean.clone()), 0.0, &text))),
-    };
-    let velocity = velocities(student, Tensor::from_inner(work.clips.state()), &work.sigmas, &text, &lookback);
-    loss_of_frames(model, work, velocity, 0..frames)
+    let layout = student.layout(frames);
+    match (work.context, memory) {
+        (Context::Cached, Some(memory)) => {
+            let start = run * layout.frames_per_block;
+            let block = start..(start + layout.frames_per_block).min(frames);
+            let past = memory.clone().keep(&layout.past_of(&block));
+            let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), block.len());
+            let pass = Pass {
+                latents: work.clips.state().slice_dim(1, block.clone()),
+                timesteps: work.sigmas.chunks(frames).flat_map(|clip| &clip[block.clone()]).map(|sigma| 1000.0 * sigma).collect(),
+                frames: block.clone().collect(),
+                visibility,
+                past: past.map_or(Past::Nothing, Past::Constant),
+            };
+            (vec![pass], block)
+        }
+        (Context::UniformNoise, _) => (vec![noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Nothing)], 0..frames),
+        (_, Some(memory)) => (vec![noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Constant(memory.clone()))], 0..frames),
+        (_, None) => {
+            let clean = clean_pass(&layout, work.clips.clean.clone(), 0.0);
+            (vec![clean, noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Of(0))], 0..frames)
+        }
+    }
 }
 
-/// The same for one block that looks back through the cache (option 3): loss, its share of the whole, measurements.
-fn cached_flow_loss<B: Trainable>(
-    model: &AfdModel<B>,
-    work: &FlowWork<B::InnerBackend>,
-    memory: &Memory<B::InnerBackend>,
-    graph: usize,
-) -> (Tensor<B, 1>, f64, Scalars) {
-    let student = &model.student;
-    let [batch, frames, ..] = work.clips.clean.dims();
-    let layout = student.layout(frames);
-    let start = graph * layout.frames_per_block;
-    let block = start..(start + layout.frames_per_block).min(frames);
-    let past = memory.clone().keep(&layout.past_of(&block)).map(lift);
-    let text = student.read_text(Tensor::from_inner(work.text.clone()));
-    let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), block.len());
-    let numbers: Vec<usize> = block.clone().collect();
-    let timesteps: Vec<f32> = (0..batch)
-        .flat_map(|sample| work.sigmas[sample * frames + block.start..sample * frames + block.end].iter())
-        .map(|sigma| 1000.0 * sigma)
-        .collect();
-    let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text: &text, past: past.as_ref(), visibility: &visibility };
-    let noised = Tensor::from_inner(work.clips.state().slice_dim(1, block.clone()));
-    let velocity = student.forward(noised, &inputs).0;
-    let (loss, scalars) = loss_of_frames(model, work, velocity, block.clone());
-    (loss, block.len() as f64 / frames as f64, scalars)
+/// What the student runs for teacher- or diffusion-forced flow matching (method.md H.1).
+fn supervised_passes<B: Trainable>(student: &Student<B>, work: &SupervisedWork<B::InnerBackend>) -> Vec<Pass<B::InnerBackend>> {
+    let layout = student.layout(work.clips.clean.dims()[1]);
+    match &work.context {
+        Some(context) => {
+            let clean = clean_pass(&layout, context.clone(), work.context_sigma);
+            vec![clean, noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Of(0))]
+        }
+        None => vec![noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Nothing)],
+    }
+}
+
+/// The pass over clean frames that others look back at.
+fn clean_pass<B: Backend>(layout: &BlockLayout, clips: Tensor<B, 5>, sigma: f32) -> Pass<B> {
+    let [batch, frames, ..] = clips.dims();
+    Pass {
+        latents: clips,
+        timesteps: vec![1000.0 * sigma; batch * frames],
+        frames: (0..frames).collect(),
+        visibility: Visibility::block_causal(layout),
+        past: Past::Nothing,
+    }
+}
+
+/// The pass over noised frames: they look back at `past`, or, without one, at each other.
+fn noisy_pass<B: Backend>(layout: &BlockLayout, clips: Tensor<B, 5>, sigmas: &[f32], past: Past<B>) -> Pass<B> {
+    let visibility = match &past {
+        Past::Nothing => Visibility::block_causal(layout),
+        // The clean pass remembers all frames, also those that nobody looks back at.
+        _ => Visibility { past_frames: layout.frames, ..Visibility::teacher_forcing(layout) },
+    };
+    let timesteps = sigmas.iter().map(|sigma| 1000.0 * sigma).collect();
+    Pass { latents: clips, timesteps, frames: (0..layout.frames).collect(), visibility, past }
 }
 
 /// The loss of velocities for the frames `range` of the clips.
@@ -193,20 +256,9 @@ fn loss_of_frames<B: Trainable>(
     (loss, scalars)
 }
 
-/// Teacher- or diffusion-forced flow matching (method.md H.1).
-fn supervised_loss<B: Trainable>(model: &AfdModel<B>, work: SupervisedWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
-    let student = &model.student;
-    let frames = work.clips.clean.dims()[1];
-    let text = student.read_text(Tensor::from_inner(work.text));
-    let lookback = match work.context {
-        Some(context) => {
-            let memory = remember(student, Tensor::from_inner(context), work.context_sigma, &text);
-            Lookback::on(student, frames, Some(memory))
-        }
-        None => Lookback::none(student, frames),
-    };
-    let velocity = velocities(student, Tensor::from_inner(work.clips.state()), &work.sigmas, &text, &lookback);
-    let target = Tensor::<B, 5>::from_inner(work.clips.noise - work.clips.clean);
+/// Flow matching on the clips themselves.
+fn supervised_loss<B: Trainable>(velocity: Tensor<B, 5>, work: &SupervisedWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
+    let target = Tensor::<B, 5>::from_inner(work.clips.noise.clone() - work.clips.clean.clone());
     let loss = (velocity - target).square().mean();
     let scalars = vec![("supervised_loss", scalar(&loss))];
     (loss, scalars)
@@ -217,12 +269,6 @@ fn clean_memory<B: Trainable>(model: &AfdModel<B>, work: &FlowWork<B::InnerBacke
     let student = model.student.valid();
     let text = student.read_text(work.text.clone());
     remember(&student, work.clips.clean.clone(), 0.0, &text)
-}
-
-/// A memory computed without a graph, as constants of one.
-fn lift<B: Trainable>(memory: Memory<B::InnerBackend>) -> Memory<B> {
-    let layers = memory.layers.into_iter().map(|(keys, values)| (Tensor::from_inner(keys), Tensor::from_inner(values))).collect();
-    Memory { layers, frames: memory.frames, tokens_per_frame: memory.tokens_per_frame }
 }
 
 fn scalar<B: Backend>(value: &Tensor<B, 1>) -> f64 {

@@ -465,6 +465,8 @@ pub struct Run {
     pub shards: usize,
     /// Queries of a clip and head whose attention scores are held at once: bounds memory, changes the last bits of the results.
     pub attention_queries: usize,
+    /// Hold the graph of one block of the student at a time and run the blocks twice: less memory, more time, the last bits of the results.
+    pub recompute_blocks: bool,
     /// Rounds between checkpoints.
     pub checkpoint_every: usize,
     /// Checkpoints kept.
@@ -473,6 +475,6 @@ pub struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Self { shards: 1, attention_queries: Limits::default().attention_queries, checkpoint_every: 10, keep: 2 }
+        Self { shards: 1, attention_queries: Limits::default().attention_queries, recompute_blocks: false, checkpoint_every: 10, keep: 2 }
     }
 }

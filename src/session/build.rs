@@ -31,7 +31,8 @@ pub fn base_student<B: Backend>(recipe: &Recipe, device: &B::Device) -> Result<S
 }
 
 fn limits(recipe: &Recipe) -> Limits {
-    Limits { attention_queries: recipe.settings.run.attention_queries }
+    let run = &recipe.settings.run;
+    Limits { attention_queries: run.attention_queries, recompute_blocks: run.recompute_blocks }
 }
 
 /// A fresh discriminator; a register discriminator reads the clip with a copy of the base student.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
 
 use super::attention::KeysValues;
 
@@ -18,6 +19,12 @@ pub struct Memory<B: Backend> {
 }
 
 impl<B: Backend> Memory<B> {
+    /// The same as constants of a differentiated graph.
+    pub fn lift<D: AutodiffBackend<InnerBackend = B>>(self) -> Memory<D> {
+        let layers = self.layers.into_iter().map(lifted).collect();
+        Memory { layers, frames: self.frames, tokens_per_frame: self.tokens_per_frame }
+    }
+
     /// The memory of both: `self` first.
     pub fn append(self, newer: Memory<B>) -> Self {
         let layers = self
@@ -59,6 +66,11 @@ impl<B: Backend> Memory<B> {
             tokens_per_frame: tokens,
         })
     }
+}
+
+/// Keys and values as constants of a differentiated graph.
+pub(super) fn lifted<B: AutodiffBackend>((keys, values): KeysValues<B::InnerBackend>) -> KeysValues<B> {
+    (Tensor::from_inner(keys), Tensor::from_inner(values))
 }
 
 fn consecutive_runs(slots: &[usize]) -> Vec<Range<usize>> {

@@ -35,11 +35,13 @@ pub struct StudentConfig {
 pub struct Limits {
     /// Queries of a clip and head whose attention scores are held at once, at least 1.
     pub attention_queries: usize,
+    /// Whether a differentiated run holds the graph of one block at a time and runs the blocks twice (see [`super::segments`]).
+    pub recompute_blocks: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { attention_queries: 1024 }
+        Self { attention_queries: 1024, recompute_blocks: false }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod causal;
 pub mod config;
 pub mod rope;
+pub mod segments;
 pub mod transformer;
 
 pub use cache::Memory;

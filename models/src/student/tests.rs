@@ -1,12 +1,15 @@
 //! The transformer against itself (cached, uncached, masked) and against hand-made definitions.
 
-use burn::backend::{Flex, NdArray};
+use burn::backend::{Autodiff, Flex, NdArray};
+use burn::module::{AutodiffModule, ModuleVisitor, Param};
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 
+use super::segments::{Pass, Past, Segments, velocity};
 use super::transformer::Inputs;
 use super::*;
 use crate::init::initialise;
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Trainable};
 use crate::noise::{Noise, Purpose};
 
 fn config(frames_per_block: usize, window_frames: usize, sink_frames: usize) -> StudentConfig {
@@ -33,7 +36,7 @@ fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B
 /// A student whose every weight is random, the zero-initialised output included.
 fn student<B: Kernels>(config: &StudentConfig) -> Student<B> {
     let mut student = initialise(Student::<B>::new(config, &Default::default()), 5, "student");
-    student.head.output.weight = student.head.output.weight.map(|weight| random(weight.dims(), 77) * 0.1);
+    student.head.output.weight = Param::from_tensor(random(student.head.output.weight.dims(), 77) * 0.1);
     student
 }
 
@@ -117,4 +120,91 @@ fn patches_are_embedded_and_written_back_at_their_place() {
     let inside = change.clone().slice([0..1, 1..2, 0..4, 2..4, 0..2]).sum().into_scalar();
     assert!(inside > 1e-3);
     assert!((change.sum().into_scalar() - inside).abs() < 1e-6);
+}
+
+/// Gradients of all weights of a teacher-forced loss: of the plain graph, and block by block.
+fn segments_equal_the_plain_graph<B: Trainable>(tolerance: f32) {
+    let student = student::<B>(&config(2, 0, 0));
+    let (text, clean, noisy) = (random([2, 3, 8], 1), random([2, 6, 4, 4, 4], 2), random([2, 6, 4, 4, 4], 3));
+    let target = random::<B, 5>([2, 6, 4, 4, 4], 4);
+    let timesteps: Vec<f32> = (0..12).map(|number| 990.0 - 70.0 * number as f32).collect();
+    let frames: Vec<usize> = (0..6).collect();
+    let (causal, forcing) = (Visibility::block_causal(&student.layout(6)), Visibility::teacher_forcing(&student.layout(6)));
+    let memory_of = |student: &Student<B::InnerBackend>| {
+        let text = student.read_text(text.clone());
+        let inputs = Inputs { timesteps: &[0.0; 12], frames: &frames, text: &text, past: None, visibility: &causal };
+        student.forward(clean.clone(), &inputs).1
+    };
+    let pass = |latents: &Tensor<B::InnerBackend, 5>, timesteps: &[f32], visibility: &Visibility, past| Pass {
+        latents: latents.clone(),
+        timesteps: timesteps.to_vec(),
+        frames: frames.clone(),
+        visibility: visibility.clone(),
+        past,
+    };
+    // A context that is differentiated, one that is constant, none.
+    for passes in [
+        vec![pass(&clean, &[0.0; 12], &causal, Past::Nothing), pass(&noisy, &timesteps, &forcing, Past::Of(0))],
+        vec![pass(&noisy, &timesteps, &forcing, Past::Constant(memory_of(&student.valid())))],
+        vec![pass(&noisy, &timesteps, &causal, Past::Nothing)],
+    ] {
+        let loss = (velocity(&student, text.clone(), &passes) - target.clone()).square().mean();
+        let (expected_loss, mut gradients) = (loss.clone().into_data(), loss.backward());
+        let expected = GradientsParams::from_module::<B, _>(&mut gradients, &student);
+        let mut segments = Segments::new(&student, text.clone(), passes);
+        let mut found = GradientsAccumulator::new();
+        for number in 0..Segments::graphs(&student) {
+            let scalar = match number {
+                0 => {
+                    let loss = (segments.velocity(&student) - target.clone()).square().mean();
+                    assert_eq!(loss.clone().into_data(), expected_loss);
+                    loss
+                }
+                _ => segments.graph(&student, number),
+            };
+            let mut gradients = scalar.backward();
+            segments.absorb(&mut gradients);
+            found.accumulate(&student, GradientsParams::from_module::<B, _>(&mut gradients, &student));
+        }
+        let mut compare = Compare { expected, found: found.grads(), tolerance, path: Vec::new(), compared: 0 };
+        student.visit(&mut compare);
+        // 15 tensors outside the blocks and 27 in each.
+        assert_eq!(compare.compared, 15 + 2 * 27);
+    }
+}
+
+struct Compare {
+    expected: GradientsParams,
+    found: GradientsParams,
+    tolerance: f32,
+    path: Vec<String>,
+    compared: usize,
+}
+
+impl<B: Trainable> ModuleVisitor<B> for Compare {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
+        let name = self.path.join(".");
+        let of =
+            |gradients: &GradientsParams| gradients.get::<B::InnerBackend, N>(param.id).unwrap_or_else(|| panic!("no gradient for {name}"));
+        let (expected, found) = (of(&self.expected), of(&self.found));
+        let scale: f32 = expected.clone().abs().max().into_scalar().elem();
+        let gap = largest(expected, found) / scale.max(1e-6);
+        assert!(gap < self.tolerance, "{name}: {gap}");
+        self.compared += 1;
+    }
+}
+
+#[test]
+fn gradients_block_by_block_equal_those_of_the_plain_graph() {
+    // The same sums in the same order but for what several passes and blocks add up: rounding of f32, relative to each tensor's largest.
+    segments_equal_the_plain_graph::<Autodiff<NdArray>>(1e-5);
+    segments_equal_the_plain_graph::<Autodiff<Flex>>(1e-5);
 }

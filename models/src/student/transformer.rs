@@ -124,6 +124,11 @@ impl<B: Backend> Student<B> {
         &self.config
     }
 
+    /// What bounds the memory of its passes.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// How a clip of `frames` latent frames falls into this student's blocks.
     pub fn layout(&self, frames: usize) -> BlockLayout {
         BlockLayout {
@@ -146,11 +151,16 @@ impl<B: Kernels> Student<B> {
     pub fn forward(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>) -> (Tensor<B, 5>, Memory<B>) {
         let shape = latents.dims();
         let (tokens, embedding, memory) = self.run(latents, inputs, &mut |_, _| {});
+        (self.velocity(tokens, embedding, shape), memory)
+    }
+
+    /// The head: tokens `[B, F * S, D]` and e `[B * F or 1, D]` to velocity of `shape`.
+    pub(super) fn velocity(&self, tokens: Tensor<B, 3>, embedding: Tensor<B, 2>, shape: [usize; 5]) -> Tensor<B, 5> {
         let [rows, width] = embedding.dims();
         // b0 shift, b1 scale of e (not e0).
         let modulation = self.head.modulation.val() + embedding.reshape([rows, 1, width]);
         let output = project(&self.head.output, modulated(tokens, vector(&modulation, 0), vector(&modulation, 1)));
-        (self.unpatchify(output, shape), memory)
+        self.unpatchify(output, shape)
     }
 
     /// Token features `[B, F * S, D]` after each of the blocks numbered `layers` (0-based, ascending): what a discriminator reads.
@@ -171,17 +181,11 @@ impl<B: Kernels> Student<B> {
         inputs: &Inputs<B>,
         observe: &mut dyn FnMut(usize, &Tensor<B, 3>),
     ) -> (Tensor<B, 3>, Tensor<B, 2>, Memory<B>) {
-        let device = latents.device();
-        let [_, _, _, height, width] = latents.dims();
-        let (rows, columns) = (height / self.config.patch, width / self.config.patch);
-        let rotation = Rotation::new(inputs.frames, rows, columns, self.config.heads, self.config.head_width(), &device);
-        // One timestep for all frames of all samples, as in every step of a rollout, is embedded once.
-        let shared = inputs.timesteps.iter().all(|timestep| *timestep == inputs.timesteps[0]);
-        let embedding = self.embed_time(if shared { &inputs.timesteps[..1] } else { inputs.timesteps }, &device);
-        // e0: [B * F or 1, 6, D]
-        let [embedded, _] = embedding.dims();
-        let modulation = self.time_projection.forward(silu(embedding.clone())).reshape([embedded, 6, self.config.width]);
-        let mut tokens = project(&self.patch_embedding, self.patchify(latents));
+        let shape = latents.dims();
+        let rotation = self.rotation(inputs.frames, shape);
+        let embedding = self.embed_frames(inputs.timesteps, &latents.device());
+        let modulation = self.modulation(embedding.clone());
+        let mut tokens = self.embed_latents(latents);
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
             let past = inputs.past.map(|memory| &memory.layers[index]);
@@ -199,7 +203,33 @@ impl<B: Kernels> Student<B> {
             layers.push(own);
             observe(index, &tokens);
         }
-        (tokens, embedding, Memory { layers, frames: inputs.frames.to_vec(), tokens_per_frame: rows * columns })
+        let tokens_per_frame = tokens.dims()[1] / shape[1];
+        (tokens, embedding, Memory { layers, frames: inputs.frames.to_vec(), tokens_per_frame })
+    }
+
+    /// `[B, F, C, H, W]` to tokens `[B, F * S, D]`.
+    pub(super) fn embed_latents(&self, latents: Tensor<B, 5>) -> Tensor<B, 3> {
+        project(&self.patch_embedding, self.patchify(latents))
+    }
+
+    /// e of every (sample, frame), `[B * F, D]`; `[1, D]` where all timesteps are one, as in every step of a rollout.
+    pub(super) fn embed_frames(&self, timesteps: &[f32], device: &B::Device) -> Tensor<B, 2> {
+        let one = timesteps.iter().all(|timestep| *timestep == timesteps[0]);
+        self.embed_time(if one { &timesteps[..1] } else { timesteps }, device)
+    }
+
+    /// e `[n, D]` to e0 `[n, 6, D]`.
+    pub(super) fn modulation(&self, embedding: Tensor<B, 2>) -> Tensor<B, 3> {
+        let [embedded, width] = embedding.dims();
+        self.time_projection.forward(silu(embedding)).reshape([embedded, 6, width])
+    }
+
+    /// Rotations of the tokens of latents of `shape`.
+    pub(super) fn rotation(&self, frames: &[usize], shape: [usize; 5]) -> Rotation<B> {
+        let [_, _, _, height, width] = shape;
+        let (rows, columns) = (height / self.config.patch, width / self.config.patch);
+        let device = self.patch_embedding.weight.device();
+        Rotation::new(frames, rows, columns, self.config.heads, self.config.head_width(), &device)
     }
 
     /// e = W2 SiLU(W1 sin_emb(t) + b1) + b2, `[B * F, D]`; the sinusoids are computed on the host in f64 (method.md B.2.2).
@@ -239,18 +269,18 @@ impl<B: Kernels> Student<B> {
 }
 
 /// What a block reads besides its tokens.
-struct Surroundings<'a, B: Backend> {
+pub(super) struct Surroundings<'a, B: Backend> {
     /// e0, `[B * F or 1, 6, D]`.
-    modulation: &'a Tensor<B, 3>,
-    rotation: &'a Rotation<B>,
-    past: Option<&'a KeysValues<B>>,
-    text: &'a KeysValues<B>,
-    visibility: &'a Visibility,
-    limits: Limits,
+    pub modulation: &'a Tensor<B, 3>,
+    pub rotation: &'a Rotation<B>,
+    pub past: Option<&'a KeysValues<B>>,
+    pub text: &'a KeysValues<B>,
+    pub visibility: &'a Visibility,
+    pub limits: Limits,
 }
 
 impl<B: Kernels> StudentBlock<B> {
-    fn forward(&self, tokens: Tensor<B, 3>, around: &Surroundings<B>) -> (Tensor<B, 3>, KeysValues<B>) {
+    pub(super) fn forward(&self, tokens: Tensor<B, 3>, around: &Surroundings<B>) -> (Tensor<B, 3>, KeysValues<B>) {
         // a0..a5 of method.md B.2.4: shift, scale and gate of the self-attention, then of the feed-forward network.
         let modulation = self.modulation.val() + around.modulation.clone();
         let part = |index: usize| vector(&modulation, index);

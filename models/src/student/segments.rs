@@ -1,0 +1,265 @@
+//! A differentiated run of the student that holds the graph of one block at a time.
+//!
+//! A plain graph keeps every block's insides until the backward pass. Here only the tokens between blocks are kept, and each block runs again when
+//! its turn comes: one block's memory instead of all of them, for one more forward pass. The caller walks the graphs in order, the tail with its
+//! loss first, then the blocks from the last to the first, then the inputs, and hands each one's gradients to [`Segments::absorb`].
+
+use burn::module::AutodiffModule;
+use burn::prelude::*;
+
+use super::attention::KeysValues;
+use super::cache::{Memory, lifted};
+use super::causal::Visibility;
+use super::transformer::{Inputs, Student, StudentBlock, Surroundings};
+use crate::kernels::{Kernels, Trainable};
+
+/// One run of a clip's tokens through all blocks.
+#[derive(Debug, Clone)]
+pub struct Pass<B: Backend> {
+    /// `[B, F, C, H, W]`.
+    pub latents: Tensor<B, 5>,
+    /// Timestep of every (sample, frame), frame fastest.
+    pub timesteps: Vec<f32>,
+    /// Absolute numbers of the latent frames.
+    pub frames: Vec<usize>,
+    /// Who sees whom.
+    pub visibility: Visibility,
+    /// What is remembered.
+    pub past: Past<B>,
+}
+
+/// Where the keys and values of remembered frames come from.
+#[derive(Debug, Clone)]
+pub enum Past<B: Backend> {
+    /// There are none.
+    Nothing,
+    /// A memory that is not differentiated.
+    Constant(Memory<B>),
+    /// An earlier pass of this number, differentiated with it.
+    Of(usize),
+}
+
+impl<B: Backend> Past<B> {
+    fn of<C: Backend>(&self, earlier: &[Memory<C>], constant: impl Fn(&Memory<B>) -> Memory<C>) -> Option<Memory<C>> {
+        match self {
+            Self::Nothing => None,
+            Self::Constant(memory) => Some(constant(memory)),
+            Self::Of(number) => Some(earlier[*number].clone()),
+        }
+    }
+}
+
+/// The last pass's velocity `[B, F, C, H, W]` with all passes in one graph: what [`Segments`] cuts into pieces. `text` is `[B, L, text_width]`.
+pub fn velocity<B: Trainable>(student: &Student<B>, text: Tensor<B::InnerBackend, 3>, passes: &[Pass<B::InnerBackend>]) -> Tensor<B, 5> {
+    let text = student.read_text(Tensor::from_inner(text));
+    let mut memories: Vec<Memory<B>> = Vec::with_capacity(passes.len());
+    let mut velocity = None;
+    for pass in passes {
+        let past = pass.past.of(&memories, |memory| memory.clone().lift());
+        let (timesteps, frames, visibility) = (&pass.timesteps[..], &pass.frames[..], &pass.visibility);
+        let inputs = Inputs { timesteps, frames, text: &text, past: past.as_ref(), visibility };
+        let (of_this_pass, memory) = student.forward(Tensor::from_inner(pass.latents.clone()), &inputs);
+        velocity = Some(of_this_pass);
+        memories.push(memory);
+    }
+    velocity.unwrap_or_else(|| unreachable!("there is at least one pass"))
+}
+
+/// Tokens between the blocks, and the gradients that have come back so far.
+pub struct Segments<B: Trainable> {
+    passes: Vec<Pass<B::InnerBackend>>,
+    /// `[B, L, text_width]`.
+    text: Tensor<B::InnerBackend, 3>,
+    /// Values that several graphs read: of the text, then of each pass.
+    shared: Shared<B::InnerBackend>,
+    /// Tokens before each block, and after the last, as far as they are still needed: `[boundary][pass]`, each `[B, F * S, D]`.
+    tokens: Vec<Vec<Tensor<B::InnerBackend, 3>>>,
+    leaves: Leaves<B>,
+    gradients: Leaves<B::InnerBackend>,
+}
+
+/// What the blocks read besides tokens.
+#[derive(Debug, Clone)]
+struct Shared<B: Backend> {
+    /// The text after its embedding, `[B, L, D]`.
+    text: Tensor<B, 3>,
+    /// e of each pass, `[B * F or 1, D]`.
+    embeddings: Vec<Tensor<B, 2>>,
+    /// e0 of each pass, `[B * F or 1, 6, D]`.
+    modulations: Vec<Tensor<B, 3>>,
+}
+
+/// Leaves of the current graph, or the gradients of leaves.
+#[derive(Debug, Clone)]
+struct Leaves<B: Backend> {
+    /// `[boundary][pass]`.
+    tokens: Vec<Vec<Option<Tensor<B, 3>>>>,
+    text: Option<Tensor<B, 3>>,
+    embeddings: Vec<Option<Tensor<B, 2>>>,
+    modulations: Vec<Option<Tensor<B, 3>>>,
+}
+
+impl<B: Backend> Leaves<B> {
+    fn none(boundaries: usize, passes: usize) -> Self {
+        Self { tokens: vec![vec![None; passes]; boundaries], text: None, embeddings: vec![None; passes], modulations: vec![None; passes] }
+    }
+}
+
+impl<B: Trainable> Segments<B> {
+    /// Runs all passes without a graph and keeps the tokens between blocks. `text` is `[B, L, text_width]`.
+    pub fn new(student: &Student<B>, text: Tensor<B::InnerBackend, 3>, passes: Vec<Pass<B::InnerBackend>>) -> Self {
+        let plain = student.valid();
+        let shared = Shared::of(&plain, &text, &passes);
+        let mut tokens = vec![passes.iter().map(|pass| plain.embed_latents(pass.latents.clone())).collect::<Vec<_>>()];
+        for (layer, block) in plain.blocks.iter().enumerate() {
+            let constant = |memory: &Memory<B::InnerBackend>| memory.layers[layer].clone();
+            let next = run_block(block, &passes, tokens[layer].clone(), &shared, &plain, constant);
+            tokens.push(next);
+        }
+        let none = (tokens.len(), passes.len());
+        Self { passes, text, shared, tokens, leaves: Leaves::none(none.0, none.1), gradients: Leaves::none(none.0, none.1) }
+    }
+
+    /// How many graphs there are for a student: the tail, one per block, the inputs.
+    pub fn graphs(student: &Student<B>) -> usize {
+        student.blocks.len() + 2
+    }
+
+    /// The first graph: the last pass's velocity `[B, F, C, H, W]`, for the loss to be made of.
+    pub fn velocity(&mut self, student: &Student<B>) -> Tensor<B, 5> {
+        let last = self.passes.len() - 1;
+        let boundary = student.blocks.len();
+        self.leaves = Leaves::none(boundary + 1, self.passes.len());
+        let tokens = leaf(&self.tokens[boundary][last]);
+        let embedding = leaf(&self.shared.embeddings[last]);
+        self.leaves.tokens[boundary][last] = Some(tokens.clone());
+        self.leaves.embeddings[last] = Some(embedding.clone());
+        student.velocity(tokens, embedding, self.passes[last].latents.dims())
+    }
+
+    /// Graph `number` (from 1): a scalar whose gradients are the loss's for one block, or, at the end, for what comes before the blocks.
+    pub fn graph(&mut self, student: &Student<B>, number: usize) -> Tensor<B, 1> {
+        let blocks = student.blocks.len();
+        self.leaves = Leaves::none(blocks + 1, self.passes.len());
+        match blocks.checked_sub(number) {
+            Some(layer) => self.block(student, layer),
+            None => self.inputs(student),
+        }
+    }
+
+    /// Takes the gradients of the current graph's leaves out of `gradients`, which keep those of the weights.
+    pub fn absorb(&mut self, gradients: &mut B::Gradients) {
+        fn take<B: Trainable, const N: usize>(
+            leaf: Option<&Tensor<B, N>>,
+            gradients: &mut B::Gradients,
+            total: &mut Option<Tensor<B::InnerBackend, N>>,
+        ) {
+            if let Some(more) = leaf.and_then(|leaf| leaf.grad_remove(gradients)) {
+                *total = Some(match total.take() {
+                    Some(sum) => sum + more,
+                    None => more,
+                });
+            }
+        }
+        let leaves = std::mem::replace(&mut self.leaves, Leaves::none(0, 0));
+        for (leaves, totals) in leaves.tokens.iter().zip(&mut self.gradients.tokens) {
+            leaves.iter().zip(totals).for_each(|(leaf, total)| take(leaf.as_ref(), gradients, total));
+        }
+        take(leaves.text.as_ref(), gradients, &mut self.gradients.text);
+        for (leaf, total) in leaves.embeddings.iter().zip(&mut self.gradients.embeddings) {
+            take(leaf.as_ref(), gradients, total);
+        }
+        for (leaf, total) in leaves.modulations.iter().zip(&mut self.gradients.modulations) {
+            take(leaf.as_ref(), gradients, total);
+        }
+    }
+
+    fn block(&mut self, student: &Student<B>, layer: usize) -> Tensor<B, 1> {
+        let shared = Shared {
+            text: leaf(&self.shared.text),
+            embeddings: Vec::new(),
+            modulations: self.shared.modulations.iter().map(leaf).collect(),
+        };
+        let tokens: Vec<Tensor<B, 3>> = self.tokens[layer].iter().map(leaf).collect();
+        self.leaves.text = Some(shared.text.clone());
+        self.leaves.modulations = shared.modulations.iter().cloned().map(Some).collect();
+        self.leaves.tokens[layer] = tokens.iter().cloned().map(Some).collect();
+        let constant = |memory: &Memory<B::InnerBackend>| lifted(memory.layers[layer].clone());
+        let next = run_block(&student.blocks[layer], &self.passes, tokens, &shared, student, constant);
+        // This block's outputs are needed no more.
+        self.tokens.truncate(layer + 1);
+        let upstream = std::mem::take(&mut self.gradients.tokens[layer + 1]);
+        sum(next.into_iter().zip(upstream).filter_map(|(next, upstream)| Some(pulled(next, upstream?))))
+    }
+
+    fn inputs(&mut self, student: &Student<B>) -> Tensor<B, 1> {
+        let mut parts = Vec::new();
+        if let Some(upstream) = self.gradients.text.take() {
+            parts.push(pulled(student.text_embedding.forward(Tensor::from_inner(self.text.clone())), upstream));
+        }
+        let device = self.text.device();
+        for (number, pass) in self.passes.iter().enumerate() {
+            let embedding = student.embed_frames(&pass.timesteps, &device);
+            if let Some(upstream) = self.gradients.modulations[number].take() {
+                parts.push(pulled(student.modulation(embedding.clone()), upstream));
+            }
+            if let Some(upstream) = self.gradients.embeddings[number].take() {
+                parts.push(pulled(embedding, upstream));
+            }
+            if let Some(upstream) = self.gradients.tokens[0][number].take() {
+                parts.push(pulled(student.embed_latents(Tensor::from_inner(pass.latents.clone())), upstream));
+            }
+        }
+        sum(parts.into_iter())
+    }
+}
+
+impl<B: Kernels> Shared<B> {
+    fn of(student: &Student<B>, text: &Tensor<B, 3>, passes: &[Pass<B>]) -> Self {
+        let embeddings: Vec<_> = passes.iter().map(|pass| student.embed_frames(&pass.timesteps, &text.device())).collect();
+        let modulations = embeddings.iter().map(|embedding| student.modulation(embedding.clone())).collect();
+        Self { text: student.text_embedding.forward(text.clone()), embeddings, modulations }
+    }
+}
+
+/// One block for all passes; `constant` gives this block's keys and values of a memory.
+fn run_block<B: Kernels, I: Backend>(
+    block: &StudentBlock<B>,
+    passes: &[Pass<I>],
+    tokens: Vec<Tensor<B, 3>>,
+    shared: &Shared<B>,
+    student: &Student<B>,
+    constant: impl Fn(&Memory<I>) -> KeysValues<B>,
+) -> Vec<Tensor<B, 3>> {
+    let text = block.cross_attn.keys_values(shared.text.clone());
+    let mut own: Vec<KeysValues<B>> = Vec::with_capacity(passes.len());
+    let mut next = Vec::with_capacity(passes.len());
+    for ((pass, tokens), modulation) in passes.iter().zip(tokens).zip(&shared.modulations) {
+        let past = match &pass.past {
+            Past::Nothing => None,
+            Past::Constant(memory) => Some(constant(memory)),
+            Past::Of(earlier) => Some(own[*earlier].clone()),
+        };
+        let rotation = student.rotation(&pass.frames, pass.latents.dims());
+        let (visibility, limits) = (&pass.visibility, student.limits());
+        let around = Surroundings { modulation, rotation: &rotation, past: past.as_ref(), text: &text, visibility, limits };
+        let (after, keys_values) = block.forward(tokens, &around);
+        next.push(after);
+        own.push(keys_values);
+    }
+    next
+}
+
+fn leaf<B: Trainable, const N: usize>(value: &Tensor<B::InnerBackend, N>) -> Tensor<B, N> {
+    Tensor::from_inner(value.clone()).require_grad()
+}
+
+/// A scalar whose gradient for `value` is `upstream`.
+fn pulled<B: Trainable, const N: usize>(value: Tensor<B, N>, upstream: Tensor<B::InnerBackend, N>) -> Tensor<B, 1> {
+    (value * Tensor::from_inner(upstream)).sum()
+}
+
+fn sum<B: Backend>(mut parts: impl Iterator<Item = Tensor<B, 1>>) -> Tensor<B, 1> {
+    let Some(first) = parts.next() else { unreachable!("a loss that no token reaches has no gradient") };
+    parts.fold(first, |sum, part| sum + part)
+}
