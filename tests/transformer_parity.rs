@@ -1,13 +1,15 @@
 //! The student against an independent PyTorch implementation of the same specification (method.md B): velocities and all weight gradients.
 //!
 //! `tests/fixtures/make_transformer_fixture.py` writes the fixture; it shares no code and no layout conventions with the student.
+//! And against diffusers' own transformer, loaded under diffusers' names (`tests/fixtures/make_diffusers_fixture.py`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::student::transformer::Inputs;
 use afd_models::student::{Student, StudentConfig, Visibility};
-use afd_models::weights::{HostTensor, Tensors, apply, read_file, wan};
+use afd_models::weights::transformer::TransformerFile;
+use afd_models::weights::{HostTensor, Pickles, Tensors, WeightFile, apply, read_file, wan};
 use burn::backend::{Autodiff, Flex, NdArray};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
@@ -36,9 +38,12 @@ fn config(frames_per_block: usize) -> StudentConfig {
     }
 }
 
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
 fn fixture() -> Tensors {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/transformer.safetensors");
-    read_file(&path).unwrap().0
+    read_file(&path("transformer.safetensors")).unwrap().0
 }
 
 /// The fixture's tensors whose names start with `prefix`, without it.
@@ -158,4 +163,24 @@ fn gradients_of_all_weights_equal_pytorch_on_ndarray() {
 #[test]
 fn gradients_of_all_weights_equal_pytorch_on_flex() {
     gradients_agree::<Autodiff<Flex>>();
+}
+
+/// diffusers' transformer is not causal: one block over the whole clip.
+fn a_diffusers_transformer_gives_the_same_velocity<B: Kernels>() {
+    let (inputs, file) = (read_file(&path("diffusers_velocity.safetensors")).unwrap().0, path("diffusers_model.safetensors"));
+    let file = WeightFile::open(&file, Pickles::Refused).unwrap();
+    let student = TransformerFile::find(&file, None).unwrap().load::<B>(&config(3), &Default::default()).unwrap();
+    let text = student.read_text(tensor(&inputs, "text"));
+    // One timestep per clip there, one per frame here.
+    let timesteps: Vec<f32> = inputs["timestep"].values.iter().flat_map(|timestep| [*timestep; 3]).collect();
+    let visibility = Visibility::bidirectional(3);
+    let read = Inputs { timesteps: &timesteps, frames: &[0, 1, 2], text: &text, past: None, visibility: &visibility };
+    let found = host(student.forward(tensor(&inputs, "latents"), &read).0);
+    assert_close("the velocity", &found, &inputs["velocity"]);
+}
+
+#[test]
+fn diffusers_transformers_give_the_same_velocity_on_ndarray_and_flex() {
+    a_diffusers_transformer_gives_the_same_velocity::<NdArray>();
+    a_diffusers_transformer_gives_the_same_velocity::<Flex>();
 }
