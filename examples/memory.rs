@@ -6,6 +6,7 @@
 //! cargo run --release --example memory -- attention|transformer plain|ours TOKENS
 //! ```
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use afd_models::init::initialise;
@@ -104,19 +105,25 @@ fn status(field: &str) -> f64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
 }
 
-fn main() {
+fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "usage: memory attention|transformer plain|ours TOKENS (a multiple of 256)";
-    let (what, how, tokens) = match &words[..] {
-        [what, how, tokens] => (what.as_str(), how.as_str(), tokens.parse().expect(usage)),
-        _ => panic!("{usage}"),
+    let request = match &words[..] {
+        [what, how, tokens] => {
+            tokens.parse().ok().filter(|tokens| tokens % TOKENS_PER_FRAME == 0 && *tokens > 0).map(|tokens| (what, how, tokens))
+        }
+        _ => None,
+    };
+    let (work, how, tokens): (fn(usize, bool), _, _) = match request {
+        Some((what, how, tokens)) if what == "attention" && ["plain", "ours"].contains(&how.as_str()) => (attend, how, tokens),
+        Some((what, how, tokens)) if what == "transformer" && ["plain", "ours"].contains(&how.as_str()) => (transformer, how, tokens),
+        _ => {
+            eprintln!("usage: memory attention|transformer plain|ours TOKENS (a multiple of {TOKENS_PER_FRAME})");
+            return ExitCode::from(2);
+        }
     };
     let before = status("VmRSS");
     let begin = Instant::now();
-    match what {
-        "attention" => attend(tokens, how == "plain"),
-        "transformer" => transformer(tokens, how == "plain"),
-        _ => panic!("{usage}"),
-    }
+    work(tokens, how == "plain");
     println!("{:.1} MiB {:.0} ms", status("VmHWM") - before, begin.elapsed().as_secs_f64() * 1000.0);
+    ExitCode::SUCCESS
 }

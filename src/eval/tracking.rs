@@ -27,6 +27,7 @@ const NOISE_LEVELS: f32 = 24.0;
 /// What a colour must save, in squared 8-bit levels, before it is believed at all.
 const PRICE_OF_A_COLOUR: f32 = 144.0;
 /// What a second colour in one pixel must save beyond that: half-covered yellow is not red beside green, nor is red at a grey wall.
+/// The price of that: where two bodies share a pixel, less than about a third of it is not counted for the second.
 const PRICE_OF_A_SECOND_COLOUR: f32 = 2500.0;
 /// Below this share of its usual mass a body is not visible.
 const VISIBLE_SHARE: f32 = 0.25;

@@ -1,6 +1,7 @@
 //! Three-axis rotary position embedding (method.md B.2.6).
 
 use burn::prelude::*;
+use burn::tensor::backend::AutodiffBackend;
 
 /// Rotations for a run of tokens: frame-major, then row, then column.
 #[derive(Debug, Clone)]
@@ -14,6 +15,12 @@ pub struct Rotation<B: Backend> {
 }
 
 impl<B: Backend> Rotation<B> {
+    /// The same as constants of a differentiated graph.
+    pub(super) fn lift<D: AutodiffBackend<InnerBackend = B>>(self) -> Rotation<D> {
+        let Self { cosine, sine, quarter_turn } = self;
+        Rotation { cosine: Tensor::from_inner(cosine), sine: Tensor::from_inner(sine), quarter_turn: Tensor::from_inner(quarter_turn) }
+    }
+
     /// Rotations for latent frames numbered `frames`, each of `rows` x `columns` tokens, for `heads` heads of `head_width` channels.
     ///
     /// The head's channel pairs are split over (frame, row, column) as Wan does: `d - 4 * (d / 6)`, `2 * (d / 6)` and `2 * (d / 6)` channels

@@ -10,6 +10,8 @@ use burn::prelude::*;
 use super::attention::KeysValues;
 use super::cache::{Memory, lifted};
 use super::causal::Visibility;
+use super::config::Limits;
+use super::rope::Rotation;
 use super::transformer::{Inputs, Student, StudentBlock, Surroundings};
 use crate::kernels::{Kernels, Trainable};
 
@@ -87,6 +89,8 @@ struct Shared<B: Backend> {
     embeddings: Vec<Tensor<B, 2>>,
     /// e0 of each pass, `[B * F or 1, 6, D]`.
     modulations: Vec<Tensor<B, 3>>,
+    /// Of each pass's tokens.
+    rotations: Vec<Rotation<B>>,
 }
 
 /// Leaves of the current graph, or the gradients of leaves.
@@ -113,7 +117,7 @@ impl<B: Trainable> Segments<B> {
         let mut tokens = vec![passes.iter().map(|pass| plain.embed_latents(pass.latents.clone())).collect::<Vec<_>>()];
         for (layer, block) in plain.blocks.iter().enumerate() {
             let constant = |memory: &Memory<B::InnerBackend>| memory.layers[layer].clone();
-            let next = run_block(block, &passes, tokens[layer].clone(), &shared, &plain, constant);
+            let next = run_block(block, &passes, tokens[layer].clone(), &shared, student.limits(), constant);
             tokens.push(next);
         }
         let none = (tokens.len(), passes.len());
@@ -179,13 +183,14 @@ impl<B: Trainable> Segments<B> {
             text: leaf(&self.shared.text),
             embeddings: Vec::new(),
             modulations: self.shared.modulations.iter().map(leaf).collect(),
+            rotations: self.shared.rotations.iter().cloned().map(Rotation::lift).collect(),
         };
         let tokens: Vec<Tensor<B, 3>> = self.tokens[layer].iter().map(leaf).collect();
         self.leaves.text = Some(shared.text.clone());
         self.leaves.modulations = shared.modulations.iter().cloned().map(Some).collect();
         self.leaves.tokens[layer] = tokens.iter().cloned().map(Some).collect();
         let constant = |memory: &Memory<B::InnerBackend>| lifted(memory.layers[layer].clone());
-        let next = run_block(&student.blocks[layer], &self.passes, tokens, &shared, student, constant);
+        let next = run_block(&student.blocks[layer], &self.passes, tokens, &shared, student.limits(), constant);
         // This block's outputs are needed no more.
         self.tokens.truncate(layer + 1);
         let upstream = std::mem::take(&mut self.gradients.tokens[layer + 1]);
@@ -218,7 +223,8 @@ impl<B: Kernels> Shared<B> {
     fn of(student: &Student<B>, text: &Tensor<B, 3>, passes: &[Pass<B>]) -> Self {
         let embeddings: Vec<_> = passes.iter().map(|pass| student.embed_frames(&pass.timesteps, &text.device())).collect();
         let modulations = embeddings.iter().map(|embedding| student.modulation(embedding.clone())).collect();
-        Self { text: student.text_embedding.forward(text.clone()), embeddings, modulations }
+        let rotations = passes.iter().map(|pass| student.rotation(&pass.frames, pass.latents.dims())).collect();
+        Self { text: student.text_embedding.forward(text.clone()), embeddings, modulations, rotations }
     }
 }
 
@@ -228,21 +234,19 @@ fn run_block<B: Kernels, I: Backend>(
     passes: &[Pass<I>],
     tokens: Vec<Tensor<B, 3>>,
     shared: &Shared<B>,
-    student: &Student<B>,
+    limits: Limits,
     constant: impl Fn(&Memory<I>) -> KeysValues<B>,
 ) -> Vec<Tensor<B, 3>> {
     let text = block.cross_attn.keys_values(shared.text.clone());
     let mut own: Vec<KeysValues<B>> = Vec::with_capacity(passes.len());
     let mut next = Vec::with_capacity(passes.len());
-    for ((pass, tokens), modulation) in passes.iter().zip(tokens).zip(&shared.modulations) {
+    for (((pass, tokens), modulation), rotation) in passes.iter().zip(tokens).zip(&shared.modulations).zip(&shared.rotations) {
         let past = match &pass.past {
             Past::Nothing => None,
             Past::Constant(memory) => Some(constant(memory)),
             Past::Of(earlier) => Some(own[*earlier].clone()),
         };
-        let rotation = student.rotation(&pass.frames, pass.latents.dims());
-        let (visibility, limits) = (&pass.visibility, student.limits());
-        let around = Surroundings { modulation, rotation: &rotation, past: past.as_ref(), text: &text, visibility, limits };
+        let around = Surroundings { modulation, rotation, past: past.as_ref(), text: &text, visibility: &pass.visibility, limits };
         let (after, keys_values) = block.forward(tokens, &around);
         next.push(after);
         own.push(keys_values);
