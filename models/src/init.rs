@@ -8,18 +8,25 @@ use crate::noise::{Noise, Purpose, key_of};
 /// Sets every weight of `module` from `seed` (method.md B.2, "Init from scratch").
 ///
 /// Linear weights are Xavier-uniform, biases zero, norm weights one, time and text embeddings N(0, 0.02), modulations N(0, 1)/sqrt(D),
-/// registers N(0, 0.02); the last linear of a head (`output`) starts at zero so that a fresh student predicts zero velocity.
+/// registers N(0, 0.02); low-rank factors A uniform in
+/// +-1/sqrt(input) and B zero, as PEFT has them; the last linear of a head (`output`) starts at zero so that a fresh student predicts zero velocity.
 /// `scope` keeps equally named tensors of different modules apart.
 pub fn initialise<B: Backend, M: Module<B>>(module: M, seed: u64, scope: &str) -> M {
-    module.map(&mut Initialiser { seed, path: vec![scope.to_string()] })
+    initialise_where(module, seed, scope, |_| true)
 }
 
-struct Initialiser {
+/// [`initialise`] for those weights whose paths (`scope` first) `wanted` accepts; the others stay as they are.
+pub fn initialise_where<B: Backend, M: Module<B>>(module: M, seed: u64, scope: &str, wanted: impl Fn(&str) -> bool) -> M {
+    module.map(&mut Initialiser { seed, wanted, path: vec![scope.to_string()] })
+}
+
+struct Initialiser<W> {
     seed: u64,
+    wanted: W,
     path: Vec<String>,
 }
 
-impl<B: Backend> ModuleMapper<B> for Initialiser {
+impl<B: Backend, W: Fn(&str) -> bool> ModuleMapper<B> for Initialiser<W> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_string());
     }
@@ -30,6 +37,9 @@ impl<B: Backend> ModuleMapper<B> for Initialiser {
 
     fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
         let name = self.path.join(".");
+        if !(self.wanted)(&name) {
+            return param;
+        }
         let shape = param.shape().dims::<N>();
         let count = shape.iter().product();
         let mut noise = Noise::new(self.seed, Purpose::Weights, 0, key_of(&name));
@@ -42,6 +52,10 @@ impl<B: Backend> ModuleMapper<B> for Initialiser {
             }
             "weight" if N == 2 => {
                 let bound = (6.0 / (shape[0] + shape[1]) as f32).sqrt();
+                (0..count).map(|_| noise.between(-bound, bound)).collect()
+            }
+            "down" if parent == "lora" => {
+                let bound = (shape[0] as f32).sqrt().recip();
                 (0..count).map(|_| noise.between(-bound, bound)).collect()
             }
             "modulation" => {

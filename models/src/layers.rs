@@ -1,9 +1,11 @@
 //! Small pieces that the student and the discriminators share.
 
-use burn::nn::{LayerNorm, Linear, RmsNorm};
+use burn::module::Param;
+use burn::nn::{Initializer, LayerNorm, RmsNorm};
 use burn::prelude::*;
 
 use crate::kernels::{Affine, Kernels, Norm};
+use crate::lora::Lora;
 use crate::student::StudentConfig;
 
 /// Layer normalisation over the last dimension, without affine weights (method.md B.2.4).
@@ -17,9 +19,9 @@ pub fn layer_norm<B: Backend, const N: usize>(x: Tensor<B, N>, epsilon: f64) -> 
 #[derive(Module, Debug)]
 pub struct FeedForward<B: Backend> {
     /// D -> hidden.
-    pub up: Linear<B>,
+    pub up: Projection<B>,
     /// hidden -> D.
-    pub down: Linear<B>,
+    pub down: Projection<B>,
 }
 
 impl<B: Backend> FeedForward<B> {
@@ -39,17 +41,44 @@ impl<B: Kernels> FeedForward<B> {
     }
 }
 
-/// A linear layer over the last dimension as one matrix product: Burn's own forward multiplies batch element by batch element.
-pub fn project<B: Backend, const N: usize>(layer: &Linear<B>, x: Tensor<B, N>) -> Tensor<B, N> {
-    let mut dims = x.dims();
-    let output = layer.forward(rows(x));
-    dims[N - 1] = output.dims()[1];
-    output.reshape(dims)
+/// A linear layer over the last dimension, `x W + b`, with low-rank factors beside its weight if it has been given some.
+///
+/// It computes in the type of its input: weights that are held wider are narrowed when they are used, so that their gradients stay wide.
+#[derive(Module, Debug)]
+pub struct Projection<B: Backend> {
+    /// `[input, output]`.
+    pub weight: Param<Tensor<B, 2>>,
+    /// `[output]`.
+    pub bias: Option<Param<Tensor<B, 1>>>,
+    /// Low-rank factors.
+    pub lora: Option<Lora<B>>,
+}
+
+impl<B: Backend> Projection<B> {
+    /// `[.., input] -> [.., output]`, as one matrix product: Burn's own layer multiplies batch element by batch element.
+    pub fn forward<const N: usize>(&self, x: Tensor<B, N>) -> Tensor<B, N> {
+        let mut dims = x.dims();
+        let x = rows(x);
+        let dtype = x.dtype();
+        let bias = self.bias.as_ref().map(|bias| bias.val().cast(dtype));
+        let full = burn::tensor::module::linear(x.clone(), self.weight.val().cast(dtype), bias);
+        let output = match &self.lora {
+            Some(lora) => full + lora.forward(x),
+            None => full,
+        };
+        dims[N - 1] = output.dims()[1];
+        output.reshape(dims)
+    }
 }
 
 /// A linear layer with bias; its weights are set by [`crate::init::initialise`] or from a file.
-pub fn linear<B: Backend>(input: usize, output: usize, device: &B::Device) -> Linear<B> {
-    burn::nn::LinearConfig::new(input, output).with_initializer(burn::nn::Initializer::Zeros).init(device)
+pub fn linear<B: Backend>(input: usize, output: usize, device: &B::Device) -> Projection<B> {
+    Projection { bias: Some(Initializer::Zeros.init([output], device)), ..linear_without_bias(input, output, device) }
+}
+
+/// A linear layer without bias.
+pub fn linear_without_bias<B: Backend>(input: usize, output: usize, device: &B::Device) -> Projection<B> {
+    Projection { weight: Initializer::Zeros.init([input, output], device), bias: None, lora: None }
 }
 
 /// The affine layer norm `norm` over the last dimension.

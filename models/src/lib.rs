@@ -5,11 +5,14 @@
 #![warn(missing_docs)]
 
 pub mod codec;
+pub mod copies;
 pub mod discriminator;
 pub mod init;
 pub mod kernels;
 pub mod layers;
+pub mod lora;
 pub mod noise;
+pub mod precision;
 pub mod student;
 pub mod text;
 pub mod weights;

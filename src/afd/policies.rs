@@ -9,16 +9,13 @@ use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 
 /// `decay * lagging + (1 - decay) * leading`, weight by weight; the result is not differentiated.
+///
+/// A weight that is not differentiated in `leading` never moves: both share it, in memory too.
 pub fn blend<B: AutodiffBackend, M: Module<B>>(lagging: M, leading: &M, decay: f64) -> M {
     let mut gather = Gather::<B> { weights: Vec::new(), backend: PhantomData };
     leading.visit(&mut gather);
     gather.weights.reverse();
     lagging.map(&mut Blend { weights: gather.weights, decay })
-}
-
-/// A copy that is not differentiated and shares no parameter identity with the original's gradients.
-pub fn frozen_copy<B: AutodiffBackend, M: Module<B>>(unset: M, of: &M) -> M {
-    blend(unset, of, 0.0).no_grad()
 }
 
 /// How fast the old policy follows.
@@ -47,29 +44,37 @@ pub fn evaluation_decay(step: u64, decay: f64) -> f64 {
 }
 
 struct Gather<B: Backend> {
-    weights: Vec<Box<dyn Any>>,
+    weights: Vec<Leading>,
     backend: PhantomData<B>,
+}
+
+/// A weight of the inner backend, and whether it moves.
+struct Leading {
+    weight: Box<dyn Any>,
+    moves: bool,
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for Gather<B> {
     fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
-        self.weights.push(Box::new(param.val().inner()));
+        let weight = param.val();
+        self.weights.push(Leading { moves: weight.is_require_grad(), weight: Box::new(weight.inner()) });
     }
 }
 
 struct Blend {
-    weights: Vec<Box<dyn Any>>,
+    weights: Vec<Leading>,
     decay: f64,
 }
 
 impl<B: AutodiffBackend> ModuleMapper<B> for Blend {
     fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
-        let leading = self.weights.pop().and_then(|weight| weight.downcast::<Tensor<B::InnerBackend, N>>().ok());
-        let leading = leading.expect("both modules have the same structure");
+        let Leading { weight, moves } = self.weights.pop().expect("both modules have the same structure");
+        let leading = weight.downcast::<Tensor<B::InnerBackend, N>>().expect("both modules have the same structure");
         let decay = self.decay;
         param.map(|lagging| {
             // Decay 0 must copy bit for bit, also when the lagging weights are not finite.
-            Tensor::from_inner(if decay == 0.0 { *leading } else { lagging.inner() * decay + *leading * (1.0 - decay) })
+            let copies = decay == 0.0 || !moves;
+            Tensor::from_inner(if copies { *leading } else { lagging.inner() * decay + *leading * (1.0 - decay) })
         })
     }
 }
@@ -77,7 +82,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Blend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use afd_models::layers::linear;
+    use afd_models::layers::{Projection, linear};
     use burn::backend::{Autodiff, Flex};
 
     #[test]
@@ -85,11 +90,13 @@ mod tests {
         type B = Autodiff<Flex>;
         let filled = |value: f32| {
             let mut layer = linear::<B>(2, 3, &Default::default());
-            layer.weight = layer.weight.map(|weight| (weight * 0.0 + value).detach());
+            layer.weight = layer.weight.map(|weight| (weight * 0.0 + value).detach().require_grad());
             layer
         };
-        let blended = blend(filled(1.0), &filled(5.0), 0.75);
-        assert!((blended.weight.val().into_data().to_vec::<f32>().unwrap()[4] - 2.0).abs() < 1e-6);
+        let first = |layer: &Projection<B>| layer.weight.val().into_data().to_vec::<f32>().unwrap()[4];
+        assert!((first(&blend(filled(1.0), &filled(5.0), 0.75)) - 2.0).abs() < 1e-6);
+        // A resting weight is the leading one at once, whatever the lagging copy held.
+        assert_eq!(first(&blend(filled(1.0), &filled(5.0).no_grad(), 0.75)), 5.0);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::session::state::StudentCard;
 /// A student on disk.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// `model.safetensors`.
-    pub weights: PathBuf,
+    /// The directory of its files.
+    pub directory: PathBuf,
     /// What it takes to generate with it.
     pub card: StudentCard,
 }
@@ -50,7 +50,7 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
     if let Some(problem) = card.student.problem() {
         return Err(CliError::Failed(format!("{} is damaged: {problem}", card_path.display())));
     }
-    Ok(Found { weights: student.join("model.safetensors"), card })
+    Ok(Found { directory: student, card })
 }
 
 /// The recipe to evaluate a checkpoint with: the one named, or the snapshot of the run that the checkpoint lies in.

@@ -12,7 +12,7 @@ use super::checkpoint::{Found, find, recipe_of};
 use crate::data::batch::Batches;
 use crate::eval::table::{Scores, comparison_table};
 use crate::recipe::Recipe;
-use crate::session::build::load_student;
+use crate::session::build::finished_student;
 use crate::session::{SessionError, evaluate};
 
 /// An evaluation.
@@ -82,7 +82,7 @@ impl Job for EvalJob<'_> {
 
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let batches = Batches::new(self.recipe)?;
-        let load = |found: &&Found| load_student::<B::InnerBackend>(&found.card.student, &found.weights, &device);
+        let load = |found: &&Found| finished_student::<B::InnerBackend>(&found.card, &found.directory, &device);
         let students = self.students.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         let clips = evaluate::held_out_clips::<B>(self.recipe, &batches, &students.iter().collect::<Vec<_>>(), &device)?;
         evaluate::scores::<B>(self.recipe, &batches, &clips, &device)

@@ -2,18 +2,22 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use afd_backends::{Job, Place};
+use afd_models::kernels::Trainable;
 use afd_models::student::StudentConfig;
-use afd_models::weights::WeightFile;
 use afd_models::weights::layout::Layout;
+use afd_models::weights::lora::{LoraFile, LoraLayout};
 use afd_models::weights::transformer::TransformerFile;
+use afd_models::weights::{HostTensor, WeightFile, WeightsError};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{CliError, PickleArgs, checkpoint};
 use crate::run::files::{FileError, StagedDirectory};
+use crate::session::state::{FACTORS, MODEL};
 
 /// Who is to read it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -45,18 +49,74 @@ pub struct ExportArgs {
     /// Attention heads of a file that does not say; Wan's have 128 channels each [default: that].
     #[arg(long)]
     heads: Option<usize>,
+    /// Write low-rank factors as part of the weights that they were trained beside, instead of on their own.
+    #[arg(long)]
+    merge_lora: bool,
+    /// What computes the merged weights: cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
+    #[arg(long)]
+    backend: Option<String>,
 }
 
 /// Writes the weights under the reader's names, bit for bit as they are, and the sizes as the reader expects them.
 pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
     let student = args.path.is_dir().then(|| checkpoint::find(&args.path)).and_then(Result::ok);
-    let file = WeightFile::open(student.as_ref().map_or(&args.path, |student| &student.weights), args.pickles.allowed())
-        .map_err(|error| failed(&error))?;
-    let transformer = TransformerFile::find(&file, args.part.as_deref()).map_err(|error| failed(&error))?;
-    let known = match &student {
-        Some(student) => Some(student.card.student.clone()),
-        None => own_sizes(&file).map_err(|error| failed(&error))?,
+    let adapter = student.as_ref().and_then(|student| Some((student, student.card.adapter.as_ref()?)));
+    if let Some((student, adapter)) = adapter {
+        adapter.verify()?;
+        let factors = opened(&student.directory.join(FACTORS), args)?;
+        let factors = LoraFile::open(&factors).map_err(|error| failed(&error))?;
+        if !args.merge_lora {
+            return write_factors(&factors, args);
+        }
+        let base = opened(&adapter.base, args)?;
+        return write_transformer(&base, Some(student.card.student.clone()), Some(&factors), args);
+    }
+    let path = student.as_ref().map_or(args.path.clone(), |student| student.directory.join(MODEL));
+    let file = opened(&path, args)?;
+    if args.merge_lora {
+        return Err(CliError::Usage(format!("{} has no low-rank factors to merge; leave out --merge-lora", args.path.display())));
+    }
+    if LoraFile::is_recognised(&file) {
+        return write_factors(&LoraFile::open(&file).map_err(|error| failed(&error))?, args);
+    }
+    write_transformer(&file, student.map(|student| student.card.student), None, args)
+}
+
+fn failed(error: &dyn std::fmt::Display) -> CliError {
+    CliError::Failed(error.to_string())
+}
+
+fn opened(path: &Path, args: &ExportArgs) -> Result<WeightFile, CliError> {
+    WeightFile::open(path, args.pickles.allowed()).map_err(|error| failed(&error))
+}
+
+/// A file of low-rank factors alone.
+fn write_factors(factors: &LoraFile, args: &ExportArgs) -> Result<ExitCode, CliError> {
+    let (layout, name) = match args.layout {
+        Reader::Wan => (LoraLayout::Wan, "lora.safetensors"),
+        Reader::Diffusers => (LoraLayout::Diffusers, "pytorch_lora_weights.safetensors"),
+        Reader::Comfyui => (LoraLayout::Comfyui, "lora.safetensors"),
+    };
+    let bytes = factors.to_bytes(layout).map_err(|error| failed(&error))?;
+    let staged = StagedDirectory::new(&args.out).map_err(|error| failed(&error))?;
+    let path = staged.path().join(name);
+    std::fs::write(&path, bytes).map_err(|error| failed(&FileError::new("write", &path, error)))?;
+    staged.commit().map_err(|error| failed(&error))?;
+    println!("{}", args.out.join(name).display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A whole transformer, with `factors` merged into it if there are any.
+fn write_transformer(
+    file: &WeightFile,
+    known: Option<StudentConfig>,
+    factors: Option<&LoraFile>,
+    args: &ExportArgs,
+) -> Result<ExitCode, CliError> {
+    let transformer = TransformerFile::find(file, args.part.as_deref()).map_err(|error| failed(&error))?;
+    let known = match known {
+        Some(known) => Some(known),
+        None => own_sizes(file).map_err(|error| failed(&error))?,
     };
     let sizes = known.or_else(|| transformer.sizes().filter(|_| transformer.is_recognised()));
     let sizes = sizes.ok_or_else(|| CliError::Failed(format!("{} holds no Wan transformer", file.path().display())))?;
@@ -74,7 +134,13 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
     let path = staged.path().join(name);
     let created = File::create(&path).map_err(|error| failed(&FileError::new("create", &path, error)))?;
     let mut out = BufWriter::with_capacity(1 << 20, created);
-    transformer.export(&config, layout, &mut out).map_err(|error| failed(&error))?;
+    match factors {
+        None => transformer.export(&config, layout, |_, _| Ok(None), &mut out).map_err(|error| failed(&error))?,
+        Some(factors) => {
+            let job = MergeJob { transformer: &transformer, factors, config: &config, layout, out: &mut out };
+            afd_backends::dispatch(args.backend.as_deref(), job)?.map_err(|error| failed(&error))?;
+        }
+    }
     out.flush().map_err(|error| failed(&FileError::new("write", &path, error)))?;
     if let Some(sizes) = sizes {
         let path = staged.path().join("config.json");
@@ -83,6 +149,25 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
     staged.commit().map_err(|error| failed(&error))?;
     println!("{}", args.out.join(name).display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds each pair of factors to its weight on a device, one weight at a time.
+struct MergeJob<'a, W: Write> {
+    transformer: &'a TransformerFile<'a>,
+    factors: &'a LoraFile,
+    config: &'a StudentConfig,
+    layout: Layout,
+    out: &'a mut W,
+}
+
+impl<W: Write> Job for MergeJob<'_, W> {
+    type Output = Result<(), WeightsError>;
+
+    fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
+        let merge =
+            |name: &str, read: &dyn Fn() -> Result<HostTensor, WeightsError>| self.factors.merged::<B::InnerBackend>(name, read, &device);
+        self.transformer.export(self.config, self.layout, merge, self.out)
+    }
 }
 
 /// The sizes that this program wrote beside the weights, if it did.

@@ -19,7 +19,7 @@ use crate::flow::sampler::Sampler;
 use crate::flow::schedule::few_step_sigmas;
 use crate::rollout::{RolloutNoise, rollout};
 use crate::session::SessionError;
-use crate::session::build::load_student;
+use crate::session::build::finished_student;
 
 /// One clip.
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ impl Job for GenerateJob<'_> {
 
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let card = &self.found.card;
-        let student = load_student::<B::InnerBackend>(&card.student, &self.found.weights, &device)?;
+        let student = finished_student::<B::InnerBackend>(card, &self.found.directory, &device)?;
         let [length, width] = [card.text.length, card.text.width];
         let text = student.read_text(Tensor::from_data(TensorData::new(self.rows, [1, length, width]), &device));
         let settings = &card.sampler;

@@ -5,9 +5,11 @@ pub mod settings;
 
 use std::path::{Path, PathBuf};
 
+use afd_models::lora::LoraConfig;
 use afd_models::student::StudentConfig;
 use afd_models::text::TextEncoder;
 use afd_models::text::words::WordVectors;
+use afd_models::weights::transformer::TransformerFile;
 use afd_models::weights::{Pickles, WeightFile};
 
 use crate::flow::schedule::few_step_sigmas;
@@ -140,12 +142,7 @@ fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
     let channels = settings.codec.build().channels();
     let mut config = match (&student.checkpoint, &student.sizes) {
         (Some(path), None) => {
-            let file = WeightFile::open(path, Pickles::Refused);
-            let metadata = file.and_then(|file| file.own_metadata()).map_err(|error| format!("student.checkpoint: {error}"))?;
-            let text = metadata.get("config").ok_or_else(|| {
-                format!("student.checkpoint {} holds no student sizes; expected a file written by `afd pretrain`", path.display())
-            })?;
-            serde_json::from_str(text).map_err(|error| format!("student.checkpoint {}: {error}", path.display()))?
+            checkpoint_sizes(path, student.heads).map_err(|problem| format!("student.checkpoint {}: {problem}", path.display()))?
         }
         (None, Some(sizes)) => StudentConfig {
             width: sizes.width,
@@ -181,6 +178,21 @@ fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
         Some(problem) => Err(format!("student: {problem}")),
         None => Ok(config),
     }
+}
+
+/// Sizes from a weight file of ours, or read off the shapes of anybody's.
+fn checkpoint_sizes(path: &Path, heads: Option<usize>) -> Result<StudentConfig, String> {
+    let file = WeightFile::open(path, Pickles::Refused).map_err(|error| error.to_string())?;
+    let metadata = file.own_metadata().map_err(|error| error.to_string())?;
+    let sizes = match metadata.get("config") {
+        Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
+        None => {
+            let transformer = TransformerFile::find(&file, None).map_err(|error| error.to_string())?;
+            let sizes = transformer.sizes().filter(|_| transformer.is_recognised());
+            sizes.ok_or("it holds no Wan transformer; `afd inspect` lists what is in it")?
+        }
+    };
+    Ok(StudentConfig { heads: heads.unwrap_or(sizes.heads), ..sizes })
 }
 
 /// Everything else that has to hold between fields.
@@ -293,6 +305,17 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
     }
     if settings.discriminator.channels.contains(&0) {
         return Err(format!("discriminator.channels is {:?}, every scale needs at least 1 channel", settings.discriminator.channels));
+    }
+    for (field, lora) in [("student.lora", &settings.student.lora), ("discriminator.lora", &settings.discriminator.lora)] {
+        if let Some(problem) = lora.as_ref().and_then(LoraConfig::problem) {
+            return Err(format!("{field}.{problem}"));
+        }
+    }
+    if settings.student.lora.is_some() && settings.student.checkpoint.is_none() {
+        return Err("student.lora adapts the weights of student.checkpoint, which is missing; name it, or train all weights".to_string());
+    }
+    if settings.discriminator.lora.is_some() && settings.discriminator.kind == DiscriminatorKind::Conv {
+        return Err("discriminator.lora adapts a copy of the student; it needs discriminator.kind = \"registers\"".to_string());
     }
     let layers = &settings.discriminator.layers;
     if settings.discriminator.kind == DiscriminatorKind::Registers {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use afd_models::codec::pixel::PixelCodec;
+use afd_models::lora::LoraConfig;
+use afd_models::precision::Precision;
 use afd_models::student::Limits;
 use serde::{Deserialize, Serialize};
 
@@ -140,9 +142,15 @@ pub struct Student {
     /// First frames that stay visible.
     #[serde(default)]
     pub sink_frames: usize,
+    /// Attention heads of a checkpoint that does not say; without it, 128 channels each as in every Wan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
     /// Sizes of a fresh student.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<Sizes>,
+    /// Train low-rank factors beside the checkpoint's weights, which rest; without it every weight is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// Sizes of a fresh student; see [`afd_models::student::StudentConfig`].
@@ -360,6 +368,10 @@ pub struct Discriminator {
     pub width: usize,
     /// Depths that are read (`kind = "registers"`).
     pub layers: Vec<usize>,
+    /// Train low-rank factors beside the weights of the copy of the student, which rest (`kind = "registers"`); readers and head are trained
+    /// either way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// Standard deviation of the noise added to both sides, in latent units.
     pub instance_noise: f32,
     /// Weight of the penalty on teacher clips.
@@ -386,6 +398,7 @@ impl Default for Discriminator {
             channels: vec![32, 64, 64, 64],
             width: 64,
             layers: vec![],
+            lora: None,
             instance_noise: 0.02,
             r1_weight: 0.01,
             r2_weight: 0.01,
@@ -467,6 +480,8 @@ pub struct Run {
     pub attention_queries: usize,
     /// Hold the graph of one block of the student at a time and run the blocks twice: less memory, more time, the last bits of the results.
     pub recompute_blocks: bool,
+    /// The type of tokens, keys, values and weights at rest (`f32` or `bf16`); trained weights, norms, softmax and losses are in f32 either way.
+    pub precision: Precision,
     /// Rounds between checkpoints.
     pub checkpoint_every: usize,
     /// Checkpoints kept.
@@ -475,6 +490,7 @@ pub struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Self { shards: 1, attention_queries: Limits::default().attention_queries, recompute_blocks: false, checkpoint_every: 10, keep: 2 }
+        let Limits { attention_queries, recompute_blocks, precision } = Limits::default();
+        Self { shards: 1, attention_queries, recompute_blocks, precision, checkpoint_every: 10, keep: 2 }
     }
 }

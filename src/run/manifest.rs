@@ -195,7 +195,8 @@ fn list_into(directory: &Path, prefix: &str, files: &mut BTreeMap<String, u64>) 
     Ok(())
 }
 
-fn hash(path: &Path) -> Result<String, FileError> {
+/// BLAKE3 of a file, in hexadecimal.
+pub fn hash(path: &Path) -> Result<String, FileError> {
     let mut hasher = blake3::Hasher::new();
     File::open(path).and_then(|file| hasher.update_reader(file).map(|_| ())).at("read", path)?;
     Ok(hasher.finalize().to_hex().to_string())

@@ -2,37 +2,75 @@
 
 use std::path::Path;
 
+use afd_models::copies::{frozen_copy, trained_copy};
 use afd_models::discriminator::{AnyDiscriminator, ConvConfig, ConvDiscriminator, RegisterConfig, RegisterDiscriminator};
-use afd_models::init::initialise;
+use afd_models::init::{initialise, initialise_where};
 use afd_models::kernels::Trainable;
+use afd_models::lora::{adapted, is_factor, merged, without_factors};
+use afd_models::precision::{Precision, at_rest};
 use afd_models::student::{Limits, Student, StudentConfig};
+use afd_models::weights::lora::LoraFile;
 use afd_models::weights::transformer::TransformerFile;
-use afd_models::weights::{Pickles, WeightFile, apply};
+use afd_models::weights::{Pickles, WeightFile};
 use burn::prelude::*;
 
 use super::SessionError;
+use super::state::{FACTORS, MODEL, StudentCard};
 use crate::afd::model::AfdModel;
-use crate::afd::policies::frozen_copy;
 use crate::recipe::Recipe;
 use crate::recipe::settings::{DiscriminatorKind, Kind};
 
-/// A student with the weights of a file in any layout.
-pub fn load_student<B: Backend>(config: &StudentConfig, path: &Path, device: &B::Device) -> Result<Student<B>, SessionError> {
-    Ok(TransformerFile::find(&WeightFile::open(path, Pickles::Refused)?, None)?.load(config, device)?)
+/// A student with the weights of a file in any layout, held as `precision` has them at rest.
+pub fn load_student<B: Backend>(
+    config: &StudentConfig,
+    path: &Path,
+    precision: Precision,
+    device: &B::Device,
+) -> Result<Student<B>, SessionError> {
+    Ok(TransformerFile::find(&WeightFile::open(path, Pickles::Refused)?, None)?.load(config, precision, device)?)
+}
+
+/// The student of a checkpoint, its low-rank factors merged into what they were trained beside.
+pub fn finished_student<B: Backend>(card: &StudentCard, directory: &Path, device: &B::Device) -> Result<Student<B>, SessionError> {
+    supported::<B>(card.precision, device)?;
+    let limits = Limits { precision: card.precision, ..Limits::default() };
+    let Some(adapter) = &card.adapter else {
+        return Ok(load_student(&card.student, &directory.join(MODEL), card.precision, device)?.within(limits));
+    };
+    adapter.verify()?;
+    let base = load_student(&card.student, &adapter.base, card.precision, device)?;
+    let factors = directory.join(FACTORS);
+    let file = LoraFile::open(&WeightFile::open(&factors, Pickles::Refused)?)?;
+    Ok(merged(file.apply(adapted(base, &adapter.lora), &adapter.lora, &factors)?).within(limits))
 }
 
 /// The student a recipe starts from.
 pub fn base_student<B: Backend>(recipe: &Recipe, device: &B::Device) -> Result<Student<B>, SessionError> {
-    let student = match &recipe.settings.student.checkpoint {
-        Some(path) => load_student(&recipe.student, path, device)?,
-        None => initialise(Student::new(&recipe.student, device), recipe.settings.seed, "student"),
+    let settings = &recipe.settings;
+    supported::<B>(settings.run.precision, device)?;
+    // What is trained is held in f32 whatever it is computed in.
+    let rest = if settings.student.lora.is_some() { settings.run.precision } else { Precision::F32 };
+    let student = match &settings.student.checkpoint {
+        Some(path) => load_student(&recipe.student, path, rest, device)?,
+        None => initialise(Student::new(&recipe.student, device), settings.seed, "student"),
+    };
+    let student = match &settings.student.lora {
+        Some(lora) => initialise_where(adapted(student, lora), settings.seed, "student", is_factor),
+        None => student,
     };
     Ok(student.within(limits(recipe)))
 }
 
 fn limits(recipe: &Recipe) -> Limits {
     let run = &recipe.settings.run;
-    Limits { attention_queries: run.attention_queries, recompute_blocks: run.recompute_blocks }
+    Limits { attention_queries: run.attention_queries, recompute_blocks: run.recompute_blocks, precision: run.precision }
+}
+
+fn supported<B: Backend>(precision: Precision, device: &B::Device) -> Result<(), SessionError> {
+    if B::supports_dtype(device, precision.dtype()) {
+        return Ok(());
+    }
+    Err(SessionError::Other(format!("{} cannot compute in bf16; set run.precision = \"f32\" or choose another --backend", B::name(device))))
 }
 
 /// A fresh discriminator; a register discriminator reads the clip with a copy of the base student.
@@ -46,11 +84,15 @@ pub fn discriminator<B: Backend>(recipe: &Recipe, base: &Student<B>, seed: u64, 
         }
         DiscriminatorKind::Registers => {
             let config = RegisterConfig { layers: settings.layers.clone(), feed_forward_width: settings.width, sigma: 0.0 };
-            let mut fresh = initialise(RegisterDiscriminator::new(&config, &recipe.student, device), seed, "discriminator");
-            fresh.backbone = apply(fresh.backbone, afd_models::weights::collect(base), "the base student")
-                .unwrap_or_else(|_| unreachable!("the backbone has the student's sizes"))
-                .within(limits(recipe));
-            AnyDiscriminator::Registers(fresh)
+            // The base student's weights; where they rest, in the same memory.
+            let base = without_factors(base.clone());
+            let backbone = match &settings.lora {
+                Some(lora) => adapted(frozen_copy(base), lora),
+                None => trained_copy(base),
+            };
+            let fresh = RegisterDiscriminator::around(&config, backbone, device);
+            let unset = |path: &str| !path.contains(".backbone.") || is_factor(path);
+            AnyDiscriminator::Registers(initialise_where(fresh, seed, "discriminator", unset))
         }
     }
 }
@@ -58,11 +100,12 @@ pub fn discriminator<B: Backend>(recipe: &Recipe, base: &Student<B>, seed: u64, 
 /// Student, lagging copies and discriminator as the recipe's method needs them.
 pub fn model<B: Trainable>(recipe: &Recipe, device: &B::Device) -> Result<AfdModel<B>, SessionError> {
     let student = base_student::<B>(recipe, device)?;
-    let copy = || frozen_copy::<B, _>(Student::new(&recipe.student, device).within(limits(recipe)), &student);
+    let copy = || frozen_copy(student.clone());
     let distils = recipe.settings.kind == Kind::Distill;
     let evaluation = copy();
     let old = distils.then(copy);
-    let reference = (distils && recipe.settings.afd.reference_weight > 0.0).then(copy);
+    let reference =
+        (distils && recipe.settings.afd.reference_weight > 0.0).then(|| at_rest(without_factors(copy()), recipe.settings.run.precision));
     let discriminator = distils.then(|| discriminator(recipe, &student, recipe.settings.seed, device));
     Ok(AfdModel { student, old, reference, evaluation, discriminator })
 }

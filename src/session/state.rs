@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use afd_models::kernels::Trainable;
+use afd_models::lora::{LoraConfig, is_factor};
+use afd_models::precision::Precision;
 use afd_models::student::{Student, StudentConfig};
-use afd_models::weights::{Tensors, apply, collect, read_file, to_bytes, wan};
+use afd_models::weights::lora::{LoraFile, LoraLayout};
+use afd_models::weights::{Pickles, Tensors, WeightFile, apply_where, collect, collect_where, read_file, shapes, to_bytes, wan};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +21,7 @@ use crate::data::video::ClipShape;
 use crate::recipe::Recipe;
 use crate::recipe::settings::{Codec, Sampler, Text};
 use crate::run::files::FileError;
+use crate::run::manifest::hash;
 
 /// What it takes to generate with a student besides its weights: `student/config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,33 +37,90 @@ pub struct StudentCard {
     pub text: Text,
     /// Its sampler.
     pub sampler: Sampler,
+    /// The type of its tokens and weights at rest.
+    #[serde(default)]
+    pub precision: Precision,
+    /// What its low-rank factors stand beside, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Adapter>,
+}
+
+/// Low-rank factors need the weights that they were trained beside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adapter {
+    /// Rank, alpha and targets.
+    pub lora: LoraConfig,
+    /// The weights, by absolute path.
+    pub base: PathBuf,
+    /// BLAKE3 of the files that hold them, in the order of their names.
+    pub blake3: Vec<String>,
+}
+
+impl Adapter {
+    /// The adapter of a recipe's student, if it has one; reads the whole base once.
+    pub fn of(recipe: &Recipe) -> Result<Option<Self>, SessionError> {
+        match (&recipe.settings.student.lora, &recipe.settings.student.checkpoint) {
+            (Some(lora), Some(base)) => Ok(Some(Self { lora: lora.clone(), base: base.clone(), blake3: hashes(base)? })),
+            _ => Ok(None),
+        }
+    }
+
+    /// Refuses a base that is not the one that the factors were trained beside.
+    pub fn verify(&self) -> Result<(), SessionError> {
+        if hashes(&self.base)? == self.blake3 {
+            return Ok(());
+        }
+        let base = self.base.display();
+        Err(SessionError::Other(format!(
+            "the weights {base} have changed since low-rank factors were trained beside them; put the old ones back"
+        )))
+    }
+}
+
+fn hashes(base: &Path) -> Result<Vec<String>, SessionError> {
+    let file = WeightFile::open(base, Pickles::Refused)?;
+    Ok(file.files().map(hash).collect::<Result<_, FileError>>()?)
 }
 
 impl StudentCard {
     /// The card of a recipe's student.
-    pub fn of(recipe: &Recipe) -> Self {
+    pub fn of(recipe: &Recipe) -> Result<Self, SessionError> {
         let settings = &recipe.settings;
-        Self {
+        Ok(Self {
             student: recipe.student.clone(),
             clip: settings.clip,
             codec: settings.codec.clone(),
             text: settings.text.clone(),
             sampler: settings.sampler.clone(),
-        }
+            precision: settings.run.precision,
+            adapter: Adapter::of(recipe)?,
+        })
     }
 }
 
-/// Writes `student/{model.safetensors,config.json}` into `directory`.
+/// The file in a student's directory that holds its weights, and the one that holds its low-rank factors if it has any instead.
+pub const MODEL: &str = "model.safetensors";
+/// See [`MODEL`].
+pub const FACTORS: &str = "lora.safetensors";
+
+/// Writes `student/{model.safetensors or lora.safetensors, config.json}` into `directory`.
 pub fn write_student<B: Backend>(directory: &Path, student: &Student<B>, card: &StudentCard) -> Result<(), SessionError> {
     let json = |value: serde_json::Result<String>| value.map_err(|error| SessionError::Other(error.to_string()));
-    let metadata = BTreeMap::from([("config".to_string(), json(serde_json::to_string(&card.student))?)]);
-    let tensors = wan::to_wan(&collect(student), card.student.patch);
-    create(&directory.join("student"))?;
-    write(&directory.join("student/model.safetensors"), &to_bytes(&tensors, &metadata).map_err(SessionError::Other)?)?;
-    write(&directory.join("student/config.json"), json(serde_json::to_string_pretty(card))?.as_bytes())
+    let directory = directory.join("student");
+    create(&directory)?;
+    match &card.adapter {
+        Some(adapter) => write(&directory.join(FACTORS), &LoraFile::of(student, &adapter.lora).to_bytes(LoraLayout::Wan)?)?,
+        None => {
+            let metadata = BTreeMap::from([("config".to_string(), json(serde_json::to_string(&card.student))?)]);
+            let tensors = wan::to_wan(&collect(student), card.student.patch);
+            write(&directory.join(MODEL), &to_bytes(&tensors, &metadata).map_err(SessionError::Other)?)?;
+        }
+    }
+    write(&directory.join("config.json"), json(serde_json::to_string_pretty(card))?.as_bytes())
 }
 
-/// Writes `training_state/`: all weights, both optimizers and the round.
+/// Writes `training_state/`: all weights that move, both optimizers and the round.
 pub fn write_training_state<B: Trainable>(
     directory: &Path,
     model: &AfdModel<B>,
@@ -71,7 +132,8 @@ pub fn write_training_state<B: Trainable>(
     let save = |name: &str, tensors: &Tensors| -> Result<(), SessionError> {
         write(&directory.join(name), &to_bytes(tensors, &BTreeMap::new()).map_err(SessionError::Other)?)
     };
-    save("model.safetensors", &collect(model))?;
+    let moves = moving(model);
+    save(MODEL, &collect_where(model, |path| moves(path)))?;
     save("optimizers.safetensors", &optimizer.tensors(model))?;
     let text = serde_json::to_string_pretty(state).map_err(|error| SessionError::Other(error.to_string()))?;
     write(&directory.join("rounds.json"), text.as_bytes())
@@ -83,15 +145,31 @@ pub fn read_training_state<B: Trainable>(
     model: AfdModel<B>,
     optimizer: &AfdOptimizer<B>,
 ) -> Result<(AfdModel<B>, RoundState), SessionError> {
+    let path = checkpoint.join("student/config.json");
+    let card: StudentCard = serde_json::from_slice(&fs::read(&path).map_err(|error| FileError::new("read", &path, error))?)
+        .map_err(|error| SessionError::Other(format!("{}: {error}", path.display())))?;
+    card.adapter.map_or(Ok(()), |adapter| adapter.verify())?;
     let directory = checkpoint.join("training_state");
-    let path = directory.join("model.safetensors");
-    let model = apply(model, read_file(&path)?.0, &path.display().to_string())?;
+    let path = directory.join(MODEL);
+    let moves = moving(&model);
+    let model = apply_where(model, |path| moves(path), read_file(&path)?.0, &path.display().to_string())?;
     let path = directory.join("optimizers.safetensors");
     optimizer.restore(&model, read_file(&path)?.0, &path.display().to_string())?;
     let path = directory.join("rounds.json");
     let bytes = fs::read(&path).map_err(|error| FileError::new("read", &path, error))?;
     let state = serde_json::from_slice(&bytes).map_err(|error| SessionError::Other(format!("{}: {error}", path.display())))?;
     Ok((model, state))
+}
+
+/// Which tensors of the model move: with low-rank factors, what they stand beside is read from its own file instead.
+fn moving<B: Trainable>(model: &AfdModel<B>) -> impl Fn(&str) -> bool + use<B> {
+    let names = shapes(model);
+    let adapted = |part: &str| names.keys().any(|name| name.starts_with(part) && is_factor(name));
+    let (student, judge) = (adapted("student."), adapted("discriminator."));
+    move |path: &str| match path.split('.').next() {
+        Some("discriminator") => !judge || is_factor(path) || !path.contains(".backbone."),
+        _ => !student || is_factor(path),
+    }
 }
 
 fn create(directory: &Path) -> Result<(), SessionError> {

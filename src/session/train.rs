@@ -55,7 +55,7 @@ pub fn train<B: Trainable>(
         Kind::Pretrain => Box::new(Supervised::new(recipe, batches.clone(), device.clone())),
     };
     let every = settings.run.checkpoint_every as u64;
-    let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe))?;
+    let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe)?)?;
     let rounds = Arc::new(Rounds {
         method,
         optimizer: optimizer.clone(),

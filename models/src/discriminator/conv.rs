@@ -1,12 +1,11 @@
 //! The multiscale 3-D convolution discriminator (method.md E.4, E.7).
 
-use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
 use crate::kernels::{Affine, Kernels, Norm};
-use crate::layers::{layer_norm, linear, project, rows};
+use crate::layers::{Projection, layer_norm, linear, linear_without_bias, rows};
 
 /// Sizes of a [`ConvDiscriminator`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,15 +24,15 @@ pub struct ConvConfig {
 #[derive(Module, Debug)]
 pub struct ConvDiscriminator<B: Backend> {
     /// 1x1x1: C + 3 coordinates to the first scale's channels.
-    pub stem: Linear<B>,
+    pub stem: Projection<B>,
     /// One strided 3x3x3 convolution per further scale.
     pub stages: Vec<Stage<B>>,
     /// Pooled features of all scales to phi.
-    pub gather: Linear<B>,
+    pub gather: Projection<B>,
     /// phi to a scalar that does not read the prompt.
-    pub judge: Linear<B>,
+    pub judge: Projection<B>,
     /// Mean text row, normalised, to the projection vector.
-    pub prompt: Linear<B>,
+    pub prompt: Projection<B>,
 }
 
 /// A 3x3x3 convolution with stride 2 on every axis longer than one, written as unfold and one matrix product.
@@ -42,7 +41,7 @@ pub struct ConvDiscriminator<B: Backend> {
 #[derive(Module, Debug)]
 pub struct Stage<B: Backend> {
     /// `27 * C_in -> C_out`, without bias: the group norm has its own.
-    pub taps: Linear<B>,
+    pub taps: Projection<B>,
     /// Scale of the group norm.
     pub norm: ChannelAffine<B>,
 }
@@ -62,7 +61,7 @@ impl<B: Backend> ConvDiscriminator<B> {
         let [mut frames, channels, mut rows, mut columns] = clip;
         let first = config.channels[0];
         let stage = |(input, output): (usize, usize)| Stage {
-            taps: LinearConfig::new(27 * input, output).with_bias(false).with_initializer(burn::nn::Initializer::Zeros).init(device),
+            taps: linear_without_bias(27 * input, output, device),
             norm: ChannelAffine {
                 gamma: burn::module::Param::from_tensor(Tensor::ones([output], device)),
                 beta: burn::module::Param::from_tensor(Tensor::zeros([output], device)),
@@ -91,7 +90,7 @@ impl<B: Kernels> Discriminator<B> for ConvDiscriminator<B> {
         // [B, F, C, H, W] -> [B, F, H, W, C]
         let clips = clips.permute([0, 1, 3, 4, 2]);
         let coordinates = coordinates::<B>(frames, rows, columns, &device).expand([batch, frames, rows, columns, 3]);
-        let mut x = leaky_relu(project(&self.stem, Tensor::cat(vec![clips, coordinates], 4)));
+        let mut x = leaky_relu(self.stem.forward(Tensor::cat(vec![clips, coordinates], 4)));
         let mut features = vec![pool(&x)];
         for stage in &self.stages {
             x = stage.forward(x);
@@ -112,7 +111,7 @@ impl<B: Kernels> Discriminator<B> for ConvDiscriminator<B> {
 impl<B: Kernels> Stage<B> {
     /// `[B, F, H, W, C] -> [B, F', H', W', C']`.
     fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
-        let x = project(&self.taps, B::unfold(x));
+        let x = self.taps.forward(B::unfold(x));
         let [batch, frames, rows, columns, channels] = x.dims();
         // Group norm with one group: over all positions and channels of a clip.
         let affine = Affine { scale: self.norm.gamma.val().unsqueeze(), shift: Some(self.norm.beta.val().unsqueeze()) };

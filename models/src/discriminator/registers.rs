@@ -58,6 +58,12 @@ pub struct Reader<B: Backend> {
 impl<B: Backend> RegisterDiscriminator<B> {
     /// A discriminator on a backbone of these sizes with unset weights.
     pub fn new(config: &RegisterConfig, student: &StudentConfig, device: &B::Device) -> Self {
+        Self::around(config, Student::new(student, device), device)
+    }
+
+    /// A discriminator on this backbone; all other weights are unset.
+    pub fn around(config: &RegisterConfig, backbone: Student<B>, device: &B::Device) -> Self {
+        let student = backbone.config().clone();
         let width = student.width;
         let count = config.layers.len();
         let reader = || Reader {
@@ -66,7 +72,7 @@ impl<B: Backend> RegisterDiscriminator<B> {
             ffn: FeedForward::new(width, config.feed_forward_width, width, device),
         };
         Self {
-            backbone: Student::new(student, device),
+            backbone,
             registers: Param::from_tensor(Tensor::zeros([count, width], device)),
             register_norm: RmsNormConfig::new(width).with_epsilon(StudentConfig::EPSILON).init(device),
             readers: (0..count).map(|_| reader()).collect(),

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
@@ -12,9 +13,11 @@ use crate::student::Visibility;
 use crate::student::causal::View;
 use crate::student::rope::Rotation;
 
+// What is held in 16 bits is widened for everything but matrix products, and the result narrowed again. In f32 these casts are nothing.
+
 pub(super) fn normalise<B: Backend>(x: Tensor<B, 2>, affine: Affine<B>, norm: Norm) -> Tensor<B, 2> {
-    let dims = x.dims();
-    let (normed, _) = normed(x, norm);
+    let (dims, dtype) = (x.dims(), x.dtype());
+    let (normed, _) = normed(wide(x), norm);
     let pieces = pieces(normed, &affine.scale);
     let of = pieces.dims()[0];
     let scaled = pieces * spread(affine.scale, of);
@@ -22,7 +25,11 @@ pub(super) fn normalise<B: Backend>(x: Tensor<B, 2>, affine: Affine<B>, norm: No
         Some(shift) => scaled + spread(shift, of),
         None => scaled,
     };
-    shifted.reshape(dims)
+    shifted.reshape(dims).cast(dtype)
+}
+
+fn wide<B: Backend, const N: usize>(x: Tensor<B, N>) -> Tensor<B, N> {
+    x.cast(DType::F32)
 }
 
 /// With `n` the normed row and `h` the gradient of `n`: `dx = (h - mean(h) - n mean(h n)) / deviation`, without `mean(h)` for an RMS norm.
@@ -32,16 +39,16 @@ pub(super) fn normalise_backward<B: Backend>(
     gradient: Tensor<B, 2>,
     norm: Norm,
 ) -> [Tensor<B, 2>; 3] {
-    let dims = x.dims();
-    let (normed, inverse) = normed(x, norm);
-    let gradient = pieces(gradient, &scale);
+    let (dims, dtype) = (x.dims(), x.dtype());
+    let (normed, inverse) = normed(wide(x), norm);
+    let gradient = pieces(wide(gradient), &scale);
     let of = gradient.dims()[0];
     let for_scale = gather(gradient.clone() * pieces(normed.clone(), &scale), &scale);
     let for_shift = gather(gradient.clone(), &scale);
     let for_normed = (gradient * spread(scale, of)).reshape(dims);
     let along = (for_normed.clone() * normed.clone()).mean_dim(1);
     let rest = if norm.centred { for_normed.clone() - for_normed.mean_dim(1) } else { for_normed };
-    [(rest - normed * along) * inverse, for_scale, for_shift]
+    [((rest - normed * along) * inverse).cast(dtype), for_scale, for_shift]
 }
 
 /// Rows of mean square one, and one over what they were divided by, `[rows, 1]`.
@@ -74,14 +81,15 @@ fn gather<B: Backend>(x: Tensor<B, 2>, vectors: &Tensor<B, 2>) -> Tensor<B, 2> {
 }
 
 pub(super) fn add_gated<B: Backend>(x: Tensor<B, 2>, branch: Tensor<B, 2>, gate: Tensor<B, 2>) -> Tensor<B, 2> {
-    let rows = x.dims()[0];
-    x + branch * spread(gate, rows)
+    let (rows, dtype) = (x.dims()[0], x.dtype());
+    (wide(x) + wide(branch) * spread(gate, rows)).cast(dtype)
 }
 
 pub(super) fn add_gated_backward<B: Backend>(branch: Tensor<B, 2>, gate: Tensor<B, 2>, gradient: Tensor<B, 2>) -> [Tensor<B, 2>; 2] {
-    let rows = branch.dims()[0];
-    let for_gate = gather(gradient.clone() * branch, &gate);
-    [gradient * spread(gate, rows), for_gate]
+    let (rows, dtype) = (branch.dims()[0], branch.dtype());
+    let gradient = wide(gradient);
+    let for_gate = gather(gradient.clone() * wide(branch), &gate);
+    [(gradient * spread(gate, rows)).cast(dtype), for_gate]
 }
 
 /// `2 u = x (SLOPE + CUBIC x^2)`, so that GELU is `x sigmoid(2 u)`.
@@ -90,16 +98,20 @@ pub(super) const CUBIC: f64 = SLOPE * 0.044_715;
 
 /// As `x sigmoid(2 u)`: Burn's `gelu_approximate` spends most of its time in `powf` and `tanh` on CPU backends.
 pub(super) fn gelu_tanh<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let dtype = x.dtype();
+    let x = wide(x);
     let twice = (x.clone() * x.clone() * CUBIC + SLOPE) * x.clone();
-    x * sigmoid(twice)
+    (x * sigmoid(twice)).cast(dtype)
 }
 
 /// `s + x s (1 - s) (SLOPE + 3 CUBIC x^2)` with `s = sigmoid(2 u)`.
 pub(super) fn gelu_tanh_backward<B: Backend>(x: Tensor<B, 2>, gradient: Tensor<B, 2>) -> Tensor<B, 2> {
+    let dtype = x.dtype();
+    let (x, gradient) = (wide(x), wide(gradient));
     let square = x.clone() * x.clone();
     let share = sigmoid((square.clone() * CUBIC + SLOPE) * x.clone());
     let slope = (share.clone() * -1.0 + 1.0) * x * (square * (3.0 * CUBIC) + SLOPE) + 1.0;
-    gradient * share * slope
+    (gradient * share * slope).cast(dtype)
 }
 
 /// A fifth of the value below zero.
@@ -178,7 +190,8 @@ fn zeros<B: Backend>(like: &Tensor<B, 5>, axis: usize) -> Tensor<B, 5> {
 }
 
 pub(super) fn rotate<B: Backend>(x: Tensor<B, 3>, rotation: &Rotation<B>, back: bool) -> Tensor<B, 3> {
-    let dims = x.dims();
+    let (dims, dtype) = (x.dims(), x.dtype());
+    let x = wide(x);
     let [batch, tokens, width] = dims;
     let head_width = rotation.quarter_turn.dims()[0];
     // One large product: [B * S * heads, d] x [d, d].
@@ -186,21 +199,31 @@ pub(super) fn rotate<B: Backend>(x: Tensor<B, 3>, rotation: &Rotation<B>, back: 
     let flat = [batch, tokens * width];
     let turned = turned.reshape(flat) * rotation.sine.clone();
     let kept = x.reshape(flat) * rotation.cosine.clone();
-    (if back { kept - turned } else { kept + turned }).reshape(dims)
+    (if back { kept - turned } else { kept + turned }).reshape(dims).cast(dtype)
 }
 
-pub(super) fn attend<B: Backend>(inputs: Attention<B>, visibility: &Visibility) -> Tensor<B, 3> {
+/// `fused`: whether Burn's own attention is a flash kernel, which keeps its sums in f32 whatever the inputs are.
+pub(super) fn attend<B: Backend>(inputs: Attention<B>, visibility: &Visibility, fused: bool) -> Tensor<B, 3> {
     let split = Split::new(inputs, visibility);
+    let scale = split.scale();
     let mut outputs = Vec::new();
     for view in &visibility.views {
         let (keys, values) = (split.seen(&split.keys, view), split.seen(&split.values, view));
         for rows in split.portions(view) {
-            // Burn's own: a flash kernel where the backend has one.
-            let options = AttentionModuleOptions::default();
-            outputs.push(attention(cut(&split.queries, rows), keys.clone(), values.clone(), None, None, options));
+            let queries = cut(&split.queries, rows);
+            outputs.push(if fused || queries.dtype() == DType::F32 {
+                attention(queries, keys.clone(), values.clone(), None, None, AttentionModuleOptions::default())
+            } else {
+                probabilities(queries, keys.clone(), scale).cast(values.dtype()).matmul(values.clone())
+            });
         }
     }
     merge_heads(join(outputs))
+}
+
+/// `softmax(q k^T scale)` in f32.
+fn probabilities<B: Backend>(queries: Tensor<B, 4>, keys: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
+    softmax(wide(queries.matmul(keys.swap_dims(2, 3))) * scale, 3)
 }
 
 /// Computes the probabilities again, some queries at a time: with `P` the probabilities and `dP = dO v^T`, the scores' gradient is
@@ -214,7 +237,7 @@ pub(super) fn attend_backward<B: Backend>(
     let heads = inputs.heads;
     let split = Split::new(inputs, visibility);
     let gradient = split_heads(gradient, heads);
-    let scale = (split.queries.dims()[3] as f64).sqrt().recip();
+    let (scale, dtype) = (split.scale(), split.queries.dtype());
     let mut for_queries = Vec::new();
     let mut for_keys: Vec<Tensor<B, 4>> = split.keys.iter().map(Tensor::zeros_like).collect();
     let mut for_values: Vec<Tensor<B, 4>> = split.values.iter().map(Tensor::zeros_like).collect();
@@ -222,10 +245,11 @@ pub(super) fn attend_backward<B: Backend>(
         let (keys, values) = (split.seen(&split.keys, view), split.seen(&split.values, view));
         for rows in split.portions(view) {
             let (queries, gradient) = (cut(&split.queries, rows.clone()), cut(&gradient, rows));
-            let probabilities = softmax(queries.clone().matmul(keys.clone().swap_dims(2, 3)) * scale, 3);
-            let for_probabilities = gradient.clone().matmul(values.clone().swap_dims(2, 3));
+            let probabilities = probabilities(queries.clone(), keys.clone(), scale);
+            let for_probabilities = wide(gradient.clone().matmul(values.clone().swap_dims(2, 3)));
             let mean = (for_probabilities.clone() * probabilities.clone()).sum_dim(3);
-            let for_scores = probabilities.clone() * (for_probabilities - mean) * scale;
+            let for_scores = (probabilities.clone() * (for_probabilities - mean) * scale).cast(dtype);
+            let probabilities = probabilities.cast(dtype);
             for_queries.push(for_scores.clone().matmul(keys.clone()));
             split.add_seen(&mut for_keys, for_scores.swap_dims(2, 3).matmul(queries), view);
             split.add_seen(&mut for_values, probabilities.swap_dims(2, 3).matmul(gradient), view);
@@ -268,6 +292,10 @@ impl<B: Backend> Split<B> {
             tokens: [tokens, own],
             at_once: inputs.at_once,
         }
+    }
+
+    fn scale(&self) -> f64 {
+        (self.queries.dims()[3] as f64).sqrt().recip()
     }
 
     /// The rows of a view's queries, as many at once as allowed.

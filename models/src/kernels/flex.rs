@@ -241,7 +241,7 @@ impl Kernels for Flex {
 
     fn attend(inputs: Attention<Self>, visibility: &Visibility) -> Tensor<Self, 3> {
         if !single(&inputs.queries) {
-            return composite::attend(inputs, visibility);
+            return composite::attend(inputs, visibility, false);
         }
         let dims = inputs.queries.dims();
         let read = Read::new(inputs);

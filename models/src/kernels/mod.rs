@@ -20,6 +20,9 @@ use crate::student::rope::Rotation;
 
 /// A backend with this crate's operations.
 pub trait Kernels: Backend {
+    /// Whether Burn's attention is a flash kernel here, with sums in f32 whatever the inputs are.
+    const HAS_FLASH_ATTENTION: bool = false;
+
     /// Each row of `x [rows, D]` normalised, times a scale, plus a shift.
     ///
     /// Scale and shift are `[groups, W]` with D a multiple of W: cut into pieces of W values, `x` is shared out evenly over the groups, in order.
@@ -82,7 +85,7 @@ pub trait Kernels: Backend {
 
     /// `softmax(q k^T / sqrt(d)) v` per head, each block of queries over the keys that `visibility` shows it: `[B, S, D]`.
     fn attend(inputs: Attention<Self>, visibility: &Visibility) -> Tensor<Self, 3> {
-        composite::attend(inputs, visibility)
+        composite::attend(inputs, visibility, Self::HAS_FLASH_ATTENTION)
     }
 
     /// Gradients of [`Kernels::attend`] for queries, keys, values and, where the past is differentiated, its keys and values.
@@ -106,9 +109,13 @@ impl<B: AutodiffBackend<InnerBackend: Kernels> + Kernels> Trainable for B {}
 #[cfg(feature = "ndarray")]
 impl Kernels for burn::backend::NdArray {}
 #[cfg(feature = "cuda")]
-impl Kernels for burn::backend::Cuda {}
+impl Kernels for burn::backend::Cuda {
+    const HAS_FLASH_ATTENTION: bool = true;
+}
 #[cfg(feature = "wgpu")]
-impl Kernels for burn::backend::Wgpu {}
+impl Kernels for burn::backend::Wgpu {
+    const HAS_FLASH_ATTENTION: bool = true;
+}
 
 /// How rows are normalised.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,13 +1,13 @@
 //! Self-attention with full-width q/k normalisation, rotation and memory; cross-attention to text (method.md B.2.5).
 
-use burn::nn::{Linear, RmsNorm, RmsNormConfig};
+use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::prelude::*;
 
 use super::causal::Visibility;
 use super::config::{Limits, StudentConfig};
 use super::rope::Rotation;
 use crate::kernels::{self, Kernels};
-use crate::layers::{linear, project, rms_norm};
+use crate::layers::{Projection, linear, rms_norm};
 
 /// Keys and values, each `[B, S, D]` with the heads side by side in D.
 pub type KeysValues<B> = (Tensor<B, 3>, Tensor<B, 3>);
@@ -16,13 +16,13 @@ pub type KeysValues<B> = (Tensor<B, 3>, Tensor<B, 3>);
 #[derive(Module, Debug)]
 pub struct Attention<B: Backend> {
     /// Queries, D -> D.
-    pub q: Linear<B>,
+    pub q: Projection<B>,
     /// Keys, D -> D.
-    pub k: Linear<B>,
+    pub k: Projection<B>,
     /// Values, D -> D.
-    pub v: Linear<B>,
+    pub v: Projection<B>,
     /// Output, D -> D.
-    pub o: Linear<B>,
+    pub o: Projection<B>,
     /// RMS norm over the full width of the queries, all heads together.
     pub norm_q: RmsNorm<B>,
     /// RMS norm over the full width of the keys.
@@ -49,15 +49,15 @@ impl<B: Backend> Attention<B> {
 impl<B: Kernels> Attention<B> {
     /// Normalised keys and values of `[B, S, D]`, each of the same shape.
     pub fn keys_values(&self, x: Tensor<B, 3>) -> KeysValues<B> {
-        (rms_norm(&self.norm_k, project(&self.k, x.clone())), project(&self.v, x))
+        (rms_norm(&self.norm_k, self.k.forward(x.clone())), self.v.forward(x))
     }
 
     /// Cross-attention of `[B, S, D]` to keys and values computed once per prompt. No mask: padded text rows are attended to (B.2.3).
     pub fn cross(&self, x: Tensor<B, 3>, (keys, values): KeysValues<B>, limits: Limits) -> Tensor<B, 3> {
-        let queries = rms_norm(&self.norm_q, project(&self.q, x));
+        let queries = rms_norm(&self.norm_q, self.q.forward(x));
         let inputs = kernels::Attention { queries, keys, values, past: None, heads: self.heads, at_once: limits.attention_queries };
         // One "frame" of queries that sees one "frame" of text.
-        project(&self.o, B::attend(inputs, &Visibility::bidirectional(1)))
+        self.o.forward(B::attend(inputs, &Visibility::bidirectional(1)))
     }
 
     /// Self-attention of `[B, S, D]`: returns the output and the sequence's own keys (rotated) and values.
@@ -69,11 +69,11 @@ impl<B: Kernels> Attention<B> {
         visibility: &Visibility,
         limits: Limits,
     ) -> (Tensor<B, 3>, KeysValues<B>) {
-        let queries = B::rotate(rms_norm(&self.norm_q, project(&self.q, x.clone())), rotation, false);
+        let queries = B::rotate(rms_norm(&self.norm_q, self.q.forward(x.clone())), rotation, false);
         let (keys, values) = self.keys_values(x);
         let keys = B::rotate(keys, rotation, false);
         let (heads, at_once) = (self.heads, limits.attention_queries);
         let inputs = kernels::Attention { queries, keys: keys.clone(), values: values.clone(), past: past.cloned(), heads, at_once };
-        (project(&self.o, B::attend(inputs, visibility)), (keys, values))
+        (self.o.forward(B::attend(inputs, visibility)), (keys, values))
     }
 }

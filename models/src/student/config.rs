@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::precision::Precision;
+
 /// Sizes of the causal transformer. Wan2.1-T2V-1.3B is [`StudentConfig::wan_1_3b`]; the CPU student is the same code with small numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,18 +32,20 @@ pub struct StudentConfig {
     pub sink_frames: usize,
 }
 
-/// What bounds the memory of a pass. Results do not depend on it, up to the order of sums.
+/// What bounds the memory of a pass. Results depend on it by rounding only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Queries of a clip and head whose attention scores are held at once, at least 1.
     pub attention_queries: usize,
     /// Whether a differentiated run holds the graph of one block at a time and runs the blocks twice (see [`super::segments`]).
     pub recompute_blocks: bool,
+    /// The type of tokens and of weights at rest.
+    pub precision: Precision,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { attention_queries: 1024, recompute_blocks: false }
+        Self { attention_queries: 1024, recompute_blocks: false, precision: Precision::F32 }
     }
 }
 

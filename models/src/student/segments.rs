@@ -200,7 +200,7 @@ impl<B: Trainable> Segments<B> {
     fn inputs(&mut self, student: &Student<B>) -> Tensor<B, 1> {
         let mut parts = Vec::new();
         if let Some(upstream) = self.gradients.text.take() {
-            parts.push(pulled(student.text_embedding.forward(Tensor::from_inner(self.text.clone())), upstream));
+            parts.push(pulled(student.embed_text(Tensor::from_inner(self.text.clone())), upstream));
         }
         let device = self.text.device();
         for (number, pass) in self.passes.iter().enumerate() {
@@ -224,7 +224,7 @@ impl<B: Kernels> Shared<B> {
         let embeddings: Vec<_> = passes.iter().map(|pass| student.embed_frames(&pass.timesteps, &text.device())).collect();
         let modulations = embeddings.iter().map(|embedding| student.modulation(embedding.clone())).collect();
         let rotations = passes.iter().map(|pass| student.rotation(&pass.frames, pass.latents.dims())).collect();
-        Self { text: student.text_embedding.forward(text.clone()), embeddings, modulations, rotations }
+        Self { text: student.embed_text(text.clone()), embeddings, modulations, rotations }
     }
 }
 

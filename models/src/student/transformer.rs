@@ -1,8 +1,9 @@
 //! The causal video transformer (method.md B.2).
 
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::prelude::*;
+use burn::tensor::DType;
 use burn::tensor::activation::silu;
 
 use super::attention::{Attention, KeysValues};
@@ -11,21 +12,21 @@ use super::causal::{BlockLayout, Visibility};
 use super::config::{Limits, StudentConfig};
 use super::rope::Rotation;
 use crate::kernels::{Affine, Kernels, Norm};
-use crate::layers::{FeedForward, affine_layer_norm, linear, normalise, project, rows};
+use crate::layers::{FeedForward, Projection, affine_layer_norm, linear, normalise, rows};
 
 /// The student network: latents, timesteps and text to velocity.
 #[derive(Module, Debug)]
 pub struct Student<B: Backend> {
     /// Patch embedding as a linear layer over (channel, row, column) with the channel slowest: Wan's Conv3d with kernel = stride.
-    pub patch_embedding: Linear<B>,
+    pub patch_embedding: Projection<B>,
     /// Text rows to token width, tanh-GELU in between.
     pub text_embedding: FeedForward<B>,
     /// Sinusoidal embedding to e, first layer.
-    pub time_embedding_in: Linear<B>,
+    pub time_embedding_in: Projection<B>,
     /// Sinusoidal embedding to e, second layer.
-    pub time_embedding_out: Linear<B>,
+    pub time_embedding_out: Projection<B>,
     /// SiLU(e) to e0 = 6 modulation vectors.
-    pub time_projection: Linear<B>,
+    pub time_projection: Projection<B>,
     /// Transformer blocks.
     pub blocks: Vec<StudentBlock<B>>,
     /// Output head.
@@ -57,7 +58,7 @@ pub struct Head<B: Backend> {
     /// Learned part of the two modulation vectors, `[1, 2, D]`.
     pub modulation: Param<Tensor<B, 3>>,
     /// D -> patch * patch * C, channel fastest.
-    pub output: Linear<B>,
+    pub output: Projection<B>,
 }
 
 /// Keys and values of the text rows per layer, computed once per prompt; each `[B, L, D]`.
@@ -143,7 +144,7 @@ impl<B: Backend> Student<B> {
 impl<B: Kernels> Student<B> {
     /// Text rows `[B, L, text_width]` to cross-attention keys and values.
     pub fn read_text(&self, text: Tensor<B, 3>) -> TextMemory<B> {
-        let rows = self.text_embedding.forward(text);
+        let rows = self.embed_text(text);
         TextMemory { layers: self.blocks.iter().map(|block| block.cross_attn.keys_values(rows.clone())).collect() }
     }
 
@@ -159,8 +160,13 @@ impl<B: Kernels> Student<B> {
         let [rows, width] = embedding.dims();
         // b0 shift, b1 scale of e (not e0).
         let modulation = self.head.modulation.val() + embedding.reshape([rows, 1, width]);
-        let output = project(&self.head.output, modulated(tokens, vector(&modulation, 0), vector(&modulation, 1)));
-        self.unpatchify(output, shape)
+        let output = self.head.output.forward(modulated(tokens, vector(&modulation, 0), vector(&modulation, 1)));
+        self.unpatchify(output.cast(DType::F32), shape)
+    }
+
+    /// Text rows `[B, L, text_width]` as the cross-attentions read them, `[B, L, D]`.
+    pub(super) fn embed_text(&self, text: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.text_embedding.forward(text.cast(self.limits.precision.dtype()))
     }
 
     /// Token features `[B, F * S, D]` after each of the blocks numbered `layers` (0-based, ascending): what a discriminator reads.
@@ -209,7 +215,7 @@ impl<B: Kernels> Student<B> {
 
     /// `[B, F, C, H, W]` to tokens `[B, F * S, D]`.
     pub(super) fn embed_latents(&self, latents: Tensor<B, 5>) -> Tensor<B, 3> {
-        project(&self.patch_embedding, self.patchify(latents))
+        self.patch_embedding.forward(self.patchify(latents).cast(self.limits.precision.dtype()))
     }
 
     /// e of every (sample, frame), `[B * F, D]`; `[1, D]` where all timesteps are one, as in every step of a rollout.

@@ -85,6 +85,11 @@ impl WeightFile {
         &self.path
     }
 
+    /// The files that hold the values.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|(path, _)| path.as_path())
+    }
+
     /// All tensors by name.
     pub fn entries(&self) -> &BTreeMap<String, Entry> {
         &self.entries

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod file;
 pub mod layout;
+pub mod lora;
 pub mod pickle;
 pub mod transformer;
 pub mod wan;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
+use burn::tensor::DType;
 use safetensors::tensor::{Dtype, TensorView};
 
 pub use file::{Pickles, WeightFile};
@@ -60,14 +62,30 @@ pub enum WeightsError {
 
 /// All float tensors of a module under their Burn paths.
 pub fn collect<B: Backend, M: Module<B>>(module: &M) -> Tensors {
-    let mut collector = Collector { path: Vec::new(), tensors: Tensors::new() };
+    collect_where(module, |_| true)
+}
+
+/// Those float tensors of a module whose Burn paths `wanted` accepts.
+pub fn collect_where<B: Backend, M: Module<B>>(module: &M, wanted: impl Fn(&str) -> bool) -> Tensors {
+    let mut collector = Collector { path: Vec::new(), wanted, tensors: Tensors::new() };
     module.visit(&mut collector);
     collector.tensors
 }
 
 /// Puts `tensors` (Burn paths) into `module`; names and shapes must match exactly. `origin` names the source in errors.
 pub fn apply<B: Backend, M: Module<B>>(module: M, tensors: Tensors, origin: &str) -> Result<M, WeightsError> {
-    let needed = shapes(&module);
+    apply_where(module, |_| true, tensors, origin)
+}
+
+/// [`apply`] for those tensors of `module` whose Burn paths `wanted` accepts; the others stay as they are.
+pub fn apply_where<B: Backend, M: Module<B>>(
+    module: M,
+    wanted: impl Fn(&str) -> bool,
+    tensors: Tensors,
+    origin: &str,
+) -> Result<M, WeightsError> {
+    let mut needed = shapes(&module);
+    needed.retain(|name, _| wanted(name));
     let mut problems: Vec<String> = needed
         .iter()
         .filter_map(|(name, shape)| match tensors.get(name) {
@@ -81,18 +99,39 @@ pub fn apply<B: Backend, M: Module<B>>(module: M, tensors: Tensors, origin: &str
         return Err(WeightsError::Mismatch { origin: origin.to_string(), problems });
     }
     let mut tensors = tensors;
-    fill(module, |name| tensors.remove(name).ok_or_else(|| unreachable!("every name was found above")))
+    fill_where(module, wanted, |name| tensors.remove(name).ok_or_else(|| unreachable!("every name was found above")))
 }
 
-/// Replaces every float tensor of `module` by what `read` gives for its Burn path, one at a time: no more than one is held twice.
+/// Replaces every float tensor of `module` by what `read` gives for its Burn path, one at a time: no more than one is held twice. `rest` gives
+/// the type that it is held in.
 ///
 /// # Errors
 /// `read`'s first one; the module is lost with it. Shapes must be the module's own.
-pub fn fill<B: Backend, M: Module<B>>(module: M, read: impl FnMut(&str) -> Result<HostTensor, WeightsError>) -> Result<M, WeightsError> {
+pub fn fill<B: Backend, M: Module<B>>(
+    module: M,
+    rest: impl Fn(&str) -> DType,
+    mut read: impl FnMut(&str) -> Result<HostTensor, WeightsError>,
+) -> Result<M, WeightsError> {
+    fill_some(module, |path| Some(read(path).map(|tensor| (tensor, rest(path)))))
+}
+
+/// [`fill`] in f32 for those tensors whose Burn paths `wanted` accepts; the others stay as they are.
+pub fn fill_where<B: Backend, M: Module<B>>(
+    module: M,
+    wanted: impl Fn(&str) -> bool,
+    mut read: impl FnMut(&str) -> Result<HostTensor, WeightsError>,
+) -> Result<M, WeightsError> {
+    fill_some(module, |path| wanted(path).then(|| read(path).map(|tensor| (tensor, DType::F32))))
+}
+
+fn fill_some<B: Backend, M: Module<B>>(module: M, read: impl FnMut(&str) -> Option<Read>) -> Result<M, WeightsError> {
     let mut applier = Applier { path: Vec::new(), read, failure: None };
     let module = module.map(&mut applier);
     applier.failure.map_or(Ok(module), Err)
 }
+
+/// A tensor and the type that it is to be held in.
+type Read = Result<(HostTensor, DType), WeightsError>;
 
 /// Names and shapes of all float tensors of a module.
 pub fn shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Vec<usize>> {
@@ -126,12 +165,13 @@ pub fn read_file(path: &Path) -> Result<(Tensors, BTreeMap<String, String>), Wei
     Ok((tensors, file.own_metadata()?))
 }
 
-struct Collector {
+struct Collector<W> {
     path: Vec<String>,
+    wanted: W,
     tensors: Tensors,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Collector {
+impl<B: Backend, W: Fn(&str) -> bool> ModuleVisitor<B> for Collector<W> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_string());
     }
@@ -141,9 +181,11 @@ impl<B: Backend> ModuleVisitor<B> for Collector {
     }
 
     fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
-        let data = param.val().into_data().convert::<f32>();
-        let tensor = HostTensor { shape: data.shape.to_vec(), values: data.iter::<f32>().collect() };
-        self.tensors.insert(self.path.join("."), tensor);
+        let path = self.path.join(".");
+        if (self.wanted)(&path) {
+            let data = param.val().into_data().convert::<f32>();
+            self.tensors.insert(path, HostTensor { shape: data.shape.to_vec(), values: data.iter::<f32>().collect() });
+        }
     }
 }
 
@@ -172,7 +214,7 @@ struct Applier<R> {
     failure: Option<WeightsError>,
 }
 
-impl<B: Backend, R: FnMut(&str) -> Result<HostTensor, WeightsError>> ModuleMapper<B> for Applier<R> {
+impl<B: Backend, R: FnMut(&str) -> Option<Read>> ModuleMapper<B> for Applier<R> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_string());
     }
@@ -186,11 +228,12 @@ impl<B: Backend, R: FnMut(&str) -> Result<HostTensor, WeightsError>> ModuleMappe
             return param;
         }
         match (self.read)(&self.path.join(".")) {
-            Ok(found) => param.map(|tensor| {
+            None => param,
+            Some(Ok((found, dtype))) => param.map(|tensor| {
                 let data = TensorData::new(found.values, found.shape);
-                Tensor::from_data(data, &tensor.device()).set_require_grad(tensor.is_require_grad())
+                Tensor::<B, N>::from_data(data, &tensor.device()).cast(dtype).detach().set_require_grad(tensor.is_require_grad())
             }),
-            Err(error) => {
+            Some(Err(error)) => {
                 self.failure = Some(error);
                 param
             }

@@ -10,7 +10,9 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use super::check::{Offered, Shapes, problems};
 use super::file::WeightFile;
 use super::layout::{Found, Layout, find};
-use super::{WeightsError, fill, wan};
+use super::lora::encoded;
+use super::{HostTensor, WeightsError, fill, wan};
+use crate::precision::Precision;
 use crate::student::{Student, StudentConfig};
 
 /// A transformer in a file: which tensors there are, under Wan's names.
@@ -63,30 +65,39 @@ impl<'a> TransformerFile<'a> {
         problems(&wan::shapes(config), &self.offered, |name| format!("{prefix}{}", self.found.layout.name(name)))
     }
 
-    /// The student with these weights, read tensor by tensor.
+    /// The student with these weights, read tensor by tensor and held as `precision` has them at rest.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] with all problems, before anything is read.
-    pub fn load<B: Backend>(&self, config: &StudentConfig, device: &B::Device) -> Result<Student<B>, WeightsError> {
+    pub fn load<B: Backend>(&self, config: &StudentConfig, precision: Precision, device: &B::Device) -> Result<Student<B>, WeightsError> {
         self.fits(config)?;
-        fill(Student::new(config, device), |path| {
+        let rest = |path: &str| precision.at_rest(path);
+        fill(Student::new(config, device), rest, |path| {
             let name = wan::name_of(path);
             Ok(wan::to_burn(&name, self.file.read(&self.offered[&name].name)?))
         })
     }
 
-    /// Writes the transformer as a safetensors file in `layout`, tensor by tensor: the same bytes under other names.
+    /// Writes the transformer as a safetensors file in `layout`, tensor by tensor: the same bytes under other names, but for those tensors
+    /// (by Wan's names) that `change` gives other values, which are rounded to the type that they had.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] if it is not a complete transformer of these sizes, before anything is written; what `out` refuses.
-    pub fn export(&self, config: &StudentConfig, layout: Layout, out: &mut impl Write) -> Result<(), WeightsError> {
+    pub fn export(
+        &self,
+        config: &StudentConfig,
+        layout: Layout,
+        mut change: impl FnMut(&str, &dyn Fn() -> Result<HostTensor, WeightsError>) -> Result<Option<HostTensor>, WeightsError>,
+        out: &mut impl Write,
+    ) -> Result<(), WeightsError> {
         self.fits(config)?;
-        let mut tensors: Vec<(String, &str)> = self.offered.iter().map(|(wan, offered)| (layout.name(wan), &offered.name[..])).collect();
+        let mut tensors: Vec<(String, &str, &str)> =
+            self.offered.iter().map(|(wan, offered)| (layout.name(wan), &wan[..], &offered.name[..])).collect();
         let entry = |name: &str| &self.file.entries()[name];
         // Wide types first keeps every value aligned, as the format asks.
-        tensors.sort_by_key(|(name, from)| (Reverse(entry(from).dtype.bitsize()), name.clone()));
+        tensors.sort_by_key(|(name, _, from)| (Reverse(entry(from).dtype.bitsize()), name.clone()));
         let mut end = 0;
-        let infos = tensors.iter().map(|(name, from)| {
+        let infos = tensors.iter().map(|(name, _, from)| {
             let (entry, start) = (entry(from), end);
             end += entry.bytes;
             (name.clone(), TensorInfo { dtype: entry.dtype, shape: entry.shape.clone(), data_offsets: (start, end) })
@@ -100,8 +111,11 @@ impl<'a> TransformerFile<'a> {
         let mut write = |bytes: &[u8]| -> Result<(), WeightsError> { out.write_all(bytes).map_err(|error: io::Error| unwritable(&error)) };
         write(&(header.len() as u64).to_le_bytes())?;
         write(&header)?;
-        for (_, from) in &tensors {
-            self.file.with_bytes(from, &mut write)??;
+        for (_, wan, from) in &tensors {
+            match change(wan, &|| self.file.read(from))? {
+                Some(changed) => write(&encoded(changed.values.into_iter(), entry(from).dtype))?,
+                None => self.file.with_bytes(from, &mut write)??,
+            }
         }
         Ok(())
     }
@@ -184,7 +198,7 @@ mod tests {
                 assert!(named(&naming(&misspelt), "is unexpected; the nearest missing one is"), "{layout}: {problems:?}");
                 assert!(named(&naming(transposed), "has shape"), "{layout}: {problems:?}");
                 assert!(problems.iter().any(|problem| problem.ends_with("it is transposed")), "{layout}: {problems:?}");
-                let error = transformer.load::<NdArray>(&sizes, &Default::default()).unwrap_err().to_string();
+                let error = transformer.load::<NdArray>(&sizes, Precision::F32, &Default::default()).unwrap_err().to_string();
                 assert!(error.contains(&naming(missing)), "{error}");
             }
         }
@@ -200,13 +214,13 @@ mod tests {
         for (step, layout) in [Layout::Diffusers, Layout::Wan, Layout::Diffusers].into_iter().enumerate() {
             let file = WeightFile::open(&path, Pickles::Refused).unwrap();
             let mut bytes = Vec::new();
-            TransformerFile::find(&file, None).unwrap().export(&tiny(), layout, &mut bytes).unwrap();
+            TransformerFile::find(&file, None).unwrap().export(&tiny(), layout, |_, _| Ok(None), &mut bytes).unwrap();
             path = directory.path().join(format!("{}.safetensors", step + 1));
             std::fs::write(&path, bytes).unwrap();
         }
         let file = WeightFile::open(&path, Pickles::Refused).unwrap();
         assert!(file.entries().contains_key("condition_embedder.time_proj.bias"));
-        let loaded = TransformerFile::find(&file, None).unwrap().load::<NdArray>(&tiny(), &Default::default()).unwrap();
+        let loaded = TransformerFile::find(&file, None).unwrap().load::<NdArray>(&tiny(), Precision::F32, &Default::default()).unwrap();
         assert_eq!(collect(&loaded), collect(&student));
     }
 }

@@ -163,7 +163,8 @@ fn is_linear(name: &str, tensor: &HostTensor) -> bool {
     name.ends_with(".weight") && tensor.shape.len() == 2
 }
 
-fn transposed(tensor: &HostTensor) -> HostTensor {
+/// A matrix with rows and columns exchanged.
+pub(super) fn transposed(tensor: &HostTensor) -> HostTensor {
     let (rows, columns) = (tensor.shape[0], tensor.shape[1]);
     let values = (0..columns).flat_map(|column| (0..rows).map(move |row| (row, column)));
     HostTensor { shape: vec![columns, rows], values: values.map(|(row, column)| tensor.values[row * columns + column]).collect() }

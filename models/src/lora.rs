@@ -1,0 +1,176 @@
+//! Low-rank adaptation ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)): `x W + scale (x A) B` with W at rest and A, B trained.
+
+use burn::module::{ModuleMapper, Param};
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::layers::{FeedForward, Projection};
+use crate::student::Student;
+use crate::student::attention::Attention;
+
+/// Low-rank factors of a linear layer.
+#[derive(Module, Debug)]
+pub struct Lora<B: Backend> {
+    /// A, `[input, rank]`; PEFT's `lora_A`, transposed.
+    pub down: Param<Tensor<B, 2>>,
+    /// B, `[rank, output]`, zero at first: the layer starts as it was. PEFT's `lora_B`, transposed.
+    pub up: Param<Tensor<B, 2>>,
+    #[module(skip)]
+    scale: f64,
+}
+
+impl<B: Backend> Lora<B> {
+    /// `scale (x A) B` for `x [rows, input]`, in the type of `x`.
+    pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        let dtype = x.dtype();
+        x.matmul(self.down.val().cast(dtype)).matmul(self.up.val().cast(dtype)) * self.scale
+    }
+
+    /// `scale A B`, `[input, output]`.
+    fn product(&self) -> Tensor<B, 2> {
+        self.down.val().matmul(self.up.val()) * self.scale
+    }
+}
+
+/// Linear layers of a block that can be adapted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoraTarget {
+    /// Query, key, value and output of the self-attention.
+    SelfAttention,
+    /// Query, key, value and output of the cross-attention.
+    CrossAttention,
+    /// Both layers of the feed-forward network.
+    FeedForward,
+}
+
+/// Low-rank adaptation of a transformer's blocks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Width of the factors, at least 1. Astrolabe's students: 256.
+    pub rank: usize,
+    /// The product of the factors counts `alpha / rank`; > 0.
+    pub alpha: f64,
+    /// What is adapted in every block; all of it unless told.
+    #[serde(default = "LoraConfig::all")]
+    pub targets: Vec<LoraTarget>,
+}
+
+impl LoraConfig {
+    /// Every linear layer of a block.
+    pub fn all() -> Vec<LoraTarget> {
+        vec![LoraTarget::SelfAttention, LoraTarget::CrossAttention, LoraTarget::FeedForward]
+    }
+
+    /// What the product of the factors is multiplied by.
+    pub fn scale(&self) -> f64 {
+        self.alpha / self.rank as f64
+    }
+
+    /// Why this cannot be used, if it cannot.
+    pub fn problem(&self) -> Option<String> {
+        if self.rank == 0 {
+            return Some("rank is 0, must be at least 1".to_string());
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return Some(format!("alpha is {}, must be a finite number above 0", self.alpha));
+        }
+        self.targets.is_empty().then(|| "targets is empty, name at least one of self-attention, cross-attention, feed-forward".to_string())
+    }
+
+    /// The layers of a block that are adapted, under Wan's names without `blocks.N.` and `.weight`.
+    pub fn layers(&self) -> Vec<&'static str> {
+        let names = |target: &LoraTarget| match target {
+            LoraTarget::SelfAttention => vec!["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o"],
+            LoraTarget::CrossAttention => vec!["cross_attn.q", "cross_attn.k", "cross_attn.v", "cross_attn.o"],
+            LoraTarget::FeedForward => vec!["ffn.0", "ffn.2"],
+        };
+        let mut layers: Vec<_> = self.targets.iter().flat_map(names).collect();
+        layers.sort_unstable();
+        layers.dedup();
+        layers
+    }
+}
+
+/// `student` with factors beside every layer that `config` names, unset: follow with [`crate::init::initialise_where`] or load a file.
+///
+/// Everything else is at rest: only the factors are differentiated.
+pub fn adapted<B: Backend>(student: Student<B>, config: &LoraConfig) -> Student<B> {
+    with_factors(student, config).map(&mut OnlyFactors { path: Vec::new() })
+}
+
+fn with_factors<B: Backend>(mut student: Student<B>, config: &LoraConfig) -> Student<B> {
+    let scale = config.scale();
+    let add = |layer: &mut Projection<B>| {
+        let [input, output] = layer.weight.shape().dims();
+        let device = layer.weight.lazy_device();
+        let zeros = |shape: [usize; 2]| burn::nn::Initializer::Zeros.init(shape, &device);
+        layer.lora = Some(Lora { down: zeros([input, config.rank]), up: zeros([config.rank, output]), scale });
+    };
+    let attention = |attention: &mut Attention<B>| {
+        [&mut attention.q, &mut attention.k, &mut attention.v, &mut attention.o].into_iter().for_each(add);
+    };
+    let feed_forward = |ffn: &mut FeedForward<B>| [&mut ffn.up, &mut ffn.down].into_iter().for_each(add);
+    for block in &mut student.blocks {
+        for target in &config.targets {
+            match target {
+                LoraTarget::SelfAttention => attention(&mut block.self_attn),
+                LoraTarget::CrossAttention => attention(&mut block.cross_attn),
+                LoraTarget::FeedForward => feed_forward(&mut block.ffn),
+            }
+        }
+    }
+    student
+}
+
+/// `student` without factors: as it was before it was adapted.
+pub fn without_factors<B: Backend>(student: Student<B>) -> Student<B> {
+    each_layer(student, |layer| layer.lora = None)
+}
+
+/// `student` with every product of factors added to its weight, computed in f32.
+pub fn merged<B: Backend>(student: Student<B>) -> Student<B> {
+    each_layer(student, |layer| {
+        if let Some(lora) = layer.lora.take() {
+            let product = lora.product();
+            layer.weight = layer.weight.clone().map(|weight| {
+                let dtype = weight.dtype();
+                (weight.cast(product.dtype()) + product).cast(dtype).detach()
+            });
+        }
+    })
+}
+
+fn each_layer<B: Backend>(mut student: Student<B>, mut change: impl FnMut(&mut Projection<B>)) -> Student<B> {
+    for block in &mut student.blocks {
+        for attention in [&mut block.self_attn, &mut block.cross_attn] {
+            [&mut attention.q, &mut attention.k, &mut attention.v, &mut attention.o].into_iter().for_each(&mut change);
+        }
+        [&mut block.ffn.up, &mut block.ffn.down].into_iter().for_each(&mut change);
+    }
+    student
+}
+
+/// Whether a Burn path is that of a low-rank factor.
+pub fn is_factor(path: &str) -> bool {
+    path.contains(".lora.")
+}
+
+struct OnlyFactors {
+    path: Vec<String>,
+}
+
+impl<B: Backend> ModuleMapper<B> for OnlyFactors {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
+        param.set_require_grad(is_factor(&self.path.join(".")))
+    }
+}

@@ -1,0 +1,68 @@
+//! The number type that a transformer's tokens and resting weights are held in.
+
+use burn::module::{ModuleMapper, Param};
+use burn::prelude::*;
+use burn::tensor::DType;
+use serde::{Deserialize, Serialize};
+
+use crate::student::Student;
+
+/// The type of tokens, of the products that make them, of keys and values, and of weights at rest.
+///
+/// Modulation, norms, the softmax, rotations and losses are computed in f32 in either case, and trained weights are held in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the exponent of f32.
+    Bf16,
+}
+
+impl Precision {
+    /// The tensor type.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        self.dtype().size()
+    }
+
+    /// The type that the parameter at a student's Burn path rests in: projections narrow, everything that bends the modulation or a norm in f32.
+    pub fn at_rest(self, path: &str) -> DType {
+        let is_projection = path.ends_with(".weight") || path.ends_with(".bias");
+        let is_timing = path.contains("time_embedding_in") || path.contains("time_embedding_out") || path.contains("time_projection");
+        if is_projection && !is_timing { self.dtype() } else { DType::F32 }
+    }
+}
+
+/// `student` with every weight that is not differentiated in the type that it rests in.
+pub fn at_rest<B: Backend>(student: Student<B>, precision: Precision) -> Student<B> {
+    if precision == Precision::F32 { student } else { student.map(&mut AtRest { precision, path: Vec::new() }) }
+}
+
+struct AtRest {
+    precision: Precision,
+    path: Vec<String>,
+}
+
+impl<B: Backend> ModuleMapper<B> for AtRest {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
+        let dtype = self.precision.at_rest(&self.path.join("."));
+        param.map(|tensor| if tensor.is_require_grad() { tensor } else { tensor.cast(dtype).detach() })
+    }
+}
