@@ -76,6 +76,8 @@ pub fn rollout<B: Kernels>(
         if block.end < frames {
             // The clean pass at t = 0 commits the block; the last block is never looked back at.
             let committed = forward(clean.clone(), 0.0).1;
+            // Appending copies layer by layer; nothing else may hold on to the old ones.
+            drop(past);
             memory = Some(match memory {
                 Some(memory) => memory.append(committed),
                 None => committed,

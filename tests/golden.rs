@@ -245,3 +245,22 @@ fn holding_less_at_once_changes_the_last_bits_only() {
     let whole = metrics("cached", &cached);
     assert!(largest_difference(&whole, &metrics("cached-limited", &[&cached[..], &limits].concat())) < 1e-4);
 }
+
+#[test]
+fn a_register_discriminator_in_pieces_gives_the_rounds_of_one_graph() {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let metrics = |name: &str, limits: &[&str]| {
+        let registers = ["--set", "discriminator.kind=registers", "--set", "discriminator.layers=[0]", "--set", "discriminator.width=32"];
+        let options = ["--set", "discriminator.mismatch_weight=0.5", "--set", "afd.alternations=4", "--runs", name, "--backend", "flex"];
+        succeeds(place.path(), &[&["distill", &recipe], &registers[..], &options[..], limits].concat());
+        fs::read_to_string(place.path().join(name).join("golden/metrics.jsonl")).unwrap()
+    };
+    let plain = metrics("plain", &[]);
+    assert!(plain.contains("\"r1\"") && plain.contains("\"mismatch_loss\""));
+    // Sums in another order, clip by clip, as between backends. Two shards of unequal size have different numbers of graphs.
+    assert!(largest_difference(&plain, &metrics("pieces", &["--set", "run.recompute_blocks=true"])) < 1e-4);
+    let shards = ["--set", "run.shards=2", "--set", "afd.prompts_per_alternation=3"];
+    let whole = metrics("shards", &shards);
+    assert!(largest_difference(&whole, &metrics("shards-pieces", &[&shards[..], &["--set", "run.recompute_blocks=true"]].concat())) < 1e-4);
+}

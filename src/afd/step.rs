@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use afd_models::discriminator::Discriminator;
+use afd_models::discriminator::pieces::{Judged, Pieces};
+use afd_models::discriminator::{AnyDiscriminator, Discriminator, RegisterDiscriminator};
 use afd_models::kernels::Trainable;
 use afd_models::student::segments::{self, Pass, Past, Segments};
 use afd_models::student::{BlockLayout, Memory, Student, Visibility};
@@ -27,6 +28,8 @@ pub struct Step<B: Trainable> {
     memory: Option<Memory<B::InnerBackend>>,
     /// The student's current run, where its blocks are run again.
     segments: Option<Segments<B>>,
+    /// The discriminator's, where its backbone's are.
+    pieces: Option<Pieces<B>>,
     gradients: GradientsAccumulator<AfdModel<B>>,
     item: Outcome,
 }
@@ -40,10 +43,10 @@ impl<B: Trainable> Step<B> {
             }
             _ => None,
         };
-        Self { model, work, memory, segments: None, gradients: GradientsAccumulator::new(), item: Outcome::default() }
+        Self { model, work, memory, segments: None, pieces: None, gradients: GradientsAccumulator::new(), item: Outcome::default() }
     }
 
-    /// How many graphs the step has: one; one per block of frames when they look back through a cache; each cut into pieces where the student's
+    /// How many graphs the step has: one; one per block of frames when they look back through a cache; each cut into pieces where transformer
     /// blocks are run again.
     pub fn graphs(&self) -> usize {
         self.runs() * self.pieces()
@@ -58,8 +61,11 @@ impl<B: Trainable> Step<B> {
 
     fn pieces(&self) -> usize {
         let student = &self.model.student;
-        match self.work {
-            Work::Discriminator(_) => 1,
+        match &self.work {
+            Work::Discriminator(work) => match in_pieces(&self.model) {
+                Some(discriminator) => Pieces::graphs(discriminator, clips_judged(work)),
+                None => 1,
+            },
             _ if student.limits().recompute_blocks => Segments::graphs(student),
             _ => 1,
         }
@@ -73,6 +79,9 @@ impl<B: Trainable> Step<B> {
         if let (Some(segments), 1..) = (&mut self.segments, piece) {
             return segments.graph(student, piece);
         }
+        if let (Some(pieces), Some(discriminator), 1..) = (&mut self.pieces, in_pieces(&self.model), piece) {
+            return pieces.graph(discriminator, piece);
+        }
         let velocity = |text: &Tensor<B::InnerBackend, 3>, passes: Vec<Pass<B::InnerBackend>>, segments: &mut Option<Segments<B>>| {
             if student.limits().recompute_blocks {
                 segments.insert(Segments::new(student, text.clone(), passes)).velocity(student)
@@ -82,7 +91,18 @@ impl<B: Trainable> Step<B> {
         };
         let (loss, share, scalars) = match &self.work {
             Work::Discriminator(work) => {
-                let (loss, scalars) = discriminator_loss(&self.model, work.clone());
+                let batches = judged(work);
+                let (loss, scalars) = match (in_pieces(&self.model), &self.model.discriminator) {
+                    (Some(discriminator), _) => {
+                        let pieces = self.pieces.insert(Pieces::new(discriminator, batches));
+                        discriminator_loss(pieces.scores(), work)
+                    }
+                    (None, Some(discriminator)) => {
+                        let score = |batch: Judged<_>| discriminator.score(Tensor::from_inner(batch.clips), Tensor::from_inner(batch.text));
+                        discriminator_loss(&batches.into_iter().map(score).collect::<Vec<_>>(), work)
+                    }
+                    (None, None) => unreachable!("a method without a discriminator asks for no discriminator step"),
+                };
                 (loss, 1.0, scalars)
             }
             Work::Supervised(work) => {
@@ -108,6 +128,9 @@ impl<B: Trainable> Step<B> {
         if let Some(segments) = &mut self.segments {
             segments.absorb(&mut gradients);
         }
+        if let Some(pieces) = &mut self.pieces {
+            pieces.absorb(&mut gradients);
+        }
         let gradients = match (&self.work, &self.model.discriminator) {
             (Work::Discriminator(_), Some(discriminator)) => GradientsParams::from_module::<B, _>(&mut gradients, discriminator),
             _ => GradientsParams::from_module::<B, _>(&mut gradients, &self.model.student),
@@ -121,39 +144,63 @@ impl<B: Trainable> Step<B> {
     }
 }
 
+/// The discriminator, if its loss is differentiated in pieces.
+fn in_pieces<B: Trainable>(model: &AfdModel<B>) -> Option<&RegisterDiscriminator<B>> {
+    match &model.discriminator {
+        Some(AnyDiscriminator::Registers(discriminator)) if discriminator.backbone.limits().recompute_blocks => Some(discriminator),
+        _ => None,
+    }
+}
+
+/// Clips in all batches of [`judged`].
+fn clips_judged<B: Backend>(work: &DiscriminatorWork<B>) -> usize {
+    let (teachers, students) = (work.teacher.dims()[0], work.student.dims()[0]);
+    let times = if work.penalty.is_some() { 2 } else { 1 };
+    times * (teachers + students) + work.mistaken.as_ref().map_or(0, |_| teachers)
+}
+
 type Scalars = Vec<(&'static str, f64)>;
 
-/// Bradley-Terry on all pairs, with the penalties.
-fn discriminator_loss<B: Trainable>(model: &AfdModel<B>, work: DiscriminatorWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
-    let Some(discriminator) = &model.discriminator else { unreachable!("a method without a discriminator asks for no discriminator step") };
-    let (teachers, students) = (work.teacher.dims()[0], work.student.dims()[0]);
+/// What the discriminator judges: teacher clips and rollouts in one batch, the same moved by the penalty's step, teacher clips under other prompts.
+fn judged<B: Backend>(work: &DiscriminatorWork<B>) -> Vec<Judged<B>> {
     // One batch for both sides: nothing but the clips may differ between them.
-    let clips = Tensor::<B, 5>::from_inner(Tensor::cat(vec![work.teacher.clone(), work.student], 0));
-    let text = Tensor::<B, 3>::from_inner(Tensor::cat(vec![work.teacher_text, work.student_text], 0));
-    let scores = discriminator.score(clips.clone(), text.clone());
+    let clips = Tensor::cat(vec![work.teacher.clone(), work.student.clone()], 0);
+    let text = Tensor::cat(vec![work.teacher_text.clone(), work.student_text.clone()], 0);
+    let moved = work.penalty.as_ref().map(|penalty| {
+        // Both penalties in one forward: the mean over each side is taken afterwards.
+        Judged { clips: clips.clone() + penalty.direction.clone() * penalty.size, text: text.clone() }
+    });
+    let mistaken = work.mistaken.as_ref().map(|(text, _)| Judged { clips: work.teacher.clone(), text: text.clone() });
+    [Judged { clips, text }].into_iter().chain(moved).chain(mistaken).collect()
+}
+
+/// Bradley-Terry on all pairs, with the penalties; `scores` are those of [`judged`], each `[B]`.
+fn discriminator_loss<B: Trainable>(scores: &[Tensor<B, 1>], work: &DiscriminatorWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
+    let (teachers, students) = (work.teacher.dims()[0], work.student.dims()[0]);
+    let mut scores = scores.iter().cloned();
+    let mut next = || scores.next().unwrap_or_else(|| unreachable!("there are scores for everything that is judged"));
+    let both = next();
     let per_prompt = |range: Range<usize>| {
         let count = range.len() / work.prompts;
-        scores.clone().slice([range]).reshape([work.prompts, count])
+        both.clone().slice([range]).reshape([work.prompts, count])
     };
     let (teacher, student) = (per_prompt(0..teachers), per_prompt(teachers..teachers + students));
     let mut loss = bradley_terry::loss(teacher.clone(), student.clone());
     let mut scalars = vec![("discriminator_loss", scalar(&loss))];
-    if let Some(penalty) = work.penalty {
-        // Both penalties in one forward: the mean over each side is taken afterwards.
-        let moved = discriminator.score(clips + Tensor::from_inner(penalty.direction) * penalty.size, text);
-        let squares = bradley_terry::squared_slopes(scores, moved, penalty.size);
+    if let Some(penalty) = &work.penalty {
+        let squares = bradley_terry::squared_slopes(both.clone(), next(), penalty.size);
         let (r1, r2) = (squares.clone().slice_dim(0, 0..teachers).mean(), squares.slice_dim(0, teachers..teachers + students).mean());
         scalars.extend([("r1", scalar(&r1)), ("r2", scalar(&r2))]);
         loss = loss + (r1 * penalty.r1 + r2 * penalty.r2) * 0.5;
     }
-    if let Some((text, weight)) = work.mistaken {
+    if let Some((_, weight)) = &work.mistaken {
         // Pairs of one clip under two prompts: what does not depend on the prompt cancels.
-        let wrong = discriminator.score(Tensor::from_inner(work.teacher), Tensor::from_inner(text)).reshape([teachers, 1]);
+        let wrong = next().reshape([teachers, 1]);
         let right = teacher.clone().reshape([teachers, 1]);
         let mismatch = bradley_terry::loss(right.clone(), wrong.clone());
         let (accuracy, _) = bradley_terry::pair_accuracy(right.inner(), wrong.inner());
         scalars.extend([("mismatch_loss", scalar(&mismatch)), ("prompt_accuracy", accuracy)]);
-        loss = loss + mismatch * weight;
+        loss = loss + mismatch * *weight;
     }
     let (accuracy, gap) = bradley_terry::pair_accuracy(teacher.inner(), student.inner());
     scalars.extend([("pair_accuracy", accuracy), ("score_gap", gap)]);

@@ -274,9 +274,12 @@ impl<B: Trainable> LearnerHandle<B> for Handle<'_, B> {
             let graphs = steps.iter().map(Step::graphs).max().unwrap_or_default();
             for graph in 0..graphs {
                 // Two maps, not one: see [`Step`].
-                let losses = self.shards.map(steps, |_, mut step| (step.forward(graph), step));
+                let losses = self.shards.map(steps, |_, mut step| ((graph < step.graphs()).then(|| step.forward(graph)), step));
                 steps = self.shards.map(losses, |_, (loss, mut step)| {
-                    step.backward(loss);
+                    // A smaller part may have fewer graphs.
+                    if let Some(loss) = loss {
+                        step.backward(loss);
+                    }
                     step
                 });
             }

@@ -1,6 +1,7 @@
 //! Prompt-conditioned discriminators: one scalar per finished clip (method.md E).
 
 pub mod conv;
+pub mod pieces;
 pub mod registers;
 
 use burn::prelude::*;

@@ -9,7 +9,7 @@ use super::Discriminator;
 use crate::kernels::Kernels;
 use crate::layers::{FeedForward, affine_layer_norm, layer_norm, rms_norm};
 use crate::student::attention::Attention;
-use crate::student::transformer::Inputs;
+use crate::student::segments::{self, Pass, Past};
 use crate::student::{Limits, Student, StudentConfig, Visibility};
 
 /// Sizes of a [`RegisterDiscriminator`].
@@ -84,17 +84,31 @@ impl<B: Backend> RegisterDiscriminator<B> {
     }
 }
 
-impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
-    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
-        let [batch, frames, _, _, _] = clips.dims();
-        let timesteps = vec![1000.0 * self.sigma; batch * frames];
-        let numbers: Vec<usize> = (0..frames).collect();
-        let text = self.backbone.read_text(text);
-        let inputs =
-            Inputs { timesteps: &timesteps, frames: &numbers, text: &text, past: None, visibility: &Visibility::bidirectional(frames) };
-        let features = self.backbone.features(clips, &inputs, &self.layers);
+impl<B: Backend> RegisterDiscriminator<B> {
+    /// Transformer blocks (0-based, ascending) after which a register reads the clip's tokens.
+    pub fn layers(&self) -> &[usize] {
+        &self.layers
+    }
+
+    /// The run of the backbone over clips `[B, F, C, H, W]`: every frame sees every frame.
+    pub(super) fn pass<C: Backend>(&self, clips: Tensor<C, 5>) -> Pass<C> {
+        let [batch, frames, ..] = clips.dims();
+        Pass {
+            latents: clips,
+            timesteps: vec![1000.0 * self.sigma; batch * frames],
+            frames: (0..frames).collect(),
+            visibility: Visibility::bidirectional(frames),
+            past: Past::Nothing,
+        }
+    }
+}
+
+impl<B: Kernels> RegisterDiscriminator<B> {
+    /// Scores `[B]` of clips whose tokens after the chosen blocks are `features`, each `[B, F * S, D]`.
+    pub(super) fn judge(&self, features: Vec<Tensor<B, 3>>) -> Tensor<B, 1> {
         let registers = rms_norm(&self.register_norm, self.registers.val());
         let width = registers.dims()[1];
+        let [batch, ..] = features[0].dims();
         let read = features
             .into_iter()
             .zip(&self.readers)
@@ -106,6 +120,12 @@ impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
             .collect();
         let joined = affine_layer_norm(&self.head_norm, Tensor::<B, 2>::cat(read, 1));
         self.head.forward(joined).reshape([batch])
+    }
+}
+
+impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
+    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
+        self.judge(segments::features(&self.backbone, &text, self.pass(clips), &self.layers))
     }
 }
 

@@ -4,7 +4,7 @@
 //! its turn comes: one block's memory instead of all of them, for one more forward pass. The caller walks the graphs in order, the tail with its
 //! loss first, then the blocks from the last to the first, then the inputs, and hands each one's gradients to [`Segments::absorb`].
 
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::prelude::*;
 
 use super::attention::KeysValues;
@@ -67,9 +67,47 @@ pub fn velocity<B: Trainable>(student: &Student<B>, text: Tensor<B::InnerBackend
     velocity.unwrap_or_else(|| unreachable!("there is at least one pass"))
 }
 
+/// A pass's tokens `[B, F * S, D]` after each of the blocks numbered `layers` (0-based, ascending), in one graph: what [`Segments::features`] gives
+/// block by block. Blocks after the last of them are not run. `text` is `[B, L, text_width]`; there is no past but a constant one.
+pub fn features<B: Kernels>(student: &Student<B>, text: &Tensor<B, 3>, pass: Pass<B>, layers: &[usize]) -> Vec<Tensor<B, 3>> {
+    let passes = [pass];
+    let shared = Shared::of(student, text, &passes);
+    let mut tokens = vec![student.embed_latents(passes[0].latents.clone())];
+    let mut features = Vec::with_capacity(layers.len());
+    for (layer, block) in student.blocks.iter().enumerate().take(layers.last().map_or(0, |last| last + 1)) {
+        let constant = |memory: &Memory<B>| memory.layers[layer].clone();
+        tokens = run_block(block, &passes, tokens, &shared, student.limits(), constant);
+        if layers.contains(&layer) {
+            features.extend(tokens.iter().cloned());
+        }
+    }
+    features
+}
+
+/// Whether any weight of `module` is trained.
+pub fn is_trained<B: Trainable, M: Module<B>>(module: &M) -> bool {
+    struct Trained(bool);
+    impl<B: Trainable> ModuleVisitor<B> for Trained {
+        fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
+            self.0 |= param.val().is_require_grad();
+        }
+    }
+    let mut trained = Trained(false);
+    module.visit(&mut trained);
+    trained.0
+}
+
+/// Whether anything is trained that comes before the blocks: embeddings of patches, text and timesteps.
+fn trains_inputs<B: Trainable>(student: &Student<B>) -> bool {
+    let linears = [&student.patch_embedding, &student.time_embedding_in, &student.time_embedding_out, &student.time_projection];
+    is_trained::<B, _>(&student.text_embedding) || linears.into_iter().any(is_trained::<B, _>)
+}
+
 /// Tokens between the blocks, and the gradients that have come back so far.
 pub struct Segments<B: Trainable> {
     passes: Vec<Pass<B::InnerBackend>>,
+    /// Blocks that are run, counted from the first.
+    depth: usize,
     /// `[B, L, text_width]`.
     text: Tensor<B::InnerBackend, 3>,
     /// Values that several graphs read: of the text, then of each pass.
@@ -112,27 +150,39 @@ impl<B: Backend> Leaves<B> {
 impl<B: Trainable> Segments<B> {
     /// Runs all passes without a graph and keeps the tokens between blocks. `text` is `[B, L, text_width]`.
     pub fn new(student: &Student<B>, text: Tensor<B::InnerBackend, 3>, passes: Vec<Pass<B::InnerBackend>>) -> Self {
+        Self::down_to(student, text, passes, student.blocks.len())
+    }
+
+    /// The same through the first `depth` blocks only: for a reader of their tokens ([`Segments::features`]).
+    pub fn down_to(student: &Student<B>, text: Tensor<B::InnerBackend, 3>, passes: Vec<Pass<B::InnerBackend>>, depth: usize) -> Self {
         let plain = student.valid();
         let shared = Shared::of(&plain, &text, &passes);
         let mut tokens = vec![passes.iter().map(|pass| plain.embed_latents(pass.latents.clone())).collect::<Vec<_>>()];
-        for (layer, block) in plain.blocks.iter().enumerate() {
+        for (layer, block) in plain.blocks.iter().enumerate().take(depth) {
             let constant = |memory: &Memory<B::InnerBackend>| memory.layers[layer].clone();
             let next = run_block(block, &passes, tokens[layer].clone(), &shared, student.limits(), constant);
             tokens.push(next);
         }
         let none = (tokens.len(), passes.len());
-        Self { passes, text, shared, tokens, leaves: Leaves::none(none.0, none.1), gradients: Leaves::none(none.0, none.1) }
+        Self { passes, depth, text, shared, tokens, leaves: Leaves::none(none.0, none.1), gradients: Leaves::none(none.0, none.1) }
     }
 
-    /// How many graphs there are for a student: the tail, one per block, the inputs.
+    /// How many graphs there are for a student: the tail, one per block, and the inputs if anything there is trained.
     pub fn graphs(student: &Student<B>) -> usize {
-        student.blocks.len() + 2
+        Self::graphs_down_to(student, student.blocks.len())
+    }
+
+    /// How many graphs there are for the first `depth` blocks of a student; only the tail if nothing before it is trained.
+    pub fn graphs_down_to(student: &Student<B>, depth: usize) -> usize {
+        let inputs = trains_inputs(student);
+        let below = inputs || student.blocks[..depth].iter().any(is_trained::<B, _>);
+        1 + if below { depth + usize::from(inputs) } else { 0 }
     }
 
     /// The first graph: the last pass's velocity `[B, F, C, H, W]`, for the loss to be made of.
     pub fn velocity(&mut self, student: &Student<B>) -> Tensor<B, 5> {
         let last = self.passes.len() - 1;
-        let boundary = student.blocks.len();
+        let boundary = self.depth;
         self.leaves = Leaves::none(boundary + 1, self.passes.len());
         let tokens = leaf(&self.tokens[boundary][last]);
         let embedding = leaf(&self.shared.embeddings[last]);
@@ -141,11 +191,23 @@ impl<B: Trainable> Segments<B> {
         student.velocity(tokens, embedding, self.passes[last].latents.dims())
     }
 
+    /// The first graph of a reader: the last pass's tokens `[B, F * S, D]` after each of the blocks numbered `layers` (0-based), for a loss to be
+    /// made of. What comes back to a boundary from here and from the block above it adds up.
+    pub fn features(&mut self, layers: &[usize]) -> Vec<Tensor<B, 3>> {
+        let last = self.passes.len() - 1;
+        self.leaves = Leaves::none(self.depth + 1, self.passes.len());
+        let tap = |layer: &usize| {
+            let tokens = leaf(&self.tokens[layer + 1][last]);
+            self.leaves.tokens[layer + 1][last] = Some(tokens.clone());
+            tokens
+        };
+        layers.iter().map(tap).collect()
+    }
+
     /// Graph `number` (from 1): a scalar whose gradients are the loss's for one block, or, at the end, for what comes before the blocks.
     pub fn graph(&mut self, student: &Student<B>, number: usize) -> Tensor<B, 1> {
-        let blocks = student.blocks.len();
-        self.leaves = Leaves::none(blocks + 1, self.passes.len());
-        match blocks.checked_sub(number) {
+        self.leaves = Leaves::none(self.depth + 1, self.passes.len());
+        match self.depth.checked_sub(number) {
             Some(layer) => self.block(student, layer),
             None => self.inputs(student),
         }

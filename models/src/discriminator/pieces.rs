@@ -1,0 +1,254 @@
+//! The register discriminator's loss, differentiated one clip and one transformer block at a time.
+//!
+//! A loss reads nothing of a clip but its score. So the scores come first, without a graph; the loss's graph has them as leaves and gives one number
+//! per clip, the loss's slope; and each clip is then run again on its own, block by block ([`Segments`]), with that slope. Memory is that of one
+//! clip's tokens between blocks and of one block's graph, however many clips there are, for two more forward passes.
+
+use burn::module::AutodiffModule;
+use burn::prelude::*;
+
+use super::{Discriminator, RegisterDiscriminator};
+use crate::kernels::Trainable;
+use crate::student::segments::Segments;
+
+/// Clips with the prompts they are judged by.
+#[derive(Debug, Clone)]
+pub struct Judged<B: Backend> {
+    /// Clean latents `[B, F, C, H, W]`.
+    pub clips: Tensor<B, 5>,
+    /// Text rows `[B, L, text_width]`.
+    pub text: Tensor<B, 3>,
+}
+
+impl<B: Backend> Judged<B> {
+    fn len(&self) -> usize {
+        self.clips.dims()[0]
+    }
+
+    fn clip(&self, index: usize) -> Self {
+        let part = index..index + 1;
+        Self { clips: self.clips.clone().slice_dim(0, part.clone()), text: self.text.clone().slice_dim(0, part) }
+    }
+}
+
+/// A loss of scores in the making. The caller walks the graphs in order, the loss first, then those of one clip after another, and hands each one's
+/// gradients to [`Pieces::absorb`].
+pub struct Pieces<B: Trainable> {
+    batches: Vec<Judged<B::InnerBackend>>,
+    /// The scores of each batch, `[B]`: leaves until the loss's slopes are known.
+    scores: Vec<Tensor<B, 1>>,
+    /// Slope of the loss for the score of every clip of every batch, in order, each `[1]`.
+    slopes: Vec<Tensor<B::InnerBackend, 1>>,
+    /// The clip that is being walked.
+    segments: Option<Segments<B>>,
+}
+
+impl<B: Trainable> Pieces<B> {
+    /// Scores all clips without a graph, one at a time.
+    pub fn new(discriminator: &RegisterDiscriminator<B>, batches: Vec<Judged<B::InnerBackend>>) -> Self {
+        let plain = discriminator.valid();
+        let score = |batch: &Judged<B::InnerBackend>| {
+            let of_clip = |index| {
+                let Judged { clips, text } = batch.clip(index);
+                plain.score(clips, text)
+            };
+            Tensor::from_inner(Tensor::cat((0..batch.len()).map(of_clip).collect(), 0)).require_grad()
+        };
+        let scores = batches.iter().map(score).collect();
+        Self { batches, scores, slopes: Vec::new(), segments: None }
+    }
+
+    /// How many graphs there are for `clips` clips: the loss, then per clip the readers with the head, one per block, the inputs. Blocks above the
+    /// last one that is read have none, and a backbone of which nothing is trained has none at all.
+    pub fn graphs(discriminator: &RegisterDiscriminator<B>, clips: usize) -> usize {
+        1 + clips * Self::graphs_of_clip(discriminator)
+    }
+
+    fn graphs_of_clip(discriminator: &RegisterDiscriminator<B>) -> usize {
+        Segments::graphs_down_to(&discriminator.backbone, depth(discriminator))
+    }
+
+    /// The scores of each batch, `[B]`, for the loss to be made of: the first graph.
+    pub fn scores(&self) -> &[Tensor<B, 1>] {
+        &self.scores
+    }
+
+    /// Graph `number` (from 1): a scalar whose gradients are the loss's for what it runs through.
+    pub fn graph(&mut self, discriminator: &RegisterDiscriminator<B>, number: usize) -> Tensor<B, 1> {
+        let of_clip = Self::graphs_of_clip(discriminator);
+        let (clip, piece) = ((number - 1) / of_clip, (number - 1) % of_clip);
+        match &mut self.segments {
+            Some(segments) if piece > 0 => segments.graph(&discriminator.backbone, piece),
+            _ => self.tail(discriminator, clip),
+        }
+    }
+
+    /// Takes the gradients of the current graph's leaves out of `gradients`, which keep those of the weights.
+    pub fn absorb(&mut self, gradients: &mut B::Gradients) {
+        if let Some(segments) = &mut self.segments {
+            return segments.absorb(gradients);
+        }
+        for (batch, scores) in self.batches.iter().zip(&self.scores) {
+            // A batch that the loss does not read has no slope.
+            let slopes = scores.grad_remove(gradients).unwrap_or_else(|| scores.clone().inner().zeros_like());
+            self.slopes.extend((0..batch.len()).map(|index| slopes.clone().slice_dim(0, index..index + 1)));
+        }
+    }
+
+    /// Runs a clip through the backbone without a graph, and reads it with one.
+    fn tail(&mut self, discriminator: &RegisterDiscriminator<B>, mut index: usize) -> Tensor<B, 1> {
+        let slope = self.slopes[index].clone();
+        let mut batches = self.batches.iter();
+        let Some(Judged { clips, text }) = batches.find_map(|batch| match index.checked_sub(batch.len()) {
+            Some(later) => {
+                index = later;
+                None
+            }
+            None => Some(batch.clip(index)),
+        }) else {
+            unreachable!("there is a slope for every clip")
+        };
+        // The clip before is done: its tokens go before this one's come.
+        self.segments = None;
+        let segments = Segments::down_to(&discriminator.backbone, text, vec![discriminator.pass(clips)], depth(discriminator));
+        let score = discriminator.judge(self.segments.insert(segments).features(discriminator.layers()));
+        (score * Tensor::from_inner(slope)).sum()
+    }
+}
+
+/// Blocks of the backbone that a register reads or that come before one.
+fn depth<B: Backend>(discriminator: &RegisterDiscriminator<B>) -> usize {
+    discriminator.layers().last().map_or(0, |last| last + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use burn::backend::{Autodiff, Flex, NdArray};
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::optim::{GradientsAccumulator, GradientsParams};
+    use burn::tensor::activation::softplus;
+
+    use super::*;
+    use crate::discriminator::RegisterConfig;
+    use crate::init::initialise;
+    use crate::noise::{Noise, Purpose};
+    use crate::student::StudentConfig;
+
+    fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {
+        let values = Noise::new(11, Purpose::Evaluation, 0, index).normals(shape.iter().product());
+        Tensor::from_data(TensorData::new(values, shape), &Default::default())
+    }
+
+    /// Registers after the first and the third of four blocks: one tap between blocks, none after the last.
+    fn discriminator<B: Trainable>() -> RegisterDiscriminator<B> {
+        let sizes = StudentConfig {
+            width: 24,
+            layers: 4,
+            heads: 2,
+            feed_forward_width: 48,
+            latent_channels: 4,
+            text_width: 8,
+            frequency_width: 16,
+            ..StudentConfig::wan_1_3b()
+        };
+        let config = RegisterConfig { layers: vec![0, 2], feed_forward_width: 32, sigma: 0.0 };
+        let mut fresh = initialise(RegisterDiscriminator::<B>::new(&config, &sizes, &Default::default()), 3, "discriminator");
+        // Gates of order one, so that the blocks matter.
+        for (index, block) in fresh.backbone.blocks.iter_mut().enumerate() {
+            block.modulation = Param::from_tensor(random([1, 6, 24], 50 + index as u64));
+        }
+        fresh
+    }
+
+    /// Two teacher clips and three rollouts, and the same moved a little: what a penalised Bradley-Terry loss reads.
+    fn batches<B: Backend>() -> Vec<Judged<B>> {
+        let (clips, text) = (random([5, 3, 4, 4, 6], 1), random([5, 3, 8], 2));
+        let moved = clips.clone() + random([5, 3, 4, 4, 6], 3) * 0.05;
+        vec![Judged { clips, text: text.clone() }, Judged { clips: moved, text }]
+    }
+
+    fn loss<B: Backend>(scores: &[Tensor<B, 1>]) -> Tensor<B, 1> {
+        let (teacher, student) = (scores[0].clone().slice_dim(0, 0..2), scores[0].clone().slice_dim(0, 2..5));
+        let pairs = softplus(student.unsqueeze_dim::<2>(0) - teacher.unsqueeze_dim::<2>(1), 1.0).mean();
+        pairs + ((scores[1].clone() - scores[0].clone()) / 0.05).square().mean() * 0.1
+    }
+
+    struct Collect<'a> {
+        gradients: &'a GradientsParams,
+        path: Vec<String>,
+        found: BTreeMap<String, Vec<f32>>,
+    }
+
+    impl<B: Trainable> ModuleVisitor<B> for Collect<'_> {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.to_string());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
+            if let Some(gradient) = self.gradients.get::<B::InnerBackend, N>(param.id) {
+                self.found.insert(self.path.join("."), gradient.into_data().to_vec().unwrap());
+            }
+        }
+    }
+
+    fn named<B: Trainable>(gradients: &GradientsParams, module: &RegisterDiscriminator<B>) -> BTreeMap<String, Vec<f32>> {
+        let mut collect = Collect { gradients, path: Vec::new(), found: BTreeMap::new() };
+        module.visit(&mut collect);
+        collect.found
+    }
+
+    fn pieces_equal_the_plain_graph<B: Trainable>(discriminator: &RegisterDiscriminator<B>, tensors: usize, graphs: usize) {
+        let score = |batch: Judged<_>| discriminator.score(Tensor::from_inner(batch.clips), Tensor::from_inner(batch.text));
+        let scores: Vec<Tensor<B, 1>> = batches().into_iter().map(score).collect();
+        let mut gradients = loss(&scores).backward();
+        let expected = named(&GradientsParams::from_module::<B, _>(&mut gradients, discriminator), discriminator);
+
+        let mut pieces = Pieces::new(discriminator, batches());
+        for (scores, found) in scores.into_iter().zip(pieces.scores()) {
+            let gap: f32 = (scores - found.clone()).abs().max().into_scalar().elem();
+            assert!(gap < 1e-5, "scores: {gap}");
+        }
+        assert_eq!(Pieces::graphs(discriminator, 10), graphs);
+        let mut found = GradientsAccumulator::new();
+        for number in 0..graphs {
+            let scalar = if number == 0 { loss(pieces.scores()) } else { pieces.graph(discriminator, number) };
+            let mut gradients = scalar.backward();
+            pieces.absorb(&mut gradients);
+            found.accumulate(discriminator, GradientsParams::from_module::<B, _>(&mut gradients, discriminator));
+        }
+        let found = named(&found.grads(), discriminator);
+        assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
+        assert_eq!(found.len(), tensors);
+        let size = |values: &[f32]| values.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+        let largest = expected.values().map(|values| size(values)).fold(0.0, f32::max);
+        for (name, expected) in expected {
+            // The last bias moves all scores alike, which the loss does not see: its gradient is zero but for rounding.
+            let scale = if name == "head.down.bias" { largest } else { size(&expected) };
+            let gap = expected.iter().zip(&found[&name]).fold(0.0, |largest: f32, (a, b)| largest.max((a - b).abs()));
+            // The same sums, clip by clip: rounding of f32, relative to each tensor's largest.
+            assert!(gap < 1e-5 * scale, "{name}: {} relative", gap / scale);
+        }
+    }
+
+    fn trained_and_frozen<B: Trainable>() {
+        let discriminator = discriminator::<B>();
+        // 12 tensors before the blocks; 27 in each of three blocks; 16 in each of two readers; registers, their norm, the head's norm (2) and the
+        // head (4). Per clip: tail, three blocks, inputs.
+        pieces_equal_the_plain_graph(&discriminator, 12 + 3 * 27 + 2 * 16 + 8, 1 + 10 * 5);
+        let mut frozen = discriminator;
+        frozen.backbone = frozen.backbone.no_grad();
+        pieces_equal_the_plain_graph(&frozen, 2 * 16 + 8, 1 + 10);
+    }
+
+    #[test]
+    fn scores_and_gradients_in_pieces_equal_those_of_the_plain_graph() {
+        trained_and_frozen::<Autodiff<NdArray>>();
+        trained_and_frozen::<Autodiff<Flex>>();
+    }
+}
