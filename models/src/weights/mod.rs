@@ -4,8 +4,10 @@ pub mod check;
 pub mod file;
 pub mod layout;
 pub mod pickle;
+pub mod table;
 pub mod transformer;
 pub mod wan;
+pub mod wan_vae;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
