@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 
-use super::Codec;
+use super::{Codec, DecodeStream};
 
 /// Moves each `stride` x `stride` square of pixels into channels, and scales to about unit variance. Frames are kept: F = T.
 ///
@@ -101,6 +101,17 @@ impl<B: Backend> Codec<B> for PixelCodec {
             self.unfold(latents) + self.mean
         };
         pixels.clamp(-1.0, 1.0).reshape([batch, frames, 3, rows * self.stride, columns * self.stride])
+    }
+
+    fn decoder(&self) -> Box<dyn DecodeStream<B>> {
+        Box::new(*self)
+    }
+}
+
+/// Frames do not depend on each other: there is nothing to remember.
+impl<B: Backend> DecodeStream<B> for PixelCodec {
+    fn push(&mut self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
+        self.decode(latents)
     }
 }
 

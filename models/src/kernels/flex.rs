@@ -5,11 +5,12 @@
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::prelude::*;
-use burn::tensor::{DType, TensorPrimitive};
+use burn::tensor::{DType, FloatDType, TensorPrimitive};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, s};
 
-use super::{Affine, Attention, Kernels, Norm, composite};
+use super::convolve::UNFOLDED;
+use super::{Affine, Attention, Kernels, Norm, Window, composite};
 use crate::student::Visibility;
 use crate::student::rope::Rotation;
 
@@ -219,6 +220,35 @@ impl Kernels for Flex {
         made(output, dims)
     }
 
+    fn convolve(x: Tensor<Self, 5>, weight: Tensor<Self, 5>, bias: Tensor<Self, 1>, window: Window) -> Tensor<Self, 5> {
+        let dtype = x.dtype();
+        if dtype != DType::F32 {
+            // Sums in f32, as GPUs do it.
+            let [x, weight] = [x, weight].map(|tensor| tensor.cast(FloatDType::F32));
+            return Self::convolve(x, weight, bias.cast(FloatDType::F32), window).cast(FloatDType::from(dtype));
+        }
+        let reads = Reads::new(x.dims(), weight.dims(), window);
+        let ([unfolded, outputs], [batch, frames, rows, columns]) = (reads.matrix, reads.output);
+        let (x, bias) = (values(x), values(bias));
+        // [C', kt, kh, kw, C] -> [kt * kh * kw * C, C']
+        let weight = weight.reshape([outputs, unfolded]).transpose();
+        let positions = rows * columns;
+        let mut output = Vec::with_capacity(batch * frames * positions * outputs);
+        for frame in 0..batch * frames {
+            for range in composite::portions(0..positions, UNFOLDED / unfolded) {
+                let mut read = vec![0.0; range.len() * unfolded];
+                for (position, to) in range.clone().zip(read.chunks_exact_mut(unfolded)) {
+                    reads.copy([frame / frames, frame % frames, position / columns, position % columns], slice(&x), to);
+                }
+                let product = values(made(read, [range.len(), unfolded]).matmul(weight.clone()));
+                for row in slice(&product).chunks_exact(outputs) {
+                    output.extend(row.iter().zip(slice(&bias)).map(|(product, bias)| product + bias));
+                }
+            }
+        }
+        made(output, [batch, frames, rows, columns, outputs])
+    }
+
     fn rotate(x: Tensor<Self, 3>, rotation: &Rotation<Self>, back: bool) -> Tensor<Self, 3> {
         if !single(&x) {
             return composite::rotate(x, rotation, back);
@@ -380,6 +410,46 @@ impl Taps {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// What the outputs of a convolution over `[B, T, H, W, C]` read.
+struct Reads {
+    input: [usize; 5],
+    taps: [usize; 3],
+    window: Window,
+    /// B, T', H' and W'.
+    output: [usize; 4],
+    /// kt * kh * kw * C and C'.
+    matrix: [usize; 2],
+}
+
+impl Reads {
+    fn new(input: [usize; 5], weight: [usize; 5], window: Window) -> Self {
+        let [outputs, time, rows, columns, channels] = weight;
+        let taps = [time, rows, columns];
+        let [frames, out_rows, out_columns] = window.output([input[1], input[2], input[3]], taps);
+        let (output, matrix) = ([input[0], frames, out_rows, out_columns], [taps.iter().product::<usize>() * channels, outputs]);
+        Self { input, taps, window, output, matrix }
+    }
+
+    /// Copies all that one output (clip, frame, row, column) reads. `to` starts as zeros; what lies outside the frame stays so.
+    fn copy(&self, [clip, frame, row, column]: [usize; 4], x: &[f32], to: &mut [f32]) {
+        let [_, frames, rows, columns, channels] = self.input;
+        let Window { stride, before, .. } = self.window;
+        // A run of neighbouring columns lies in one piece, in the frame as in the matrix.
+        let start = (column * stride[2]).max(before[1]) - before[1];
+        let end = (column * stride[2] + self.taps[2]).min(before[1] + columns) - before[1];
+        let skipped = before[1].saturating_sub(column * stride[2]) * channels;
+        let length = (end - start) * channels;
+        for frame_tap in 0..self.taps[0] {
+            for row_tap in 0..self.taps[1] {
+                let Some(row) = (row * stride[1] + row_tap).checked_sub(before[0]).filter(|row| *row < rows) else { continue };
+                let from = (((clip * frames + frame * stride[0] + frame_tap) * rows + row) * columns + start) * channels;
+                let place = (frame_tap * self.taps[1] + row_tap) * self.taps[2] * channels + skipped;
+                to[place..place + length].copy_from_slice(&x[from..from + length]);
             }
         }
     }

@@ -9,11 +9,13 @@
 
 mod autodiff;
 mod composite;
+mod convolve;
 #[cfg(feature = "flex")]
 mod flex;
 
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
+pub use convolve::Window;
 
 use crate::student::Visibility;
 use crate::student::rope::Rotation;
@@ -78,6 +80,13 @@ pub trait Kernels: Backend {
         composite::unfold_backward(gradient, dims)
     }
 
+    /// The convolution of `x [B, T, H, W, C]` with `weight [C', kt, kh, kw, C]` plus `bias [C']`: `[B, T', H', W', C']`.
+    ///
+    /// Never unfolds more of its input at once than a fixed number of values, so that it takes little memory beside input and output.
+    fn convolve(x: Tensor<Self, 5>, weight: Tensor<Self, 5>, bias: Tensor<Self, 1>, window: Window) -> Tensor<Self, 5> {
+        convolve::tiled(x, weight, bias, window)
+    }
+
     /// `x [B, S, D]` rotated by `rotation`, or back when `back`: the rotation's gradient.
     fn rotate(x: Tensor<Self, 3>, rotation: &Rotation<Self>, back: bool) -> Tensor<Self, 3> {
         composite::rotate(x, rotation, back)
@@ -111,10 +120,18 @@ impl Kernels for burn::backend::NdArray {}
 #[cfg(feature = "cuda")]
 impl Kernels for burn::backend::Cuda {
     const HAS_FLASH_ATTENTION: bool = true;
+
+    fn convolve(x: Tensor<Self, 5>, weight: Tensor<Self, 5>, bias: Tensor<Self, 1>, window: Window) -> Tensor<Self, 5> {
+        convolve::native(x, weight, bias, window)
+    }
 }
 #[cfg(feature = "wgpu")]
 impl Kernels for burn::backend::Wgpu {
     const HAS_FLASH_ATTENTION: bool = true;
+
+    fn convolve(x: Tensor<Self, 5>, weight: Tensor<Self, 5>, bias: Tensor<Self, 1>, window: Window) -> Tensor<Self, 5> {
+        convolve::native(x, weight, bias, window)
+    }
 }
 
 /// How rows are normalised.

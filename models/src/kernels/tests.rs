@@ -212,3 +212,31 @@ fn a_constant_past_gets_no_gradient_and_changes_nothing_else() {
     };
     assert_eq!(run(true), run(false));
 }
+
+/// Burn's own convolution is the reference; kernels, strides and paddings are those of the Wan VAE.
+fn convolve_agrees<B: Kernels>() {
+    let same = Window { stride: [1, 1, 1], before: [1, 1], after: [1, 1] };
+    let halved = Window { stride: [1, 2, 2], before: [0, 0], after: [1, 1] };
+    let thinned = Window { stride: [2, 1, 1], ..Window::PLAIN };
+    for (taps, window) in
+        [([3, 3, 3], same), ([1, 1, 1], Window::PLAIN), ([3, 1, 1], Window::PLAIN), ([3, 1, 1], thinned), ([1, 3, 3], halved)]
+    {
+        // More rows than fit into one tile for the largest kernel: 2 * 90 * 27 * 16 values a row, 53 rows at once.
+        let (input, weight) = ([2, 5, 70, 90, 16], [5, taps[0], taps[1], taps[2], 16]);
+        let bias = random::<B, 1>([5], 3);
+        let found = B::convolve(random(input, 1), random(weight, 2), bias.clone(), window);
+        let expected = convolve::native::<Flex>(random(input, 1), random(weight, 2), random([5], 3), window);
+        let expected = Tensor::<B, 5>::from_data(expected.into_data(), &Default::default());
+        assert_eq!(found.dims(), expected.dims());
+        let size: f32 = expected.clone().abs().max().into_scalar().elem();
+        let gap: f32 = (found - expected).abs().max().into_scalar().elem();
+        // f32 sums of up to 432 products in another order.
+        assert!(gap < 1e-5 * size, "{taps:?} {window:?}: {gap} of {size}");
+    }
+}
+
+#[test]
+fn convolutions_equal_burns_own_on_ndarray_and_flex() {
+    convolve_agrees::<NdArray>();
+    convolve_agrees::<Flex>();
+}

@@ -5,8 +5,10 @@ pub mod file;
 pub mod layout;
 pub mod lora;
 pub mod pickle;
+pub mod table;
 pub mod transformer;
 pub mod wan;
+pub mod wan_vae;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,66 @@
+//! Peak memory and time of the full-size Wan VAE (random weights) over one streamed clip on flex. One measurement per process: the peak is the
+//! process's. `scripts/vae-memory-table.sh` makes the table of docs/results/wan-vae.md:
+//!
+//! ```text
+//! cargo run --release --example vae_memory -- encode|decode f32|bf16 FRAMES HEIGHT WIDTH
+//! ```
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use afd_models::codec::Codec;
+use afd_models::codec::wan_vae::{WanVae, WanVaeConfig};
+use afd_models::init::initialise;
+use afd_models::noise::{Noise, Purpose};
+use burn::backend::Flex;
+use burn::prelude::*;
+use burn::tensor::FloatDType;
+
+/// A line of /proc/self/status in MiB.
+fn status(field: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
+}
+
+fn run(encode: bool, dtype: FloatDType, shape: [usize; 5], latent_shape: [usize; 5]) -> Result<(), String> {
+    let device = Default::default();
+    let vae = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &device).map_err(|error| error.to_string())?;
+    let vae = initialise(vae, 1, "vae").to_dtype(dtype);
+    let shape = if encode { shape } else { latent_shape };
+    let values = Noise::new(1, Purpose::Evaluation, 0, 0).normals(shape.iter().product());
+    let input = Tensor::<Flex, 5>::from_data(TensorData::new(values, shape), &device);
+    // Linux starts counting the peak anew from here.
+    std::fs::write("/proc/self/clear_refs", "5").map_err(|error| format!("/proc/self/clear_refs: {error}"))?;
+    let (before, begin) = (status("VmRSS"), Instant::now());
+    let output = if encode { vae.encode(input.tanh()) } else { vae.decode(input) };
+    let finite = output.clone().abs().max().into_scalar().is_finite();
+    println!("{:.0} MiB {:.1} s", status("VmHWM") - before, begin.elapsed().as_secs_f64());
+    if finite { Ok(()) } else { Err(format!("the output {:?} is not finite", output.dims())) }
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let sizes: Vec<usize> = words.iter().skip(2).filter_map(|word| word.parse().ok()).collect();
+    let dtype = match words.get(1).map(String::as_str) {
+        Some("f32") => Some(FloatDType::F32),
+        Some("bf16") => Some(FloatDType::BF16),
+        _ => None,
+    };
+    let what = words.first().map(String::as_str).filter(|what| ["encode", "decode"].contains(what));
+    let (Some(what), Some(dtype), [frames, height, width], 5) = (what, dtype, &sizes[..], words.len()) else {
+        eprintln!("usage: vae_memory encode|decode f32|bf16 FRAMES HEIGHT WIDTH");
+        return ExitCode::from(2);
+    };
+    let done = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &Default::default()).map_err(|error| error.to_string()).and_then(|vae| {
+        let [latent_frames, channels, rows, columns] = vae.latent_shape(*frames, *height, *width)?;
+        run(what == "encode", dtype, [1, *frames, 3, *height, *width], [1, latent_frames, channels, rows, columns])
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The Wan VAE in files (method.md C.5): one table of its tensors with the module's, the original's and diffusers' name for each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::prelude::*;
+
+use super::check::Shapes;
+use super::layout::Layout;
+use super::table::{Stored, Table};
+use super::{HostTensor, Tensors, WeightFile, WeightsError};
+use crate::codec::wan_vae::{WanVae, WanVaeConfig};
+
+/// Every tensor of a VAE of these sizes, as the layout has it.
+pub fn table(config: &WanVaeConfig, layout: Layout) -> Table {
+    let mut rows = Rows { layout, rows: Vec::new() };
+    let channels = config.latent_channels;
+    let last = config.widths().last().copied().unwrap_or(config.base_width);
+    rows.convolution(["quantise", "conv1", "quant_conv"], &[2 * channels, 2 * channels, 1, 1, 1]);
+    rows.convolution(["dequantise", "conv2", "post_quant_conv"], &[channels, channels, 1, 1, 1]);
+
+    rows.ends("encoder", [3, config.base_width], [last, 2 * channels]);
+    rows.middle("encoder", last);
+    // Blocks and steps are counted through in both layouts.
+    let mut number = 0;
+    for stage in 0..config.multipliers.len() {
+        let (inputs, width) = config.encoder_stage(stage);
+        for (block, input) in inputs.into_iter().enumerate() {
+            let names = [
+                format!("encoder.stages.{stage}.blocks.{block}"),
+                format!("encoder.downsamples.{number}"),
+                format!("encoder.down_blocks.{number}"),
+            ];
+            rows.block(names, input, width);
+            number += 1;
+        }
+        if let Some(halve_time) = config.halve_time.get(stage) {
+            let names =
+                [format!("encoder.stages.{stage}.step"), format!("encoder.downsamples.{number}"), format!("encoder.down_blocks.{number}")];
+            rows.step(names, width, width, halve_time.then_some(width));
+            number += 1;
+        }
+    }
+
+    rows.ends("decoder", [channels, last], [config.base_width * config.multipliers[0], 3]);
+    rows.middle("decoder", last);
+    // Counted through in the original; diffusers has stages.
+    let mut number = 0;
+    for stage in 0..config.multipliers.len() {
+        let (inputs, width) = config.decoder_stage(stage);
+        for (block, input) in inputs.into_iter().enumerate() {
+            let theirs = format!("decoder.up_blocks.{stage}.resnets.{block}");
+            rows.block([format!("decoder.stages.{stage}.blocks.{block}"), format!("decoder.upsamples.{number}"), theirs], input, width);
+            number += 1;
+        }
+        if let Some(double_time) = config.decoder_step(stage) {
+            let theirs = format!("decoder.up_blocks.{stage}.upsamplers.0");
+            let names = [format!("decoder.stages.{stage}.step"), format!("decoder.upsamples.{number}"), theirs];
+            rows.step(names, width, width / 2, double_time.then_some(2 * width));
+            number += 1;
+        }
+    }
+    Table::new(rows.rows)
+}
+
+/// Collects rows. Names come in threes: the module's, the original's, diffusers'.
+struct Rows {
+    layout: Layout,
+    rows: Vec<(String, Stored)>,
+}
+
+impl Rows {
+    fn row(&mut self, [path, wan, diffusers]: [String; 3], shape: &[usize]) {
+        let name = match self.layout {
+            Layout::Wan => wan,
+            Layout::Diffusers => diffusers,
+        };
+        self.rows.push((path, Stored { name, shape: shape.to_vec() }));
+    }
+
+    /// Weight of this shape, and bias.
+    fn convolution<S: AsRef<str>>(&mut self, names: [S; 3], shape: &[usize]) {
+        let part = |part: &str| names.each_ref().map(|name| format!("{}.{part}", name.as_ref()));
+        let (weight, bias) = (part("weight"), part("bias"));
+        self.row(weight, shape);
+        self.row(bias, &shape[..1]);
+    }
+
+    /// Scale of a norm over whole clips, or over images in attention.
+    fn gamma<S: AsRef<str>>(&mut self, names: [S; 3], shape: &[usize]) {
+        let names = names.each_ref().map(|name| format!("{}.gamma", name.as_ref()));
+        self.row(names, shape);
+    }
+
+    /// First and last convolution of encoder or decoder: (inputs, outputs) of each.
+    fn ends(&mut self, part: &str, [from, first]: [usize; 2], [last, to]: [usize; 2]) {
+        let named = |ours: &str, wan: &str, diffusers: &str| [ours, wan, diffusers].map(|name| format!("{part}.{name}"));
+        self.convolution(named("input", "conv1", "conv_in"), &[first, from, 3, 3, 3]);
+        self.gamma(named("norm", "head.0", "norm_out"), &[last, 1, 1, 1]);
+        self.convolution(named("output", "head.2", "conv_out"), &[to, last, 3, 3, 3]);
+    }
+
+    fn middle(&mut self, part: &str, width: usize) {
+        let named = |ours: &str, wan: &str, diffusers: &str| [ours, wan, diffusers].map(|name| format!("{part}.{name}"));
+        self.block(named("middle.first", "middle.0", "mid_block.resnets.0"), width, width);
+        self.block(named("middle.last", "middle.2", "mid_block.resnets.1"), width, width);
+        let attention = named("middle.attention", "middle.1", "mid_block.attentions.0");
+        self.gamma(parts(&attention, ["norm", "norm", "norm"]), &[width, 1, 1]);
+        self.convolution(parts(&attention, ["qkv", "to_qkv", "to_qkv"]), &[3 * width, width, 1, 1]);
+        self.convolution(parts(&attention, ["output", "proj", "proj"]), &[width, width, 1, 1]);
+    }
+
+    fn block(&mut self, names: [String; 3], input: usize, width: usize) {
+        self.gamma(parts(&names, ["norm1", "residual.0", "norm1"]), &[input, 1, 1, 1]);
+        self.convolution(parts(&names, ["conv1", "residual.2", "conv1"]), &[width, input, 3, 3, 3]);
+        self.gamma(parts(&names, ["norm2", "residual.3", "norm2"]), &[width, 1, 1, 1]);
+        self.convolution(parts(&names, ["conv2", "residual.6", "conv2"]), &[width, width, 3, 3, 3]);
+        if input != width {
+            self.convolution(parts(&names, ["shortcut", "shortcut", "conv_shortcut"]), &[width, input, 1, 1, 1]);
+        }
+    }
+
+    /// To the next scale; `time`: outputs of the convolution over time.
+    fn step(&mut self, names: [String; 3], width: usize, outputs: usize, time: Option<usize>) {
+        self.convolution(parts(&names, ["space", "resample.1", "resample.1"]), &[outputs, width, 3, 3]);
+        if let Some(time) = time {
+            self.convolution(parts(&names, ["time", "time_conv", "time_conv"]), &[time, width, 3, 1, 1]);
+        }
+    }
+}
+
+fn parts(names: &[String; 3], parts: [&str; 3]) -> [String; 3] {
+    [0, 1, 2].map(|index| format!("{}.{}", names[index], parts[index]))
+}
+
+/// A VAE in a file.
+pub struct WanVaeFile<'a> {
+    file: &'a WeightFile,
+    layout: Layout,
+}
+
+impl<'a> WanVaeFile<'a> {
+    /// Recognises the layout of `file` by its blocks' names; one without any is compared with the original's.
+    pub fn find(file: &'a WeightFile) -> Self {
+        let is_diffusers = |name: &&String| name.starts_with("encoder.down_blocks.") || name.starts_with("decoder.up_blocks.");
+        let is_wan = |name: &&String| name.starts_with("encoder.downsamples.") || name.starts_with("decoder.upsamples.");
+        let names = || file.entries().keys();
+        let layout = if names().filter(is_diffusers).count() > names().filter(is_wan).count() { Layout::Diffusers } else { Layout::Wan };
+        Self { file, layout }
+    }
+
+    /// Who named the tensors.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The sizes that most of the tensors agree on, so that single odd ones can be named; `None` where too little is there to tell.
+    ///
+    /// The file says nothing about latents' means and deviations: 16 channels get Wan 2.1's, others 0 and 1.
+    pub fn sizes(&self) -> Option<WanVaeConfig> {
+        let shapes: Shapes = self.file.entries().iter().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect();
+        sizes(&shapes, self.layout)
+    }
+
+    /// Every way in which the file is not a VAE of these sizes; none: it is one.
+    pub fn problems(&self, config: &WanVaeConfig) -> Vec<String> {
+        table(config, self.layout).problems(self.file)
+    }
+
+    /// The VAE with these weights, read tensor by tensor.
+    ///
+    /// # Errors
+    /// [`WeightsError::Mismatch`] with all problems, before anything is read, or because no VAE has these sizes.
+    pub fn load<B: Backend>(&self, config: &WanVaeConfig, device: &B::Device) -> Result<WanVae<B>, WeightsError> {
+        let vae = WanVae::new(config, device).map_err(|error| WeightsError::Mismatch {
+            origin: self.file.path().display().to_string(),
+            problems: vec![error.to_string()],
+        })?;
+        table(config, self.layout).load(vae, self.file, to_module)
+    }
+}
+
+/// A VAE's tensors under a layout's names and shapes.
+pub fn store<B: Backend>(vae: &WanVae<B>, layout: Layout) -> Tensors {
+    table(vae.config(), layout).store(vae, from_module)
+}
+
+/// A stored tensor as the parameter at `path` holds it: `[C', C, kt, kh, kw]` and `[C', C, kh, kw]` become `[C', kt, kh, kw, C]`, scales
+/// `[C, 1, 1, 1]` become `[C]`.
+fn to_module(path: &str, tensor: HostTensor) -> HostTensor {
+    let (outputs, inputs, taps) = match tensor.shape[..] {
+        _ if path.ends_with("gamma") => return HostTensor { shape: vec![tensor.values.len()], values: tensor.values },
+        [outputs, inputs, rows, columns] => (outputs, inputs, [1, rows, columns]),
+        [outputs, inputs, time, rows, columns] => (outputs, inputs, [time, rows, columns]),
+        _ => return tensor,
+    };
+    let values = turned(&tensor.values, inputs, taps.iter().product());
+    HostTensor { shape: vec![outputs, taps[0], taps[1], taps[2], inputs], values }
+}
+
+/// The inverse of [`to_module`].
+fn from_module(stored: &Stored, tensor: HostTensor) -> HostTensor {
+    let values = match tensor.shape[..] {
+        [_, time, rows, columns, inputs] => turned(&tensor.values, time * rows * columns, inputs),
+        _ => tensor.values,
+    };
+    HostTensor { shape: stored.shape.clone(), values }
+}
+
+/// Each matrix `[rows, columns]` transposed.
+fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let matrices = values.chunks_exact(rows * columns);
+    matrices.flat_map(|matrix| (0..columns).flat_map(move |column| (0..rows).map(move |row| matrix[row * columns + column]))).collect()
+}
+
+/// See [`WanVaeFile::sizes`].
+fn sizes(found: &Shapes, layout: Layout) -> Option<WanVaeConfig> {
+    let (stages, residual_blocks) = structure(found, layout)?;
+    let row = |name: &str, at: usize| found.get(name).and_then(|shape| shape.get(at)).copied();
+    // Any structure has these names: several witnesses for each size.
+    let ends = table(&WanVaeConfig::sized(2, 1), layout);
+    let end = |path: &str, at: usize| row(&ends.rows()[path].name, at);
+    let first = ["encoder.input.bias", "encoder.input.weight"].map(|path| end(path, 0));
+    let base_width = commonest(first.into_iter().chain([end("decoder.norm.gamma", 0), end("decoder.output.weight", 1)]))?;
+    let latent_channels =
+        commonest([end("dequantise.weight", 0), end("dequantise.weight", 1), end("dequantise.bias", 0), end("decoder.input.weight", 1)])?;
+    let config = WanVaeConfig { residual_blocks, ..WanVaeConfig::sized(base_width, latent_channels) };
+    // With the structure known, the names are too; now the width of each stage and which steps change the frames.
+    let structure = WanVaeConfig { multipliers: vec![2; stages], halve_time: vec![true; stages - 1], ..config };
+    let named = table(&structure, layout);
+    let at = |path: String, at: usize| named.rows().get(&path).and_then(|stored| row(&stored.name, at));
+    let width = |stage: usize| {
+        let blocks = (0..residual_blocks).flat_map(|block| ["conv1.bias", "conv2.bias", "norm2.gamma"].map(|part| (block, part)));
+        commonest(blocks.map(|(block, part)| at(format!("encoder.stages.{stage}.blocks.{block}.{part}"), 0)))
+    };
+    let multipliers = (0..stages).map(|stage| Some(width(stage)? / base_width)).collect::<Option<Vec<_>>>()?;
+    let halves = |step: usize| {
+        let paths = [format!("encoder.stages.{step}.step"), format!("decoder.stages.{}.step", stages - 2 - step)];
+        paths.iter().any(|path| ["weight", "bias"].into_iter().any(|part| at(format!("{path}.time.{part}"), 0).is_some()))
+    };
+    let config = WanVaeConfig { multipliers, halve_time: (0..stages - 1).map(halves).collect(), ..structure };
+    let wan = WanVaeConfig::wan_2_1();
+    let config =
+        if latent_channels == wan.latent_channels { WanVaeConfig { mean: wan.mean, deviation: wan.deviation, ..config } } else { config };
+    config.check().is_ok().then_some(config)
+}
+
+/// Stages and residual blocks in each of the encoder's, counted by the decoder's names.
+fn structure(found: &Shapes, layout: Layout) -> Option<(usize, usize)> {
+    let prefix = match layout {
+        Layout::Wan => "decoder.upsamples.",
+        Layout::Diffusers => "decoder.up_blocks.",
+    };
+    // What comes before ".residual." is a block, and before ".resample." a step to the next stage; in diffusers' names the block's number
+    // comes after ".resnets.".
+    let mut blocks = BTreeSet::new();
+    let mut steps = BTreeSet::new();
+    for name in found.keys().filter_map(|name| name.strip_prefix(prefix)) {
+        let segments: Vec<&str> = name.split('.').collect();
+        match (layout, &segments[..]) {
+            (Layout::Wan, [number, "residual", ..]) => drop(blocks.insert((*number, ""))),
+            (Layout::Wan, [number, "resample", ..]) => drop(steps.insert(*number)),
+            (Layout::Diffusers, [stage, "resnets", block, ..]) => drop(blocks.insert((*stage, *block))),
+            (Layout::Diffusers, [stage, "upsamplers", ..]) => drop(steps.insert(*stage)),
+            _ => {}
+        }
+    }
+    let stages = steps.len() + 1;
+    let sensible = stages <= 8 && blocks.len() <= 64 && blocks.len() / stages >= 2;
+    sensible.then(|| (stages, blocks.len() / stages - 1))
+}
+
+/// The size that most witnesses give, among those that a real network can have.
+fn commonest(witnesses: impl IntoIterator<Item = Option<usize>>) -> Option<usize> {
+    let mut counts = BTreeMap::<usize, usize>::new();
+    witnesses.into_iter().flatten().for_each(|size| *counts.entry(size).or_default() += 1);
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(size, _)| size).filter(|size| (1..1 << 16).contains(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::NdArray;
+    use safetensors::tensor::Dtype;
+
+    use super::super::file::tests::sparse;
+    use super::super::{Pickles, collect, shapes, to_bytes};
+    use super::*;
+    use crate::init::initialise;
+
+    const LAYOUTS: [Layout; 2] = [Layout::Wan, Layout::Diffusers];
+
+    fn small() -> WanVaeConfig {
+        WanVaeConfig { multipliers: vec![1, 2, 3], halve_time: vec![true, false], residual_blocks: 1, ..WanVaeConfig::sized(4, 3) }
+    }
+
+    #[test]
+    fn the_full_size_vae_has_wans_tensors_and_parameters() {
+        for layout in LAYOUTS {
+            let full = table(&WanVaeConfig::wan_2_1(), layout).shapes();
+            // method.md C.1; the number of tensors is that of diffusers' state dict (194, all names different).
+            assert_eq!((full.len(), full.values().map(|shape| shape.iter().product::<usize>()).sum()), (194, 126_892_531));
+        }
+    }
+
+    #[test]
+    fn the_table_has_every_parameter_of_the_module_in_its_size() {
+        for config in [small(), WanVaeConfig::sized(4, 3)] {
+            let own = shapes(&WanVae::<NdArray>::new(&config, &Default::default()).unwrap());
+            let counts = |shape: &[usize]| shape.iter().product::<usize>();
+            let own: BTreeMap<String, usize> = own.into_iter().map(|(path, shape)| (path, counts(&shape))).collect();
+            let listed = table(&config, Layout::Wan);
+            assert_eq!(listed.rows().iter().map(|(path, stored)| (path.clone(), counts(&stored.shape))).collect::<BTreeMap<_, _>>(), own);
+        }
+    }
+
+    fn header_only(directory: &std::path::Path, shapes: &Shapes) -> WeightFile {
+        let path = directory.join("vae.safetensors");
+        sparse(&path, &shapes.iter().map(|(name, shape)| (name.clone(), Dtype::F32, shape.clone())).collect::<Vec<_>>());
+        WeightFile::open(&path, Pickles::Refused).unwrap()
+    }
+
+    #[test]
+    fn a_full_size_header_is_accepted_in_both_layouts_and_each_odd_tensor_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let wan = WanVaeConfig::wan_2_1();
+        for layout in LAYOUTS {
+            let rows = table(&wan, layout);
+            let full = rows.shapes();
+            let file = header_only(directory.path(), &full);
+            let found = WanVaeFile::find(&file);
+            assert_eq!((found.layout(), found.sizes()), (layout, Some(wan.clone())));
+            assert_eq!(found.problems(&wan), Vec::<String>::new());
+
+            // One renamed, one missing, one transposed; also those that the sizes are read from.
+            for (renamed, missing, transposed) in [
+                ("encoder.stages.1.blocks.0.shortcut.weight", "decoder.stages.2.blocks.1.norm2.gamma", "decoder.stages.0.step.time.weight"),
+                ("encoder.input.weight", "dequantise.bias", "decoder.input.weight"),
+                ("decoder.stages.0.blocks.0.conv1.weight", "encoder.stages.0.blocks.0.conv1.bias", "decoder.output.weight"),
+            ] {
+                let [renamed, missing, transposed] = [renamed, missing, transposed].map(|path| rows.rows()[path].name.clone());
+                let misspelt = renamed.replace("weight", "wieght");
+                let mut odd = full.clone();
+                let shape = odd.remove(&renamed).unwrap();
+                odd.insert(misspelt.clone(), shape);
+                odd.remove(&missing);
+                odd.get_mut(&transposed).unwrap().reverse();
+                let file = header_only(directory.path(), &odd);
+                let found = WanVaeFile::find(&file);
+                assert_eq!(found.sizes(), Some(wan.clone()), "{layout:?}");
+                let problems = found.problems(&wan);
+                assert_eq!(problems.len(), 4, "{problems:?}");
+                let named = |words: String| assert!(problems.iter().any(|problem| problem.contains(&words)), "{words}: {problems:?}");
+                named(format!("{missing:?} is missing"));
+                named(format!("{renamed:?} is missing; the nearest one there is {misspelt:?}"));
+                named(format!("{misspelt:?} is unexpected; the nearest missing one is {renamed:?}"));
+                named(format!("{transposed:?} has shape {:?}, expected {:?}: it is transposed", odd[&transposed], full[&transposed]));
+                let error = found.load::<NdArray>(&wan, &Default::default()).unwrap_err().to_string();
+                assert!(error.contains(&missing) && error.contains("vae.safetensors"), "{error}");
+            }
+        }
+        // Something else altogether.
+        let file = header_only(directory.path(), &[("blocks.0.ffn.0.weight".to_string(), vec![8, 4])].into());
+        assert_eq!(WanVaeFile::find(&file).sizes(), None);
+        assert!(!WanVaeFile::find(&file).problems(&wan).is_empty());
+    }
+
+    #[test]
+    fn a_vae_survives_both_layouts_bit_for_bit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("vae.safetensors");
+        let vae = initialise(WanVae::<NdArray>::new(&small(), &Default::default()).unwrap(), 5, "vae");
+        let original = store(&vae, Layout::Wan);
+        let mut tensors = original.clone();
+        for layout in [Layout::Wan, Layout::Diffusers, Layout::Wan] {
+            std::fs::write(&path, to_bytes(&tensors, &BTreeMap::new()).unwrap()).unwrap();
+            let file = WeightFile::open(&path, Pickles::Refused).unwrap();
+            let found = WanVaeFile::find(&file);
+            assert_eq!(found.sizes(), Some(small()));
+            let loaded = found.load::<NdArray>(&small(), &Default::default()).unwrap();
+            assert_eq!(collect(&loaded), collect(&vae));
+            tensors = store(&loaded, layout);
+        }
+        assert_eq!(tensors, original);
+        assert_eq!(tensors["decoder.upsamples.2.resample.1.weight"].shape, [6, 12, 3, 3]);
+    }
+}
