@@ -5,6 +5,7 @@ pub mod file;
 pub mod layout;
 pub mod pickle;
 pub mod transformer;
+pub mod umt5;
 pub mod wan;
 
 use std::collections::BTreeMap;
