@@ -1,6 +1,7 @@
 //! Everything between video files and student-sized clips.
 
 pub mod batch;
+pub mod embeddings;
 pub mod manifest;
 pub mod near_prompts;
 pub mod prepare;

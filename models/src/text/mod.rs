@@ -1,5 +1,7 @@
 //! Text encoders: prompts to the rows a student cross-attends to.
 
+pub mod clean;
+pub mod umt5;
 pub mod words;
 
 /// A text encoder. It runs once per prompt, on the host or a device; its rows are cached.

@@ -7,6 +7,7 @@ pub mod lora;
 pub mod pickle;
 pub mod table;
 pub mod transformer;
+pub mod umt5;
 pub mod wan;
 pub mod wan_vae;
 
