@@ -50,9 +50,22 @@ pub fn rollout<B: Kernels>(
     student: &Student<B>,
     text: &TextMemory<B>,
     sampler: &Sampler,
+    noise: RolloutNoise,
+    shape: [usize; 4],
+    device: &B::Device,
+) -> Rollout<B> {
+    rollout_watched(student, text, sampler, noise, shape, device, &mut |_| {})
+}
+
+/// [`rollout`] that shows every block's clean latents `[B, frames of the block, C, H, W]` to `finished` as soon as they are made.
+pub fn rollout_watched<B: Kernels>(
+    student: &Student<B>,
+    text: &TextMemory<B>,
+    sampler: &Sampler,
     mut noise: RolloutNoise,
     shape: [usize; 4],
     device: &B::Device,
+    finished: &mut dyn FnMut(&Tensor<B, 5>),
 ) -> Rollout<B> {
     let [frames, channels, height, width] = shape;
     let batch = noise.streams.len();
@@ -73,6 +86,7 @@ pub fn rollout<B: Kernels>(
         let block_shape = [block.len(), channels, height, width];
         let start = noise.draw(block_shape, device);
         let clean = sampler.denoise(start, |x, sigma| forward(x, 1000.0 * sigma).0, || noise.draw(block_shape, device));
+        finished(&clean);
         if block.end < frames {
             // The clean pass at t = 0 commits the block; the last block is never looked back at.
             let committed = forward(clean.clone(), 0.0).1;

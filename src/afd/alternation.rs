@@ -37,13 +37,14 @@ pub struct Alternation<B: Trainable> {
     shape: [usize; 4],
     frames_per_block: usize,
     seed: u64,
-    batches: Arc<Batches>,
+    clips_at_once: usize,
+    batches: Arc<Batches<B::InnerBackend>>,
     device: B::Device,
 }
 
 impl<B: Trainable> Alternation<B> {
     /// The recipe's method on its prompts and teacher.
-    pub fn new(recipe: &Recipe, batches: Arc<Batches>, device: B::Device) -> Self {
+    pub fn new(recipe: &Recipe, batches: Arc<Batches<B::InnerBackend>>, device: B::Device) -> Self {
         let settings = &recipe.settings;
         let sampler = sampler(recipe);
         let sigmas = recipe.training_sigmas(settings.afd.sigmas);
@@ -54,9 +55,10 @@ impl<B: Trainable> Alternation<B> {
             sampler,
             sigmas,
             shift: settings.sampler.timestep_shift,
-            shape: recipe.latent_shape(),
+            shape: recipe.latent_shape,
             frames_per_block: recipe.student.frames_per_block,
             seed: settings.seed,
+            clips_at_once: settings.run.clips_at_once,
             batches,
             device,
         }
@@ -90,7 +92,7 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         let started = Instant::now();
         let queries = self.batches.queries();
         let asked = self.batches.prompts_of(round, prompts);
-        let real = self.batches.teacher_latents::<B::InnerBackend>(&asked, round, teachers, &self.device)?;
+        let real = self.batches.teacher_latents(&asked, round, teachers)?;
         report.teacher_queries = self.batches.queries() - queries;
         report.took("teacher", started);
         let started = Instant::now();
@@ -99,10 +101,8 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         let parts = learner.shards().ranges(prompts);
         let texts = parts.iter().map(|part| self.texts(&asked[part.clone()], part.start, round)).collect::<Result<Vec<_>, _>>()?;
         let own = learner.shards().map(parts.clone(), |index, part| {
-            let text = old.read_text(texts[index].student.clone());
-            let noise = RolloutNoise::new(self.seed, round, (part.start * rollouts) as u64..(part.end * rollouts) as u64);
-            let made = rollout(&old, &text, &self.sampler, noise, self.shape, &self.device);
-            (made, text)
+            let clips = (part.start * rollouts) as u64..(part.end * rollouts) as u64;
+            self.rollouts(&old, &texts[index].student, round, clips)
         });
         B::sync(&self.device).map_err(RoundError::device)?;
         report.took("rollout", started);
@@ -112,9 +112,9 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         let discriminator = model.discriminator.as_ref().ok_or(RoundError::NoDiscriminator)?.valid();
         let sides = learner.shards().map(parts.clone(), |index, part| {
             let teacher = real.clone().slice_dim(0, part.start * teachers..part.end * teachers);
-            let student = self.batches.equalise(own[index].0.latents.clone());
-            let student_scores = scores(&discriminator, student.clone(), texts[index].student.clone(), rollouts);
-            let teacher_scores = scores(&discriminator, teacher.clone(), texts[index].teacher.clone(), teachers);
+            let student = self.batches.equalise(own[index].latents.clone());
+            let student_scores = self.scores(&discriminator, &student, &texts[index].student, rollouts);
+            let teacher_scores = self.scores(&discriminator, &teacher, &texts[index].teacher, teachers);
             Sides { teacher, student, teacher_scores, student_scores }
         });
         let student_scores: Vec<Vec<f64>> = sides.iter().flat_map(|side| side.student_scores.iter().cloned()).collect();
@@ -153,16 +153,22 @@ impl<B: Trainable> Method<B> for Alternation<B> {
             let reference = model.reference.as_ref().map(AutodiffModule::valid);
             let share = (round - warm_up) as f64 / self.afd.alternations as f64;
             learner.set_student_rate(self.learning_rate * half_cosine(share, self.afd.final_rate));
-            let samples = learner.shards().map(parts.clone(), |index, part| {
-                let (own, text) = &own[index];
-                self.samples(own, text, &r[part.clone()], &texts[index], &sides[index].teacher, &old, part)
-            });
+            let samples: Vec<_> = (parts.iter().zip(&own).zip(&sides).zip(&texts))
+                .map(|(((part, own), side), texts)| {
+                    let samples = self.samples(own, &r[part.clone()], texts, &side.teacher, part.clone());
+                    samples.split(self.clips_at_once)
+                })
+                .collect();
+            let clips = samples.iter().flatten().map(|samples| samples.clips.len()).sum::<usize>();
             for step in 0..self.afd.flow_steps {
-                let works = learner.shards().map(parts.clone(), |index, part| {
-                    let work = self.flow_work(round, step, &samples[index], &old, reference.as_ref());
-                    (Work::Flow(Box::new(work)), part.len() as f64 / prompts as f64)
+                let works = learner.shards().map(samples.iter().collect(), |_, samples: &Vec<Samples<_>>| {
+                    let work = |samples: &Samples<_>| {
+                        let work = self.flow_work(round, step, samples, &old, reference.as_ref());
+                        (Work::Flow(Box::new(work)), samples.clips.len() as f64 / clips as f64)
+                    };
+                    samples.iter().map(work).collect::<Vec<_>>()
                 });
-                report.merge(learner.train(works)?);
+                report.merge(learner.train(works.into_iter().flatten().collect())?);
             }
 
             // 6 OLD / EMA
@@ -202,16 +208,35 @@ struct Texts<B: Backend> {
 struct Samples<B: Backend> {
     /// Clean clips `[B, F, C, H, W]`: rollouts, then teacher clips.
     latents: Tensor<B, 5>,
-    /// What the old policy remembers of them.
+    /// What the old policy remembers of them, if that is kept from the rollouts.
     memory: Option<Memory<B>>,
     /// Text rows `[B, L, text_width]`.
     rows: Tensor<B, 3>,
-    /// The same as the old policy reads them.
-    text: TextMemory<B>,
     /// Numbers of the clips within the round: each has a stream of noise of its own.
     clips: Vec<u64>,
     /// Optimality of each clip.
     r: Vec<f32>,
+}
+
+impl<B: Backend> Samples<B> {
+    /// The same in parts of at most `at_once` clips, 0 for no limit.
+    fn split(self, at_once: usize) -> Vec<Self> {
+        let count = self.clips.len();
+        if at_once == 0 || at_once >= count {
+            return vec![self];
+        }
+        let part = |start: usize| {
+            let range = start..(start + at_once).min(count);
+            Self {
+                latents: self.latents.clone().slice_dim(0, range.clone()),
+                memory: None,
+                rows: self.rows.clone().slice_dim(0, range.clone()),
+                clips: self.clips[range.clone()].to_vec(),
+                r: self.r[range].to_vec(),
+            }
+        };
+        (0..count).step_by(at_once).map(part).collect()
+    }
 }
 
 /// Added to the numbers of teacher clips, which count from zero like the rollouts.
@@ -226,9 +251,50 @@ struct Sides<B: Backend> {
 }
 
 impl<B: Trainable> Alternation<B> {
+    /// Rollouts of the clips numbered `clips` for their text rows. What the policy remembers of them is kept if all are made at once.
+    fn rollouts(
+        &self,
+        policy: &Student<B::InnerBackend>,
+        rows: &Tensor<B::InnerBackend, 3>,
+        round: u64,
+        clips: Range<u64>,
+    ) -> Rollout<B::InnerBackend> {
+        let portions = portions(rows.dims()[0], self.clips_at_once);
+        let made = portions.iter().map(|portion| {
+            let text = policy.read_text(rows.clone().slice_dim(0, portion.clone()));
+            let noise = RolloutNoise::new(self.seed, round, clips.start + portion.start as u64..clips.start + portion.end as u64);
+            let mut made = rollout(policy, &text, &self.sampler, noise, self.shape, &self.device);
+            made.memory = made.memory.filter(|_| portions.len() == 1);
+            made
+        });
+        let mut made: Vec<_> = made.collect();
+        match made.len() {
+            1 => made.remove(0),
+            _ => Rollout { latents: Tensor::cat(made.into_iter().map(|made| made.latents).collect(), 0), memory: None, clips },
+        }
+    }
+
+    /// Scores per prompt: `[P][per_prompt]`.
+    fn scores<D: Discriminator<B::InnerBackend>>(
+        &self,
+        discriminator: &D,
+        clips: &Tensor<B::InnerBackend, 5>,
+        text: &Tensor<B::InnerBackend, 3>,
+        per_prompt: usize,
+    ) -> Vec<Vec<f64>> {
+        let portions = portions(clips.dims()[0], self.clips_at_once).into_iter();
+        let scores: Vec<f64> = portions
+            .flat_map(|portion| {
+                let text = text.clone().slice_dim(0, portion.clone());
+                discriminator.score(clips.clone().slice_dim(0, portion), text).into_data().iter::<f64>().collect::<Vec<_>>()
+            })
+            .collect();
+        scores.chunks(per_prompt).map(<[f64]>::to_vec).collect()
+    }
+
     /// `first` is the place of the first prompt in its round.
     fn texts(&self, prompts: &[String], first: usize, round: u64) -> Result<Texts<B::InnerBackend>, RoundError> {
-        let text = |prompts: &[String], repeats| self.batches.text::<B::InnerBackend>(prompts, repeats, &self.device);
+        let text = |prompts: &[String], repeats| self.batches.text(prompts, repeats);
         let teachers = self.afd.teacher_clips_per_prompt;
         let mistaken =
             (self.discriminator.mismatch_weight > 0.0).then(|| self.batches.mistaken_prompts(prompts, first, round, teachers)).flatten();
@@ -287,22 +353,18 @@ impl<B: Trainable> Alternation<B> {
     }
 
     /// The rollouts with their r and, if the recipe wants them, teacher clips with r = 1; `part` numbers the prompts.
-    #[allow(clippy::too_many_arguments)]
     fn samples(
         &self,
         own: &Rollout<B::InnerBackend>,
-        text: &TextMemory<B::InnerBackend>,
         r: &[Vec<f64>],
         texts: &Texts<B::InnerBackend>,
         teacher: &Tensor<B::InnerBackend, 5>,
-        old: &Student<B::InnerBackend>,
         part: Range<usize>,
     ) -> Samples<B::InnerBackend> {
         let mut samples = Samples {
             latents: own.latents.clone(),
             memory: own.memory.clone(),
             rows: texts.student.clone(),
-            text: text.clone(),
             clips: own.clips.clone().collect(),
             r: r.concat().iter().map(|value| *value as f32).collect(),
         };
@@ -311,16 +373,8 @@ impl<B: Trainable> Alternation<B> {
             return samples;
         }
         let chosen: Vec<Range<usize>> = (0..part.len()).map(|prompt| prompt * of..prompt * of + positives).collect();
-        let latents = Tensor::cat(chosen.iter().map(|range| teacher.clone().slice_dim(0, range.clone())).collect(), 0);
-        let rows = Tensor::cat(chosen.iter().map(|range| texts.teacher.clone().slice_dim(0, range.clone())).collect(), 0);
-        let remembered = remember(old, latents.clone(), 0.0, &old.read_text(rows.clone()));
-        samples.memory = samples.memory.and_then(|memory| {
-            let frames = 0..memory.frames.len();
-            remembered.keep(&[frames]).map(|remembered| memory.stack(remembered))
-        });
-        samples.latents = Tensor::cat(vec![samples.latents, latents], 0);
-        samples.rows = Tensor::cat(vec![samples.rows, rows], 0);
-        samples.text = old.read_text(samples.rows.clone());
+        samples.latents = with_chosen(samples.latents, teacher, &chosen);
+        samples.rows = with_chosen(samples.rows, &texts.teacher, &chosen);
         samples.clips.extend((part.start * positives..part.end * positives).map(|clip| TEACHER_CLIPS | clip as u64));
         samples.r.resize(samples.clips.len(), 1.0);
         samples
@@ -341,8 +395,11 @@ impl<B: Trainable> Alternation<B> {
         let lookback = |student: &Student<_>, memory| {
             if noisy_past { Lookback::none(student, frames) } else { Lookback::on(student, frames, memory) }
         };
-        let old_velocity = (self.afd.old_policy == OldPolicy::Lagging)
-            .then(|| velocities(old, clips.state(), &sigmas, &samples.text, &lookback(old, samples.memory.clone())));
+        let old_velocity = (self.afd.old_policy == OldPolicy::Lagging).then(|| {
+            let text = old.read_text(samples.rows.clone());
+            let memory = (!noisy_past).then(|| remembered(old, samples, &text)).flatten();
+            velocities(old, clips.state(), &sigmas, &text, &lookback(old, memory))
+        });
         let reference = reference.map(|reference| {
             let text = reference.read_text(samples.rows.clone());
             let memory = (!noisy_past).then(|| remember(reference, samples.latents.clone(), 0.0, &text));
@@ -411,10 +468,31 @@ impl<B: Trainable> Alternation<B> {
     }
 }
 
-/// Scores per prompt: `[P][per_prompt]`.
-fn scores<B: Kernels, D: Discriminator<B>>(discriminator: &D, clips: Tensor<B, 5>, text: Tensor<B, 3>, per_prompt: usize) -> Vec<Vec<f64>> {
-    let scores: Vec<f64> = discriminator.score(clips, text).into_data().iter::<f64>().collect();
-    scores.chunks(per_prompt).map(<[f64]>::to_vec).collect()
+/// `values`, and then the `chosen` rows of `more`.
+fn with_chosen<B: Backend, const N: usize>(values: Tensor<B, N>, more: &Tensor<B, N>, chosen: &[Range<usize>]) -> Tensor<B, N> {
+    let chosen = chosen.iter().map(|range| more.clone().slice_dim(0, range.clone()));
+    Tensor::cat(std::iter::once(values).chain(chosen).collect(), 0)
+}
+
+/// What the old policy remembers of its clips: kept from the rollouts where there is room for it, else by a clean pass. Teacher clips, which come last,
+/// were never rolled out. `None` for clips of one block.
+fn remembered<B: Kernels>(old: &Student<B>, samples: &Samples<B>, text: &TextMemory<B>) -> Option<Memory<B>> {
+    let clips = samples.clips.len();
+    let Some(kept) = &samples.memory else { return Some(remember(old, samples.latents.clone(), 0.0, text)) };
+    let rolled_out = kept.clips();
+    if rolled_out == clips {
+        return Some(kept.clone());
+    }
+    let rest = rolled_out..clips;
+    let rows = old.read_text(samples.rows.clone().slice_dim(0, rest.clone()));
+    let others = remember(old, samples.latents.clone().slice_dim(0, rest), 0.0, &rows);
+    Some(kept.clone().stack(others.keep(&[0..kept.frames.len()])?))
+}
+
+/// Ranges of at most `at_once` of `count` things; 0 for no limit.
+fn portions(count: usize, at_once: usize) -> Vec<Range<usize>> {
+    let size = if at_once == 0 { count.max(1) } else { at_once };
+    (0..count).step_by(size).map(|start| start..(start + size).min(count)).collect()
 }
 
 /// Pair accuracy on clips that the discriminator has not been trained on yet.

@@ -23,6 +23,11 @@ impl Shards {
         Ok(Self { pools, count })
     }
 
+    /// The number of parts.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// `total` things in as many contiguous ranges as there are parts, the first ones longer by one if they do not divide; empty ones are left out.
     pub fn ranges(&self, total: usize) -> Vec<Range<usize>> {
         let (size, longer) = (total / self.count, total % self.count);

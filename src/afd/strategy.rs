@@ -247,6 +247,27 @@ struct Handle<'a, B: Trainable> {
     norms: BTreeMap<String, f64>,
 }
 
+impl<B: Trainable> Handle<'_, B> {
+    /// Parts side by side, each on a thread of its own.
+    fn in_step(&self, works: Vec<Work<B>>, model: &AfdModel<B>) -> Vec<TrainOutput<Outcome>> {
+        let copies = works.into_iter().map(|work| (gradients::with_own_graph::<B, _>(model.clone()), work)).collect();
+        let mut steps = self.shards.map(copies, |_, (copy, work)| Step::new(copy, work));
+        let graphs = steps.iter().map(Step::graphs).max().unwrap_or_default();
+        for graph in 0..graphs {
+            // Two maps, not one: see [`Step`].
+            let losses = self.shards.map(steps, |_, mut step| ((graph < step.graphs()).then(|| step.forward(graph)), step));
+            steps = self.shards.map(losses, |_, (loss, mut step)| {
+                // A smaller part may have fewer graphs.
+                if let Some(loss) = loss {
+                    step.backward(loss);
+                }
+                step
+            });
+        }
+        steps.into_iter().map(Step::finish).collect()
+    }
+}
+
 impl<B: Trainable> LearnerHandle<B> for Handle<'_, B> {
     fn model(&self) -> AfdModel<B> {
         self.learner.model()
@@ -269,21 +290,15 @@ impl<B: Trainable> LearnerHandle<B> for Handle<'_, B> {
         } else {
             let model = self.learner.model();
             let (works, shares): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-            let copies = works.into_iter().map(|work| (gradients::with_own_graph::<B, _>(model.clone()), work)).collect();
-            let mut steps = self.shards.map(copies, |_, (copy, work)| Step::new(copy, work));
-            let graphs = steps.iter().map(Step::graphs).max().unwrap_or_default();
-            for graph in 0..graphs {
-                // Two maps, not one: see [`Step`].
-                let losses = self.shards.map(steps, |_, mut step| ((graph < step.graphs()).then(|| step.forward(graph)), step));
-                steps = self.shards.map(losses, |_, (loss, mut step)| {
-                    // A smaller part may have fewer graphs.
-                    if let Some(loss) = loss {
-                        step.backward(loss);
-                    }
-                    step
-                });
+            let mut works = works.into_iter();
+            let mut done = Vec::new();
+            for shares in shares.chunks(self.shards.count()) {
+                let outputs = self.in_step(works.by_ref().take(shares.len()).collect(), &model);
+                let outputs = outputs.into_iter().zip(shares.iter().copied());
+                // At most one more set of gradients than threads is held.
+                done = vec![(merged(done.into_iter().chain(outputs).collect(), &model), 1.0)];
             }
-            merged(steps.into_iter().map(Step::finish).zip(shares).collect(), &model)
+            done.remove(0).0
         };
         if let Some((name, _)) = output.item.scalars.iter().find(|(_, value)| !value.is_finite()) {
             return Err(non_finite("the loss", (*name).to_string()));

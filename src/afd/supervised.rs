@@ -26,13 +26,13 @@ pub struct Supervised<B: Trainable> {
     shift: f64,
     frames_per_block: usize,
     seed: u64,
-    batches: Arc<Batches>,
+    batches: Arc<Batches<B::InnerBackend>>,
     device: B::Device,
 }
 
 impl<B: Trainable> Supervised<B> {
     /// The recipe's pre-training on its prompts and teacher.
-    pub fn new(recipe: &Recipe, batches: Arc<Batches>, device: B::Device) -> Self {
+    pub fn new(recipe: &Recipe, batches: Arc<Batches<B::InnerBackend>>, device: B::Device) -> Self {
         Self {
             settings: recipe.settings.supervised.clone(),
             learning_rate: recipe.settings.optimizer.learning_rate,
@@ -68,8 +68,8 @@ impl<B: Trainable> Method<B> for Supervised<B> {
         let started = Instant::now();
         let queries = self.batches.queries();
         let prompts = self.batches.prompts_of(round, self.settings.batch);
-        let clean = self.batches.teacher_latents::<B::InnerBackend>(&prompts, round, 1, &self.device)?;
-        let text = self.batches.text::<B::InnerBackend>(&prompts, 1, &self.device)?;
+        let clean = self.batches.teacher_latents(&prompts, round, 1)?;
+        let text = self.batches.text(&prompts, 1)?;
         report.teacher_queries = self.batches.queries() - queries;
         report.took("teacher", started);
 

@@ -115,7 +115,7 @@ impl Job for CompareJob<'_> {
         let base = crate::session::build::base_student::<B>(recipe, &device)?;
         // Fresh from a file or a seed, its weights are leaves of no graph yet.
         let student = apply(Student::<B>::new(&recipe.student, &device), afd_models::weights::collect(&base), "the base student")?;
-        let [frames, channels, rows, columns] = recipe.latent_shape();
+        let [frames, channels, rows, columns] = recipe.latent_shape;
         let shape = [2, frames, channels, rows, columns];
         let normal = |index: u64| {
             let values = Noise::new(0, Purpose::Evaluation, 1, index).normals(shape.iter().product());

@@ -81,7 +81,7 @@ impl Job for EvalJob<'_> {
     type Output = Result<Vec<Scores>, SessionError>;
 
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
-        let batches = Batches::new(self.recipe)?;
+        let batches = Batches::new(self.recipe, &device)?;
         let load = |found: &&Found| finished_student::<B::InnerBackend>(&found.card, &found.directory, &device);
         let students = self.students.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         let clips = evaluate::held_out_clips::<B>(self.recipe, &batches, &students.iter().collect::<Vec<_>>(), &device)?;

@@ -7,6 +7,7 @@ use afd_models::weights::Pickles;
 use clap::{Args, Parser, Subcommand};
 
 mod checkpoint;
+mod data;
 mod doctor;
 mod eval;
 mod export;
@@ -36,10 +37,13 @@ enum Verb {
     Distill(train::TrainArgs),
     /// Make a base student by supervised flow matching.
     Pretrain(train::TrainArgs),
-    /// Generate one clip with a student.
+    /// Generate clips with a student.
     Generate(generate::GenerateArgs),
     /// Compare a student, or two, with fresh takes of the teacher on held-out prompts.
     Eval(eval::EvalArgs),
+    /// Prepare a recipe's data before training.
+    #[command(subcommand)]
+    Data(data::DataVerb),
     /// Work with a recipe's teacher.
     #[command(subcommand)]
     Teacher(teacher::TeacherVerb),
@@ -127,6 +131,7 @@ pub fn main() -> ExitCode {
         Verb::Pretrain(args) => train::run(&args, crate::recipe::settings::Kind::Pretrain),
         Verb::Generate(args) => generate::run(&args),
         Verb::Eval(args) => eval::run(&args),
+        Verb::Data(verb) => data::run(&verb),
         Verb::Teacher(verb) => teacher::run(&verb),
         Verb::Recipes(args) => recipes::run(&args),
         Verb::Validate(args) => validate::run(&args),

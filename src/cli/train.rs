@@ -89,7 +89,7 @@ impl Job for TrainJob<'_> {
         let started = Instant::now();
         let recipe = self.recipe;
         // Everything that can be refused is refused before a directory is made.
-        let batches = Arc::new(Batches::new(recipe)?);
+        let batches = Arc::new(Batches::new(recipe, &device)?);
         let base = build::base_student::<B::InnerBackend>(recipe, &device)?;
         let environment = Environment::current(place.backend, &place.device, recipe.settings.seed);
         let run = if self.resume {
@@ -115,6 +115,11 @@ impl Job for TrainJob<'_> {
             Kind::Distill => vec![&base, &trained.model.evaluation],
             Kind::Pretrain => vec![&trained.model.evaluation],
         };
+        if recipe.settings.evaluation.clips_per_prompt == 0 {
+            println!("run       {}", run.path().display());
+            println!("student   {}", run.checkpoints(1).path_of(trained.state.round).join("student").display());
+            return Ok(ExitCode::SUCCESS);
+        }
         let trained_on = batches.queries();
         let clips = evaluate::held_out_clips::<B>(recipe, &batches, &students, &device)?;
         let scores = evaluate::scores::<B>(recipe, &batches, &clips, &device)?;

@@ -9,7 +9,7 @@ use crate::recipe::Recipe;
 pub fn run(args: &RecipeArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
     recipe.teacher()?;
-    let [frames, channels, rows, columns] = recipe.latent_shape();
+    let [frames, channels, rows, columns] = recipe.latent_shape;
     let student = &recipe.student;
     println!("{} is valid", args.recipe.display());
     println!("  prompts   {} to train on, {} held out", recipe.train_prompts.len(), recipe.held_out_prompts.len());

@@ -5,16 +5,24 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use afd_models::codec::Codec;
-use afd_models::codec::pixel::PixelCodec;
+use afd_models::kernels::Kernels;
 use afd_models::noise::{Noise, Purpose};
 use afd_models::text::TextEncoder;
+use afd_models::weights::WeightsError;
 use burn::prelude::*;
 
+use super::codec::CodecPlan;
+use super::latents::{LatentError, LatentOrigin, LatentStore};
 use super::near_prompts::near_prompts;
 use super::prepare::{PrepareError, equalise, prepare};
+use super::text::{self, TextError};
 use super::video::{Clip, ClipShape};
+use crate::recipe::settings::TextKind;
 use crate::recipe::{Recipe, RecipeError};
 use crate::teacher::{Teacher, TeacherError};
+
+/// The directory of latents below `data.path`.
+pub const LATENTS: &str = "latents";
 
 /// Why a batch cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -35,43 +43,81 @@ pub enum BatchError {
     /// A prompt cannot be encoded.
     #[error("{0}")]
     Text(String),
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The text encoder.
+    #[error(transparent)]
+    Encoder(#[from] TextError),
+    /// Prepared latents.
+    #[error(transparent)]
+    Latents(#[from] LatentError),
+    /// The codec's weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
 }
 
 /// The teacher, prepared to the student's shape, and the prompts, encoded.
-pub struct Batches {
+pub struct Batches<B: Kernels> {
     teacher: Box<dyn Teacher>,
     shape: ClipShape,
-    codec: PixelCodec,
+    codec: Box<dyn Codec<B>>,
+    /// Latents that were prepared; a teacher's clip is encoded when it is asked for where there are none.
+    latents: Option<LatentStore>,
+    latent_shape: [usize; 4],
+    /// Whether clips go through the codec one by one: a network's insides are much larger than a clip.
+    one_by_one: bool,
+    device: B::Device,
     text_shape: [usize; 2],
     seed: u64,
     takes_per_prompt: u64,
     prompts: Vec<String>,
     near: BTreeMap<String, Vec<String>>,
+    /// Rows of all prompts, or where to read them: those of large encoders are megabytes each.
     rows: BTreeMap<String, Vec<f32>>,
+    encoder: Box<dyn TextEncoder>,
     /// Prepared clips of a teacher with few takes, which come round again.
     prepared: Mutex<BTreeMap<(String, u64), Clip>>,
     queries: AtomicU64,
 }
 
-impl Batches {
-    /// Opens the recipe's teacher and encodes all of its prompts.
-    pub fn new(recipe: &Recipe) -> Result<Self, RecipeError> {
-        let encoder = recipe.text_encoder();
-        let encode = |prompt: &String| {
-            let rows = encoder.encode(prompt).map_err(|problem| RecipeError::Value { path: recipe.path.clone(), problem })?;
-            Ok((prompt.clone(), rows))
+impl<B: Kernels> Batches<B> {
+    /// Opens the recipe's teacher and codec, and reads all of its prompts.
+    pub fn new(recipe: &Recipe, device: &B::Device) -> Result<Self, BatchError> {
+        let encoder = text::reader(&recipe.settings.text, recipe.data())?;
+        if encoder.shape() != [recipe.settings.text.length, recipe.settings.text.width] {
+            let [length, width] = encoder.shape();
+            return Err(BatchError::Text(format!(
+                "the prepared text rows are {length} x {width}, text.length and text.width say otherwise"
+            )));
+        }
+        let mut rows = BTreeMap::new();
+        for prompt in recipe.train_prompts.iter().chain(&recipe.held_out_prompts) {
+            // Every prompt is tried before anything starts.
+            let of_prompt = encoder.encode(prompt).map_err(BatchError::Text)?;
+            if recipe.settings.text.kind == TextKind::Words {
+                rows.insert(prompt.clone(), of_prompt);
+            }
+        }
+        let latents = match recipe.data() {
+            Some(data) => Some(LatentStore::open(&data.join(LATENTS), &latent_origin(recipe)?)?),
+            None => None,
         };
-        let rows = recipe.train_prompts.iter().chain(&recipe.held_out_prompts).map(encode).collect::<Result<_, RecipeError>>()?;
         Ok(Self {
             teacher: recipe.teacher()?,
             shape: recipe.settings.clip,
-            codec: recipe.settings.codec.build(),
+            codec: recipe.codec.load(device)?,
+            latents,
+            latent_shape: recipe.latent_shape,
+            one_by_one: !matches!(recipe.codec, CodecPlan::Pixel(_)),
+            device: device.clone(),
             text_shape: encoder.shape(),
             seed: recipe.settings.seed,
             takes_per_prompt: recipe.settings.teacher.takes_per_prompt,
             prompts: recipe.train_prompts.clone(),
             near: near_prompts(&recipe.train_prompts),
             rows,
+            encoder,
             prepared: Mutex::new(BTreeMap::new()),
             queries: AtomicU64::new(0),
         })
@@ -121,32 +167,42 @@ impl Batches {
     }
 
     /// Teacher latents of a training round, `per_prompt` fresh takes of each prompt: `[P * M, F, C, H, W]`, prompt-major.
-    pub fn teacher_latents<B: Backend>(
-        &self,
-        prompts: &[String],
-        round: u64,
-        per_prompt: usize,
-        device: &B::Device,
-    ) -> Result<Tensor<B, 5>, BatchError> {
-        let mut clips = Vec::with_capacity(prompts.len() * per_prompt);
+    pub fn teacher_latents(&self, prompts: &[String], round: u64, per_prompt: usize) -> Result<Tensor<B, 5>, BatchError> {
+        let mut latents = Vec::with_capacity(prompts.len() * per_prompt);
+        let mut clips = Vec::new();
         for (slot, prompt) in prompts.iter().enumerate() {
             for index in 0..per_prompt {
                 // A prompt may stand twice in a round: the slot keeps its takes apart.
                 let fresh = (round * prompts.len() as u64 + slot as u64) * per_prompt as u64 + index as u64;
-                clips.push(self.training_clip(prompt, fresh)?);
+                let take = self.training_take(prompt, fresh);
+                match &self.latents {
+                    Some(store) => {
+                        self.queries.fetch_add(1, Ordering::Relaxed);
+                        let [frames, channels, height, width] = self.latent_shape;
+                        let values = TensorData::new(store.read(prompt, take)?, [1, frames, channels, height, width]);
+                        latents.push(Tensor::from_data(values, &self.device));
+                    }
+                    None => clips.push(self.training_clip(prompt, take)?),
+                }
             }
         }
-        Ok(self.encode(&clips, device))
+        Ok(if self.latents.is_some() { Tensor::cat(latents, 0) } else { self.encode(&clips) })
     }
 
-    fn training_clip(&self, prompt: &str, fresh: u64) -> Result<Clip, BatchError> {
+    /// A teacher with few takes replays them in random order.
+    fn training_take(&self, prompt: &str, fresh: u64) -> u64 {
         if self.takes_per_prompt == 0 {
-            return self.teacher_clip(prompt, fresh);
+            return fresh;
         }
-        // A teacher with few takes replays them in random order.
         let epoch = fresh / self.takes_per_prompt;
         let order = Noise::new(self.seed, Purpose::Prompts, epoch, afd_models::noise::key_of(prompt)).order(self.takes_per_prompt as usize);
-        let take = order[(fresh % self.takes_per_prompt) as usize] as u64;
+        order[(fresh % self.takes_per_prompt) as usize] as u64
+    }
+
+    fn training_clip(&self, prompt: &str, take: u64) -> Result<Clip, BatchError> {
+        if self.takes_per_prompt == 0 {
+            return self.teacher_clip(prompt, take);
+        }
         let mut prepared = self.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(clip) = prepared.get(&(prompt.to_string(), take)) {
             return Ok(clip.clone());
@@ -157,42 +213,63 @@ impl Batches {
     }
 
     /// Clips to latents `[B, F, C, H, W]`.
-    pub fn encode<B: Backend>(&self, clips: &[Clip], device: &B::Device) -> Tensor<B, 5> {
-        let ClipShape { frames, height, width, .. } = self.shape;
-        let values: Vec<f32> = clips.iter().flat_map(|clip| clip.pixels.iter().copied()).collect();
-        // [B, T, H, W, 3] -> [B, T, 3, H, W]
-        let pixels = Tensor::<B, 5>::from_data(TensorData::new(values, [clips.len(), frames, height, width, 3]), device);
-        self.codec.encode(pixels.permute([0, 1, 4, 2, 3]))
+    pub fn encode(&self, clips: &[Clip]) -> Tensor<B, 5> {
+        encode(&*self.codec, clips, self.shape, &self.device)
     }
 
     /// Latents `[B, F, C, H, W]` to 8-bit clips on the host.
-    pub fn decode<B: Backend>(&self, latents: Tensor<B, 5>) -> Vec<Clip> {
-        decode(&self.codec, self.shape, latents)
+    pub fn decode(&self, latents: Tensor<B, 5>) -> Vec<Clip> {
+        decode(&*self.codec, self.shape, latents)
     }
 
     /// What rollouts look like after the journey that teacher clips have behind them: decode, clamp, round to 8 bits, encode.
     ///
     /// Without it a discriminator separates the sides by rounding instead of by motion (method.md E.7, leak hazards).
-    pub fn equalise<B: Backend>(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
-        let bytes = ((self.codec.decode(latents) + 1.0) * 127.5).round();
-        self.codec.encode(bytes / 127.5 - 1.0)
+    pub fn equalise(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
+        let journey = |latents| {
+            let bytes = ((self.codec.decode(latents) + 1.0) * 127.5).round();
+            self.codec.encode(bytes / 127.5 - 1.0)
+        };
+        if !self.one_by_one {
+            return journey(latents);
+        }
+        let clips = latents.dims()[0];
+        Tensor::cat((0..clips).map(|clip| journey(latents.clone().slice_dim(0, clip..clip + 1))).collect(), 0)
     }
 
     /// Text rows of prompts, each repeated: `[P * repeats, L, text_width]`.
-    pub fn text<B: Backend>(&self, prompts: &[String], repeats: usize, device: &B::Device) -> Result<Tensor<B, 3>, BatchError> {
+    pub fn text(&self, prompts: &[String], repeats: usize) -> Result<Tensor<B, 3>, BatchError> {
         let [length, width] = self.text_shape;
         let mut values = Vec::with_capacity(prompts.len() * repeats * length * width);
         for prompt in prompts {
-            let unknown = || BatchError::Text(format!("the prompt {prompt:?} is not one of this recipe's"));
-            let rows = self.rows.get(prompt).ok_or_else(unknown)?;
-            (0..repeats).for_each(|_| values.extend_from_slice(rows));
+            match self.rows.get(prompt) {
+                Some(rows) => (0..repeats).for_each(|_| values.extend_from_slice(rows)),
+                None => {
+                    let rows = self.encoder.encode(prompt).map_err(BatchError::Text)?;
+                    (0..repeats).for_each(|_| values.extend_from_slice(&rows));
+                }
+            }
         }
-        Ok(Tensor::from_data(TensorData::new(values, [prompts.len() * repeats, length, width]), device))
+        Ok(Tensor::from_data(TensorData::new(values, [prompts.len() * repeats, length, width]), &self.device))
     }
 }
 
+/// Clips of `shape` to latents `[B, F, C, H, W]`.
+pub fn encode<B: Backend>(codec: &dyn Codec<B>, clips: &[Clip], shape: ClipShape, device: &B::Device) -> Tensor<B, 5> {
+    let ClipShape { frames, height, width, .. } = shape;
+    let values: Vec<f32> = clips.iter().flat_map(|clip| clip.pixels.iter().copied()).collect();
+    // [B, T, H, W, 3] -> [B, T, 3, H, W]
+    let pixels = Tensor::<B, 5>::from_data(TensorData::new(values, [clips.len(), frames, height, width, 3]), device);
+    codec.encode(pixels.permute([0, 1, 4, 2, 3]))
+}
+
+/// What the latents of a recipe's clips depend on.
+pub fn latent_origin(recipe: &Recipe) -> Result<LatentOrigin, BatchError> {
+    Ok(LatentOrigin { clip: recipe.settings.clip, codec: recipe.codec.identity()?, latent_shape: recipe.latent_shape })
+}
+
 /// Latents `[B, F, C, H, W]` to 8-bit clips on the host.
-pub fn decode<B: Backend>(codec: &PixelCodec, shape: ClipShape, latents: Tensor<B, 5>) -> Vec<Clip> {
+pub fn decode<B: Backend>(codec: &dyn Codec<B>, shape: ClipShape, latents: Tensor<B, 5>) -> Vec<Clip> {
     let pixels = codec.decode(latents).permute([0, 1, 3, 4, 2]);
     let values: Vec<f32> = pixels.into_data().iter::<f32>().collect();
     let clip = |pixels: &[f32]| equalise(&Clip { shape, pixels: pixels.to_vec() });

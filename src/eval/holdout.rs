@@ -23,12 +23,12 @@ const CLIPS: usize = 8;
 /// second half, averaged over prompts. It shares nothing with the run's own discriminator: other weights, other seed, other clips.
 pub fn pair_accuracy<B: Trainable>(
     recipe: &Recipe,
-    batches: &Batches,
+    batches: &Batches<B::InnerBackend>,
     groups: &[(String, Vec<Clip>, Vec<Clip>)],
     device: &B::Device,
 ) -> Result<f64, SessionError> {
     let config = ConvConfig { channels: vec![24, 48, 48], width: 48 };
-    let fresh = ConvDiscriminator::<B>::new(&config, recipe.latent_shape(), recipe.student.text_width, device);
+    let fresh = ConvDiscriminator::<B>::new(&config, recipe.latent_shape, recipe.student.text_width, device);
     let mut judge = initialise(fresh, recipe.settings.seed ^ 0x4a75_6467, "holdout");
     let mut optimizer = AdamWConfig::new().with_beta_1(0.5).with_beta_2(0.99).with_epsilon(1e-8).with_weight_decay(0.0).init::<B, _>();
     for step in 0..recipe.settings.evaluation.holdout_steps {
@@ -42,9 +42,9 @@ pub fn pair_accuracy<B: Trainable>(
                 student.push(made[draw.below(made.len() / 2)].clone());
             }
         }
-        let text = Tensor::<B, 3>::from_inner(batches.text(&prompts, CLIPS, device)?);
+        let text = Tensor::<B, 3>::from_inner(batches.text(&prompts, CLIPS)?);
         let score = |clips: &[Clip], side: u64| {
-            let latents = Tensor::<B, 5>::from_inner(batches.encode(clips, device));
+            let latents = Tensor::<B, 5>::from_inner(batches.encode(clips));
             let values = Noise::new(recipe.settings.seed, Purpose::InstanceNoise, step, side).normals(latents.dims().iter().product());
             let noise = Tensor::<B, 5>::from_data(TensorData::new(values, latents.dims()), device);
             judge.score(latents + noise * 0.05, text.clone()).reshape([PROMPTS, CLIPS])
@@ -58,8 +58,8 @@ pub fn pair_accuracy<B: Trainable>(
     for (prompt, real, made) in groups {
         let (real, made) = (&real[real.len() / 2..], &made[made.len() / 2..]);
         let score = |clips: &[Clip]| -> Result<_, SessionError> {
-            let text = batches.text::<B::InnerBackend>(std::slice::from_ref(prompt), clips.len(), device)?;
-            Ok(judge.score(batches.encode(clips, device), text).reshape([1, clips.len()]))
+            let text = batches.text(std::slice::from_ref(prompt), clips.len())?;
+            Ok(judge.score(batches.encode(clips), text).reshape([1, clips.len()]))
         };
         total += bradley_terry::pair_accuracy(score(real)?, score(made)?).0;
     }

@@ -12,9 +12,10 @@ use afd_models::text::words::WordVectors;
 use afd_models::weights::transformer::TransformerFile;
 use afd_models::weights::{Pickles, WeightFile};
 
+use crate::data::codec::CodecPlan;
 use crate::flow::schedule::few_step_sigmas;
 use crate::teacher::{Teacher, folder::FolderTeacher, world::World};
-use settings::{Codec, DiscriminatorKind, Kind, PromptList, Settings, SigmaSet, TeacherKind};
+use settings::{Data, DiscriminatorKind, Kind, PromptList, Settings, SigmaSet, TeacherKind, TextKind};
 
 /// Why a recipe cannot be used. Every message names the field, what was found and what is needed.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,10 @@ pub struct Recipe {
     pub train_prompts: Vec<String>,
     /// Prompts kept for evaluation.
     pub held_out_prompts: Vec<String>,
+    /// The codec.
+    pub codec: CodecPlan,
+    /// Latent shape `[F, C, H, W]` of a clip.
+    pub latent_shape: [usize; 4],
     /// Where the recipe was read from.
     pub path: PathBuf,
 }
@@ -64,12 +69,20 @@ impl Recipe {
         let directory = path.parent().unwrap_or(Path::new("."));
         let directory = std::path::absolute(directory).map_err(|error| fail(format!("its directory has no absolute path: {error}")))?;
         settings.teacher.path = settings.teacher.path.map(|folder| directory.join(folder));
-        settings.student.checkpoint = settings.student.checkpoint.map(|file| directory.join(file));
+        for file in
+            [&mut settings.student.checkpoint, &mut settings.codec.checkpoint, &mut settings.text.checkpoint, &mut settings.text.tokenizer]
+        {
+            *file = file.take().map(|file| directory.join(file));
+        }
+        settings.data = settings.data.map(|data| Data { path: directory.join(&data.path), ..data });
         let train_prompts = read_prompts(&mut settings.prompts.train, "prompts.train", &directory).map_err(&fail)?;
         let held_out_prompts = read_prompts(&mut settings.prompts.held_out, "prompts.held_out", &directory).map_err(&fail)?;
-        let student = student_config(&settings).map_err(&fail)?;
+        let codec = CodecPlan::of(&settings.codec, settings.pickles()).map_err(&fail)?;
+        let student = student_config(&settings, codec.channels()).map_err(&fail)?;
         check(&settings, &student, &train_prompts, &held_out_prompts).map_err(&fail)?;
-        Ok(Self { settings, student, train_prompts, held_out_prompts, path: path.to_path_buf() })
+        let latent_shape = codec.latent_shape(&settings.clip).map_err(&fail)?;
+        check_patches(&settings, codec.stride() * student.patch).map_err(&fail)?;
+        Ok(Self { settings, student, train_prompts, held_out_prompts, codec, latent_shape, path: path.to_path_buf() })
     }
 
     /// The recipe with every field written out, for the run directory.
@@ -77,16 +90,9 @@ impl Recipe {
         Ok(document::to_toml(&self.settings)?)
     }
 
-    /// The text encoder.
-    pub fn text_encoder(&self) -> WordVectors {
-        WordVectors { length: self.settings.text.length, width: self.settings.text.width }
-    }
-
-    /// Latent shape `[F, C, H, W]` of a clip.
-    pub fn latent_shape(&self) -> [usize; 4] {
-        let clip = self.settings.clip;
-        let stride = self.settings.codec.stride;
-        [clip.frames, self.settings.codec.build().channels(), clip.height / stride, clip.width / stride]
+    /// The directory that `afd data prepare` fills, if the recipe has one.
+    pub fn data(&self) -> Option<&Path> {
+        self.settings.data.as_ref().map(|data| data.path.as_path())
     }
 
     /// Noise levels that an update trains; empty for continuous ones.
@@ -137,13 +143,11 @@ fn read_prompts(list: &mut PromptList, field: &str, directory: &Path) -> Result<
 }
 
 /// Sizes from the recipe, or from the metadata of the checkpoint it names.
-fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
+fn student_config(settings: &Settings, channels: usize) -> Result<StudentConfig, String> {
     let student = &settings.student;
-    let channels = settings.codec.build().channels();
     let mut config = match (&student.checkpoint, &student.sizes) {
-        (Some(path), None) => {
-            checkpoint_sizes(path, student.heads).map_err(|problem| format!("student.checkpoint {}: {problem}", path.display()))?
-        }
+        (Some(path), None) => checkpoint_sizes(path, settings.pickles(), student.heads)
+            .map_err(|problem| format!("student.checkpoint {}: {problem}", path.display()))?,
         (None, Some(sizes)) => StudentConfig {
             width: sizes.width,
             layers: sizes.layers,
@@ -166,10 +170,7 @@ fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
     config.window_frames = student.window_frames;
     config.sink_frames = student.sink_frames;
     if config.latent_channels != channels {
-        return Err(format!(
-            "[codec] with stride {} gives {channels} latent channels, the student has {}",
-            settings.codec.stride, config.latent_channels
-        ));
+        return Err(format!("[codec] gives {channels} latent channels, the student has {}", config.latent_channels));
     }
     if config.text_width != settings.text.width {
         return Err(format!("text.width is {}, the student reads rows of {}", settings.text.width, config.text_width));
@@ -181,8 +182,8 @@ fn student_config(settings: &Settings) -> Result<StudentConfig, String> {
 }
 
 /// Sizes from a weight file of ours, or read off the shapes of anybody's.
-fn checkpoint_sizes(path: &Path, heads: Option<usize>) -> Result<StudentConfig, String> {
-    let file = WeightFile::open(path, Pickles::Refused).map_err(|error| error.to_string())?;
+fn checkpoint_sizes(path: &Path, pickles: Pickles, heads: Option<usize>) -> Result<StudentConfig, String> {
+    let file = WeightFile::open(path, pickles).map_err(|error| error.to_string())?;
     let metadata = file.own_metadata().map_err(|error| error.to_string())?;
     let sizes = match metadata.get("config") {
         Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
@@ -195,13 +196,24 @@ fn checkpoint_sizes(path: &Path, heads: Option<usize>) -> Result<StudentConfig, 
     Ok(StudentConfig { heads: heads.unwrap_or(sizes.heads), ..sizes })
 }
 
+/// Rows per prompt that Wan reads.
+const UMT5_ROWS: usize = 512;
+
+/// `step`: pixels per token and side.
+fn check_patches(settings: &Settings, step: usize) -> Result<(), String> {
+    let (height, width) = (settings.clip.height, settings.clip.width);
+    if height.is_multiple_of(step) && width.is_multiple_of(step) {
+        return Ok(());
+    }
+    Err(format!("the codec's stride times the student's patch ({step}) must divide clip.height ({height}) and clip.width ({width})"))
+}
+
 /// Everything else that has to hold between fields.
 fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_out: &[String]) -> Result<(), String> {
     let at_least_one = [
         ("clip.frames", settings.clip.frames),
         ("clip.height", settings.clip.height),
         ("clip.width", settings.clip.width),
-        ("codec.stride", settings.codec.stride),
         ("text.length", settings.text.length),
         ("text.width", settings.text.width),
         ("run.checkpoint_every", settings.run.checkpoint_every),
@@ -219,7 +231,6 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
     }
     let positive = [
         ("clip.frames_per_second", settings.clip.frames_per_second),
-        ("codec.deviation", f64::from(settings.codec.deviation)),
         ("afd.beta", settings.afd.beta),
         ("afd.advantage_clip", settings.afd.advantage_clip),
         ("afd.final_rate", settings.afd.final_rate),
@@ -262,15 +273,6 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
     let (positives, teachers) = (settings.afd.teacher_positives, settings.afd.teacher_clips_per_prompt);
     if positives > teachers {
         return Err(format!("afd.teacher_positives is {positives}, must be at most afd.teacher_clips_per_prompt ({teachers})"));
-    }
-    let Codec { stride, .. } = settings.codec;
-    let (height, width) = (settings.clip.height, settings.clip.width);
-    let step = stride * student.patch;
-    if !height.is_multiple_of(step) || !width.is_multiple_of(step) {
-        return Err(format!(
-            "codec.stride ({stride}) times the student's patch ({}) must divide clip.height ({height}) and clip.width ({width})",
-            student.patch
-        ));
     }
     let steps = &settings.sampler.denoising_step_list;
     let descending = steps.windows(2).all(|pair| pair[0] > pair[1]);
@@ -327,9 +329,32 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
             ));
         }
     }
-    let encoder = WordVectors { length: settings.text.length, width: settings.text.width };
+    let clips = settings.evaluation.clips_per_prompt;
+    if (1..4).contains(&clips) {
+        return Err(format!("evaluation.clips_per_prompt is {clips}, must be at least 4, or 0 to leave the table out"));
+    }
+    if settings.data.as_ref().is_some_and(|data| data.clips_per_shard == 0) {
+        return Err("data.clips_per_shard is 0, must be at least 1".to_string());
+    }
+    let text = &settings.text;
+    if text.kind == TextKind::Umt5 {
+        for (field, file) in [("text.checkpoint", &text.checkpoint), ("text.tokenizer", &text.tokenizer)] {
+            if file.is_none() {
+                return Err(format!("{field} is missing: text.kind = \"umt5\" needs the weights of umT5 and its tokenizer.json"));
+            }
+        }
+        if text.length != UMT5_ROWS {
+            return Err(format!("text.length is {}, umT5 has {UMT5_ROWS} rows for every prompt", text.length));
+        }
+        if settings.data.is_none() {
+            return Err("data.path is missing: umT5's embeddings are read from the directory that `afd data prepare` fills".to_string());
+        }
+    }
+    let words = (text.kind == TextKind::Words).then_some(WordVectors { length: text.length, width: text.width });
     for prompt in train.iter().chain(held_out) {
-        encoder.encode(prompt)?;
+        if let Some(words) = words {
+            words.encode(prompt)?;
+        }
         if settings.teacher.kind == TeacherKind::World {
             World::new(0).scene(prompt, 0).map_err(|error| error.to_string())?;
         }

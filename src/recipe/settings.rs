@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use afd_models::codec::pixel::PixelCodec;
 use afd_models::lora::LoraConfig;
 use afd_models::precision::Precision;
 use afd_models::student::Limits;
+use afd_models::weights::Pickles;
 use serde::{Deserialize, Serialize};
 
 use crate::afd::advantage::{AdvantageForm, AdvantageScale};
@@ -33,6 +33,12 @@ pub struct Settings {
     pub codec: Codec,
     /// Prompts to text rows.
     pub text: Text,
+    /// What is prepared before training; without it, clips are encoded when they are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
+    /// Whether weight files that torch.save wrote (.pt, .pth) are read too; no code in them is run.
+    #[serde(default)]
+    pub allow_pickle: bool,
     /// The student.
     pub student: Student,
     /// The black box.
@@ -61,6 +67,13 @@ pub struct Settings {
     pub run: Run,
 }
 
+impl Settings {
+    /// Whether weight files may be pickles.
+    pub fn pickles(&self) -> Pickles {
+        if self.allow_pickle { Pickles::Allowed } else { Pickles::Refused }
+    }
+}
+
 /// What a recipe does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,26 +90,32 @@ pub enum Kind {
 pub struct Codec {
     /// The codec.
     pub kind: CodecKind,
-    /// Pixels per latent row and column.
+    /// Pixels per latent row and column (`kind = "pixel"`).
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub stride: usize,
-    /// Whether a square of pixels shares one pair of colour differences (half the channels, lossy in colour only).
+    /// Whether a square of pixels shares one pair of colour differences: half the channels, lossy in colour only (`kind = "pixel"`).
     #[serde(default)]
     pub subsampled_chroma: bool,
-    /// Mean of the pixels, in [-1, 1].
+    /// Mean of the pixels, in [-1, 1] (`kind = "pixel"`).
+    #[serde(default)]
     pub mean: f32,
-    /// Standard deviation of the pixels, > 0.
+    /// Standard deviation of the pixels, > 0 (`kind = "pixel"`).
+    #[serde(default = "one")]
     pub deviation: f32,
+    /// Weights in any layout, relative to the recipe (`kind = "wan-vae"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<PathBuf>,
+    /// The type that it computes in (`kind = "wan-vae"`); the same for teacher and student.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
-impl Codec {
-    /// The codec itself.
-    pub fn build(&self) -> PixelCodec {
-        match self.kind {
-            CodecKind::Pixel => {
-                PixelCodec { stride: self.stride, subsampled_chroma: self.subsampled_chroma, mean: self.mean, deviation: self.deviation }
-            }
-        }
-    }
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 /// Codecs.
@@ -105,6 +124,8 @@ impl Codec {
 pub enum CodecKind {
     /// Space-to-depth.
     Pixel,
+    /// Wan's causal VAE.
+    WanVae,
 }
 
 /// Prompts to text rows.
@@ -113,10 +134,19 @@ pub enum CodecKind {
 pub struct Text {
     /// The encoder.
     pub kind: TextKind,
-    /// Rows per prompt (L): the longest prompt in words.
+    /// Rows per prompt (L): the longest prompt in words; umT5 always has 512.
     pub length: usize,
-    /// Width of a row.
+    /// Width of a row; umT5-XXL: 4096.
     pub width: usize,
+    /// Weights of umT5 in any layout, relative to the recipe (`kind = "umt5"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<PathBuf>,
+    /// Its `tokenizer.json`, relative to the recipe (`kind = "umt5"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// The type that it computes in (`kind = "umt5"`).
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 /// Text encoders.
@@ -125,6 +155,23 @@ pub struct Text {
 pub enum TextKind {
     /// Fixed word vectors.
     Words,
+    /// Wan's: prompts are encoded once, by `afd data prepare`.
+    Umt5,
+}
+
+/// What `afd data prepare` makes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// The directory that it fills, relative to the recipe: embeddings of the prompts, latents of the teacher's clips.
+    pub path: PathBuf,
+    /// Clips per file of latents.
+    #[serde(default = "eight")]
+    pub clips_per_shard: usize,
+}
+
+fn eight() -> usize {
+    8
 }
 
 /// The student: a file, or sizes for a fresh one.
@@ -452,7 +499,7 @@ impl Default for Supervised {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
-    /// Clips per held-out prompt, of the teacher and of each student; at least 4.
+    /// Clips per held-out prompt, of the teacher and of each student; at least 4, or 0 to leave the table out.
     pub clips_per_prompt: u64,
     /// First take of the teacher's evaluation clips; far from the takes that training draws.
     pub first_take: u64,
@@ -476,6 +523,8 @@ impl Default for Evaluation {
 pub struct Run {
     /// Parts that a batch is split into, one thread each, for CPU backends; leave 1 on a GPU. Changes the last bits of the results.
     pub shards: usize,
+    /// Clips of a part that are rolled out, scored and learned from at once; 0 = all of them. Changes the last bits of the results.
+    pub clips_at_once: usize,
     /// Queries of a clip and head whose attention scores are held at once: bounds memory, changes the last bits of the results.
     pub attention_queries: usize,
     /// Hold the graph of one block of the student at a time and run the blocks twice: less memory, more time, the last bits of the results.
@@ -491,6 +540,6 @@ pub struct Run {
 impl Default for Run {
     fn default() -> Self {
         let Limits { attention_queries, recompute_blocks, precision } = Limits::default();
-        Self { shards: 1, attention_queries, recompute_blocks, precision, checkpoint_every: 10, keep: 2 }
+        Self { shards: 1, clips_at_once: 0, attention_queries, recompute_blocks, precision, checkpoint_every: 10, keep: 2 }
     }
 }

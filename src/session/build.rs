@@ -79,7 +79,7 @@ pub fn discriminator<B: Backend>(recipe: &Recipe, base: &Student<B>, seed: u64, 
     match settings.kind {
         DiscriminatorKind::Conv => {
             let config = ConvConfig { channels: settings.channels.clone(), width: settings.width };
-            let fresh = ConvDiscriminator::new(&config, recipe.latent_shape(), recipe.student.text_width, device);
+            let fresh = ConvDiscriminator::new(&config, recipe.latent_shape, recipe.student.text_width, device);
             AnyDiscriminator::Conv(initialise(fresh, seed, "discriminator"))
         }
         DiscriminatorKind::Registers => {

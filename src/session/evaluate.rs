@@ -30,7 +30,7 @@ pub struct PromptClips {
 /// The teacher's and the students' clips of every held-out prompt.
 pub fn held_out_clips<B: Trainable>(
     recipe: &Recipe,
-    batches: &Batches,
+    batches: &Batches<B::InnerBackend>,
     students: &[&Student<B::InnerBackend>],
     device: &B::Device,
 ) -> Result<Vec<PromptClips>, SessionError> {
@@ -38,7 +38,7 @@ pub fn held_out_clips<B: Trainable>(
     let (sampler, takes) = (sampler(recipe), evaluation.clips_per_prompt);
     let of_prompt = |prompt: &String| {
         let first = evaluation.first_take;
-        let request = Request { prompt, takes, seed: recipe.settings.seed, batch: evaluation.batch, latent_shape: recipe.latent_shape() };
+        let request = Request { prompt, takes, seed: recipe.settings.seed, batch: evaluation.batch, latent_shape: recipe.latent_shape };
         let students = students.iter().map(|student| generate(student, batches, &sampler, &request, device));
         Ok(PromptClips {
             prompt: prompt.clone(),
@@ -52,7 +52,7 @@ pub fn held_out_clips<B: Trainable>(
 /// Scores of the teacher against itself (the floor), then of every student.
 pub fn scores<B: Trainable>(
     recipe: &Recipe,
-    batches: &Batches,
+    batches: &Batches<B::InnerBackend>,
     clips: &[PromptClips],
     device: &B::Device,
 ) -> Result<Vec<Scores>, SessionError> {

@@ -13,7 +13,7 @@ use crate::rollout::{RolloutNoise, rollout};
 /// Generates the clips numbered `takes` of a prompt, `batch` at a time. A clip is a pure function of (weights, seed, prompt, take).
 pub fn generate<B: Kernels>(
     student: &Student<B>,
-    batches: &Batches,
+    batches: &Batches<B>,
     sampler: &Sampler,
     request: &Request,
     device: &B::Device,
@@ -21,7 +21,7 @@ pub fn generate<B: Kernels>(
     let mut clips = Vec::new();
     let takes: Vec<u64> = (0..request.takes).collect();
     for takes in takes.chunks(request.batch.max(1)) {
-        let rows = batches.text::<B>(&[request.prompt.to_string()], takes.len(), device)?;
+        let rows = batches.text(&[request.prompt.to_string()], takes.len())?;
         let text = student.read_text(rows);
         let streams = takes.iter().map(|take| Noise::new(request.seed, Purpose::Evaluation, *take, key_of(request.prompt))).collect();
         let made = rollout(student, &text, sampler, RolloutNoise::of(streams), request.latent_shape, device);

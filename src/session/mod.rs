@@ -4,6 +4,7 @@ pub mod build;
 pub mod evaluate;
 pub mod generate;
 pub mod journal;
+pub mod prepare;
 pub mod state;
 pub mod train;
 
@@ -43,6 +44,12 @@ pub enum SessionError {
     /// Videos.
     #[error(transparent)]
     Video(#[from] crate::data::video_io::VideoError),
+    /// Prompts.
+    #[error(transparent)]
+    Text(#[from] crate::data::text::TextError),
+    /// Prepared latents.
+    #[error(transparent)]
+    Latents(#[from] crate::data::latents::LatentError),
     /// Anything else that the user can act on.
     #[error("{0}")]
     Other(String),

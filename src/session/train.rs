@@ -36,7 +36,7 @@ pub struct Trained<B: Trainable> {
 pub fn train<B: Trainable>(
     recipe: &Recipe,
     run: &RunDirectory,
-    batches: &Arc<Batches>,
+    batches: &Arc<Batches<B::InnerBackend>>,
     device: &B::Device,
 ) -> Result<Trained<B>, SessionError> {
     let settings = &recipe.settings;

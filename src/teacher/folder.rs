@@ -88,6 +88,10 @@ impl Teacher for FolderTeacher {
         // The remainder is below the number of clips, so it fits whatever the width of usize.
         takes.map(|take| self.clip(&clips[(take % clips.len() as u64) as usize])).collect()
     }
+
+    fn takes(&self, prompt: &str) -> Option<u64> {
+        Some(self.clip_count(prompt) as u64)
+    }
 }
 
 impl FolderTeacher {

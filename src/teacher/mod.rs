@@ -15,6 +15,12 @@ pub trait Teacher: Send + Sync {
     ///
     /// A teacher with finitely many clips per prompt repeats them in a fixed order.
     fn videos(&self, prompt: &str, takes: Range<u64>) -> Result<Vec<Video>, TeacherError>;
+
+    /// How many different videos there are for `prompt`; `None` if every take is another one.
+    fn takes(&self, prompt: &str) -> Option<u64> {
+        let _ = prompt;
+        None
+    }
 }
 
 /// Why a teacher could not answer. Every message names the offending value and what to do.

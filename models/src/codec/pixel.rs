@@ -8,7 +8,7 @@ use super::{Codec, DecodeStream};
 ///
 /// With `subsampled_chroma` the square keeps a brightness per pixel but only one pair of colour differences (as video's 4:2:0 does): half the
 /// channels, so that a narrow student spends its width on motion. Without it the codec is exact.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PixelCodec {
     /// Pixels per latent row and column.
     pub stride: usize,

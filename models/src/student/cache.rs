@@ -19,6 +19,11 @@ pub struct Memory<B: Backend> {
 }
 
 impl<B: Backend> Memory<B> {
+    /// How many clips are remembered (B).
+    pub fn clips(&self) -> usize {
+        self.layers.first().map_or(0, |(keys, _)| keys.dims()[0])
+    }
+
     /// The same as constants of a differentiated graph.
     pub fn lift<D: AutodiffBackend<InnerBackend = B>>(self) -> Memory<D> {
         let layers = self.layers.into_iter().map(lifted).collect();

@@ -47,6 +47,7 @@ impl Entry {
 }
 
 /// An open file or set of shards: all names, types and shapes, no values yet.
+#[derive(Debug)]
 pub struct WeightFile {
     path: PathBuf,
     files: Vec<(PathBuf, File)>,
@@ -269,7 +270,7 @@ pub(super) mod tests {
     }
 
     fn error(path: &Path) -> String {
-        WeightFile::open(path, Pickles::Refused).err().expect("the file is damaged").to_string()
+        WeightFile::open(path, Pickles::Refused).expect_err("the file is damaged").to_string()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use super::check::{Offered, Shapes, problems};
 use super::{HostTensor, Tensors, WeightFile, WeightsError, collect, fill};
@@ -60,13 +61,17 @@ impl Table {
         if !problems.is_empty() {
             return Err(WeightsError::Mismatch { origin: file.path().display().to_string(), problems });
         }
-        fill(module, |path| match self.rows.get(path) {
-            Some(stored) => Ok(arrange(path, file.read(&stored.name)?)),
-            None => Err(WeightsError::Mismatch {
-                origin: file.path().display().to_string(),
-                problems: vec![format!("the parameter {path:?} is in no table: this is a mistake in afd, not in the file")],
-            }),
-        })
+        fill(
+            module,
+            |_| DType::F32,
+            |path| match self.rows.get(path) {
+                Some(stored) => Ok(arrange(path, file.read(&stored.name)?)),
+                None => Err(WeightsError::Mismatch {
+                    origin: file.path().display().to_string(),
+                    problems: vec![format!("the parameter {path:?} is in no table: this is a mistake in afd, not in the file")],
+                }),
+            },
+        )
     }
 
     /// A module's tensors as a file holds them; `arrange` is the inverse of [`Self::load`]'s and gets the stored shape too.

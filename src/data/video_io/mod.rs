@@ -84,6 +84,47 @@ pub fn write_video(path: &Path, video: &Video) -> Result<(), VideoError> {
     }
 }
 
+/// A video that is written as its frames come. An MP4 goes to the encoder at once; the other formats are kept until the end.
+pub struct VideoWriter {
+    path: PathBuf,
+    mp4: Option<ffmpeg::Mp4Writer>,
+    video: Video,
+}
+
+impl VideoWriter {
+    /// Starts a video of `height` x `width` pixels; the file appears when it is finished.
+    ///
+    /// # Errors
+    /// [`VideoError`]: `path` exists, its ending is unknown, ffmpeg is needed and missing, or the disk refused.
+    pub fn create(path: &Path, height: u32, width: u32, frames_per_second: f64) -> Result<Self, VideoError> {
+        let format = VideoFormat::of(path)?;
+        if path.symlink_metadata().is_ok() {
+            return Err(VideoError::Exists { path: path.to_path_buf() });
+        }
+        let mp4 = (format == VideoFormat::Mp4).then(|| ffmpeg::Mp4Writer::create(path, width, height, frames_per_second)).transpose()?;
+        Ok(Self { path: path.to_path_buf(), mp4, video: Video { width, height, frames_per_second, frames: Vec::new() } })
+    }
+
+    /// The next frames, each `height * width * 3` bytes.
+    pub fn push(&mut self, frames: Vec<Vec<u8>>) {
+        match &mut self.mp4 {
+            Some(writer) => frames.iter().for_each(|frame| writer.push(frame)),
+            None => self.video.frames.extend(frames),
+        }
+    }
+
+    /// Completes the file and gives it its name.
+    ///
+    /// # Errors
+    /// What went wrong since the start.
+    pub fn finish(self) -> Result<(), VideoError> {
+        match self.mp4 {
+            Some(writer) => writer.finish(),
+            None => write_video(&self.path, &self.video),
+        }
+    }
+}
+
 /// Reads a GIF, a directory of PNG frames, or an MP4, MOV, WebM or Matroska file (these four through ffmpeg).
 ///
 /// The result has at least one frame and a finite rate above zero. Videos of more than [`MAX_SIDE`] pixels a side,

@@ -96,7 +96,10 @@ fn mpeg4_serves_where_libx264_is_missing() {
     for (name, rate) in [("a.mp4", 8.0), ("b.mp4", 30000.0 / 1001.0), ("c.mp4", 7.123456789)] {
         let path = folder.path().join(name);
         let original = video(64, 48, 9, rate);
-        write_with(&ffmpeg, &["-c:v", "mpeg4", "-q:v", "2"], &path, &original).unwrap();
+        let size = (original.width, original.height);
+        let mut writer = Mp4Writer::with(&ffmpeg, &["-c:v", "mpeg4", "-q:v", "2"], &path, size, original.frames_per_second).unwrap();
+        original.frames.iter().for_each(|frame| writer.push(frame));
+        writer.finish().unwrap();
         let read = read_video(&path).unwrap();
         assert_eq!(read.frames.len(), 9);
         assert!((read.frames_per_second - rate).abs() < 1e-3);

@@ -1,0 +1,102 @@
+//! A recipe's text encoder: word vectors at once, umT5's rows from the cache that `afd data prepare` fills.
+
+use std::path::Path;
+
+use afd_models::kernels::Kernels;
+use afd_models::text::TextEncoder;
+use afd_models::text::umt5::{UmT5, UmT5Error};
+use afd_models::text::words::WordVectors;
+use afd_models::weights::{Pickles, WeightFile, WeightsError};
+
+use super::embeddings::{self, CachedText, EmbeddingError, Prepared, Stored};
+use crate::recipe::settings::{Text, TextKind};
+
+/// The directory of embeddings below `data.path`.
+pub const EMBEDDINGS: &str = "text";
+
+/// Why prompts cannot be encoded.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// The encoder's files.
+    #[error(transparent)]
+    Encoder(#[from] UmT5Error),
+    /// Its weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] EmbeddingError),
+    /// A field of the recipe.
+    #[error("{0}")]
+    Recipe(String),
+}
+
+/// The encoder that training reads prompts with. It holds no weights.
+///
+/// # Errors
+/// umT5 without a cache.
+pub fn reader(text: &Text, data: Option<&Path>) -> Result<Box<dyn TextEncoder>, TextError> {
+    match text.kind {
+        TextKind::Words => Ok(Box::new(WordVectors { length: text.length, width: text.width })),
+        TextKind::Umt5 => {
+            let data = data
+                .ok_or_else(|| TextError::Recipe("data.path is missing: name the directory that `afd data prepare` fills".to_string()))?;
+            Ok(Box::new(CachedText::open(&data.join(EMBEDDINGS))?))
+        }
+    }
+}
+
+/// Encodes the prompts that the cache below `data` lacks; the encoder is loaded for this only. Word vectors need none: `None`.
+///
+/// # Errors
+/// [`TextError`]; what was written before stays.
+pub fn prepare<B: Kernels>(
+    text: &Text,
+    pickles: Pickles,
+    data: &Path,
+    prompts: &[String],
+    device: &B::Device,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Option<Prepared>, TextError> {
+    if text.kind == TextKind::Words {
+        return Ok(None);
+    }
+    let (tokenizer, weights) = files(text)?;
+    let weights = WeightFile::open(weights, pickles)?;
+    let dtype = text.precision.dtype().into();
+    let identity = embeddings::identity(tokenizer, &weights, dtype)?;
+    let directory = data.join(EMBEDDINGS);
+    // Eleven gigabytes are not read to find that nothing is missing.
+    if let Ok(cache) = CachedText::open(&directory)
+        && cache.identity() == identity
+        && prompts.iter().all(|prompt| cache.read(prompt).is_ok())
+    {
+        return Ok(Some(Prepared { written: 0, kept: prompts.len() }));
+    }
+    let encoder = UmT5::<B>::open(tokenizer, &weights, dtype, device)?;
+    Ok(Some(embeddings::prepare(&directory, &identity, &encoder, prompts, Stored::Bf16, progress)?))
+}
+
+/// The rows of one prompt with the encoder itself, for a prompt that no cache has.
+///
+/// # Errors
+/// [`TextError`].
+pub fn encode<B: Kernels>(text: &Text, pickles: Pickles, prompts: &[String], device: &B::Device) -> Result<Vec<Vec<f32>>, TextError> {
+    let all = |encoder: &dyn TextEncoder| prompts.iter().map(|prompt| encoder.encode(prompt).map_err(TextError::Recipe)).collect();
+    match text.kind {
+        TextKind::Words => all(&WordVectors { length: text.length, width: text.width }),
+        TextKind::Umt5 => {
+            let (tokenizer, weights) = files(text)?;
+            all(&UmT5::<B>::open(tokenizer, &WeightFile::open(weights, pickles)?, text.precision.dtype().into(), device)?)
+        }
+    }
+}
+
+fn files(text: &Text) -> Result<(&Path, &Path), TextError> {
+    match (&text.tokenizer, &text.checkpoint) {
+        (Some(tokenizer), Some(checkpoint)) => Ok((tokenizer, checkpoint)),
+        _ => {
+            Err(TextError::Recipe("text.tokenizer or text.checkpoint is missing: name tokenizer.json and the weights of umT5".to_string()))
+        }
+    }
+}

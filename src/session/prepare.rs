@@ -1,0 +1,112 @@
+//! What `afd data prepare` makes of a recipe: embeddings of its prompts, latents of its teacher's clips.
+
+use afd_models::kernels::Kernels;
+use burn::prelude::*;
+
+use super::SessionError;
+use crate::data::batch::{BatchError, LATENTS, encode, latent_origin};
+use crate::data::embeddings::Prepared;
+use crate::data::latents::{ClipRecord, LatentStore};
+use crate::data::prepare::prepare;
+use crate::data::text;
+use crate::data::video::{Clip, to_byte};
+use crate::recipe::Recipe;
+use crate::run::signals;
+use crate::teacher::Teacher;
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Clips encoded now.
+    pub written: usize,
+    /// Clips that were there.
+    pub kept: usize,
+    /// Whether all are there now; otherwise a signal came between.
+    pub finished: bool,
+}
+
+/// Encodes the prompts that the cache lacks; `None` where the text encoder needs no cache. `progress` hears (done, in all).
+///
+/// # Errors
+/// The encoder's files, the disk.
+pub fn prepare_text<B: Kernels>(
+    recipe: &Recipe,
+    device: &B::Device,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Option<Prepared>, SessionError> {
+    let settings = &recipe.settings;
+    let mut prompts = recipe.train_prompts.clone();
+    prompts.extend(recipe.held_out_prompts.iter().filter(|prompt| !recipe.train_prompts.contains(prompt)).cloned());
+    let Some(data) = recipe.data() else { return Err(no_data()) };
+    Ok(text::prepare::<B>(&settings.text, settings.pickles(), data, &prompts, device, progress)?)
+}
+
+/// Encodes the teacher's clips of all training prompts that the store lacks, shard by shard: each clip resampled, cropped, resized and rounded to
+/// 8 bits, as student samples are before a discriminator sees them. A signal stops it after the clip in hand; finished shards stay.
+///
+/// # Errors
+/// A teacher without an end, a clip that cannot be read or prepared (by name), the disk.
+pub fn prepare_latents<B: Kernels>(
+    recipe: &Recipe,
+    device: &B::Device,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Done, SessionError> {
+    let Some(settings) = &recipe.settings.data else { return Err(no_data()) };
+    let teacher = recipe.teacher()?;
+    let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
+    store.verify()?;
+    let wanted = wanted(recipe, &*teacher)?;
+    let missing: Vec<_> = wanted.iter().filter(|(prompt, take)| !store.has(prompt, *take)).collect();
+    let kept = wanted.len() - missing.len();
+    let codec = recipe.codec.load::<B>(device)?;
+    let mut written = 0;
+    for shard in missing.chunks(settings.clips_per_shard) {
+        let mut clips = Vec::with_capacity(shard.len());
+        for (prompt, take) in shard {
+            if signals::stop_requested() {
+                return Ok(Done { written, kept, finished: false });
+            }
+            let videos = teacher.videos(prompt, *take..*take + 1).map_err(BatchError::from)?;
+            let video = videos.first().ok_or_else(|| SessionError::Other(format!("the teacher has no take {take} of {prompt:?}")))?;
+            let failed = |source| BatchError::Prepare { prompt: prompt.clone(), take: *take, source };
+            let clip = prepare(video, recipe.settings.clip).map_err(failed)?;
+            let record = ClipRecord { prompt: prompt.clone(), take: *take, pixels: pixel_hash(&clip) };
+            let latents: Tensor<B, 5> = encode(&*codec, &[clip], recipe.settings.clip, device);
+            clips.push((record, latents.into_data().iter::<f32>().collect()));
+            progress(kept + written + clips.len(), wanted.len());
+        }
+        written += clips.len();
+        store.add(clips)?;
+    }
+    Ok(Done { written, kept, finished: true })
+}
+
+fn no_data() -> SessionError {
+    SessionError::Other("the recipe has no data.path; name the directory to prepare into".to_string())
+}
+
+/// Every clip that training may ask for, in a fixed order.
+fn wanted(recipe: &Recipe, teacher: &dyn Teacher) -> Result<Vec<(String, u64)>, SessionError> {
+    let of_recipe = recipe.settings.teacher.takes_per_prompt;
+    let mut wanted = Vec::new();
+    for prompt in &recipe.train_prompts {
+        let takes = match (of_recipe, teacher.takes(prompt)) {
+            (0, Some(takes)) => takes,
+            (0, None) => {
+                return Err(SessionError::Other(
+                    "teacher.takes_per_prompt is 0: every take of this teacher is another one, so there is no end to prepare; give a number"
+                        .to_string(),
+                ));
+            }
+            (asked, Some(takes)) => asked.min(takes),
+            (asked, None) => asked,
+        };
+        wanted.extend((0..takes).map(|take| (prompt.clone(), take)));
+    }
+    Ok(wanted)
+}
+
+fn pixel_hash(clip: &Clip) -> String {
+    let bytes: Vec<u8> = clip.pixels.iter().map(|value| to_byte(*value)).collect();
+    blake3::hash(&bytes).to_hex().to_string()
+}
