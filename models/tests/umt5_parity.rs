@@ -11,10 +11,10 @@ use burn::prelude::*;
 use burn::tensor::{FloatDType, Int};
 
 /// Largest deviation in f32, as a share of the largest magnitude. The reference is computed in f64 with f32 norms; two layers of f32 sums in
-/// another order deviate by about 1e-6 (printed by the tests). The exact GELU instead of its tanh form deviates by more than 1e-4.
+/// another order deviate by less than 1e-6 (printed by the tests). The exact GELU instead of its tanh form deviates by 2e-4.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same with weights held in bf16, whose steps are 2^-8 of a value.
+/// The same with weights held in bf16, whose steps are 2^-8 of a value: 6e-3 here; transformers itself in bf16 deviates by 1.2e-2.
 const TOLERANCE_BF16: f64 = 1e-2;
 
 fn path(name: &str) -> PathBuf {
@@ -30,7 +30,7 @@ fn rows() -> Tensors {
 }
 
 fn small() -> UmT5Config {
-    UmT5Config { vocabulary: 96, width: 24, heads: 3, head_width: 10, feed_forward_width: 40, layers: 2, buckets: 32, max_distance: 128 }
+    UmT5Config { vocabulary: 96, width: 48, heads: 3, head_width: 10, feed_forward_width: 72, layers: 2, buckets: 32, max_distance: 128 }
 }
 
 fn encoder<B: Backend>(dtype: FloatDType) -> UmT5Encoder<B> {
@@ -92,10 +92,10 @@ fn rows_of_bf16_weights_equal_transformers_on_flex() {
 fn padding_changes_nothing_for_the_tokens_before_it() {
     let (encoder, rows) = (encoder::<NdArray>(FloatDType::F32), rows());
     let all = ids::<NdArray>(&rows["ids"]);
-    let expected = Tensor::<NdArray, 3>::from_data(TensorData::new(rows["rows"].values.clone(), [2, 16, 24]), &Default::default());
+    let expected = Tensor::<NdArray, 3>::from_data(TensorData::new(rows["rows"].values.clone(), [2, 16, 48]), &Default::default());
     let alone = encoder.forward(all.slice([1..2, 0..9]), &[9]);
     let expected: Vec<f32> = expected.slice([1..2, 0..9]).into_data().iter::<f32>().collect();
-    let deviation = deviation(alone, &HostTensor { shape: vec![1, 9, 24], values: expected });
+    let deviation = deviation(alone, &HostTensor { shape: vec![1, 9, 48], values: expected });
     assert!(deviation < TOLERANCE, "{deviation:e}");
 }
 
