@@ -486,7 +486,8 @@ fn remembered<B: Kernels>(old: &Student<B>, samples: &Samples<B>, text: &TextMem
     let rest = rolled_out..clips;
     let rows = old.read_text(samples.rows.clone().slice_dim(0, rest.clone()));
     let others = remember(old, samples.latents.clone().slice_dim(0, rest), 0.0, &rows);
-    Some(kept.clone().stack(others.keep(&[0..kept.frames.len()])?))
+    let frames = 0..kept.frames.len();
+    Some(kept.clone().stack(others.keep(&[frames])?))
 }
 
 /// Ranges of at most `at_once` of `count` things; 0 for no limit.

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use afd_models::weights::WeightFile;
+use afd_models::weights::lora::LoraFile;
 use afd_models::weights::transformer::TransformerFile;
+use afd_models::weights::umt5::UmT5File;
+use afd_models::weights::wan_vae::WanVaeFile;
 use clap::Args;
 
 use super::{CliError, PickleArgs};
@@ -46,9 +49,14 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
     for (key, value) in file.metadata() {
         println!("{key}: {value}");
     }
+    if LoraFile::is_recognised(&file) {
+        let factors = LoraFile::open(&file).map_err(failed)?;
+        let config = factors.config();
+        println!("low-rank factors of {} layers, rank {}, alpha {}", factors.len(), config.rank, config.alpha);
+        return Ok(ExitCode::SUCCESS);
+    }
     let transformer = TransformerFile::find(&file, args.part.as_deref()).map_err(failed)?;
-    // Something else, such as an optimizer's state, is listed and not judged.
-    let Some(config) = transformer.sizes().filter(|_| transformer.is_recognised()) else { return Ok(ExitCode::SUCCESS) };
+    let Some(config) = transformer.sizes().filter(|_| transformer.is_recognised()) else { return parts_of_wan(&file) };
     let found = transformer.found();
     let part = found.part.as_ref().map_or(String::new(), |part| format!(", part {part} ({} tensors left alone)", found.left_alone));
     println!(
@@ -59,10 +67,37 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
         config.feed_forward_width,
         config.latent_channels
     );
-    let problems = transformer.problems(&config);
+    verdict(&file, "transformer", found.names.len(), &transformer.problems(&config))
+}
+
+/// Wan's VAE or its text encoder. Something else, such as an optimizer's state, is listed and not judged.
+fn parts_of_wan(file: &WeightFile) -> Result<ExitCode, CliError> {
+    let encoder = UmT5File::find(file).map_err(|error| CliError::Failed(error.to_string()))?;
+    if let Some(config) = encoder.sizes().filter(|_| encoder.is_recognised()) {
+        println!(
+            "a umT5 encoder in the {} layout: {} layers of width {}, {} heads, feed-forward {}, {} words",
+            encoder.layout().word(),
+            config.layers,
+            config.width,
+            config.heads,
+            config.feed_forward_width,
+            config.vocabulary
+        );
+        return verdict(file, "umT5 encoder", file.entries().len(), &encoder.problems(&config));
+    }
+    let vae = WanVaeFile::find(file);
+    if let Some(config) = vae.sizes() {
+        let (layout, channels) = (vae.layout().word(), config.latent_channels);
+        println!("a Wan VAE in the {layout} layout: base width {}, {channels} latent channels", config.base_width);
+        return verdict(file, "Wan VAE", file.entries().len(), &vae.problems(&config));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verdict(file: &WeightFile, what: &str, tensors: usize, problems: &[String]) -> Result<ExitCode, CliError> {
     if problems.is_empty() {
-        println!("complete: all {} tensors are there", found.names.len());
+        println!("complete: all {tensors} tensors are there");
         return Ok(ExitCode::SUCCESS);
     }
-    Err(CliError::Failed(format!("{} is not a complete transformer: {}", file.path().display(), problems.join("; "))))
+    Err(CliError::Failed(format!("{} is not a complete {what}: {}", file.path().display(), problems.join("; "))))
 }
