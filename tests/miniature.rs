@@ -1,0 +1,238 @@
+//! The whole real stack at tiny width, through the built program: umT5, the VAE, a Self-Forcing checkpoint, low-rank factors on student and register
+//! discriminator, bf16, blocks run again, one clip after another. `tests/miniature/make_weights.py` made the weights.
+//!
+//! What it leaves in `target/tmp/miniature` is what `scripts/check-export.py` loads with diffusers.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use afd_models::precision::Precision;
+use afd_models::student::transformer::Inputs;
+use afd_models::student::{Student, StudentConfig, Visibility};
+use afd_models::weights::lora::LoraFile;
+use afd_models::weights::transformer::TransformerFile;
+use afd_models::weights::{HostTensor, Pickles, Tensors, WeightFile, to_bytes};
+use burn::backend::Flex;
+use burn::prelude::*;
+use common::{afd, command, fails, repository, succeeds};
+
+fn recipe() -> String {
+    repository().join("tests/miniature/recipe.toml").display().to_string()
+}
+
+/// mp4 where there is an ffmpeg, as users have it; elsewhere the same pixels as PNG.
+fn format() -> &'static str {
+    let found = Command::new("ffmpeg").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) { "mp4" } else { "frames" }
+}
+
+/// Clips of the physics world and everything prepared from them, in `place`.
+fn prepared(place: &Path) -> Vec<String> {
+    let world = repository().join("recipes/physics-world/distill.toml").display().to_string();
+    let prompts = |name: &str| format!("prompts.{name}={}", list(name));
+    let record = ["teacher", "record", &world, "--out", "clips", "--clips", "2", "--format", format()];
+    succeeds(place, &[&record[..], &["--set", &prompts("train"), "--set", &prompts("held_out")]].concat());
+    let options = vec![
+        "--set".to_string(),
+        format!("teacher.path={}", place.join("clips").display()),
+        "--set".to_string(),
+        format!("data.path={}", place.join("prepared").display()),
+    ];
+    succeeds(place, &with(&["data", "prepare", &recipe()], &options));
+    options
+}
+
+/// A prompt list of the recipe as TOML.
+fn list(name: &str) -> String {
+    let text = fs::read_to_string(recipe()).unwrap();
+    let table: toml::Table = text.parse().unwrap();
+    table["prompts"][name].to_string()
+}
+
+fn with<'a>(arguments: &[&'a str], options: &'a [String]) -> Vec<&'a str> {
+    arguments.iter().copied().chain(options.iter().map(String::as_str)).collect()
+}
+
+fn every_file(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(every_file(&path)),
+            false => drop(files.insert(path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    files
+}
+
+/// The newest checkpoint of a run.
+fn newest(run: &Path) -> PathBuf {
+    let latest = fs::read_to_string(run.join("checkpoints/latest")).unwrap();
+    run.join("checkpoints").join(latest.trim())
+}
+
+#[test]
+fn clips_become_a_distilled_student_that_others_load() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let options = prepared(place);
+
+    // Prepared once: nothing is made again, and nothing changes.
+    let before = every_file(&place.join("prepared"));
+    let said = succeeds(place, &with(&["data", "prepare", &recipe()], &options));
+    assert!(said.contains("0 encoded, 4 were there") && said.contains("0 encoded, 6 were there"), "{said}");
+    assert_eq!(every_file(&place.join("prepared")), before);
+
+    succeeds(place, &with(&["distill", &recipe(), "--backend", "flex"], &options));
+    let run = place.join("runs/miniature");
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 4, "{metrics}");
+    assert!(metrics.contains("\"flow_loss\"") && metrics.contains("\"r2\""), "{metrics}");
+
+    // A checkpoint holds what moved and nothing of what rests: factors of 3 layers of 10 projections, A and B and their moments.
+    let state = WeightFile::open(&newest(&run).join("training_state/model.safetensors"), Pickles::Refused).unwrap();
+    let student: Vec<_> = state.entries().keys().filter(|name| name.starts_with("student.")).collect();
+    assert_eq!(student.len(), 3 * 10 * 2, "{student:?}");
+    assert!(state.entries().keys().all(|name| name.contains(".lora.") || name.starts_with("discriminator.") && !name.contains("backbone")));
+    assert!(!state.entries().keys().any(|name| name.starts_with("reference.")));
+
+    // The same run, killed after its second round and resumed, ends in the same bytes.
+    let mut child = command(place, &with(&["distill", &recipe(), "--backend", "flex", "--runs", "killed"], &options))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let killed = place.join("killed/miniature");
+    while fs::read_to_string(killed.join("metrics.jsonl")).map_or(0, |text| text.lines().count()) < 2 {
+        assert!(child.try_wait().unwrap().is_none_or(|status| status.success()));
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    succeeds(place, &with(&["distill", &recipe(), "--backend", "flex", "--runs", "killed", "--resume"], &options));
+    for file in ["student/lora.safetensors", "training_state/model.safetensors", "training_state/optimizers.safetensors"] {
+        assert!(fs::read(newest(&killed).join(file)).unwrap() == fs::read(newest(&run).join(file)).unwrap(), "{file} differs");
+    }
+
+    generates(place, &run);
+    exports(place, &run);
+}
+
+/// VBench's names, a manifest that says what is what, and the same clip for the same seed.
+fn generates(place: &Path, run: &Path) {
+    fs::write(place.join("prompts.txt"), "a large red ball is dropped on the moon\na small red ball bounces\n").unwrap();
+    let run = run.display().to_string();
+    let ask = |out: &str| {
+        let ask = ["generate", "--checkpoint", &run, "--prompts", "prompts.txt", "--clips", "2", "--seed", "7", "--backend", "flex"];
+        succeeds(place, &[&ask[..], &["--format", format(), "--out-dir", out]].concat());
+        every_file(&place.join(out))
+            .into_iter()
+            .map(|(path, bytes)| (path.strip_prefix(place.join(out)).unwrap().to_path_buf(), bytes))
+            .collect()
+    };
+    let made: BTreeMap<PathBuf, Vec<u8>> = ask("made");
+    let manifest = String::from_utf8(made[Path::new("manifest.jsonl")].clone()).unwrap();
+    let first: serde_json::Value = serde_json::from_str(manifest.lines().next().unwrap()).unwrap();
+    let (prompt, name) = ("a large red ball is dropped on the moon", format!("a large red ball is dropped on the moon-0.{}", format()));
+    assert_eq!((first["prompt"].as_str(), first["video"].as_str(), first["seed"].as_u64()), (Some(prompt), Some(name.as_str()), Some(7)));
+    assert_eq!(first["prompt_blake3"].as_str(), Some(blake3::hash(prompt.as_bytes()).to_hex().to_string().as_str()));
+    assert_eq!(manifest.lines().count(), 4);
+    assert!(made == ask("again"), "the same seed makes other clips");
+    if format() == "mp4" {
+        assert!(made[Path::new(&name)] != made[Path::new(&name.replace("-0.", "-1."))], "two clips of a prompt are one");
+    }
+    let error = fails(place, &["generate", "--checkpoint", &run, "--prompts", "prompts.txt", "--out-dir", "made"], 2);
+    assert!(error.contains("made"), "{error}");
+}
+
+/// The merged student in diffusers' names gives the velocities of base and factors; the factors alone are readable in every layout.
+fn exports(place: &Path, run: &Path) {
+    let run = run.display().to_string();
+    for layout in ["wan", "diffusers", "comfyui"] {
+        succeeds(place, &["export", &run, "--layout", layout, "--out", &format!("lora-{layout}")]);
+        let name = if layout == "diffusers" { "pytorch_lora_weights" } else { "lora" };
+        let said = succeeds(place, &["inspect", &format!("lora-{layout}/{name}.safetensors")]);
+        assert!(said.contains("low-rank factors of 30 layers, rank 4"), "{said}");
+        succeeds(place, &["export", &run, "--layout", layout, "--merge-lora", "--out", &format!("merged-{layout}"), "--backend", "flex"]);
+    }
+    let base = repository().join("tests/miniature/transformer.pt").display().to_string();
+    succeeds(place, &["export", &base, "--allow-pickle", "--heads", "2", "--layout", "diffusers", "--out", "base-diffusers"]);
+    let said = succeeds(place, &["inspect", "merged-diffusers"]);
+    assert!(said.contains("diffusers layout") && said.contains("complete"), "{said}");
+
+    let open = |path: PathBuf| WeightFile::open(&path, Pickles::Allowed).unwrap();
+    let base = open(repository().join("tests/miniature/transformer.pt"));
+    let transformer = TransformerFile::find(&base, None).unwrap();
+    let config = StudentConfig { heads: 2, frames_per_block: 1, ..transformer.sizes().unwrap() };
+    let plain: Student<Flex> = transformer.load(&config, Precision::F32, &Default::default()).unwrap();
+    let factors = LoraFile::open(&open(place.join("lora-comfyui/lora.safetensors"))).unwrap();
+    let lora = factors.config().clone();
+    assert_eq!((lora.rank, lora.alpha), (4, 8.0));
+    let adapted = factors.apply(afd_models::lora::adapted(plain.clone(), &lora), &lora, place).unwrap();
+    let merged = open(place.join("merged-diffusers"));
+    let merged: Student<Flex> = TransformerFile::find(&merged, None).unwrap().load(&config, Precision::F32, &Default::default()).unwrap();
+    let (of_base, of_adapted, of_merged) = (velocity(&plain), velocity(&adapted), velocity(&merged));
+    let largest = |a: &Tensor<Flex, 5>, b: &Tensor<Flex, 5>| (a.clone() - b.clone()).abs().max().into_scalar();
+    assert!(largest(&of_base, &of_adapted) > 1e-3, "nothing was learned");
+    // The base is bf16, and the merged file rounds its sums to bf16 again: 8 bits of every weight.
+    let scale = of_adapted.clone().abs().max().into_scalar();
+    assert!(largest(&of_adapted, &of_merged) < 2e-2 * scale);
+    leave_for_diffusers(place, &of_merged, &of_adapted);
+}
+
+/// What `scripts/check-export.py` compares with diffusers.
+fn leave_for_diffusers(place: &Path, of_merged: &Tensor<Flex, 5>, of_adapted: &Tensor<Flex, 5>) {
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("miniature");
+    let _ = fs::remove_dir_all(&out);
+    for name in ["merged-diffusers", "base-diffusers", "lora-diffusers"] {
+        fs::create_dir_all(out.join(name)).unwrap();
+        for file in fs::read_dir(place.join(name)).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), out.join(name).join(file.file_name())).unwrap();
+        }
+    }
+    let host = |tensor: Tensor<Flex, 5>| HostTensor { shape: tensor.dims().to_vec(), values: tensor.into_data().to_vec().unwrap() };
+    let (latents, text) = inputs();
+    let text = HostTensor { shape: text.dims().to_vec(), values: text.into_data().to_vec().unwrap() };
+    let tensors: Tensors = [
+        ("latents".to_string(), host(latents)),
+        ("text".to_string(), text),
+        ("timesteps".to_string(), HostTensor { shape: vec![1], values: vec![TIMESTEP] }),
+        ("velocity.merged".to_string(), host(of_merged.clone())),
+        ("velocity.adapted".to_string(), host(of_adapted.clone())),
+    ]
+    .into();
+    fs::write(out.join("velocity.safetensors"), to_bytes(&tensors, &BTreeMap::new()).unwrap()).unwrap();
+}
+
+const TIMESTEP: f32 = 625.0;
+
+fn inputs() -> (Tensor<Flex, 5>, Tensor<Flex, 3>) {
+    use afd_models::noise::{Noise, Purpose};
+    let mut noise = Noise::new(1, Purpose::Evaluation, 0, 0);
+    let mut normals = |count: usize| noise.normals(count);
+    let latents = Tensor::from_data(TensorData::new(normals(3 * 3 * 4 * 4), [1, 3, 3, 4, 4]), &Default::default());
+    (latents, Tensor::from_data(TensorData::new(normals(6 * 24), [1, 6, 24]), &Default::default()))
+}
+
+/// The bidirectional velocity, as diffusers' transformer computes it.
+fn velocity(student: &Student<Flex>) -> Tensor<Flex, 5> {
+    let (latents, text) = inputs();
+    let text = student.read_text(text);
+    let visibility = Visibility::bidirectional(3);
+    student.forward(latents, &Inputs { timesteps: &[TIMESTEP; 3], frames: &[0, 1, 2], text: &text, past: None, visibility: &visibility }).0
+}
+
+#[test]
+fn what_is_not_prepared_is_named_with_the_command_that_prepares_it() {
+    let place = tempfile::tempdir().unwrap();
+    let (clips, data) = (format!("teacher.path={}", place.path().display()), format!("data.path={}", place.path().join("none").display()));
+    let output = afd(place.path(), &["distill", &recipe(), "--backend", "flex", "--set", &clips, "--set", &data]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("afd data prepare"), "{error}");
+    assert!(!place.path().join("runs").exists());
+}
