@@ -2,7 +2,7 @@
 //! process's. `scripts/vae-memory-table.sh` makes the table of docs/results/wan-vae.md:
 //!
 //! ```text
-//! cargo run --release --example vae_memory -- encode|decode f32|bf16 FRAMES HEIGHT WIDTH
+//! cargo run --workspace --example vae_memory -- encode|decode f32|bf16 FRAMES HEIGHT WIDTH
 //! ```
 
 use std::process::ExitCode;
