@@ -5,7 +5,8 @@ use burn::tensor::{FloatDType, Slice};
 
 use super::composite::portions;
 
-/// How a convolution moves over `[B, T, H, W, C]` and how much zero space surrounds each frame. Time is never padded: callers prepend frames.
+/// How a convolution moves over `[B, T, H, W, C]` and how much zero space surrounds each frame. Time is never padded: callers prepend
+/// frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Steps along time, rows and columns, each at least 1.
