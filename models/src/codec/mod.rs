@@ -10,7 +10,7 @@ pub trait Codec<B: Backend>: Send + Sync {
     /// Latent shape `[F, C, H, W]` of a clip of `[T, 3, H, W]` pixels, or why such a clip cannot be encoded.
     fn latent_shape(&self, frames: usize, height: usize, width: usize) -> Result<[usize; 4], String>;
 
-    /// `[B, T, 3, H, W]` in [-1, 1] to latents `[B, F, C, H, W]`.
+    /// `[B, T, 3, H, W]` in [-1, 1] to latents `[B, F, C, H, W]`. May panic for clips that [`Self::latent_shape`] refuses.
     fn encode(&self, clips: Tensor<B, 5>) -> Tensor<B, 5>;
 
     /// Latents `[B, F, C, H, W]` to `[B, T, 3, H, W]`, clamped to [-1, 1].

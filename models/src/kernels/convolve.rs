@@ -1,11 +1,12 @@
 //! Convolutions over channels-last clips, in ways that hold little beside their input and output.
 
 use burn::prelude::*;
-use burn::tensor::Slice;
+use burn::tensor::{FloatDType, Slice};
 
 use super::composite::portions;
 
-/// How a convolution moves over `[B, T, H, W, C]` and how much zero space surrounds each frame. Time is never padded: callers prepend frames.
+/// How a convolution moves over `[B, T, H, W, C]` and how much zero space surrounds each frame. Time is never padded: callers prepend
+/// frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Steps along time, rows and columns, each at least 1.
@@ -30,7 +31,7 @@ impl Window {
 /// Values of unfolded input that are held at once: 16 MiB in f32, many more rows than a matrix product needs to run at full speed.
 pub(super) const UNFOLDED: usize = 1 << 22;
 
-/// Unfold and one matrix product, some rows of one output frame at a time.
+/// Unfold and one matrix product, some rows of one output frame at a time. Products are summed in f32, whatever the type.
 pub(super) fn tiled<B: Backend>(x: Tensor<B, 5>, weight: Tensor<B, 5>, bias: Tensor<B, 1>, window: Window) -> Tensor<B, 5> {
     let [batch, frames, rows, columns, _] = x.dims();
     let [outputs, time_taps, row_taps, column_taps, channels] = weight.dims();
@@ -38,8 +39,9 @@ pub(super) fn tiled<B: Backend>(x: Tensor<B, 5>, weight: Tensor<B, 5>, bias: Ten
     let [frames, out_rows, out_columns] = window.output([frames, rows, columns], taps);
     let unfolded = time_taps * row_taps * column_taps * channels;
     // [C', kt, kh, kw, C] -> [kt * kh * kw * C, C']
-    let weight = weight.reshape([outputs, unfolded]).transpose();
-    let bias = bias.reshape([1, outputs]);
+    let weight = weight.reshape([outputs, unfolded]).transpose().cast(FloatDType::F32);
+    let bias = bias.reshape([1, outputs]).cast(FloatDType::F32);
+    let dtype = FloatDType::from(x.dtype());
     let at_once = UNFOLDED / (batch * out_columns * unfolded);
     let frame = |frame: usize| {
         let first = frame * window.stride[0];
@@ -55,8 +57,8 @@ pub(super) fn tiled<B: Backend>(x: Tensor<B, 5>, weight: Tensor<B, 5>, bias: Ten
             let part = unfold(part, 3, column_taps, window.stride[2]);
             let part = unfold(part, 2, row_taps, window.stride[1]);
             let part = unfold(part, 1, time_taps, 1);
-            let product = part.reshape([batch * range.len() * out_columns, unfolded]).matmul(weight.clone()) + bias.clone();
-            product.reshape([batch, 1, range.len(), out_columns, outputs])
+            let part = part.reshape([batch * range.len() * out_columns, unfolded]).cast(FloatDType::F32);
+            (part.matmul(weight.clone()) + bias.clone()).cast(dtype).reshape([batch, 1, range.len(), out_columns, outputs])
         });
         joined(parts.collect(), 2)
     };

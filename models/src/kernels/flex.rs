@@ -5,12 +5,11 @@
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::prelude::*;
-use burn::tensor::{DType, FloatDType, TensorPrimitive};
+use burn::tensor::{DType, TensorPrimitive};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, s};
 
-use super::convolve::UNFOLDED;
-use super::{Affine, Attention, Kernels, Norm, Window, composite};
+use super::{Affine, Attention, Kernels, Norm, Window, composite, convolve};
 use crate::student::Visibility;
 use crate::student::rope::Rotation;
 
@@ -221,11 +220,8 @@ impl Kernels for Flex {
     }
 
     fn convolve(x: Tensor<Self, 5>, weight: Tensor<Self, 5>, bias: Tensor<Self, 1>, window: Window) -> Tensor<Self, 5> {
-        let dtype = x.dtype();
-        if dtype != DType::F32 {
-            // Sums in f32, as GPUs do it.
-            let [x, weight] = [x, weight].map(|tensor| tensor.cast(FloatDType::F32));
-            return Self::convolve(x, weight, bias.cast(FloatDType::F32), window).cast(FloatDType::from(dtype));
+        if !single(&x) {
+            return convolve::tiled(x, weight, bias, window);
         }
         let reads = Reads::new(x.dims(), weight.dims(), window);
         let ([unfolded, outputs], [batch, frames, rows, columns]) = (reads.matrix, reads.output);
@@ -235,7 +231,7 @@ impl Kernels for Flex {
         let positions = rows * columns;
         let mut output = Vec::with_capacity(batch * frames * positions * outputs);
         for frame in 0..batch * frames {
-            for range in composite::portions(0..positions, UNFOLDED / unfolded) {
+            for range in composite::portions(0..positions, convolve::UNFOLDED / unfolded) {
                 let mut read = vec![0.0; range.len() * unfolded];
                 for (position, to) in range.clone().zip(read.chunks_exact_mut(unfolded)) {
                     reads.copy([frame / frames, frame % frames, position / columns, position % columns], slice(&x), to);

@@ -1,8 +1,8 @@
 //! Wan's causal video VAE (method.md C): 8 x 8 pixels and 4 frames to one latent position, the first frame alone.
 //!
-//! Every layer that looks back in time keeps its last two input frames, so that clips stream through in pieces of any length: encoding and decoding
-//! go group by group (1, 4, 4, ... frames), which bounds memory by one group whatever the clip's length, and a stream gives the same values as the
-//! clip at once. Activations are channels-last.
+//! Every layer that looks back in time keeps its last two input frames, so that clips stream through in pieces of any length: encoding and
+//! decoding go group by group (1, 4, 4, ... frames), which bounds memory by one group whatever the clip's length, and a stream gives the same
+//! values as the clip at once. Activations are channels-last.
 
 pub mod config;
 pub mod decoder;
@@ -42,7 +42,8 @@ pub struct WanVae<B: Backend> {
 }
 
 impl<B: Backend> WanVae<B> {
-    /// Weights are zeros until they are loaded ([`crate::weights::wan_vae`]) or initialised ([`crate::init::initialise`]), and take no memory before.
+    /// Weights are zeros until they are loaded ([`crate::weights::wan_vae`]) or initialised ([`crate::init::initialise`]), and take no memory
+    /// before.
     ///
     /// # Errors
     /// Sizes that no VAE can have.
@@ -79,8 +80,8 @@ impl<B: Backend> WanVae<B> {
 }
 
 impl<B: Kernels> WanVae<B> {
-    /// A clip `[B, T, 3, H, W]` in [-1, 1] to its normalised latents `[B, F, C, H / 8, W / 8]` in one piece, without groups: every activation of
-    /// the whole clip is held. [`Codec::encode`] gives the same values in the memory of one group.
+    /// A clip `[B, T, 3, H, W]` in [-1, 1] to its normalised latents `[B, F, C, H / 8, W / 8]` in one piece, without groups: a layer's
+    /// activations for the whole clip are held. [`Codec::encode`] gives the same values in the memory of one group.
     pub fn encode_at_once(&self, clip: Tensor<B, 5>) -> Tensor<B, 5> {
         self.encode_next(clip, &mut Past::new())
     }
@@ -95,7 +96,7 @@ impl<B: Kernels> WanVae<B> {
         past.rewind();
         // [B, T, 3, H, W] -> [B, T, H, W, 3]
         let posterior = self.quantise.pointwise(self.encoder.forward(frames.permute([0, 1, 3, 4, 2]).cast(self.dtype()), past));
-        // The mean, then the log-variance. Latents of many channels are small: nothing is lost by leaving the type here.
+        // The mean comes first, then the log-variance.
         let mean = posterior.slice_dim(4, 0..self.config.latent_channels).cast(FloatDType::F32);
         let (shift, scale) = (self.per_channel(&self.config.mean, &mean), self.per_channel(&self.config.deviation, &mean));
         // [B, F, H, W, C] -> [B, F, C, H, W]

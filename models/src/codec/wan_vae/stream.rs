@@ -62,8 +62,8 @@ impl<B: Kernels> StreamingDecoder<B> {
         Self { vae: vae.clone(), past: Past::new() }
     }
 
-    /// Takes the next normalised latents `[B, F, C, H, W]`, at least one frame, and gives their frames `[B, T, 3, 8 H, 8 W]` in [-1, 1]: one for
-    /// the first latent frame, 4 for each after it.
+    /// Takes the next normalised latents `[B, F, C, H, W]`, at least one frame, and gives their frames `[B, T, 3, 8 H, 8 W]` in [-1, 1]: one
+    /// for the first latent frame, 4 for each after it.
     pub fn push(&mut self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
         let decoded = (0..latents.dims()[1]).map(|number| self.vae.decode_next(frames(&latents, number, 1), &mut self.past));
         Tensor::cat(decoded.collect(), 1)

@@ -1,8 +1,8 @@
-//! Peak memory and time of the full-size Wan VAE (random weights) over one streamed clip on flex. One measurement per process: the peak is the
-//! process's. `scripts/vae-memory-table.sh` makes the table of docs/results/wan-vae.md:
+//! Peak memory and time of the full-size Wan VAE (random weights) over one streamed clip on flex: what is allocated at most beside the
+//! weights, the input included. `scripts/vae-memory-table.sh` makes the table of docs/results/wan-vae.md:
 //!
 //! ```text
-//! cargo run --release --example vae_memory -- encode|decode f32|bf16 FRAMES HEIGHT WIDTH
+//! cargo run --workspace --example vae_memory -- encode|decode f32|bf16 FRAMES HEIGHT WIDTH
 //! ```
 
 use std::process::ExitCode;
@@ -15,13 +15,10 @@ use afd_models::noise::{Noise, Purpose};
 use burn::backend::Flex;
 use burn::prelude::*;
 use burn::tensor::FloatDType;
+use peak_alloc::PeakAlloc;
 
-/// A line of /proc/self/status in MiB.
-fn status(field: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
-}
+#[global_allocator]
+static ALLOCATED: PeakAlloc = PeakAlloc;
 
 fn run(encode: bool, dtype: FloatDType, shape: [usize; 5], latent_shape: [usize; 5]) -> Result<(), String> {
     let device = Default::default();
@@ -30,12 +27,11 @@ fn run(encode: bool, dtype: FloatDType, shape: [usize; 5], latent_shape: [usize;
     let shape = if encode { shape } else { latent_shape };
     let values = Noise::new(1, Purpose::Evaluation, 0, 0).normals(shape.iter().product());
     let input = Tensor::<Flex, 5>::from_data(TensorData::new(values, shape), &device);
-    // Linux starts counting the peak anew from here.
-    std::fs::write("/proc/self/clear_refs", "5").map_err(|error| format!("/proc/self/clear_refs: {error}"))?;
-    let (before, begin) = (status("VmRSS"), Instant::now());
+    let (before, begin) = (ALLOCATED.current_usage_as_mb(), Instant::now());
+    ALLOCATED.reset_peak_usage();
     let output = if encode { vae.encode(input.tanh()) } else { vae.decode(input) };
     let finite = output.clone().abs().max().into_scalar().is_finite();
-    println!("{:.0} MiB {:.1} s", status("VmHWM") - before, begin.elapsed().as_secs_f64());
+    println!("{:.0} MiB {:.0} s", ALLOCATED.peak_usage_as_mb() - before, begin.elapsed().as_secs_f64());
     if finite { Ok(()) } else { Err(format!("the output {:?} is not finite", output.dims())) }
 }
 
