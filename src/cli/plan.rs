@@ -1,0 +1,91 @@
+//! `afd plan`: what a recipe will take, before anything is loaded.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{CliError, RecipeArgs};
+use crate::plan::Plan;
+use crate::plan::inputs::{KernelSet, PlanInputs};
+use crate::recipe::Recipe;
+
+/// A recipe and a device.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// The device's memory, such as 80GB or 24GiB [default: asked of the device, where it can be].
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
+    /// Plan for this backend, here or not: cuda, wgpu, flex or ndarray [default: the one that would be used here].
+    #[arg(long)]
+    backend: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the plan; exit status 1 if it does not fit.
+pub fn run(args: &PlanArgs) -> Result<ExitCode, CliError> {
+    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let backend = backend(args.backend.as_deref())?;
+    let memory = args.memory.or_else(|| if ["flex", "ndarray"].contains(&&*backend) { available() } else { None });
+    let plan = Plan::new(PlanInputs::of(&recipe, KernelSet::of(&backend)), memory);
+    if args.json {
+        let text = serde_json::to_string_pretty(&plan).map_err(|error| CliError::Failed(error.to_string()))?;
+        println!("{text}");
+    } else {
+        println!("{} on {backend}", args.recipe.recipe.display());
+        print!("{plan}");
+    }
+    Ok(if plan.fits == Some(false) { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// The backend's name without its device number.
+fn backend(request: Option<&str>) -> Result<String, CliError> {
+    const NAMES: [&str; 5] = ["cuda", "wgpu", "flex", "ndarray", "cpu"];
+    let Some(request) = request else {
+        let found = afd_backends::list().into_iter().find(|found| found.absent.is_none() && found.by_default);
+        return Ok(found.map_or("flex", |found| found.backend).to_string());
+    };
+    let name = request.split(':').next().unwrap_or_default();
+    match NAMES.into_iter().find(|known| *known == name) {
+        Some("cpu") => Ok("flex".to_string()),
+        Some(known) => Ok(known.to_string()),
+        None => Err(CliError::Usage(format!("{request:?} is no backend; there are {}", NAMES.join(", ")))),
+    }
+}
+
+/// Bytes that this system can still hand out, if it says so.
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| 1024 * kib)
+}
+
+/// Bytes from a number and a unit.
+fn size(text: &str) -> Result<u64, String> {
+    let number_ends = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(number_ends);
+    let units = [("", 1.0), ("b", 1.0), ("kb", 1e3), ("mb", 1e6), ("gb", 1e9), ("tb", 1e12)];
+    let binary = [("kib", 1024.0), ("mib", 1024f64.powi(2)), ("gib", 1024f64.powi(3)), ("tib", 1024f64.powi(4))];
+    let unit = unit.trim().to_ascii_lowercase();
+    let scale = units.into_iter().chain(binary).find(|(name, _)| *name == unit).map(|(_, scale)| scale);
+    match (number.parse::<f64>(), scale) {
+        (Ok(number), Some(scale)) if number > 0.0 => Ok((number * scale) as u64),
+        _ => Err("expected a number above 0 and a unit, such as 80GB or 24GiB".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_or_binary() {
+        assert_eq!([size("80GB"), size("24 GiB"), size("1.5MB"), size("7")], [Ok(80_000_000_000), Ok(24 << 30), Ok(1_500_000), Ok(7)]);
+        for wrong in ["", "GB", "80 G", "-1GB", "0GB", "1.2.3GB"] {
+            assert!(size(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
