@@ -245,13 +245,13 @@ fn sizes() -> [Size; 4] {
 #[test]
 fn planned_memory_is_what_flex_takes() {
     for size in sizes() {
-        compare::<Autodiff<Flex>>("flex", size, [0.8, 1.25]);
+        compare::<Autodiff<Flex>>("flex", size, [0.8, 1.3]);
     }
 }
 
 #[test]
 fn planned_memory_is_what_tensor_operations_take() {
-    for size in sizes() {
-        compare::<Autodiff<NdArray>>("ndarray", size, [0.8, 1.25]);
+    for size in [SMALL, Size { recompute: true, ..SMALL }] {
+        compare::<Autodiff<NdArray>>("ndarray", size, [0.8, 1.3]);
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use afd_models::discriminator::Discriminator;
+use afd_models::discriminator::AnyDiscriminator;
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::noise::{Noise, Purpose};
 use afd_models::student::{Memory, Student, TextMemory};
@@ -412,8 +412,8 @@ impl<B: Trainable> Alternation<B> {
 }
 
 /// Scores per prompt: `[P][per_prompt]`.
-fn scores<B: Kernels, D: Discriminator<B>>(discriminator: &D, clips: Tensor<B, 5>, text: Tensor<B, 3>, per_prompt: usize) -> Vec<Vec<f64>> {
-    let scores: Vec<f64> = discriminator.score(clips, text).into_data().iter::<f64>().collect();
+fn scores<B: Kernels>(discriminator: &AnyDiscriminator<B>, clips: Tensor<B, 5>, text: Tensor<B, 3>, per_prompt: usize) -> Vec<Vec<f64>> {
+    let scores: Vec<f64> = discriminator.score_within_limits(clips, text).into_data().iter::<f64>().collect();
     scores.chunks(per_prompt).map(<[f64]>::to_vec).collect()
 }
 

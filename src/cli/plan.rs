@@ -28,9 +28,8 @@ pub struct PlanArgs {
 /// Prints the plan; exit status 1 if it does not fit.
 pub fn run(args: &PlanArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    let backend = backend(args.backend.as_deref())?;
-    let memory = args.memory.or_else(|| if ["flex", "ndarray"].contains(&&*backend) { available() } else { None });
-    let plan = Plan::new(PlanInputs::of(&recipe, KernelSet::of(&backend)), memory);
+    let Target { backend, memory } = Target::find(args.backend.as_deref())?;
+    let plan = Plan::new(PlanInputs::of(&recipe, KernelSet::of(backend)), args.memory.or(memory));
     if args.json {
         let text = serde_json::to_string_pretty(&plan).map_err(|error| CliError::Failed(error.to_string()))?;
         println!("{text}");
@@ -41,18 +40,35 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, CliError> {
     Ok(if plan.fits == Some(false) { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// The backend's name without its device number.
-fn backend(request: Option<&str>) -> Result<String, CliError> {
-    const NAMES: [&str; 5] = ["cuda", "wgpu", "flex", "ndarray", "cpu"];
-    let Some(request) = request else {
-        let found = afd_backends::list().into_iter().find(|found| found.absent.is_none() && found.by_default);
-        return Ok(found.map_or("flex", |found| found.backend).to_string());
-    };
-    let name = request.split(':').next().unwrap_or_default();
-    match NAMES.into_iter().find(|known| *known == name) {
-        Some("cpu") => Ok("flex".to_string()),
-        Some(known) => Ok(known.to_string()),
-        None => Err(CliError::Usage(format!("{request:?} is no backend; there are {}", NAMES.join(", ")))),
+/// What is planned for.
+struct Target {
+    backend: &'static str,
+    /// Bytes, if they are known.
+    memory: Option<u64>,
+}
+
+impl Target {
+    /// The device that `request` names, which need not be here, or the best that is.
+    fn find(request: Option<&str>) -> Result<Self, CliError> {
+        let listed = afd_backends::list();
+        let mut present = listed.iter().filter(|found| found.absent.is_none());
+        let device = match request {
+            None => present.find(|found| found.by_default),
+            Some(request) => present.find(|found| found.name == request || found.name == format!("{request}:0")),
+        };
+        let backend = match (request, device) {
+            (_, Some(device)) => device.backend,
+            (None, None) => "flex",
+            (Some(request), None) => {
+                let name = request.split(':').next().unwrap_or_default();
+                let names = ["cuda", "wgpu", "flex", "ndarray", "cpu"];
+                let known = names.into_iter().find(|known| *known == name);
+                let known = known.ok_or_else(|| CliError::Usage(format!("{request:?} is no backend; there are {}", names.join(", "))))?;
+                if known == "cpu" { "flex" } else { known }
+            }
+        };
+        let memory = if ["flex", "ndarray"].contains(&backend) { available() } else { device.and_then(|device| device.memory) };
+        Ok(Self { backend, memory })
     }
 }
 

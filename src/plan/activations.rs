@@ -76,7 +76,8 @@ impl Run<'_> {
     /// On top of what a block keeps while its backward pass is at its largest: gradients of the hidden values before and after GELU, and of its
     /// tokens; or what attention needs, whichever is more (by then what comes after attention, 7 D + 2 H, is freed).
     pub fn backward(&self) -> u64 {
-        let (tokens, width) = (self.tokens(), self.width());
+        // Passes are walked backwards one after another.
+        let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
         let freed = tokens * (7 * width + 2 * self.hidden());
         let split = if self.kernels == KernelSet::Operations { 8 * tokens * width } else { 0 };
         let attention = 5 * tokens * width + split + self.scores(2, 4);
@@ -126,7 +127,7 @@ pub fn plain(run: &Run, depth: usize) -> Peak {
 pub fn block_by_block(run: &Run, depth: usize) -> Peak {
     let boundaries = depth as u64 * run.boundary();
     // A block's own input is one of the boundaries, and the gradient that comes from above is freed first.
-    Peak { boundaries, graphs: run.block() - run.boundary() + run.outside(), backward: run.backward() - run.boundary() }
+    Peak { boundaries, graphs: run.block() - run.boundary() + run.outside(), backward: run.backward().saturating_sub(run.boundary()) }
 }
 
 /// Values that the readers of a register discriminator keep for `tokens` tokens of one clip: normed tokens, keys before and after their norm,

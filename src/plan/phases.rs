@@ -185,7 +185,7 @@ impl Round<'_> {
         self.distill.prompts * (both + moved + mistaken)
     }
 
-    /// The backbone's run over `clips` clips; its depth and whether it is trained as a whole.
+    /// The backbone's run over `clips` clips.
     fn backbone<'b>(&'b self, clips: usize, visibility: &'b Visibility) -> Run<'b> {
         Run { rank: self.distill.discriminator_lora.unwrap_or(0), ..run(self.inputs, clips, visibility) }
     }
@@ -196,6 +196,7 @@ impl Round<'_> {
         let clips = self.distill.prompts * larger;
         let values = match &self.distill.discriminator {
             DiscriminatorSizes::Registers(config) => {
+                let clips = if inputs.recompute_blocks { inputs.shards.min(clips) } else { clips };
                 let run = self.backbone(clips, &visibility);
                 run.forward() + run.outside() + config.layers.len() as u64 * run.boundary()
             }
