@@ -2,8 +2,6 @@
 //!
 //! `cargo test --workspace --test plan_memory -- --nocapture` prints the table of docs/results/plan.md.
 
-use std::sync::Mutex;
-
 use afd::afd::forward_process::{ForwardProcessSettings, LossForm, Noised};
 use afd::afd::model::{AfdModel, Context, DiscriminatorWork, FlowWork, SupervisedWork, Work};
 use afd::flow::sampler::{Sampler, SamplerKind};
@@ -23,9 +21,6 @@ use peak_alloc::PeakAlloc;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
-
-/// The counter is the process's: one measurement at a time.
-static ALONE: Mutex<()> = Mutex::new(());
 
 const TEXT_ROWS: usize = 8;
 const QUERIES: usize = 64;
@@ -138,7 +133,6 @@ impl Size {
 
     /// Peak bytes of one phase above what was held before.
     fn measured<B: Trainable>(&self, what: What) -> u64 {
-        let _alone = ALONE.lock().unwrap();
         let model = self.model::<B>();
         let text = random::<B::InnerBackend, 3>([1, TEXT_ROWS, 16], 3);
         let sigmas = vec![0.5; self.frames];
@@ -242,15 +236,12 @@ fn sizes() -> [Size; 4] {
     [SMALL, Size { recompute: true, ..SMALL }, wide, Size { recompute: true, ..wide }]
 }
 
+/// One test, because the counter is the process's.
 #[test]
-fn planned_memory_is_what_flex_takes() {
+fn planned_memory_is_what_steps_take() {
     for size in sizes() {
         compare::<Autodiff<Flex>>("flex", size, [0.8, 1.3]);
     }
-}
-
-#[test]
-fn planned_memory_is_what_tensor_operations_take() {
     for size in [SMALL, Size { recompute: true, ..SMALL }] {
         compare::<Autodiff<NdArray>>("ndarray", size, [0.8, 1.3]);
     }
