@@ -3,20 +3,23 @@
 //! `scripts/memory-table.sh` makes the table of docs/results/memory.md:
 //!
 //! ```text
-//! cargo run --release --example memory -- attention|transformer plain|ours TOKENS
+//! cargo run --release --example memory -- attention|transformer|registers plain|ours TOKENS
 //! ```
 
 use std::process::ExitCode;
 use std::time::Instant;
 
+use afd_models::discriminator::pieces::{Judged, Pieces};
+use afd_models::discriminator::{Discriminator, RegisterConfig, RegisterDiscriminator};
 use afd_models::init::initialise;
 use afd_models::kernels::{Attention, Kernels};
 use afd_models::noise::{Noise, Purpose};
 use afd_models::student::segments::{Pass, Past, Segments, velocity};
 use afd_models::student::{BlockLayout, Limits, Student, StudentConfig, Visibility};
 use burn::backend::{Autodiff, Flex};
-use burn::optim::GradientsParams;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
+use burn::tensor::activation::softplus;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 
@@ -58,9 +61,9 @@ fn attend(tokens: usize, plain: bool) {
     }
 }
 
-/// Velocity of a student of 8 blocks, gradients for all weights; plain: one graph (with our attention), ours: block by block.
-fn transformer(tokens: usize, plain: bool) {
-    let config = StudentConfig {
+/// A student of 8 blocks.
+fn sizes() -> StudentConfig {
+    StudentConfig {
         width: WIDTH,
         layers: 8,
         heads: HEADS,
@@ -72,8 +75,12 @@ fn transformer(tokens: usize, plain: bool) {
         frames_per_block: 1,
         window_frames: 0,
         sink_frames: 0,
-    };
-    let student = initialise(Student::<B>::new(&config, &Default::default()), 1, "student");
+    }
+}
+
+/// Velocity of a student, gradients for all weights; plain: one graph (with our attention), ours: block by block.
+fn transformer(tokens: usize, plain: bool) {
+    let student = initialise(Student::<B>::new(&sizes(), &Default::default()), 1, "student");
     let layout = layout(tokens);
     let pass = Pass {
         latents: random([1, layout.frames, 4, 32, 32], 0),
@@ -98,6 +105,32 @@ fn transformer(tokens: usize, plain: bool) {
     }
 }
 
+/// A Bradley-Terry loss of one teacher clip and one rollout, judged by registers after the fourth and the last of 8 blocks, gradients for all weights;
+/// plain: one graph (with our attention), ours: one clip and one block at a time.
+fn registers(tokens: usize, plain: bool) {
+    let limits = Limits { recompute_blocks: !plain, ..Limits::default() };
+    let config = RegisterConfig { layers: vec![3, 7], feed_forward_width: 4 * WIDTH, sigma: 0.0 };
+    let mut judge = initialise(RegisterDiscriminator::<B>::new(&config, &sizes(), &Default::default()), 1, "discriminator");
+    judge.backbone = judge.backbone.within(limits);
+    let frames = tokens / TOKENS_PER_FRAME;
+    let batch = Judged { clips: random([2, frames, 4, 32, 32], 0), text: random([2, 8, 16], 1) };
+    let loss = |scores: &Tensor<B, 1>| softplus(scores.clone().slice_dim(0, 1..2) - scores.clone().slice_dim(0, 0..1), 1.0).mean();
+    if plain {
+        let scores = judge.score(Tensor::from_inner(batch.clips), Tensor::from_inner(batch.text));
+        let mut gradients = loss(&scores).backward();
+        GradientsParams::from_module::<B, _>(&mut gradients, &judge);
+        return;
+    }
+    let mut pieces = Pieces::new(&judge, vec![batch]);
+    let mut kept = GradientsAccumulator::new();
+    for number in 0..Pieces::graphs(&judge, 2) {
+        let scalar = if number == 0 { loss(&pieces.scores()[0]) } else { pieces.graph(&judge, number) };
+        let mut gradients = scalar.backward();
+        pieces.absorb(&mut gradients);
+        kept.accumulate(&judge, GradientsParams::from_module::<B, _>(&mut gradients, &judge));
+    }
+}
+
 /// A line of /proc/self/status in MiB.
 fn status(field: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -116,8 +149,9 @@ fn main() -> ExitCode {
     let (work, how, tokens): (fn(usize, bool), _, _) = match request {
         Some((what, how, tokens)) if what == "attention" && ["plain", "ours"].contains(&how.as_str()) => (attend, how, tokens),
         Some((what, how, tokens)) if what == "transformer" && ["plain", "ours"].contains(&how.as_str()) => (transformer, how, tokens),
+        Some((what, how, tokens)) if what == "registers" && ["plain", "ours"].contains(&how.as_str()) => (registers, how, tokens),
         _ => {
-            eprintln!("usage: memory attention|transformer plain|ours TOKENS (a multiple of {TOKENS_PER_FRAME})");
+            eprintln!("usage: memory attention|transformer|registers plain|ours TOKENS (a multiple of {TOKENS_PER_FRAME})");
             return ExitCode::from(2);
         }
     };

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod data;
 pub mod eval;
 pub mod flow;
+pub mod plan;
 pub mod recipe;
 pub mod rollout;
 pub mod run;

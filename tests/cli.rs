@@ -207,3 +207,34 @@ fn help_names_every_verb_and_a_wrong_verb_is_a_usage_error() {
     }
     assert_eq!(afd(place.path(), &["dance"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_plan_says_what_a_recipe_takes_and_whether_it_fits() {
+    let place = tempfile::tempdir().unwrap();
+    let plan = |more: &[&str]| afd(place.path(), &[&["plan", &golden(), "--backend", "cuda"], more].concat());
+    let table = String::from_utf8(plan(&["--memory", "1GB"]).stdout).unwrap();
+    for part in ["parameters", "rollout: ", "discriminator update: ", "flow update: ", "fits 1.00 GB", "checkpoint: "] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let short = plan(&["--memory", "1MB"]);
+    assert_eq!(short.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&short.stdout).contains("does not fit 1.00 MB; the largest: "));
+    // No GPU was asked, so that the answer is the same on every machine; the memory of one that is not here is not known.
+    let json: serde_json::Value = serde_json::from_slice(&plan(&["--memory", "1GB", "--json"]).stdout).unwrap();
+    assert_eq!(json["fits"], true);
+    // What a checkpoint of the same recipe really takes, but for headers: the weights of an f32 file.
+    succeeds(place.path(), &[&["distill", &golden(), "--runs", "a", "--backend", "flex"], &SHORT[..]].concat());
+    let files = common::final_state(&place.path().join("a/golden"));
+    let tensors: usize = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).map(|(_, bytes)| bytes.len()).sum();
+    let planned = json["weights"]["checkpoint"].as_f64().unwrap();
+    // Names and shapes of some 500 tensors are a large part of so small a file.
+    let headers: usize = files.iter().filter(|(name, _)| name.ends_with(".safetensors")).map(|(_, bytes)| header(bytes)).sum();
+    assert!((planned / (tensors - headers) as f64 - 1.0).abs() < 0.02, "{planned} {tensors} {headers}");
+    let error = fails(place.path(), &["plan", &golden(), "--backend", "tpu"], 2);
+    assert!(error.contains("\"tpu\"") && error.contains("cuda, wgpu"), "{error}");
+}
+
+/// Bytes of a safetensors file before its data.
+fn header(file: &[u8]) -> usize {
+    8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize
+}

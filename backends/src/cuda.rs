@@ -46,10 +46,11 @@ impl Provider for Provided {
             )
         })?;
         find_headers()?;
-        let device = |(index, description)| Device {
+        let device = |(index, (description, memory))| Device {
             name: format!("{}:{index}", Self::NAME),
             description,
             by_default: true,
+            memory: Some(memory),
             handle: CudaDevice::new(index),
         };
         Ok(gpus.into_iter().enumerate().map(device).collect())
@@ -72,7 +73,7 @@ fn open(names: &[&str]) -> Result<Library, String> {
 }
 
 /// Name and memory of every GPU the driver shows (it obeys `CUDA_VISIBLE_DEVICES`), at least one.
-fn gpus(driver: &Library) -> Result<Vec<String>, String> {
+fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, String> {
     // SAFETY: the five signatures are those of cuda.h (CUDAAPI is `extern "system"`; CUresult and CUdevice are C ints).
     let (init, count, get, name, memory) = unsafe {
         (
@@ -99,7 +100,7 @@ fn gpus(driver: &Library) -> Result<Vec<String>, String> {
         check(driver, "cuDeviceGetName", unsafe { name(text.as_mut_ptr().cast(), text.len() as c_int, handle) })?;
         check(driver, "cuDeviceTotalMem", unsafe { memory(&mut bytes, handle) })?;
         let text = CStr::from_bytes_until_nul(&text).map_or_else(|_| "NVIDIA GPU".into(), CStr::to_string_lossy);
-        Ok(format!("{text}, {:.0} GiB", bytes as f64 / (1_u64 << 30) as f64))
+        Ok((format!("{text}, {:.0} GiB", bytes as f64 / (1_u64 << 30) as f64), bytes as u64))
     };
     (0..found).map(describe).collect()
 }

@@ -12,6 +12,7 @@ impl Provider for Provided {
     type Backend = Autodiff<Flex>;
 
     fn devices() -> Result<Vec<Device<FlexDevice>>, String> {
-        Ok(vec![Device { name: Self::NAME.to_owned(), description: Self::KIND.to_owned(), by_default: true, handle: FlexDevice }])
+        let (name, description) = (Self::NAME.to_owned(), Self::KIND.to_owned());
+        Ok(vec![Device { name, description, by_default: true, memory: None, handle: FlexDevice }])
     }
 }

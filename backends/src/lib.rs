@@ -78,6 +78,8 @@ pub struct Found {
     pub description: String,
     /// Whether it may be chosen when nothing is asked for; false for software Vulkan.
     pub by_default: bool,
+    /// Bytes of its own memory, if it has some and says how much.
+    pub memory: Option<u64>,
     /// Why it cannot be used here, and what to do; `None` if it can.
     pub absent: Option<String>,
 }
@@ -105,6 +107,8 @@ struct Device<D> {
     description: String,
     /// False for a device that must be asked for by name.
     by_default: bool,
+    /// Bytes of its own memory, if it has some and says how much.
+    memory: Option<u64>,
     /// Burn's own handle.
     handle: D,
 }
@@ -209,13 +213,17 @@ fn survey_provider<P: Provider>() -> Vec<Found> {
     match P::devices() {
         Ok(devices) => devices
             .into_iter()
-            .map(|Device { name, description, by_default, .. }| Found { name, backend: P::NAME, description, by_default, absent: None })
+            .map(|Device { name, description, by_default, memory, .. }| {
+                let (backend, absent) = (P::NAME, None);
+                Found { name, backend, description, by_default, memory, absent }
+            })
             .collect(),
         Err(reason) => vec![Found {
             name: P::NAME.to_owned(),
             backend: P::NAME,
             description: P::KIND.to_owned(),
             by_default: false,
+            memory: None,
             absent: Some(reason),
         }],
     }
@@ -276,7 +284,8 @@ mod tests {
     }
 
     fn found(backend: &'static str, by_default: bool, absent: Option<&str>) -> Found {
-        Found { name: backend.to_owned(), backend, description: "a device".to_owned(), by_default, absent: absent.map(str::to_owned) }
+        let (name, description, absent) = (backend.to_owned(), "a device".to_owned(), absent.map(str::to_owned));
+        Found { name, backend, description, by_default, memory: None, absent }
     }
 
     #[test]

@@ -44,6 +44,8 @@ impl Provider for Provided {
                     name: format!("{}:{}", Self::NAME, devices.len()),
                     description: format!("{}, {words}, {api_name}{}", adapter.name, driver.trim_end()),
                     by_default: kind != DeviceType::Cpu,
+                    // wgpu does not tell.
+                    memory: None,
                     handle,
                 });
             }

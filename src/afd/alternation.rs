@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use afd_models::discriminator::Discriminator;
+use afd_models::discriminator::AnyDiscriminator;
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::noise::{Noise, Purpose};
 use afd_models::student::{Memory, Student, TextMemory};
@@ -275,9 +275,9 @@ impl<B: Trainable> Alternation<B> {
     }
 
     /// Scores per prompt: `[P][per_prompt]`.
-    fn scores<D: Discriminator<B::InnerBackend>>(
+    fn scores(
         &self,
-        discriminator: &D,
+        discriminator: &AnyDiscriminator<B::InnerBackend>,
         clips: &Tensor<B::InnerBackend, 5>,
         text: &Tensor<B::InnerBackend, 3>,
         per_prompt: usize,
@@ -286,7 +286,7 @@ impl<B: Trainable> Alternation<B> {
         let scores: Vec<f64> = portions
             .flat_map(|portion| {
                 let text = text.clone().slice_dim(0, portion.clone());
-                discriminator.score(clips.clone().slice_dim(0, portion), text).into_data().iter::<f64>().collect::<Vec<_>>()
+                discriminator.score_within_limits(clips.clone().slice_dim(0, portion), text).into_data().iter::<f64>().collect::<Vec<_>>()
             })
             .collect();
         scores.chunks(per_prompt).map(<[f64]>::to_vec).collect()

@@ -13,6 +13,7 @@ mod eval;
 mod export;
 mod generate;
 mod inspect;
+mod plan;
 mod recipes;
 mod teacher;
 mod train;
@@ -51,6 +52,8 @@ enum Verb {
     Recipes(recipes::RecipesArgs),
     /// Check a recipe without touching a device.
     Validate(RecipeArgs),
+    /// Say what a recipe will take: parameters, memory of each phase, work, files, and whether it fits.
+    Plan(plan::PlanArgs),
     /// Show what is in a weights file and what it lacks, or verify a checkpoint.
     Inspect(inspect::InspectArgs),
     /// Write a student as a file that other programs load.
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Verb::Teacher(verb) => teacher::run(&verb),
         Verb::Recipes(args) => recipes::run(&args),
         Verb::Validate(args) => validate::run(&args),
+        Verb::Plan(args) => plan::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Doctor(args) => doctor::run(&args),

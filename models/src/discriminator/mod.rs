@@ -8,6 +8,8 @@ use burn::prelude::*;
 
 use crate::kernels::Kernels;
 
+use pieces::Judged;
+
 pub use conv::{ConvConfig, ConvDiscriminator};
 pub use registers::{RegisterConfig, RegisterDiscriminator};
 
@@ -26,6 +28,19 @@ pub enum AnyDiscriminator<B: Backend> {
     Conv(ConvDiscriminator<B>),
     /// Register tokens on transformer features.
     Registers(RegisterDiscriminator<B>),
+}
+
+impl<B: Kernels> AnyDiscriminator<B> {
+    /// The scores of [`Discriminator::score`] within the limits of a register discriminator's backbone: one clip at a time where its blocks are run
+    /// again, so that memory does not grow with the clips. For use without a graph.
+    pub fn score_within_limits(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
+        match self {
+            Self::Registers(discriminator) if discriminator.backbone.limits().recompute_blocks => {
+                discriminator.score_one_by_one(&Judged { clips, text })
+            }
+            _ => self.score(clips, text),
+        }
+    }
 }
 
 impl<B: Kernels> Discriminator<B> for AnyDiscriminator<B> {

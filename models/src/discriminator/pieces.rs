@@ -7,7 +7,7 @@
 use burn::module::AutodiffModule;
 use burn::prelude::*;
 
-use super::{Discriminator, RegisterDiscriminator};
+use super::RegisterDiscriminator;
 use crate::kernels::Trainable;
 use crate::student::segments::Segments;
 
@@ -21,11 +21,11 @@ pub struct Judged<B: Backend> {
 }
 
 impl<B: Backend> Judged<B> {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.clips.dims()[0]
     }
 
-    fn clip(&self, index: usize) -> Self {
+    pub(super) fn clip(&self, index: usize) -> Self {
         let part = index..index + 1;
         Self { clips: self.clips.clone().slice_dim(0, part.clone()), text: self.text.clone().slice_dim(0, part) }
     }
@@ -47,14 +47,7 @@ impl<B: Trainable> Pieces<B> {
     /// Scores all clips without a graph, one at a time.
     pub fn new(discriminator: &RegisterDiscriminator<B>, batches: Vec<Judged<B::InnerBackend>>) -> Self {
         let plain = discriminator.valid();
-        let score = |batch: &Judged<B::InnerBackend>| {
-            let of_clip = |index| {
-                let Judged { clips, text } = batch.clip(index);
-                plain.score(clips, text)
-            };
-            Tensor::from_inner(Tensor::cat((0..batch.len()).map(of_clip).collect(), 0)).require_grad()
-        };
-        let scores = batches.iter().map(score).collect();
+        let scores = batches.iter().map(|batch| Tensor::from_inner(plain.score_one_by_one(batch)).require_grad()).collect();
         Self { batches, scores, slopes: Vec::new(), segments: None }
     }
 
@@ -131,7 +124,7 @@ mod tests {
     use burn::tensor::activation::softplus;
 
     use super::*;
-    use crate::discriminator::RegisterConfig;
+    use crate::discriminator::{Discriminator, RegisterConfig};
     use crate::init::initialise;
     use crate::noise::{Noise, Purpose};
     use crate::student::StudentConfig;

@@ -6,6 +6,7 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
+use super::pieces::Judged;
 use crate::kernels::Kernels;
 use crate::layers::{FeedForward, affine_layer_norm, layer_norm, rms_norm};
 use crate::student::attention::Attention;
@@ -104,6 +105,15 @@ impl<B: Backend> RegisterDiscriminator<B> {
 }
 
 impl<B: Kernels> RegisterDiscriminator<B> {
+    /// Scores `[B]`, one clip at a time.
+    pub fn score_one_by_one(&self, batch: &Judged<B>) -> Tensor<B, 1> {
+        let score = |index| {
+            let Judged { clips, text } = batch.clip(index);
+            self.score(clips, text)
+        };
+        Tensor::cat((0..batch.len()).map(score).collect(), 0)
+    }
+
     /// Scores `[B]` of clips whose tokens after the chosen blocks are `features`, each `[B, F * S, D]`.
     pub(super) fn judge(&self, features: Vec<Tensor<B, 3>>) -> Tensor<B, 1> {
         let registers = rms_norm(&self.register_norm, self.registers.val());

@@ -70,6 +70,11 @@ impl StudentConfig {
         }
     }
 
+    /// Wan2.1-T2V-14B as a chunk-wise student: 1,095 tensors, 14,288,491,584 parameters.
+    pub fn wan_14b() -> Self {
+        Self { width: 5120, layers: 40, heads: 40, feed_forward_width: 13_824, ..Self::wan_1_3b() }
+    }
+
     /// Width of one attention head.
     pub fn head_width(&self) -> usize {
         self.width / self.heads

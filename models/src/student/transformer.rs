@@ -151,7 +151,7 @@ impl<B: Kernels> Student<B> {
     /// Velocity `[B, F, C, H, W]` of latents `[B, F, C, H, W]`, and the keys and values that a later frame may attend to.
     pub fn forward(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>) -> (Tensor<B, 5>, Memory<B>) {
         let shape = latents.dims();
-        let (tokens, embedding, memory) = self.run(latents, inputs, &mut |_, _| {});
+        let (tokens, embedding, memory) = self.run(latents, inputs);
         (self.velocity(tokens, embedding, shape), memory)
     }
 
@@ -169,24 +169,8 @@ impl<B: Kernels> Student<B> {
         self.text_embedding.forward(text.cast(self.limits.precision.dtype()))
     }
 
-    /// Token features `[B, F * S, D]` after each of the blocks numbered `layers` (0-based, ascending): what a discriminator reads.
-    pub fn features(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>, layers: &[usize]) -> Vec<Tensor<B, 3>> {
-        let mut features = Vec::with_capacity(layers.len());
-        self.run(latents, inputs, &mut |layer, tokens| {
-            if layers.contains(&layer) {
-                features.push(tokens.clone());
-            }
-        });
-        features
-    }
-
     /// All blocks: tokens `[B, F * S, D]`, the time embedding e `[B * F or 1, D]`, and the sequence's own memory.
-    fn run(
-        &self,
-        latents: Tensor<B, 5>,
-        inputs: &Inputs<B>,
-        observe: &mut dyn FnMut(usize, &Tensor<B, 3>),
-    ) -> (Tensor<B, 3>, Tensor<B, 2>, Memory<B>) {
+    fn run(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>) -> (Tensor<B, 3>, Tensor<B, 2>, Memory<B>) {
         let shape = latents.dims();
         let rotation = self.rotation(inputs.frames, shape);
         let embedding = self.embed_frames(inputs.timesteps, &latents.device());
@@ -207,7 +191,6 @@ impl<B: Kernels> Student<B> {
             let (next, own) = block.forward(tokens, &surroundings);
             tokens = next;
             layers.push(own);
-            observe(index, &tokens);
         }
         let tokens_per_frame = tokens.dims()[1] / shape[1];
         (tokens, embedding, Memory { layers, frames: inputs.frames.to_vec(), tokens_per_frame })

@@ -1,0 +1,137 @@
+//! What passes through a transformer hold at once, in values (not bytes). Tested against measured peaks (`tests/plan_memory.rs`).
+//!
+//! D width, H hidden width of the feed-forward network, r LoRA rank, L text rows. A differentiated block keeps 17 D + 2 H values per token: its
+//! input; the modulated input; queries and keys before and after normalisation and rotation; values; the attention's output before and after its
+//! projection; the same for cross-attention (normed tokens, queries twice, output) with the two sums around it; the modulated input, hidden values
+//! before and after GELU and output of the feed-forward network.
+
+use afd_models::discriminator::RegisterConfig;
+use afd_models::student::{StudentConfig, Visibility};
+
+use super::inputs::KernelSet;
+
+/// One run of clips through a transformer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run<'a> {
+    /// Sizes.
+    pub config: &'a StudentConfig,
+    /// Rank of LoRA factors on every linear layer of the blocks; 0 for none.
+    pub rank: usize,
+    /// Clips at once.
+    pub clips: usize,
+    /// Tokens of a latent frame.
+    pub tokens_per_frame: usize,
+    /// Who sees whom.
+    pub visibility: &'a Visibility,
+    /// Passes over the clips in one graph: 2 where the clean context is differentiated, else 1.
+    pub passes: usize,
+    /// Text rows of a prompt (L).
+    pub text_rows: usize,
+    /// Queries of a clip and head whose scores are held at once.
+    pub attention_queries: usize,
+    /// Who computes.
+    pub kernels: KernelSet,
+}
+
+impl Run<'_> {
+    fn clip_tokens(&self) -> usize {
+        self.visibility.own_frames * self.tokens_per_frame
+    }
+
+    /// Tokens of all clips and passes.
+    fn tokens(&self) -> u64 {
+        (self.passes * self.clips * self.clip_tokens()) as u64
+    }
+
+    fn width(&self) -> u64 {
+        self.config.width as u64
+    }
+
+    fn hidden(&self) -> u64 {
+        self.config.feed_forward_width as u64
+    }
+
+    /// Tokens between two blocks.
+    pub fn boundary(&self) -> u64 {
+        self.tokens() * self.width()
+    }
+
+    /// Kept by one differentiated block, its input included.
+    pub fn block(&self) -> u64 {
+        let (width, rank) = (self.width(), self.rank as u64);
+        let per_token = 17 * width + 2 * self.hidden() + 8 * rank;
+        // Keys twice and values of the text, and about 14 vectors of modulation per frame.
+        let per_text_row = 3 * width + 2 * rank;
+        let frames = (self.passes * self.clips * self.visibility.own_frames) as u64;
+        self.tokens() * per_token + (self.clips * self.text_rows) as u64 * per_text_row + frames * 14 * width
+    }
+
+    /// Kept besides the blocks: rotations, the text before and after its embedding, the head.
+    pub fn outside(&self) -> u64 {
+        let rotations = 2 * (self.passes * self.clip_tokens()) as u64 * self.width();
+        let text = (self.clips * self.text_rows) as u64 * (self.config.text_width as u64 + 3 * self.width());
+        rotations + text
+    }
+
+    /// On top of what a block keeps while its backward pass is at its largest: gradients of the hidden values before and after GELU, and of its
+    /// tokens; or what attention needs, whichever is more (by then what comes after attention, 7 D + 2 H, is freed).
+    pub fn backward(&self) -> u64 {
+        // Passes are walked backwards one after another.
+        let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
+        let freed = tokens * (7 * width + 2 * self.hidden());
+        let split = if self.kernels == KernelSet::Operations { 8 * tokens * width } else { 0 };
+        let attention = 5 * tokens * width + split + self.scores(2, 4);
+        (tokens * (2 * self.hidden() + width)).max(attention.saturating_sub(freed))
+    }
+
+    /// Held at most by a block that is not differentiated.
+    pub fn forward(&self) -> u64 {
+        let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
+        let split = if self.kernels == KernelSet::Operations { 4 * tokens * width } else { 0 };
+        (tokens * (2 * self.hidden() + 2 * width)).max(8 * tokens * width + split + self.scores(1, 3))
+    }
+
+    /// Attention scores, `loops` or `operations` times as many as are computed at once.
+    fn scores(&self, loops: u64, operations: u64) -> u64 {
+        let frames = |ranges: &[std::ops::Range<usize>]| ranges.iter().map(ExactSizeIterator::len).sum::<usize>();
+        let of_view = |queries: usize, keys: usize| (queries.min(self.attention_queries) * keys) as u64;
+        let own = self.visibility.views.iter().map(|view| {
+            let seen = (frames(&view.past) + frames(&view.own)) * self.tokens_per_frame;
+            of_view(view.queries.len() * self.tokens_per_frame, seen)
+        });
+        let most = own.chain([of_view(self.clip_tokens(), self.text_rows)]).max().unwrap_or(0);
+        match self.kernels {
+            KernelSet::Loops => loops * most,
+            KernelSet::Operations => operations * (self.clips * self.config.heads) as u64 * most,
+        }
+    }
+}
+
+/// What a differentiated run holds at the top of its backward pass, without gradients of weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peak {
+    /// Tokens between blocks that are kept while one block's graph is held.
+    pub boundaries: u64,
+    /// Graphs.
+    pub graphs: u64,
+    /// The backward pass at its largest.
+    pub backward: u64,
+}
+
+/// A run's peak in one graph of `depth` blocks.
+pub fn plain(run: &Run, depth: usize) -> Peak {
+    Peak { boundaries: 0, graphs: depth as u64 * run.block() + run.outside() + 2 * run.boundary(), backward: run.backward() }
+}
+
+/// A run's peak when `depth` blocks are differentiated one at a time.
+pub fn block_by_block(run: &Run, depth: usize) -> Peak {
+    let boundaries = depth as u64 * run.boundary();
+    // A block's own input is one of the boundaries, and the gradient that comes from above is freed first.
+    Peak { boundaries, graphs: run.block() - run.boundary() + run.outside(), backward: run.backward().saturating_sub(run.boundary()) }
+}
+
+/// Values that the readers of a register discriminator keep for `tokens` tokens of one clip: normed tokens, keys before and after their norm,
+/// values; and twice the tokens' gradient in the backward pass.
+pub fn readers(config: &RegisterConfig, width: usize, tokens: usize) -> u64 {
+    (4 * config.layers.len() as u64 + 2) * (tokens * width) as u64
+}

@@ -1,0 +1,215 @@
+//! What a plan is made from: plain sizes, and how a recipe becomes them.
+
+use afd_models::discriminator::{ConvConfig, RegisterConfig};
+use afd_models::student::{BlockLayout, StudentConfig};
+use serde::Serialize;
+
+use crate::afd::model::Context;
+use crate::recipe::Recipe;
+use crate::recipe::settings::{DiscriminatorKind, Kind, OldPolicy};
+
+/// Everything that memory and work depend on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlanInputs {
+    /// Sizes of the student.
+    pub student: StudentConfig,
+    /// Latent frames, channels, rows and columns of a clip, `[F, C, H, W]`.
+    pub latents: [usize; 4],
+    /// Pixel values of a prepared clip, T * H * W * 3.
+    pub pixels: usize,
+    /// Text rows of a prompt (L).
+    pub text_rows: usize,
+    /// Prompts trained on.
+    pub prompts: usize,
+    /// Distinct teacher clips per prompt; 0 = a fresh one every time, none is stored.
+    pub takes_per_prompt: usize,
+    /// What is trained how.
+    pub method: Method,
+    /// Rank of the student's LoRA factors, counted as if on every linear layer of its blocks; `None` trains all weights. With it the student, its lagging
+    /// copies and the reference share one set of base weights.
+    pub student_lora: Option<usize>,
+    /// Bytes of a weight that is not trained, and of one that is trained without LoRA. LoRA factors, gradients and moments are f32.
+    pub weight_bytes: usize,
+    /// Bytes of an activation.
+    pub activation_bytes: usize,
+    /// Whether updates hold the graph of one transformer block at a time (`run.recompute_blocks`).
+    pub recompute_blocks: bool,
+    /// Queries of a clip and head whose attention scores are held at once (`run.attention_queries`).
+    pub attention_queries: usize,
+    /// Parts of a batch that run side by side (`run.shards`).
+    pub shards: usize,
+    /// Clips that the student's passes hold at once, over all parts: all of a round, or `run.clips_at_once` of every part.
+    pub clips_at_once: usize,
+    /// Rollouts whose keys and values are kept from the rollout to the last update of the round: all of a round, or 0 where they are made again.
+    pub memories_kept: usize,
+    /// Who computes.
+    pub kernels: KernelSet,
+}
+
+/// Which implementation of [`afd_models::kernels::Kernels`] computes: they differ in what they hold at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelSet {
+    /// flex's loops: attention scores of one clip and head at a time.
+    Loops,
+    /// Tensor operations (cuda, wgpu, ndarray): attention scores of all clips and heads at a time.
+    Operations,
+}
+
+impl KernelSet {
+    /// Those of a backend, by its name.
+    pub fn of(backend: &str) -> Self {
+        if backend == "flex" { Self::Loops } else { Self::Operations }
+    }
+}
+
+/// What is trained how.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Adversarial Flow Distillation.
+    Distill(Distill),
+    /// Supervised flow matching.
+    Pretrain {
+        /// Clips per update.
+        batch: usize,
+        /// Whether blocks look back at clean clips: two passes instead of one.
+        teacher_forcing: bool,
+    },
+}
+
+/// One alternation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Distill {
+    /// Prompts per alternation (P).
+    pub prompts: usize,
+    /// Rollouts per prompt (K).
+    pub rollouts: usize,
+    /// Teacher clips per prompt (M).
+    pub teacher_clips: usize,
+    /// Teacher clips per prompt that the flow update learns from.
+    pub teacher_positives: usize,
+    /// Steps of the few-step sampler.
+    pub sampler_steps: usize,
+    /// Discriminator updates.
+    pub discriminator_steps: u64,
+    /// Student updates.
+    pub flow_steps: u64,
+    /// What a block looks back at during the update.
+    pub context: Context,
+    /// Whether that is cut off from the graph.
+    pub detach_context: bool,
+    /// Whether a lagging policy's velocity is computed.
+    pub lagging_old: bool,
+    /// Whether a reference is kept.
+    pub reference: bool,
+    /// Whether the discriminator's clips are scored a second time, moved a little (R1, R2).
+    pub penalised: bool,
+    /// Whether teacher clips are scored a second time with other prompts.
+    pub mistaken: bool,
+    /// The discriminator.
+    pub discriminator: DiscriminatorSizes,
+    /// Rank of LoRA factors on its backbone's blocks, whose other weights are then frozen; `None` trains all.
+    pub discriminator_lora: Option<usize>,
+}
+
+/// Sizes of a discriminator.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiscriminatorSizes {
+    /// Multiscale 3-D convolutions.
+    Conv(ConvConfig),
+    /// Registers on a copy of the student.
+    Registers(RegisterConfig),
+}
+
+impl PlanInputs {
+    /// What `recipe` does on a backend with `kernels`.
+    pub fn of(recipe: &Recipe, kernels: KernelSet) -> Self {
+        let settings = &recipe.settings;
+        let (afd, judge) = (&settings.afd, &settings.discriminator);
+        let clip = settings.clip;
+        let method = match settings.kind {
+            Kind::Pretrain => Method::Pretrain { batch: settings.supervised.batch, teacher_forcing: settings.supervised.teacher_forcing },
+            Kind::Distill => Method::Distill(Distill {
+                prompts: afd.prompts_per_alternation,
+                rollouts: afd.rollouts_per_prompt,
+                teacher_clips: afd.teacher_clips_per_prompt,
+                teacher_positives: afd.teacher_positives,
+                sampler_steps: settings.sampler.denoising_step_list.len(),
+                discriminator_steps: afd.discriminator_steps,
+                flow_steps: afd.flow_steps,
+                context: afd.context,
+                detach_context: afd.detach_context,
+                lagging_old: afd.old_policy == OldPolicy::Lagging,
+                reference: afd.reference_weight > 0.0,
+                penalised: judge.r1_weight > 0.0 || judge.r2_weight > 0.0,
+                mistaken: judge.mismatch_weight > 0.0,
+                discriminator: match judge.kind {
+                    DiscriminatorKind::Conv => {
+                        DiscriminatorSizes::Conv(ConvConfig { channels: judge.channels.clone(), width: judge.width })
+                    }
+                    DiscriminatorKind::Registers => DiscriminatorSizes::Registers(RegisterConfig {
+                        layers: judge.layers.clone(),
+                        feed_forward_width: judge.width,
+                        sigma: 0.0,
+                    }),
+                },
+                discriminator_lora: judge.lora.as_ref().map(|lora| lora.rank),
+            }),
+        };
+        let clips = match &method {
+            Method::Pretrain { batch, .. } => *batch,
+            Method::Distill(distill) => distill.prompts * (distill.rollouts + distill.teacher_positives),
+        };
+        // Every part is cut by itself.
+        let at_once = match settings.run.clips_at_once {
+            0 => clips,
+            limit => clips.min(limit * settings.run.shards),
+        };
+        Self {
+            student: recipe.student.clone(),
+            latents: recipe.latent_shape,
+            pixels: clip.frames * clip.height * clip.width * 3,
+            text_rows: settings.text.length,
+            prompts: recipe.train_prompts.len(),
+            takes_per_prompt: settings.teacher.takes_per_prompt as usize,
+            method,
+            student_lora: settings.student.lora.as_ref().map(|lora| lora.rank),
+            weight_bytes: if settings.student.lora.is_some() { settings.run.precision.bytes() } else { 4 },
+            activation_bytes: settings.run.precision.bytes(),
+            recompute_blocks: settings.run.recompute_blocks,
+            attention_queries: settings.run.attention_queries,
+            shards: settings.run.shards,
+            clips_at_once: at_once,
+            memories_kept: if at_once < clips { 0 } else { clips },
+            kernels,
+        }
+    }
+
+    /// Tokens of a latent frame (S).
+    pub fn tokens_per_frame(&self) -> usize {
+        let [_, _, rows, columns] = self.latents;
+        rows * columns / (self.student.patch * self.student.patch)
+    }
+
+    /// Tokens of a clip.
+    pub fn tokens(&self) -> usize {
+        self.latents[0] * self.tokens_per_frame()
+    }
+
+    /// How a clip's frames fall into blocks.
+    pub fn layout(&self) -> BlockLayout {
+        BlockLayout {
+            frames: self.latents[0],
+            frames_per_block: self.student.frames_per_block,
+            window_frames: self.student.window_frames,
+            sink_frames: self.student.sink_frames,
+        }
+    }
+
+    /// Values of a clip's latents.
+    pub fn latent_values(&self) -> usize {
+        self.latents.iter().product()
+    }
+}

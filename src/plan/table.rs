@@ -1,0 +1,96 @@
+//! A plan in words and columns.
+
+use std::fmt;
+
+use super::Plan;
+use super::phases::Part;
+
+/// Bytes in decimal units, as memory is sold: `6.04 GB`.
+pub fn bytes(bytes: u64) -> String {
+    scaled(bytes as f64, 1e3, &["B", "kB", "MB", "GB", "TB"])
+}
+
+/// Operations: `1.03 PFLOP`.
+pub fn flops(flops: f64) -> String {
+    scaled(flops, 1e3, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"])
+}
+
+fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= step;
+        unit += 1;
+    }
+    let digits = match value {
+        _ if unit == 0 => 0,
+        value if value < 9.995 => 2,
+        value if value < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {}", units[unit])
+}
+
+/// A whole number in groups of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<String> =
+        digits.as_bytes().rchunks(3).rev().map(|group| group.iter().map(|digit| char::from(*digit)).collect()).collect();
+    groups.join(",")
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weights = &self.weights;
+        let [frames, channels, rows, columns] = self.inputs.latents;
+        writeln!(f, "clip       {frames} x {channels} x {rows} x {columns} latents, {} tokens", grouped(self.inputs.tokens() as u64))?;
+        let parameters = |f: &mut fmt::Formatter<'_>, name: &str, all: u64, trained: u64| {
+            writeln!(f, "{name:<10} {} parameters, {} trained", grouped(all), grouped(trained))
+        };
+        parameters(f, "student", weights.student_parameters, weights.student_trainable)?;
+        if weights.discriminator_parameters > 0 {
+            parameters(f, "judge", weights.discriminator_parameters, weights.discriminator_trainable)?;
+        }
+        writeln!(f, "cache      {} of keys and values per clip", bytes(self.cache_per_clip))?;
+        writeln!(f, "\nalways held: {}", bytes(weights.held_bytes()))?;
+        list(f, &weights.held)?;
+        for phase in &self.phases {
+            let (more, all) = (phase.bytes(), weights.held_bytes() + phase.bytes());
+            writeln!(f, "\n{}: {} more, {} in all; {}", phase.name, bytes(more), bytes(all), flops(phase.flops.total()))?;
+            list(f, &phase.parts)?;
+        }
+        let work: f64 = self.phases.iter().map(|phase| phase.flops.total()).sum();
+        writeln!(f, "\none {}: {}", self.round(), flops(work))?;
+        writeln!(f, "checkpoint: {}, {} of host memory to write it", bytes(weights.checkpoint), bytes(weights.checkpoint_host))?;
+        let data = self.data;
+        let clips = if data.latents == 0 { "no clip is stored".to_string() } else { format!("latents {}", bytes(data.latents)) };
+        writeln!(f, "data in f32: text rows {}, {clips}, prepared pixels in host memory {}", bytes(data.text), bytes(data.pixels))?;
+        write!(f, "\npeak {} in the {}: ", bytes(self.peak), self.peak_phase)?;
+        match (self.memory, self.fits) {
+            (Some(memory), Some(true)) => writeln!(f, "fits {}", bytes(memory)),
+            (Some(memory), _) => {
+                let named: Vec<String> = self.largest.iter().map(|part| format!("{} {}", part.what, bytes(part.bytes))).collect();
+                writeln!(f, "does not fit {}; the largest: {}", bytes(memory), named.join(", "))
+            }
+            (None, _) => writeln!(f, "the device's memory is not known; give --memory, such as 80GB"),
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, parts: &[Part]) -> fmt::Result {
+    for part in parts.iter().filter(|part| part.bytes > 0) {
+        writeln!(f, "  {:>9}  {}", bytes(part.bytes), part.what)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_and_a_unit() {
+        assert_eq!([bytes(999), bytes(6_038_323_200), bytes(80_000_000_000), bytes(999_600)], ["999 B", "6.04 GB", "80.0 GB", "1.00 MB"]);
+        assert_eq!(flops(1.03e15), "1.03 PFLOP");
+        assert_eq!(grouped(1_418_996_800), "1,418,996,800");
+    }
+}

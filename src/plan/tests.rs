@@ -1,0 +1,89 @@
+//! Plans of the sizes that the method is made for.
+
+use afd_models::discriminator::RegisterConfig;
+use afd_models::student::StudentConfig;
+
+use super::Plan;
+use super::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs};
+use crate::afd::model::Context;
+
+/// One prompt with 8 rollouts of 81 frames at 480 x 832 by a chunk-wise Wan student in bf16, LoRA 256; registers on a copy of it, LoRA 64.
+fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> PlanInputs {
+    let layers = [14, 22, 30].map(|depth| depth * student.layers / 30 - 1).to_vec();
+    PlanInputs {
+        student,
+        latents: [21, 16, 60, 104],
+        pixels: 81 * 480 * 832 * 3,
+        text_rows: 512,
+        prompts: 200,
+        takes_per_prompt: 1,
+        method: Method::Distill(Distill {
+            prompts: 1,
+            rollouts: 8,
+            teacher_clips: 1,
+            teacher_positives: 0,
+            sampler_steps: 4,
+            discriminator_steps: 1,
+            flow_steps: 1,
+            context: Context::OwnClean,
+            detach_context: true,
+            lagging_old: true,
+            reference: true,
+            penalised: true,
+            mistaken: false,
+            discriminator: DiscriminatorSizes::Registers(RegisterConfig { layers, feed_forward_width: 8192, sigma: 0.0 }),
+            discriminator_lora: Some(64),
+        }),
+        student_lora: Some(256),
+        weight_bytes: 2,
+        activation_bytes: 2,
+        recompute_blocks: true,
+        attention_queries: 1024,
+        shards: 1,
+        clips_at_once,
+        memories_kept,
+        kernels: KernelSet::Operations,
+    }
+}
+
+const CARD: u64 = 80_000_000_000;
+
+#[test]
+fn eight_rollouts_of_wan_at_once_do_not_fit_one_card_but_one_at_a_time_does() {
+    let all = Plan::new(wan(StudentConfig::wan_1_3b(), 8, 8), Some(CARD));
+    println!("{all}");
+    assert_eq!(all.fits, Some(false));
+    // What is named first is what has to go: keys and values of several clips.
+    assert!(all.largest[0].what.contains("keys and values") && all.largest[0].bytes > 6_038_323_200 * 5, "{:?}", all.largest);
+    let kept = Plan::new(wan(StudentConfig::wan_1_3b(), 1, 8), Some(CARD));
+    println!("{kept}");
+    let one = Plan::new(wan(StudentConfig::wan_1_3b(), 1, 0), Some(CARD));
+    println!("{one}");
+    assert!(one.peak < kept.peak && kept.peak < all.peak);
+    assert_eq!(one.fits, Some(true));
+    let large = Plan::new(wan(StudentConfig::wan_14b(), 1, 0), Some(CARD));
+    println!("{large}");
+    assert!(large.peak > one.peak);
+}
+
+#[test]
+fn what_bounds_memory_bounds_the_plan() {
+    let peak = |change: fn(&mut PlanInputs)| {
+        let mut inputs = wan(StudentConfig::wan_1_3b(), 1, 0);
+        change(&mut inputs);
+        Plan::new(inputs, None)
+    };
+    let usual = peak(|_| ());
+    assert_eq!(usual.fits, None);
+    // One graph of all blocks, all weights trained, all queries at once, f32 everywhere.
+    assert!(peak(|inputs| inputs.recompute_blocks = false).peak > 5 * usual.peak / 2);
+    assert!(peak(|inputs| inputs.student_lora = None).weights.held_bytes() > usual.weights.held_bytes() + 8 * 1_418_996_800);
+    assert!(peak(|inputs| inputs.attention_queries = 32_760).peak > usual.peak);
+    let single = peak(|inputs| (inputs.weight_bytes, inputs.activation_bytes) = (4, 4));
+    assert!(single.peak > usual.peak && single.cache_per_clip == 2 * usual.cache_per_clip);
+    // Less memory is more work: each block runs again, but the operations of a rollout stay.
+    let plain = peak(|inputs| inputs.recompute_blocks = false);
+    let work = |plan: &Plan, name: &str| plan.phases.iter().find(|phase| phase.name == name).unwrap().flops.total();
+    assert!(work(&usual, "flow update") > work(&plain, "flow update"));
+    assert_eq!(work(&usual, "rollout"), work(&plain, "rollout"));
+}
