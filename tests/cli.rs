@@ -24,7 +24,8 @@ fn every_shipped_recipe_is_valid() {
     let listed = succeeds(&repository(), &["recipes"]);
     let recipes: Vec<&str> = listed.lines().filter(|line| line.ends_with(".toml")).collect();
     assert!(recipes.len() >= 4, "{listed}");
-    for recipe in recipes {
+    // Those for real weights: tests/wan_recipes.rs.
+    for recipe in recipes.into_iter().filter(|recipe| !recipe.contains("wan2.1")) {
         assert!(succeeds(&repository(), &["validate", recipe]).contains("is valid"));
     }
 }

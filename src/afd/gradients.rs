@@ -30,7 +30,7 @@ pub fn norm<B: AutodiffBackend, M: Module<B>>(gradients: &GradientsParams, modul
     squares.total().map(f64::sqrt)
 }
 
-/// Names a weight that is not finite, if there is one.
+/// Names a trained weight that is not finite, if there is one.
 pub fn check_weights<B: AutodiffBackend, M: Module<B>>(module: &M) -> Result<(), Culprit> {
     let mut squares = Squares::<B> { gradients: None, path: Vec::new(), found: Vec::new() };
     module.visit(&mut squares);
@@ -121,7 +121,8 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Squares<'_, B> {
     fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
         let tensor = match self.gradients {
             Some(gradients) => gradients.get::<B::InnerBackend, N>(param.id),
-            None => Some(param.val().inner()),
+            // What rests cannot have changed.
+            None => Some(param.val()).filter(Tensor::is_require_grad).map(Tensor::inner),
         };
         if let Some(tensor) = tensor {
             self.found.push((self.path.join("."), tensor.square().sum()));

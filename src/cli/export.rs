@@ -68,8 +68,8 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
         if !args.merge_lora {
             return write_factors(&factors, args);
         }
-        let base = opened(&adapter.base, args)?;
-        return write_transformer(&base, Some(student.card.student.clone()), Some(&factors), args);
+        let known = Some(student.card.student.clone());
+        return write_transformer(&adapter.open()?, adapter.part.as_deref(), known, Some(&factors), args);
     }
     let path = student.as_ref().map_or(args.path.clone(), |student| student.directory.join(MODEL));
     let file = opened(&path, args)?;
@@ -79,7 +79,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
     if LoraFile::is_recognised(&file) {
         return write_factors(&LoraFile::open(&file).map_err(|error| failed(&error))?, args);
     }
-    write_transformer(&file, student.map(|student| student.card.student), None, args)
+    write_transformer(&file, args.part.as_deref(), student.map(|student| student.card.student), None, args)
 }
 
 fn failed(error: &dyn std::fmt::Display) -> CliError {
@@ -109,11 +109,12 @@ fn write_factors(factors: &LoraFile, args: &ExportArgs) -> Result<ExitCode, CliE
 /// A whole transformer, with `factors` merged into it if there are any.
 fn write_transformer(
     file: &WeightFile,
+    part: Option<&str>,
     known: Option<StudentConfig>,
     factors: Option<&LoraFile>,
     args: &ExportArgs,
 ) -> Result<ExitCode, CliError> {
-    let transformer = TransformerFile::find(file, args.part.as_deref()).map_err(|error| failed(&error))?;
+    let transformer = TransformerFile::find(file, part).map_err(|error| failed(&error))?;
     let known = match known {
         Some(known) => Some(known),
         None => own_sizes(file).map_err(|error| failed(&error))?,

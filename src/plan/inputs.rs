@@ -15,7 +15,7 @@ pub struct PlanInputs {
     pub student: StudentConfig,
     /// Latent frames, channels, rows and columns of a clip, `[F, C, H, W]`.
     pub latents: [usize; 4],
-    /// Pixel values of a prepared clip, T * H * W * 3.
+    /// Pixel values of a prepared clip, T * H * W * 3; 0 where training reads prepared latents.
     pub pixels: usize,
     /// Text rows of a prompt (L).
     pub text_rows: usize,
@@ -170,7 +170,8 @@ impl PlanInputs {
         Self {
             student: recipe.student.clone(),
             latents: recipe.latent_shape,
-            pixels: clip.frames * clip.height * clip.width * 3,
+            // Prepared latents are read instead of pixels.
+            pixels: if recipe.data().is_some() { 0 } else { clip.frames * clip.height * clip.width * 3 },
             text_rows: settings.text.length,
             prompts: recipe.train_prompts.len(),
             takes_per_prompt: settings.teacher.takes_per_prompt as usize,

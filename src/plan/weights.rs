@@ -89,7 +89,10 @@ impl Weights {
         };
         if let Some(distill) = distill {
             let (backbone, rest, trained) = discriminator(inputs, distill);
-            push("discriminator's weights", (backbone + rest) * weight + trained.lora * SINGLE);
+            // What is trained is held in f32; a backbone at rest beside a student at rest is the same memory.
+            let at_rest = if factors.is_some() { 0 } else { backbone * weight };
+            let of_backbone = if trained.backbone > 0 { backbone * SINGLE } else { at_rest };
+            push("discriminator's weights", of_backbone + (rest + trained.lora) * SINGLE);
             push("discriminator's moments", 2 * SINGLE * trained.all());
             weights.discriminator_parameters = backbone + rest;
             weights.discriminator_trainable = trained.all();

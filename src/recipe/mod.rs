@@ -15,6 +15,7 @@ use afd_models::weights::{Pickles, WeightFile};
 use crate::data::codec::CodecPlan;
 use crate::flow::schedule::few_step_sigmas;
 use crate::teacher::{Teacher, folder::FolderTeacher, world::World};
+use settings::Student as StudentSettings;
 use settings::{Data, DiscriminatorKind, Kind, PromptList, Settings, SigmaSet, TeacherKind, TextKind};
 
 /// Why a recipe cannot be used. Every message names the field, what was found and what is needed.
@@ -146,7 +147,7 @@ fn read_prompts(list: &mut PromptList, field: &str, directory: &Path) -> Result<
 fn student_config(settings: &Settings, channels: usize) -> Result<StudentConfig, String> {
     let student = &settings.student;
     let mut config = match (&student.checkpoint, &student.sizes) {
-        (Some(path), None) => checkpoint_sizes(path, settings.pickles(), student.heads)
+        (Some(path), None) => checkpoint_sizes(path, settings.pickles(), student)
             .map_err(|problem| format!("student.checkpoint {}: {problem}", path.display()))?,
         (None, Some(sizes)) => StudentConfig {
             width: sizes.width,
@@ -182,18 +183,18 @@ fn student_config(settings: &Settings, channels: usize) -> Result<StudentConfig,
 }
 
 /// Sizes from a weight file of ours, or read off the shapes of anybody's.
-fn checkpoint_sizes(path: &Path, pickles: Pickles, heads: Option<usize>) -> Result<StudentConfig, String> {
+fn checkpoint_sizes(path: &Path, pickles: Pickles, student: &StudentSettings) -> Result<StudentConfig, String> {
     let file = WeightFile::open(path, pickles).map_err(|error| error.to_string())?;
     let metadata = file.own_metadata().map_err(|error| error.to_string())?;
     let sizes = match metadata.get("config") {
         Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
         None => {
-            let transformer = TransformerFile::find(&file, None).map_err(|error| error.to_string())?;
+            let transformer = TransformerFile::find(&file, student.part.as_deref()).map_err(|error| error.to_string())?;
             let sizes = transformer.sizes().filter(|_| transformer.is_recognised());
             sizes.ok_or("it holds no Wan transformer; `afd inspect` lists what is in it")?
         }
     };
-    Ok(StudentConfig { heads: heads.unwrap_or(sizes.heads), ..sizes })
+    Ok(StudentConfig { heads: student.heads.unwrap_or(sizes.heads), ..sizes })
 }
 
 /// Rows per prompt that Wan reads.

@@ -189,6 +189,9 @@ pub struct Student {
     /// First frames that stay visible.
     #[serde(default)]
     pub sink_frames: usize,
+    /// Which part of a training checkpoint to start from, such as `generator`; without it, `generator_ema` before `generator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// Attention heads of a checkpoint that does not say; without it, 128 channels each as in every Wan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<usize>,

@@ -20,14 +20,15 @@ use crate::afd::model::AfdModel;
 use crate::recipe::Recipe;
 use crate::recipe::settings::{DiscriminatorKind, Kind};
 
-/// A student with the weights of a file in any layout, held as `precision` has them at rest.
-pub fn load_student<B: Backend>(
+/// A student with the weights of a file in any layout, held as `precision` has them at rest; `part` chooses among a training checkpoint's.
+fn load_student<B: Backend>(
     config: &StudentConfig,
-    path: &Path,
+    file: &WeightFile,
+    part: Option<&str>,
     precision: Precision,
     device: &B::Device,
 ) -> Result<Student<B>, SessionError> {
-    Ok(TransformerFile::find(&WeightFile::open(path, Pickles::Refused)?, None)?.load(config, precision, device)?)
+    Ok(TransformerFile::find(file, part)?.load(config, precision, device)?)
 }
 
 /// The student of a checkpoint, its low-rank factors merged into what they were trained beside.
@@ -35,10 +36,11 @@ pub fn finished_student<B: Backend>(card: &StudentCard, directory: &Path, device
     supported::<B>(card.precision, device)?;
     let limits = Limits { precision: card.precision, ..Limits::default() };
     let Some(adapter) = &card.adapter else {
-        return Ok(load_student(&card.student, &directory.join(MODEL), card.precision, device)?.within(limits));
+        let file = WeightFile::open(&directory.join(MODEL), Pickles::Refused)?;
+        return Ok(load_student(&card.student, &file, None, card.precision, device)?.within(limits));
     };
     adapter.verify()?;
-    let base = load_student(&card.student, &adapter.base, card.precision, device)?;
+    let base = load_student(&card.student, &adapter.open()?, adapter.part.as_deref(), card.precision, device)?;
     let factors = directory.join(FACTORS);
     let file = LoraFile::open(&WeightFile::open(&factors, Pickles::Refused)?)?;
     Ok(merged(file.apply(adapted(base, &adapter.lora), &adapter.lora, &factors)?).within(limits))
@@ -51,7 +53,10 @@ pub fn base_student<B: Backend>(recipe: &Recipe, device: &B::Device) -> Result<S
     // What is trained is held in f32 whatever it is computed in.
     let rest = if settings.student.lora.is_some() { settings.run.precision } else { Precision::F32 };
     let student = match &settings.student.checkpoint {
-        Some(path) => load_student(&recipe.student, path, rest, device)?,
+        Some(path) => {
+            let file = WeightFile::open(path, settings.pickles())?;
+            load_student(&recipe.student, &file, settings.student.part.as_deref(), rest, device)?
+        }
         None => initialise(Student::new(&recipe.student, device), settings.seed, "student"),
     };
     let student = match &settings.student.lora {

@@ -53,6 +53,9 @@ pub struct Adapter {
     pub lora: LoraConfig,
     /// The weights, by absolute path.
     pub base: PathBuf,
+    /// The part of them, where they are a training checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// BLAKE3 of the files that hold them, in the order of their names.
     pub blake3: Vec<String>,
 }
@@ -61,9 +64,17 @@ impl Adapter {
     /// The adapter of a recipe's student, if it has one; reads the whole base once.
     pub fn of(recipe: &Recipe) -> Result<Option<Self>, SessionError> {
         match (&recipe.settings.student.lora, &recipe.settings.student.checkpoint) {
-            (Some(lora), Some(base)) => Ok(Some(Self { lora: lora.clone(), base: base.clone(), blake3: hashes(base)? })),
+            (Some(lora), Some(base)) => {
+                let part = recipe.settings.student.part.clone();
+                Ok(Some(Self { lora: lora.clone(), base: base.clone(), part, blake3: hashes(base)? }))
+            }
             _ => Ok(None),
         }
+    }
+
+    /// The weights. Whether they may be a pickle was settled when the recipe was read.
+    pub fn open(&self) -> Result<WeightFile, SessionError> {
+        Ok(WeightFile::open(&self.base, Pickles::Allowed)?)
     }
 
     /// Refuses a base that is not the one that the factors were trained beside.
@@ -79,7 +90,7 @@ impl Adapter {
 }
 
 fn hashes(base: &Path) -> Result<Vec<String>, SessionError> {
-    let file = WeightFile::open(base, Pickles::Refused)?;
+    let file = WeightFile::open(base, Pickles::Allowed)?;
     Ok(file.files().map(hash).collect::<Result<_, FileError>>()?)
 }
 

@@ -3,6 +3,7 @@
 use burn::module::Param;
 use burn::nn::{LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig};
 use burn::prelude::*;
+use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
@@ -142,8 +143,10 @@ impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
 impl<B: Kernels> Reader<B> {
     /// Register `[B, 1, D]` and tokens `[B, S, D]` to the register's new value `[B, 1, D]`.
     fn forward(&self, register: Tensor<B, 3>, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
+        let dtype = tokens.dtype();
         let seen = self.attention.keys_values(affine_layer_norm(&self.norm, tokens));
-        let read = register.clone() + self.attention.cross(register, seen, Limits::default());
+        // Tokens may be narrow; there is one register, and it stays wide.
+        let read = register.clone() + self.attention.cross(register.cast(dtype), seen, Limits::default()).cast(DType::F32);
         read.clone() + self.ffn.forward(layer_norm(read, StudentConfig::EPSILON))
     }
 }
