@@ -1,5 +1,5 @@
-//! Peak memory and time of the full-size Wan VAE (random weights) over one streamed clip on flex: what is allocated at most beside the
-//! weights, the input included. `scripts/vae-memory-table.sh` makes the table of docs/results/wan-vae.md:
+//! Peak memory and time of the full-size Wan VAE (random weights) over one streamed clip on flex: what is allocated at most beside the weights
+//! and the input. `scripts/vae-memory-table.sh` makes the table of docs/results/wan-vae.md:
 //!
 //! ```text
 //! cargo run --workspace --example vae_memory -- encode|decode f32|bf16 FRAMES HEIGHT WIDTH
