@@ -75,6 +75,7 @@ impl Size {
         PlanInputs {
             student: self.config(),
             latents: self.latents(),
+            codec: None,
             pixels: 0,
             text_rows: TEXT_ROWS,
             prompts: 1,

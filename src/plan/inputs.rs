@@ -1,10 +1,16 @@
 //! What a plan is made from: plain sizes, and how a recipe becomes them.
 
+use afd_models::codec::wan_vae::WanVaeConfig;
 use afd_models::discriminator::{ConvConfig, RegisterConfig};
+use afd_models::precision::Precision;
 use afd_models::student::{BlockLayout, StudentConfig};
+use afd_models::weights::layout::Layout;
+use afd_models::weights::wan_vae;
 use serde::Serialize;
 
 use crate::afd::model::Context;
+use crate::data::codec::CodecPlan;
+use crate::data::manifest::Manifest;
 use crate::recipe::Recipe;
 use crate::recipe::settings::{DiscriminatorKind, Kind, OldPolicy};
 
@@ -21,10 +27,12 @@ pub struct PlanInputs {
     pub text_rows: usize,
     /// Prompts trained on.
     pub prompts: usize,
-    /// Distinct teacher clips per prompt; 0 = a fresh one every time, none is stored.
+    /// Distinct teacher clips per prompt, rounded up; 0 = a fresh one every time, none is stored.
     pub takes_per_prompt: usize,
     /// What is trained how.
     pub method: Method,
+    /// The codec, where it is a network: rollouts go through it before the discriminator sees them.
+    pub codec: Option<CodecSizes>,
     /// Rank of the student's LoRA factors, counted as if on every linear layer of its blocks; `None` trains all weights. With it the student, its lagging
     /// copies and the reference share one set of base weights.
     pub student_lora: Option<usize>,
@@ -60,6 +68,33 @@ impl KernelSet {
     /// Those of a backend, by its name.
     pub fn of(backend: &str) -> Self {
         if backend == "flex" { Self::Loops } else { Self::Operations }
+    }
+}
+
+/// A codec that is a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CodecSizes {
+    /// Its parameters.
+    pub parameters: u64,
+    /// Bytes of each.
+    pub weight_bytes: u64,
+    /// Bytes that it holds at most while a clip goes through it.
+    pub working: u64,
+}
+
+impl CodecSizes {
+    /// The Wan VAE on frames of `pixels`, one clip at a time through the streaming codec.
+    ///
+    /// Decoding takes more than encoding. Bytes per pixel and channel of the base width were measured (docs/results/wan-vae.md): 237 MiB in f32
+    /// and 168 MiB in bf16 for 96 x 160 pixels at base width 96.
+    pub fn wan_vae(config: &WanVaeConfig, precision: Precision, pixels: usize) -> Self {
+        let parameters = wan_vae::table(config, Layout::Wan).shapes().values().map(|shape| shape.iter().product::<usize>() as u64).sum();
+        let per_value = match precision {
+            Precision::F32 => 169,
+            Precision::Bf16 => 120,
+        };
+        let working = per_value * (pixels * config.base_width) as u64;
+        Self { parameters, weight_bytes: precision.bytes() as u64, working }
     }
 }
 
@@ -174,8 +209,12 @@ impl PlanInputs {
             pixels: if recipe.data().is_some() { 0 } else { clip.frames * clip.height * clip.width * 3 },
             text_rows: settings.text.length,
             prompts: recipe.train_prompts.len(),
-            takes_per_prompt: settings.teacher.takes_per_prompt as usize,
+            takes_per_prompt: takes_per_prompt(recipe),
             method,
+            codec: match &recipe.codec {
+                CodecPlan::Pixel(_) => None,
+                CodecPlan::WanVae { config, precision, .. } => Some(CodecSizes::wan_vae(config, *precision, clip.height * clip.width)),
+            },
             student_lora: settings.student.lora.as_ref().map(|lora| lora.rank),
             weight_bytes: if settings.student.lora.is_some() { settings.run.precision.bytes() } else { 4 },
             activation_bytes: settings.run.precision.bytes(),
@@ -213,4 +252,14 @@ impl PlanInputs {
     pub fn latent_values(&self) -> usize {
         self.latents.iter().product()
     }
+}
+
+/// As the recipe says; or, where it leaves that to a folder whose clips are prepared, as the folder's manifest says, if it is there already.
+fn takes_per_prompt(recipe: &Recipe) -> usize {
+    let teacher = &recipe.settings.teacher;
+    if teacher.takes_per_prompt > 0 || recipe.data().is_none() {
+        return teacher.takes_per_prompt as usize;
+    }
+    let clips = teacher.path.as_ref().and_then(|path| Manifest::read(path).ok()).map_or(0, |manifest| manifest.entries.len());
+    clips.div_ceil(recipe.train_prompts.len()).max(1)
 }

@@ -203,7 +203,12 @@ impl Round<'_> {
             DiscriminatorSizes::Conv(_) => self.conv_values(clips) / 2,
         };
         let mut parts = self.held();
-        parts.push(part("scoring", values * inputs.activation_bytes as u64));
+        let scoring = values * inputs.activation_bytes as u64;
+        // Clips go through the codec before they are scored; the larger of the two counts.
+        match inputs.codec.filter(|codec| codec.working > scoring) {
+            Some(codec) => parts.push(part("a clip through the codec", codec.working)),
+            None => parts.push(part("scoring", scoring)),
+        }
         let scored = (self.distill.prompts * (self.distill.rollouts + self.distill.teacher_clips)) as f64;
         Phase { name: "scores".into(), parts, flops: self.judge_flops().times(scored) }
     }

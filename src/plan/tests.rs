@@ -1,10 +1,12 @@
 //! Plans of the sizes that the method is made for.
 
+use afd_models::codec::wan_vae::WanVaeConfig;
 use afd_models::discriminator::RegisterConfig;
+use afd_models::precision::Precision;
 use afd_models::student::StudentConfig;
 
 use super::Plan;
-use super::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs};
+use super::inputs::{CodecSizes, DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs};
 use crate::afd::model::Context;
 
 /// One prompt with 8 rollouts of 81 frames at 480 x 832 by a chunk-wise Wan student in bf16, LoRA 256; registers on a copy of it, LoRA 64.
@@ -14,6 +16,7 @@ fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> Pl
         student,
         latents: [21, 16, 60, 104],
         pixels: 81 * 480 * 832 * 3,
+        codec: None,
         text_rows: 512,
         prompts: 200,
         takes_per_prompt: 1,
@@ -86,4 +89,20 @@ fn what_bounds_memory_bounds_the_plan() {
     let work = |plan: &Plan, name: &str| plan.phases.iter().find(|phase| phase.name == name).unwrap().flops.total();
     assert!(work(&usual, "flow update") > work(&plain, "flow update"));
     assert_eq!(work(&usual, "rollout"), work(&plain, "rollout"));
+}
+
+#[test]
+fn the_codec_is_counted_with_what_was_measured_of_it() {
+    // docs/results/wan-vae.md: 237 MiB in f32 and 168 MiB in bf16 at 96 x 160; 4509 MiB for encoding at 480 x 832, and decoding takes more.
+    let config = WanVaeConfig::wan_2_1();
+    let working = |precision, pixels| CodecSizes::wan_vae(&config, precision, pixels).working as f64 / f64::from(1 << 20);
+    assert!((237.0..240.0).contains(&working(Precision::F32, 96 * 160)) && (168.0..170.0).contains(&working(Precision::Bf16, 96 * 160)));
+    assert!(working(Precision::F32, 480 * 832) > 4509.0);
+    // method.md C.1.
+    assert_eq!(CodecSizes::wan_vae(&config, Precision::F32, 1).parameters, 126_892_531);
+    let mut inputs = wan(StudentConfig::wan_1_3b(), 1, 0);
+    let without = Plan::new(inputs.clone(), None);
+    inputs.codec = Some(CodecSizes::wan_vae(&config, Precision::Bf16, 480 * 832));
+    let with = Plan::new(inputs, None);
+    assert_eq!(with.weights.held_bytes() - without.weights.held_bytes(), 2 * 126_892_531);
 }

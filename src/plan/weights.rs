@@ -99,6 +99,9 @@ impl Weights {
             weights.discriminator_gradients = SINGLE * trained.all();
             weights.backbone_gradients = SINGLE * (trained.all() - trained.rest);
         }
+        if let Some(codec) = &inputs.codec {
+            push("codec's weights", codec.parameters * codec.weight_bytes);
+        }
         let trained = weights.student_trainable + weights.discriminator_trainable;
         let state = SINGLE * (of_student * trainable + weights.discriminator_trainable);
         weights.checkpoint = SINGLE * trainable + state + 2 * SINGLE * trained;
