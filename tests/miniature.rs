@@ -87,6 +87,21 @@ fn clips_become_a_distilled_student_that_others_load() {
     assert!(said.contains("0 encoded, 4 were there") && said.contains("0 encoded, 6 were there"), "{said}");
     assert_eq!(every_file(&place.join("prepared")), before);
 
+    // Killed after its first shard, the preparation goes on and ends in the same files.
+    let other = [options[0].clone(), options[1].clone(), "--set".to_string(), format!("data.path={}", place.join("prepared-again").display())];
+    let recipe_path = recipe();
+    let prepare = with(&["data", "prepare", &recipe_path], &other);
+    let mut child = command(place, &prepare).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !place.join("prepared-again/latents/index.json").exists() {
+        assert!(child.try_wait().unwrap().is_none_or(|status| status.success()));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    succeeds(place, &prepare);
+    let contents = |files: BTreeMap<PathBuf, Vec<u8>>| files.into_values().collect::<Vec<_>>();
+    assert!(contents(every_file(&place.join("prepared-again"))) == contents(before), "a preparation that was killed ends in other files");
+
     succeeds(place, &with(&["distill", &recipe(), "--backend", "flex"], &options));
     let run = place.join("runs/miniature");
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();

@@ -174,3 +174,150 @@ impl<B: Backend> ModuleMapper<B> for OnlyFactors {
         param.set_require_grad(is_factor(&self.path.join(".")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Autodiff, Flex, NdArray};
+    use burn::module::ModuleVisitor;
+    use burn::optim::{GradientsAccumulator, GradientsParams};
+
+    use super::*;
+    use crate::copies::trained_copy;
+    use crate::init::{initialise, initialise_where};
+    use crate::kernels::Trainable;
+    use crate::noise::{Noise, Purpose, key_of};
+    use crate::student::segments::{Pass, Past, Segments, velocity};
+    use crate::student::{Limits, StudentConfig, Visibility};
+    use crate::weights::{HostTensor, Tensors, collect, fill_where};
+
+    /// Gradients of all weights that have one, by path.
+    struct Gradients<'a> {
+        gradients: &'a GradientsParams,
+        path: Vec<String>,
+        found: Tensors,
+    }
+
+    impl<B: Trainable> ModuleVisitor<B> for Gradients<'_> {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.to_string());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
+            if let Some(gradient) = self.gradients.get::<B::InnerBackend, N>(param.id) {
+                let tensor = HostTensor { shape: gradient.dims().to_vec(), values: gradient.into_data().iter::<f32>().collect() };
+                self.found.insert(self.path.join("."), tensor);
+            }
+        }
+    }
+
+    fn named<B: Trainable>(gradients: &GradientsParams, student: &Student<B>) -> Tensors {
+        let mut visitor = Gradients { gradients, path: Vec::new(), found: Tensors::new() };
+        student.visit(&mut visitor);
+        visitor.found
+    }
+
+    fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {
+        let values = Noise::new(9, Purpose::Evaluation, 0, index).normals(shape.iter().product());
+        Tensor::from_data(TensorData::new(values, shape), &Default::default())
+    }
+
+    /// With `W' = W + scale A B` the chain rule gives the factors' gradients from those of a plain student whose weights are W'.
+    fn factors_learn_by_the_chain_rule<B: Trainable>(recompute_blocks: bool) {
+        let config = StudentConfig {
+            width: 24,
+            layers: 2,
+            heads: 2,
+            feed_forward_width: 48,
+            latent_channels: 4,
+            patch: 2,
+            text_width: 8,
+            frequency_width: 16,
+            frames_per_block: 1,
+            window_frames: 0,
+            sink_frames: 0,
+        };
+        let lora = LoraConfig { rank: 3, alpha: 6.0, targets: LoraConfig::all() };
+        let mut base = initialise(Student::<B>::new(&config, &Default::default()), 5, "student");
+        base.head.output.weight = Param::from_tensor(random(base.head.output.weight.dims(), 77) * 0.1);
+        let student = initialise_where(adapted(base, &lora), 3, "factors", is_factor);
+        let shapes = crate::weights::shapes(&student);
+        let ends_up = |path: &str| path.ends_with(".lora.up");
+        let student = fill_where(student, ends_up, |path| {
+            let shape = shapes[path].clone();
+            let values = Noise::new(4, Purpose::Weights, 0, key_of(path)).normals(shape.iter().product());
+            Ok(HostTensor { shape, values: values.into_iter().map(|value| 0.1 * value).collect() })
+        });
+        let student = student.unwrap().within(Limits { recompute_blocks, ..Limits::default() });
+
+        let whole = trained_copy(merged(student.clone()));
+        let pass = || Pass {
+            latents: random([1, 3, 4, 4, 4], 2),
+            timesteps: vec![700.0; 3],
+            frames: (0..3).collect(),
+            visibility: Visibility::block_causal(&student.layout(3)),
+            past: Past::Nothing,
+        };
+        let loss = |velocity: Tensor<B, 5>| (velocity * random([1, 3, 4, 4, 4], 4)).sum();
+        let mut gradients = loss(velocity(&whole, random([1, 3, 8], 1), &[pass()])).backward();
+        let of_whole = named(&GradientsParams::from_module::<B, _>(&mut gradients, &whole), &whole);
+
+        let mut sum = GradientsAccumulator::new();
+        if recompute_blocks {
+            let mut segments = Segments::new(&student, random([1, 3, 8], 1), vec![pass()]);
+            for number in 0..Segments::graphs(&student) {
+                let scalar = if number == 0 { loss(segments.velocity(&student)) } else { segments.graph(&student, number) };
+                let mut gradients = scalar.backward();
+                segments.absorb(&mut gradients);
+                sum.accumulate(&student, GradientsParams::from_module::<B, _>(&mut gradients, &student));
+            }
+        } else {
+            let mut gradients = loss(velocity(&student, random([1, 3, 8], 1), &[pass()])).backward();
+            sum.accumulate(&student, GradientsParams::from_module::<B, _>(&mut gradients, &student));
+        }
+        let found = named(&sum.grads(), &student);
+        // Two factors for each of the ten layers of both blocks, and nothing of what rests.
+        assert_eq!(found.len(), 2 * 2 * 10, "{:?}", found.keys());
+
+        let weights = collect(&student);
+        let matrix = |tensor: &HostTensor| {
+            let shape = [tensor.shape[0], tensor.shape[1]];
+            Tensor::<B::InnerBackend, 2>::from_data(TensorData::new(tensor.values.clone(), shape), &Default::default())
+        };
+        for (name, gradient) in &found {
+            let (layer, part) = name.split_once(".lora.").unwrap();
+            let factor = |part: &str| matrix(&weights[&format!("{layer}.lora.{part}")]);
+            let of_weight = matrix(&of_whole[&format!("{layer}.weight")]) * lora.scale();
+            let expected =
+                if part == "down" { of_weight.matmul(factor("up").transpose()) } else { factor("down").transpose().matmul(of_weight) };
+            let scale: f32 = expected.clone().abs().max().into_scalar().elem();
+            let gap: f32 = (matrix(gradient) - expected).abs().max().into_scalar().elem();
+            // f32 sums in another order, through two blocks there and back.
+            assert!(scale > 1e-4 && gap < 1e-4 * scale, "{name}: {gap} of {scale}");
+        }
+    }
+
+    #[test]
+    fn factors_get_the_gradients_of_the_chain_rule_in_one_graph_and_block_by_block() {
+        for recompute_blocks in [false, true] {
+            factors_learn_by_the_chain_rule::<Autodiff<NdArray>>(recompute_blocks);
+            factors_learn_by_the_chain_rule::<Autodiff<Flex>>(recompute_blocks);
+        }
+    }
+
+    #[test]
+    fn unusable_settings_are_named() {
+        let good = LoraConfig { rank: 4, alpha: 4.0, targets: LoraConfig::all() };
+        assert_eq!(good.problem(), None);
+        for (bad, word) in [
+            (LoraConfig { rank: 0, ..good.clone() }, "rank is 0"),
+            (LoraConfig { alpha: f64::NAN, ..good.clone() }, "alpha is NaN"),
+            (LoraConfig { targets: vec![], ..good }, "targets is empty"),
+        ] {
+            assert!(bad.problem().unwrap().contains(word));
+        }
+    }
+}
