@@ -88,7 +88,8 @@ fn clips_become_a_distilled_student_that_others_load() {
     assert_eq!(every_file(&place.join("prepared")), before);
 
     // Killed after its first shard, the preparation goes on and ends in the same files.
-    let other = [options[0].clone(), options[1].clone(), "--set".to_string(), format!("data.path={}", place.join("prepared-again").display())];
+    let other =
+        [options[0].clone(), options[1].clone(), "--set".to_string(), format!("data.path={}", place.join("prepared-again").display())];
     let recipe_path = recipe();
     let prepare = with(&["data", "prepare", &recipe_path], &other);
     let mut child = command(place, &prepare).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

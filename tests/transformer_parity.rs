@@ -167,12 +167,13 @@ fn gradients_of_all_weights_equal_pytorch_on_flex() {
     gradients_agree::<Autodiff<Flex>>();
 }
 
-/// Tokens and products in bf16 on the way, weights in f32: the largest deviation from the exact reference. A bf16 has 8 bits, so that each rounding
-/// is up to 4e-3 of its value, and a few dozen of them add up like a random walk: measured 8.5e-3.
+/// Products in bf16 on the way: the largest deviation from the exact reference. A bf16 has 8 bits, so that each rounding is up to 4e-3 of its value,
+/// and a few dozen of them add up like a random walk: measured 6.4e-3.
 const TOLERANCE_BF16: f64 = 1e-2;
 
-/// The same for gradients, which go through twice as many roundings: measured 3.5e-2 in the worst tensor. PyTorch's own bf16 (autocast, and pure)
-/// deviates by up to 1.1e-1 and 1.3e-1 from its own f64 gradients on the diffusers fixture.
+/// The same for gradients, which go through twice as many roundings: measured 3.8e-2 in the worst tensor (keys of a cross-attention, whose gradient is
+/// a small difference of large numbers), below 1e-2 in 38 of 69. PyTorch's own bf16 (autocast, and pure) deviates by up to 1.1e-1 and 1.3e-1 from its
+/// own f64 gradients on the diffusers fixture.
 const TOLERANCE_BF16_GRADIENTS: f64 = 5e-2;
 
 #[test]
@@ -182,6 +183,7 @@ fn bf16_velocities_and_gradients_stay_near_pytorch_on_flex() {
     let student = student::<B>(&fixture, 3).within(Limits { precision: Precision::Bf16, ..Limits::default() });
     let velocity = velocity(&student, &fixture);
     let found = deviation(&host(velocity.clone().inner()), &fixture["velocity.3_frames_per_block"]);
+    println!("the velocity deviates by {found:e}");
     assert!(found < TOLERANCE_BF16, "the velocity deviates by {found:e}");
     let gradients = (velocity * tensor::<B, 5>(&fixture, "probe")).sum().backward();
     let mut visitor = Gradients::<B> { gradients: &gradients, path: Vec::new(), tensors: Tensors::new() };

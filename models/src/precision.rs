@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::student::Student;
 
-/// The type of tokens, of the products that make them, of keys and values, and of weights at rest.
+/// The type of what products of matrices read and make, of keys and values, and of weights at rest.
 ///
-/// Modulation, norms, the softmax, rotations and losses are computed in f32 in either case, and trained weights are held in f32.
+/// Tokens between the branches of a block, modulation, norms, the softmax, rotations and losses are in f32 in either case, and trained weights are
+/// held in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {

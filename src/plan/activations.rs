@@ -1,9 +1,11 @@
 //! What passes through a transformer hold at once, in values (not bytes). Tested against measured peaks (`tests/plan_memory.rs`).
 //!
+//! Values are of the type that products of matrices are computed in; one that stays in f32 counts as two of a 16-bit type (`wide`).
+//!
 //! D width, H hidden width of the feed-forward network, r LoRA rank, L text rows. A differentiated block keeps 17 D + 2 H values per token: its
 //! input; the modulated input; queries and keys before and after normalisation and rotation; values; the attention's output before and after its
 //! projection; the same for cross-attention (normed tokens, queries twice, output) with the two sums around it; the modulated input, hidden values
-//! before and after GELU and output of the feed-forward network.
+//! before and after GELU and output of the feed-forward network. The input and the two sums are tokens, which stay in f32.
 
 use afd_models::discriminator::RegisterConfig;
 use afd_models::student::{StudentConfig, Visibility};
@@ -15,6 +17,8 @@ use super::inputs::KernelSet;
 pub struct Run<'a> {
     /// Sizes.
     pub config: &'a StudentConfig,
+    /// How many values an f32 counts as: 2 where products are computed in 16 bits, else 1.
+    pub wide: u64,
     /// Rank of LoRA factors on every linear layer of the blocks; 0 for none.
     pub rank: usize,
     /// Clips at once.
@@ -53,22 +57,22 @@ impl Run<'_> {
 
     /// Tokens between two blocks.
     pub fn boundary(&self) -> u64 {
-        self.tokens() * self.width()
+        self.wide * self.tokens() * self.width()
     }
 
     /// Kept by one differentiated block, its input included.
     pub fn block(&self) -> u64 {
         let (width, rank) = (self.width(), self.rank as u64);
-        let per_token = 17 * width + 2 * self.hidden() + 8 * rank;
+        let per_token = (14 + 3 * self.wide) * width + 2 * self.hidden() + 8 * rank;
         // Keys twice and values of the text, and about 14 vectors of modulation per frame.
         let per_text_row = 3 * width + 2 * rank;
         let frames = (self.passes * self.clips * self.visibility.own_frames) as u64;
-        self.tokens() * per_token + (self.clips * self.text_rows) as u64 * per_text_row + frames * 14 * width
+        self.tokens() * per_token + (self.clips * self.text_rows) as u64 * per_text_row + frames * 14 * self.wide * width
     }
 
     /// Kept besides the blocks: rotations, the text before and after its embedding, the head.
     pub fn outside(&self) -> u64 {
-        let rotations = 2 * (self.passes * self.clip_tokens()) as u64 * self.width();
+        let rotations = 2 * self.wide * (self.passes * self.clip_tokens()) as u64 * self.width();
         let text = (self.clips * self.text_rows) as u64 * (self.config.text_width as u64 + 3 * self.width());
         rotations + text
     }
@@ -81,14 +85,15 @@ impl Run<'_> {
         let freed = tokens * (7 * width + 2 * self.hidden());
         let split = if self.kernels == KernelSet::Operations { 8 * tokens * width } else { 0 };
         let attention = 5 * tokens * width + split + self.scores(2, 4);
-        (tokens * (2 * self.hidden() + width)).max(attention.saturating_sub(freed))
+        (tokens * (2 * self.hidden() + self.wide * width)).max(attention.saturating_sub(freed))
     }
 
     /// Held at most by a block that is not differentiated.
     pub fn forward(&self) -> u64 {
         let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
         let split = if self.kernels == KernelSet::Operations { 4 * tokens * width } else { 0 };
-        (tokens * (2 * self.hidden() + 2 * width)).max(8 * tokens * width + split + self.scores(1, 3))
+        let inside = (2 * self.wide - 2) * tokens * width;
+        inside + (tokens * (2 * self.hidden() + 2 * width)).max(8 * tokens * width + split + self.scores(1, 3))
     }
 
     /// Attention scores, `loops` or `operations` times as many as are computed at once.
@@ -102,7 +107,7 @@ impl Run<'_> {
         let most = own.chain([of_view(self.clip_tokens(), self.text_rows)]).max().unwrap_or(0);
         match self.kernels {
             KernelSet::Loops => loops * most,
-            KernelSet::Operations => operations * (self.clips * self.config.heads) as u64 * most,
+            KernelSet::Operations => self.wide * operations * (self.clips * self.config.heads) as u64 * most,
         }
     }
 }

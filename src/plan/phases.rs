@@ -51,6 +51,7 @@ fn part(what: impl Into<String>, bytes: u64) -> Part {
 fn run<'a>(inputs: &'a PlanInputs, clips: usize, visibility: &'a Visibility) -> Run<'a> {
     Run {
         config: &inputs.student,
+        wide: (4 / inputs.activation_bytes as u64).max(1),
         rank: inputs.student_lora.unwrap_or(0),
         clips,
         tokens_per_frame: inputs.tokens_per_frame(),

@@ -56,8 +56,9 @@ fn eight_rollouts_of_wan_at_once_do_not_fit_one_card_but_one_at_a_time_does() {
     let all = Plan::new(wan(StudentConfig::wan_1_3b(), 8, 8), Some(CARD));
     println!("{all}");
     assert_eq!(all.fits, Some(false));
-    // What is named first is what has to go: keys and values of several clips.
-    assert!(all.largest[0].what.contains("keys and values") && all.largest[0].bytes > 6_038_323_200 * 5, "{:?}", all.largest);
+    // What is named first is what has to go: tokens, keys and values of several clips.
+    let named = |what: &str| all.largest[..2].iter().any(|part| part.what.contains(what) && part.bytes > 6_038_323_200 * 5);
+    assert!(named("keys and values") && named("tokens between blocks"), "{:?}", all.largest);
     let kept = Plan::new(wan(StudentConfig::wan_1_3b(), 1, 8), Some(CARD));
     println!("{kept}");
     let one = Plan::new(wan(StudentConfig::wan_1_3b(), 1, 0), Some(CARD));

@@ -10,6 +10,7 @@ use super::Discriminator;
 use super::pieces::Judged;
 use crate::kernels::Kernels;
 use crate::layers::{FeedForward, affine_layer_norm, layer_norm, rms_norm};
+use crate::precision::Precision;
 use crate::student::attention::Attention;
 use crate::student::segments::{self, Pass, Past};
 use crate::student::{Limits, Student, StudentConfig, Visibility};
@@ -126,7 +127,7 @@ impl<B: Kernels> RegisterDiscriminator<B> {
             .enumerate()
             .map(|(index, (tokens, reader))| {
                 let register = registers.clone().slice_dim(0, index..index + 1).reshape([1, 1, width]).expand([batch, 1, width]);
-                reader.forward(register, tokens).reshape([batch, width])
+                reader.forward(register, tokens, self.backbone.limits().precision).reshape([batch, width])
             })
             .collect();
         let joined = affine_layer_norm(&self.head_norm, Tensor::<B, 2>::cat(read, 1));
@@ -142,10 +143,10 @@ impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
 
 impl<B: Kernels> Reader<B> {
     /// Register `[B, 1, D]` and tokens `[B, S, D]` to the register's new value `[B, 1, D]`.
-    fn forward(&self, register: Tensor<B, 3>, tokens: Tensor<B, 3>) -> Tensor<B, 3> {
-        let dtype = tokens.dtype();
-        let seen = self.attention.keys_values(affine_layer_norm(&self.norm, tokens));
-        // Tokens may be narrow; there is one register, and it stays wide.
+    fn forward(&self, register: Tensor<B, 3>, tokens: Tensor<B, 3>, precision: Precision) -> Tensor<B, 3> {
+        let dtype = precision.dtype();
+        let seen = self.attention.keys_values(affine_layer_norm(&self.norm, tokens).cast(dtype));
+        // There is one register, and it stays wide.
         let read = register.clone() + self.attention.cross(register.cast(dtype), seen, Limits::default()).cast(DType::F32);
         read.clone() + self.ffn.forward(layer_norm(read, StudentConfig::EPSILON))
     }

@@ -86,7 +86,7 @@ impl Kernels for Flex {
     }
 
     fn add_gated(x: Tensor<Self, 2>, branch: Tensor<Self, 2>, gate: Tensor<Self, 2>) -> Tensor<Self, 2> {
-        if !single(&x) {
+        if !single(&x) || !single(&branch) {
             return composite::add_gated(x, branch, gate);
         }
         let ([rows, width], [groups, _]) = (x.dims(), gate.dims());

@@ -160,7 +160,8 @@ impl<B: Kernels> Student<B> {
         let [rows, width] = embedding.dims();
         // b0 shift, b1 scale of e (not e0).
         let modulation = self.head.modulation.val() + embedding.reshape([rows, 1, width]);
-        let output = self.head.output.forward(modulated(tokens, vector(&modulation, 0), vector(&modulation, 1)));
+        let modulated_tokens = modulated(tokens, vector(&modulation, 0), vector(&modulation, 1));
+        let output = self.head.output.forward(modulated_tokens.cast(self.limits.precision.dtype()));
         self.unpatchify(output.cast(DType::F32), shape)
     }
 
@@ -198,7 +199,7 @@ impl<B: Kernels> Student<B> {
 
     /// `[B, F, C, H, W]` to tokens `[B, F * S, D]`.
     pub(super) fn embed_latents(&self, latents: Tensor<B, 5>) -> Tensor<B, 3> {
-        self.patch_embedding.forward(self.patchify(latents).cast(self.limits.precision.dtype()))
+        self.patch_embedding.forward(self.patchify(latents).cast(self.limits.precision.dtype())).cast(DType::F32)
     }
 
     /// e of every (sample, frame), `[B * F, D]`; `[1, D]` where all timesteps are one, as in every step of a rollout.
@@ -273,12 +274,15 @@ impl<B: Kernels> StudentBlock<B> {
         // a0..a5 of method.md B.2.4: shift, scale and gate of the self-attention, then of the feed-forward network.
         let modulation = self.modulation.val() + around.modulation.clone();
         let part = |index: usize| vector(&modulation, index);
-        let modulated_tokens = modulated(tokens.clone(), part(0), part(1));
+        // Tokens between the branches are in f32; what a branch's products read may be narrower.
+        let narrow = |x: Tensor<B, 3>| x.cast(around.limits.precision.dtype());
+        let modulated_tokens = narrow(modulated(tokens.clone(), part(0), part(1)));
         let (attended, own) = self.self_attn.own(modulated_tokens, around.rotation, around.past, around.visibility, around.limits);
         let after_self = add_gated(tokens, attended, part(2));
-        let read = self.cross_attn.cross(affine_layer_norm(&self.norm3, after_self.clone()), around.text.clone(), around.limits);
-        let after_cross = after_self + read;
-        let proposed = self.ffn.forward(modulated(after_cross.clone(), part(3), part(4)));
+        let asked = narrow(affine_layer_norm(&self.norm3, after_self.clone()));
+        let read = self.cross_attn.cross(asked, around.text.clone(), around.limits);
+        let after_cross = after_self + read.cast(DType::F32);
+        let proposed = self.ffn.forward(narrow(modulated(after_cross.clone(), part(3), part(4))));
         (add_gated(after_cross, proposed, part(5)), own)
     }
 }
