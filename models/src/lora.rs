@@ -178,7 +178,6 @@ impl<B: Backend> ModuleMapper<B> for OnlyFactors {
 #[cfg(test)]
 mod tests {
     use burn::backend::{Autodiff, Flex, NdArray};
-    use burn::module::ModuleVisitor;
     use burn::optim::{GradientsAccumulator, GradientsParams};
 
     use super::*;
@@ -188,37 +187,7 @@ mod tests {
     use crate::noise::{Noise, Purpose, key_of};
     use crate::student::segments::{Pass, Past, Segments, velocity};
     use crate::student::{Limits, StudentConfig, Visibility};
-    use crate::weights::{HostTensor, Tensors, collect, fill_where};
-
-    /// Gradients of all weights that have one, by path.
-    struct Gradients<'a> {
-        gradients: &'a GradientsParams,
-        path: Vec<String>,
-        found: Tensors,
-    }
-
-    impl<B: Trainable> ModuleVisitor<B> for Gradients<'_> {
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.push(name.to_string());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
-            if let Some(gradient) = self.gradients.get::<B::InnerBackend, N>(param.id) {
-                let tensor = HostTensor { shape: gradient.dims().to_vec(), values: gradient.into_data().iter::<f32>().collect() };
-                self.found.insert(self.path.join("."), tensor);
-            }
-        }
-    }
-
-    fn named<B: Trainable>(gradients: &GradientsParams, student: &Student<B>) -> Tensors {
-        let mut visitor = Gradients { gradients, path: Vec::new(), found: Tensors::new() };
-        student.visit(&mut visitor);
-        visitor.found
-    }
+    use crate::weights::{HostTensor, collect, collect_gradients, fill_where};
 
     fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {
         let values = Noise::new(9, Purpose::Evaluation, 0, index).normals(shape.iter().product());
@@ -263,7 +232,7 @@ mod tests {
         };
         let loss = |velocity: Tensor<B, 5>| (velocity * random([1, 3, 4, 4, 4], 4)).sum();
         let mut gradients = loss(velocity(&whole, random([1, 3, 8], 1), &[pass()])).backward();
-        let of_whole = named(&GradientsParams::from_module::<B, _>(&mut gradients, &whole), &whole);
+        let of_whole = collect_gradients(&GradientsParams::from_module::<B, _>(&mut gradients, &whole), &whole);
 
         let mut sum = GradientsAccumulator::new();
         if recompute_blocks {
@@ -278,7 +247,7 @@ mod tests {
             let mut gradients = loss(velocity(&student, random([1, 3, 8], 1), &[pass()])).backward();
             sum.accumulate(&student, GradientsParams::from_module::<B, _>(&mut gradients, &student));
         }
-        let found = named(&sum.grads(), &student);
+        let found = collect_gradients(&sum.grads(), &student);
         // Two factors for each of the ten layers of both blocks, and nothing of what rests.
         assert_eq!(found.len(), 2 * 2 * 10, "{:?}", found.keys());
 

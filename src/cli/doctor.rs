@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use afd_backends::{Job, Place};
+use afd_models::copies::trained_copy;
 use afd_models::kernels::Trainable;
+use afd_models::lora::without_factors;
 use afd_models::noise::{Noise, Purpose};
-use afd_models::student::Student;
-use afd_models::weights::{Tensors, apply};
-use burn::module::{Module, ModuleVisitor, Param};
+use afd_models::weights::{Tensors, collect_gradients};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use clap::Args;
@@ -112,9 +112,8 @@ impl Job for CompareJob<'_> {
     /// A flow-matching loss of the student on fixed noise under teacher forcing, and its gradients.
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let recipe = self.recipe;
-        let base = crate::session::build::base_student::<B>(recipe, &device)?;
-        // Fresh from a file or a seed, its weights are leaves of no graph yet.
-        let student = apply(Student::<B>::new(&recipe.student, &device), afd_models::weights::collect(&base), "the base student")?;
+        // All weights are compared, those that the recipe leaves at rest too.
+        let student = trained_copy(without_factors(crate::session::build::base_student::<B>(recipe, &device)?));
         let [frames, channels, rows, columns] = recipe.latent_shape;
         let shape = [2, frames, channels, rows, columns];
         let normal = |index: u64| {
@@ -130,32 +129,6 @@ impl Job for CompareJob<'_> {
         let loss = (velocities(&student, normal(1), &sigmas, &text, &lookback) - normal(2)).square().mean();
         let value: f64 = loss.clone().into_scalar().elem();
         let gradients = GradientsParams::from_grads(loss.backward(), &student);
-        let mut collect = Collect { path: Vec::new(), gradients: &gradients, tensors: Tensors::new() };
-        student.visit(&mut collect);
-        Ok(Measured { loss: value, gradients: collect.tensors })
-    }
-}
-
-struct Collect<'a> {
-    path: Vec<String>,
-    gradients: &'a GradientsParams,
-    tensors: Tensors,
-}
-
-impl<B: Trainable> ModuleVisitor<B> for Collect<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
-        if let Some(gradient) = self.gradients.get::<B::InnerBackend, N>(param.id) {
-            let data = gradient.into_data();
-            let tensor = afd_models::weights::HostTensor { shape: data.shape.to_vec(), values: data.iter::<f32>().collect() };
-            self.tensors.insert(self.path.join("."), tensor);
-        }
+        Ok(Measured { loss: value, gradients: collect_gradients(&gradients, &student) })
     }
 }

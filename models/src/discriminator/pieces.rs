@@ -116,10 +116,8 @@ fn depth<B: Backend>(discriminator: &RegisterDiscriminator<B>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use burn::backend::{Autodiff, Flex, NdArray};
-    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::module::{Module, Param};
     use burn::optim::{GradientsAccumulator, GradientsParams};
     use burn::tensor::activation::softplus;
 
@@ -128,6 +126,7 @@ mod tests {
     use crate::init::initialise;
     use crate::noise::{Noise, Purpose};
     use crate::student::StudentConfig;
+    use crate::weights::collect_gradients;
 
     fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {
         let values = Noise::new(11, Purpose::Evaluation, 0, index).normals(shape.iter().product());
@@ -168,39 +167,11 @@ mod tests {
         pairs + ((scores[1].clone() - scores[0].clone()) / 0.05).square().mean() * 0.1
     }
 
-    struct Collect<'a> {
-        gradients: &'a GradientsParams,
-        path: Vec<String>,
-        found: BTreeMap<String, Vec<f32>>,
-    }
-
-    impl<B: Trainable> ModuleVisitor<B> for Collect<'_> {
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.push(name.to_string());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
-            if let Some(gradient) = self.gradients.get::<B::InnerBackend, N>(param.id) {
-                self.found.insert(self.path.join("."), gradient.into_data().to_vec().unwrap());
-            }
-        }
-    }
-
-    fn named<B: Trainable>(gradients: &GradientsParams, module: &RegisterDiscriminator<B>) -> BTreeMap<String, Vec<f32>> {
-        let mut collect = Collect { gradients, path: Vec::new(), found: BTreeMap::new() };
-        module.visit(&mut collect);
-        collect.found
-    }
-
     fn pieces_equal_the_plain_graph<B: Trainable>(discriminator: &RegisterDiscriminator<B>, tensors: usize, graphs: usize) {
         let score = |batch: Judged<_>| discriminator.score(Tensor::from_inner(batch.clips), Tensor::from_inner(batch.text));
         let scores: Vec<Tensor<B, 1>> = batches().into_iter().map(score).collect();
         let mut gradients = loss(&scores).backward();
-        let expected = named(&GradientsParams::from_module::<B, _>(&mut gradients, discriminator), discriminator);
+        let expected = collect_gradients(&GradientsParams::from_module::<B, _>(&mut gradients, discriminator), discriminator);
 
         let mut pieces = Pieces::new(discriminator, batches());
         for (scores, found) in scores.into_iter().zip(pieces.scores()) {
@@ -215,15 +186,16 @@ mod tests {
             pieces.absorb(&mut gradients);
             found.accumulate(discriminator, GradientsParams::from_module::<B, _>(&mut gradients, discriminator));
         }
-        let found = named(&found.grads(), discriminator);
+        let found = collect_gradients(&found.grads(), discriminator);
         assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
         assert_eq!(found.len(), tensors);
         let size = |values: &[f32]| values.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
-        let largest = expected.values().map(|values| size(values)).fold(0.0, f32::max);
+        let largest = expected.values().map(|expected| size(&expected.values)).fold(0.0, f32::max);
         for (name, expected) in expected {
+            let expected = expected.values;
             // The last bias moves all scores alike, which the loss does not see: its gradient is zero but for rounding.
             let scale = if name == "head.down.bias" { largest } else { size(&expected) };
-            let gap = expected.iter().zip(&found[&name]).fold(0.0, |largest: f32, (a, b)| largest.max((a - b).abs()));
+            let gap = expected.iter().zip(&found[&name].values).fold(0.0, |largest: f32, (a, b)| largest.max((a - b).abs()));
             // The same sums, clip by clip: rounding of f32, relative to each tensor's largest.
             assert!(gap < 1e-5 * scale, "{name}: {} relative", gap / scale);
         }

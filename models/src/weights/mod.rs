@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::DType;
+use burn::tensor::backend::AutodiffBackend;
 use safetensors::tensor::{Dtype, TensorView};
 
 pub use file::{Pickles, WeightFile};
@@ -71,6 +73,13 @@ pub fn collect<B: Backend, M: Module<B>>(module: &M) -> Tensors {
 /// Those float tensors of a module whose Burn paths `wanted` accepts.
 pub fn collect_where<B: Backend, M: Module<B>>(module: &M, wanted: impl Fn(&str) -> bool) -> Tensors {
     let mut collector = Collector { path: Vec::new(), wanted, tensors: Tensors::new() };
+    module.visit(&mut collector);
+    collector.tensors
+}
+
+/// The gradients of all float tensors of a module that have one, under their Burn paths.
+pub fn collect_gradients<B: AutodiffBackend, M: Module<B>>(gradients: &GradientsParams, module: &M) -> Tensors {
+    let mut collector = GradientCollector { gradients, path: Vec::new(), tensors: Tensors::new() };
     module.visit(&mut collector);
     collector.tensors
 }
@@ -188,6 +197,30 @@ impl<B: Backend, W: Fn(&str) -> bool> ModuleVisitor<B> for Collector<W> {
         if (self.wanted)(&path) {
             let data = param.val().into_data().convert::<f32>();
             self.tensors.insert(path, HostTensor { shape: data.shape.to_vec(), values: data.iter::<f32>().collect() });
+        }
+    }
+}
+
+struct GradientCollector<'a> {
+    gradients: &'a GradientsParams,
+    path: Vec<String>,
+    tensors: Tensors,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for GradientCollector<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
+        if let Some(gradient) = self.gradients.get::<B::InnerBackend, N>(param.id) {
+            let data = gradient.into_data().convert::<f32>();
+            let tensor = HostTensor { shape: data.shape.to_vec(), values: data.iter::<f32>().collect() };
+            self.tensors.insert(self.path.join("."), tensor);
         }
     }
 }
