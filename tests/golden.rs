@@ -264,3 +264,21 @@ fn a_register_discriminator_in_pieces_gives_the_rounds_of_one_graph() {
     let whole = metrics("shards", &shards);
     assert!(largest_difference(&whole, &metrics("shards-pieces", &[&shards[..], &["--set", "run.recompute_blocks=true"]].concat())) < 1e-4);
 }
+
+#[test]
+fn prepared_latents_train_to_the_bits_of_clips_encoded_when_they_are_asked_for() {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let data = format!("data.path={}", place.path().join("prepared").display());
+    let few = ["--set", "teacher.takes_per_prompt=3", "--set", "afd.alternations=4"];
+    let asked = [&["distill", &recipe, "--runs", "asked", "--backend", "flex"], &few[..]].concat();
+    succeeds(place.path(), &asked);
+    let prepared = ["--set", data.as_str()];
+    succeeds(place.path(), &[&["data", "prepare", &recipe, "--backend", "flex"], &few[..], &prepared].concat());
+    succeeds(place.path(), &[&["distill", &recipe, "--runs", "prepared", "--backend", "flex"], &few[..], &prepared].concat());
+    let state = |runs: &str| {
+        let files = final_state(&place.path().join(runs).join("golden"));
+        files.into_iter().filter(|(name, _)| name == "metrics.jsonl" || name.starts_with("training_state")).collect::<Vec<_>>()
+    };
+    assert!(state("asked") == state("prepared"));
+}
