@@ -3,11 +3,15 @@
 //! Every case is one to eight random edits of a good file. The full count is
 //! `AFD_FUZZ_CASES=1000000 cargo test --release -p afd-models --test hostile_weights`; pickles get a tenth of it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 
+use afd_models::weights::lora::LoraFile;
 use afd_models::weights::transformer::TransformerFile;
-use afd_models::weights::{Pickles, WeightFile};
+use afd_models::weights::umt5::UmT5File;
+use afd_models::weights::wan_vae::WanVaeFile;
+use afd_models::weights::{HostTensor, Pickles, WeightFile, to_bytes};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -80,14 +84,13 @@ fn mutated(good: &[u8], random: &mut Random, interesting: &[std::ops::Range<usiz
 }
 
 /// Opens each mutation and reads all that it still claims to hold. Returns how many were refused.
-fn survives(name: &str, cases: u64, interesting: &[std::ops::Range<usize>]) -> u64 {
+fn survives(name: &str, good: &[u8], cases: u64, interesting: &[std::ops::Range<usize>]) -> u64 {
     let _alone = ALONE.lock().unwrap();
-    let good = fixture(name);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(name);
     let mut refused = 0;
     for case in 0..cases {
-        let bytes = mutated(&good, &mut Random(case.wrapping_mul(0x5851_f42d_4c95_7f2d)), interesting);
+        let bytes = mutated(good, &mut Random(case.wrapping_mul(0x5851_f42d_4c95_7f2d)), interesting);
         std::fs::write(&path, &bytes).unwrap();
         let before = MEMORY.current_usage();
         MEMORY.reset_peak_usage();
@@ -99,11 +102,7 @@ fn survives(name: &str, cases: u64, interesting: &[std::ops::Range<usize>]) -> u
             Ok(file) => {
                 let read = |name: &String| drop(file.read(name));
                 file.entries().keys().for_each(read);
-                if let Ok(transformer) = TransformerFile::find(&file, None)
-                    && let Some(config) = transformer.sizes()
-                {
-                    transformer.problems(&config);
-                }
+                recognise(&file);
             }
         }
         let peak = MEMORY.peak_usage() - before;
@@ -112,11 +111,56 @@ fn survives(name: &str, cases: u64, interesting: &[std::ops::Range<usize>]) -> u
     refused
 }
 
+/// Takes the file for each thing that it could be, and compares it with that.
+fn recognise(file: &WeightFile) {
+    if let Ok(transformer) = TransformerFile::find(file, None)
+        && let Some(config) = transformer.sizes()
+    {
+        transformer.problems(&config);
+    }
+    if let Ok(encoder) = UmT5File::find(file)
+        && let Some(config) = encoder.sizes()
+    {
+        encoder.problems(&config);
+    }
+    let vae = WanVaeFile::find(file);
+    if let Some(config) = vae.sizes() {
+        vae.problems(&config);
+    }
+    drop(LoraFile::open(file));
+}
+
+/// Where a safetensors file's structure is: its length, and the header.
+fn header(good: &[u8]) -> [std::ops::Range<usize>; 2] {
+    [0..8, 0..8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize]
+}
+
+#[test]
+fn mutated_headers_of_every_kind_of_weights_are_compared_without_a_panic() {
+    let all = cases() / 20;
+    for name in ["umt5_model.safetensors", "wan_vae.safetensors"] {
+        survives(name, &fixture(name), all, &header(&fixture(name)));
+    }
+    let factor = |name: &str, shape: [usize; 2]| {
+        let values = vec![0.5; shape[0] * shape[1]];
+        (format!("diffusion_model.blocks.{name}.weight"), HostTensor { shape: shape.to_vec(), values })
+    };
+    let factors = [
+        factor("0.self_attn.q.lora_A", [2, 12]),
+        factor("0.self_attn.q.lora_B", [12, 2]),
+        factor("0.ffn.0.lora_A", [2, 12]),
+        factor("0.ffn.0.lora_B", [24, 2]),
+        ("diffusion_model.blocks.0.ffn.0.alpha".to_string(), HostTensor { shape: vec![], values: vec![4.0] }),
+        ("diffusion_model.blocks.0.self_attn.q.alpha".to_string(), HostTensor { shape: vec![], values: vec![4.0] }),
+    ];
+    let good = to_bytes(&factors.into(), &BTreeMap::new()).unwrap();
+    survives("lora.safetensors", &good, 4 * all, &header(&good));
+}
+
 #[test]
 fn mutated_safetensors_headers_are_refused_without_a_panic() {
-    let header = 8 + u64::from_le_bytes(fixture("torch_save.safetensors")[..8].try_into().unwrap()) as usize;
-    let (all, structure) = (cases(), [0..8, 0..header]);
-    let refused = survives("torch_save.safetensors", all, &structure);
+    let (name, all) = ("torch_save.safetensors", cases());
+    let refused = survives(name, &fixture(name), all, &header(&fixture(name)));
     // Edits of names, types of one size and metadata are still valid files; nearly everything else is not.
     assert!(refused > all / 2, "only {refused} of {all} were refused");
 }
@@ -128,7 +172,7 @@ fn mutated_pickles_are_refused_without_a_panic() {
     let program = find(b"data.pkl", 0);
     let (first, directory) = (find(b"data/0", program), find(b"PK\x01\x02", 0));
     let all = cases() / 10;
-    let refused = survives("torch_save.pt", all, &[program..first, directory..good.len(), directory..good.len(), 0..good.len()]);
+    let refused = survives("torch_save.pt", &good, all, &[program..first, directory..good.len(), directory..good.len(), 0..good.len()]);
     assert!(refused > all / 4, "only {refused} of {all} were refused");
 }
 
