@@ -31,6 +31,19 @@ fn every_shipped_recipe_is_valid() {
 }
 
 #[test]
+fn a_pixel_codec_needs_all_of_its_numbers_and_a_missing_folder_is_a_wrong_request() {
+    let place = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(golden()).unwrap();
+    let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("deviation")).collect();
+    let path = place.path().join("recipe.toml");
+    fs::write(&path, without.join("\n")).unwrap();
+    let error = fails(place.path(), &["validate", &path.display().to_string()], 2);
+    assert!(error.contains("codec.deviation is missing"), "{error}");
+    let error = fails(place.path(), &["distill", &golden(), "--set", "teacher.kind=folder", "--set", "teacher.path=nowhere"], 2);
+    assert!(error.contains("nowhere"), "{error}");
+}
+
+#[test]
 fn a_misspelt_field_is_refused_with_the_nearest_name() {
     let place = tempfile::tempdir().unwrap();
     let error = fails(place.path(), &["validate", &recipe_with(place.path(), "alternations = 20", "alternatons = 20")], 2);

@@ -240,6 +240,10 @@ fn holding_less_at_once_changes_the_last_bits_only() {
     let plain = metrics("plain", &[]);
     let limits = ["--set", "run.recompute_blocks=true", "--set", "run.attention_queries=5"];
     assert!(largest_difference(&plain, &metrics("limited", &limits)) < 1e-4);
+    // Clips one after another, teacher clips among them, whatever their portions.
+    let positives = ["--set", "afd.teacher_positives=1"];
+    let whole = metrics("positives", &positives);
+    assert!(largest_difference(&whole, &metrics("portions", &[&positives[..], &["--set", "run.clips_at_once=3"]].concat())) < 1e-4);
     // And block by block through the cache, the least memory of all.
     let cached = ["--set", "afd.context=cached"];
     let whole = metrics("cached", &cached);

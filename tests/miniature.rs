@@ -134,6 +134,8 @@ fn clips_become_a_distilled_student_that_others_load() {
         assert!(fs::read(newest(&killed).join(file)).unwrap() == fs::read(newest(&run).join(file)).unwrap(), "{file} differs");
     }
 
+    let error = fails(place, &["eval", "--checkpoint", &run.display().to_string()], 2);
+    assert!(error.contains("evaluation.clips_per_prompt = 0"), "{error}");
     generates(place, &run);
     exports(place, &run);
 }
@@ -251,4 +253,39 @@ fn what_is_not_prepared_is_named_with_the_command_that_prepares_it() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && error.contains("afd data prepare"), "{error}");
     assert!(!place.path().join("runs").exists());
+}
+
+#[test]
+fn a_preparation_that_did_not_reach_its_end_is_not_trained_on() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let options = prepared(place);
+    // As if it had been stopped after the first of two shards.
+    let index = place.join("prepared/latents/index.json");
+    let mut whole: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    whole["shards"].as_array_mut().unwrap().pop().unwrap();
+    fs::write(&index, whole.to_string()).unwrap();
+    let error = fails(place, &with(&["distill", &recipe(), "--backend", "flex"], &options), 1);
+    assert!(error.contains("lacks latents") && error.contains("afd data prepare"), "{error}");
+    assert!(!place.join("runs").exists());
+}
+
+#[test]
+fn what_a_backend_or_a_recipe_cannot_do_is_refused_in_one_sentence() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let options = prepared(place);
+    let error = fails(place, &with(&["distill", &recipe(), "--backend", "ndarray"], &options), 1);
+    assert!(error.contains("bf16") && error.contains("run.precision"), "{error}");
+    let fresh = format!("data.path={}", place.join("fresh").display());
+    let codec = ["--backend", "ndarray", "--set", &fresh, "--set", "codec.precision=bf16"];
+    // Beside the progress of the prompts, which come first.
+    let output = afd(place, &[&with(&["data", "prepare", &recipe()], &options)[..], &codec].concat());
+    let error = String::from_utf8_lossy(&output.stderr);
+    let sentence = error.lines().last().unwrap();
+    assert!(output.status.code() == Some(1) && sentence.contains("bf16") && sentence.contains("codec.precision"), "{error}");
+    let refused = |set: &str| fails(place, &["validate", &recipe(), "--set", set], 2);
+    assert!(refused("codec.stride=8").contains("remove them"));
+    assert!(refused("student.lora.rank=0").contains("student.lora.rank is 0"));
+    assert!(refused("clip.frames=10").contains("such as 9"));
 }

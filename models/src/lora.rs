@@ -187,6 +187,7 @@ mod tests {
     use crate::noise::{Noise, Purpose, key_of};
     use crate::student::segments::{Pass, Past, Segments, velocity};
     use crate::student::{Limits, StudentConfig, Visibility};
+    use crate::weights::tests::tiny;
     use crate::weights::{HostTensor, collect, collect_gradients, fill_where};
 
     fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {
@@ -196,19 +197,7 @@ mod tests {
 
     /// With `W' = W + scale A B` the chain rule gives the factors' gradients from those of a plain student whose weights are W'.
     fn factors_learn_by_the_chain_rule<B: Trainable>(recompute_blocks: bool) {
-        let config = StudentConfig {
-            width: 24,
-            layers: 2,
-            heads: 2,
-            feed_forward_width: 48,
-            latent_channels: 4,
-            patch: 2,
-            text_width: 8,
-            frequency_width: 16,
-            frames_per_block: 1,
-            window_frames: 0,
-            sink_frames: 0,
-        };
+        let config = StudentConfig { frames_per_block: 1, ..tiny() };
         let lora = LoraConfig { rank: 3, alpha: 6.0, targets: LoraConfig::all() };
         let mut base = initialise(Student::<B>::new(&config, &Default::default()), 5, "student");
         base.head.output.weight = Param::from_tensor(random(base.head.output.weight.dims(), 77) * 0.1);

@@ -16,6 +16,7 @@ use super::forward_process::{ForwardProcessSettings, Noised};
 use super::learning_rate::half_cosine;
 use super::model::{Context, DiscriminatorWork, FlowWork, Lookback, Penalty, Work, remember, velocities};
 use super::policies;
+use super::shards::portions;
 use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
 use crate::data::batch::Batches;
 use crate::flow::path::levels;
@@ -153,12 +154,10 @@ impl<B: Trainable> Method<B> for Alternation<B> {
             let reference = model.reference.as_ref().map(AutodiffModule::valid);
             let share = (round - warm_up) as f64 / self.afd.alternations as f64;
             learner.set_student_rate(self.learning_rate * half_cosine(share, self.afd.final_rate));
-            let samples: Vec<_> = (parts.iter().zip(&own).zip(&sides).zip(&texts))
-                .map(|(((part, own), side), texts)| {
-                    let samples = self.samples(own, &r[part.clone()], texts, &side.teacher, part.clone());
-                    samples.split(self.clips_at_once)
-                })
-                .collect();
+            let samples = learner.shards().map(parts.clone(), |index, part| {
+                let samples = self.samples(&own[index], &r[part.clone()], &texts[index], &sides[index].teacher, part);
+                self.split(samples, &old)
+            });
             let clips = samples.iter().flatten().map(|samples| samples.clips.len()).sum::<usize>();
             for step in 0..self.afd.flow_steps {
                 let works = learner.shards().map(samples.iter().collect(), |_, samples: &Vec<Samples<_>>| {
@@ -208,8 +207,10 @@ struct Texts<B: Backend> {
 struct Samples<B: Backend> {
     /// Clean clips `[B, F, C, H, W]`: rollouts, then teacher clips.
     latents: Tensor<B, 5>,
-    /// What the old policy remembers of them, if that is kept from the rollouts.
+    /// What the old policy remembers of the rollouts, if that is kept.
     memory: Option<Memory<B>>,
+    /// What the old policy reads and remembers of all clips, if it is held from one update to the next.
+    held: Option<Held<B>>,
     /// Text rows `[B, L, text_width]`.
     rows: Tensor<B, 3>,
     /// Numbers of the clips within the round: each has a stream of noise of its own.
@@ -218,25 +219,11 @@ struct Samples<B: Backend> {
     r: Vec<f32>,
 }
 
-impl<B: Backend> Samples<B> {
-    /// The same in parts of at most `at_once` clips, 0 for no limit.
-    fn split(self, at_once: usize) -> Vec<Self> {
-        let count = self.clips.len();
-        if at_once == 0 || at_once >= count {
-            return vec![self];
-        }
-        let part = |start: usize| {
-            let range = start..(start + at_once).min(count);
-            Self {
-                latents: self.latents.clone().slice_dim(0, range.clone()),
-                memory: None,
-                rows: self.rows.clone().slice_dim(0, range.clone()),
-                clips: self.clips[range.clone()].to_vec(),
-                r: self.r[range].to_vec(),
-            }
-        };
-        (0..count).step_by(at_once).map(part).collect()
-    }
+/// Text, and clean frames where blocks look back at them, as the old policy sees them.
+#[derive(Clone)]
+struct Held<B: Backend> {
+    text: TextMemory<B>,
+    memory: Option<Memory<B>>,
 }
 
 /// Added to the numbers of teacher clips, which count from zero like the rollouts.
@@ -364,6 +351,7 @@ impl<B: Trainable> Alternation<B> {
         let mut samples = Samples {
             latents: own.latents.clone(),
             memory: own.memory.clone(),
+            held: None,
             rows: texts.student.clone(),
             clips: own.clips.clone().collect(),
             r: r.concat().iter().map(|value| *value as f32).collect(),
@@ -378,6 +366,31 @@ impl<B: Trainable> Alternation<B> {
         samples.clips.extend((part.start * positives..part.end * positives).map(|clip| TEACHER_CLIPS | clip as u64));
         samples.r.resize(samples.clips.len(), 1.0);
         samples
+    }
+
+    /// The samples in parts of at most `run.clips_at_once`. What the old policy sees of them is held only if they stay together.
+    fn split(&self, samples: Samples<B::InnerBackend>, old: &Student<B::InnerBackend>) -> Vec<Samples<B::InnerBackend>> {
+        let portions = portions(samples.clips.len(), self.clips_at_once);
+        if portions.len() == 1 {
+            let held = (self.afd.old_policy == OldPolicy::Lagging).then(|| self.held(old, &samples));
+            return vec![Samples { held, ..samples }];
+        }
+        let part = |range: Range<usize>| Samples {
+            latents: samples.latents.clone().slice_dim(0, range.clone()),
+            memory: None,
+            held: None,
+            rows: samples.rows.clone().slice_dim(0, range.clone()),
+            clips: samples.clips[range.clone()].to_vec(),
+            r: samples.r[range].to_vec(),
+        };
+        portions.into_iter().map(part).collect()
+    }
+
+    fn held(&self, old: &Student<B::InnerBackend>, samples: &Samples<B::InnerBackend>) -> Held<B::InnerBackend> {
+        let text = old.read_text(samples.rows.clone());
+        let looks_back = self.afd.context != Context::UniformNoise;
+        let memory = looks_back.then(|| remembered(old, samples, &text)).flatten();
+        Held { text, memory }
     }
 
     /// Noised samples with the velocities that the loss compares the student's with.
@@ -396,8 +409,7 @@ impl<B: Trainable> Alternation<B> {
             if noisy_past { Lookback::none(student, frames) } else { Lookback::on(student, frames, memory) }
         };
         let old_velocity = (self.afd.old_policy == OldPolicy::Lagging).then(|| {
-            let text = old.read_text(samples.rows.clone());
-            let memory = (!noisy_past).then(|| remembered(old, samples, &text)).flatten();
+            let Held { text, memory } = samples.held.clone().unwrap_or_else(|| self.held(old, samples));
             velocities(old, clips.state(), &sigmas, &text, &lookback(old, memory))
         });
         let reference = reference.map(|reference| {
@@ -488,12 +500,6 @@ fn remembered<B: Kernels>(old: &Student<B>, samples: &Samples<B>, text: &TextMem
     let others = remember(old, samples.latents.clone().slice_dim(0, rest), 0.0, &rows);
     let frames = 0..kept.frames.len();
     Some(kept.clone().stack(others.keep(&[frames])?))
-}
-
-/// Ranges of at most `at_once` of `count` things; 0 for no limit.
-fn portions(count: usize, at_once: usize) -> Vec<Range<usize>> {
-    let size = if at_once == 0 { count.max(1) } else { at_once };
-    (0..count).step_by(size).map(|start| start..(start + size).min(count)).collect()
 }
 
 /// Pair accuracy on clips that the discriminator has not been trained on yet.

@@ -56,6 +56,12 @@ impl Shards {
     }
 }
 
+/// Ranges of at most `at_once` of `count` things; 0 for no limit.
+pub fn portions(count: usize, at_once: usize) -> Vec<Range<usize>> {
+    let size = if at_once == 0 { count.max(1) } else { at_once };
+    (0..count).step_by(size).map(|start| start..(start + size).min(count)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +71,8 @@ mod tests {
         let shards = Shards::new(4).unwrap();
         assert_eq!(shards.ranges(6), [0..2, 2..4, 4..5, 5..6]);
         assert_eq!(shards.ranges(3), [0..1, 1..2, 2..3]);
+        assert_eq!(portions(5, 2), [0..2, 2..4, 4..5]);
+        assert_eq!((portions(5, 0), portions(2, 9)), ([0..5].to_vec(), [0..2].to_vec()));
         assert_eq!(shards.map(vec![1, 2, 3], |index, item| 10 * index + item), [1, 12, 23]);
         assert_eq!(Shards::new(1).unwrap().map(vec![5], |_, item| item), [5]);
     }

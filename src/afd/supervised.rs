@@ -11,6 +11,7 @@ use super::forward_process::Noised;
 use super::learning_rate::half_cosine;
 use super::model::{SupervisedWork, Work};
 use super::policies;
+use super::shards::portions;
 use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
 use crate::data::batch::Batches;
 use crate::flow::path::{levels, noised};
@@ -26,6 +27,7 @@ pub struct Supervised<B: Trainable> {
     shift: f64,
     frames_per_block: usize,
     seed: u64,
+    clips_at_once: usize,
     batches: Arc<Batches<B::InnerBackend>>,
     device: B::Device,
 }
@@ -40,6 +42,7 @@ impl<B: Trainable> Supervised<B> {
             shift: recipe.settings.sampler.timestep_shift,
             frames_per_block: recipe.student.frames_per_block,
             seed: recipe.settings.seed,
+            clips_at_once: recipe.settings.run.clips_at_once,
             batches,
             device,
         }
@@ -110,7 +113,11 @@ impl<B: Trainable> Method<B> for Supervised<B> {
             };
             (Work::Supervised(work), range.len() as f64 / batch as f64)
         };
-        let parts = learner.shards().ranges(batch).into_iter().map(part).collect();
+        let parts = learner.shards().ranges(batch).into_iter();
+        let within = |part: std::ops::Range<usize>| {
+            portions(part.len(), self.clips_at_once).into_iter().map(move |portion| part.start + portion.start..part.start + portion.end)
+        };
+        let parts = parts.flat_map(within).map(part).collect();
         report.merge(learner.train(parts)?);
         let mut model = learner.model();
         let decay = policies::evaluation_decay(round + 1, self.settings.evaluation_decay);

@@ -55,6 +55,12 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
             )));
         }
     }
+    if recipe.settings.evaluation.clips_per_prompt == 0 {
+        return Err(CliError::Usage(format!(
+            "{} leaves the table out (evaluation.clips_per_prompt = 0); ask for at least 4 clips with --set evaluation.clips_per_prompt=4",
+            recipe.path.display()
+        )));
+    }
     let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
     let students: Vec<&Found> = named.iter().map(|(_, found)| *found).collect();
     let scores = afd_backends::dispatch(args.backend.as_deref(), EvalJob { recipe: &recipe, students })??;

@@ -115,10 +115,13 @@ impl From<afd_backends::BackendError> for CliError {
 
 impl From<crate::session::SessionError> for CliError {
     fn from(error: crate::session::SessionError) -> Self {
+        use crate::data::batch::BatchError;
         use crate::run::directory::RunError;
         use crate::session::SessionError;
         match error {
-            SessionError::Recipe(_) | SessionError::Run(RunError::Exists { .. } | RunError::Name { .. } | RunError::NotARun { .. }) => {
+            SessionError::Recipe(_)
+            | SessionError::Batch(BatchError::Recipe(_) | BatchError::Endless)
+            | SessionError::Run(RunError::Exists { .. } | RunError::Name { .. } | RunError::NotARun { .. }) => {
                 Self::Usage(error.to_string())
             }
             other => Self::Failed(other.to_string()),

@@ -90,6 +90,7 @@ impl Job for TrainJob<'_> {
         let recipe = self.recipe;
         // Everything that can be refused is refused before a directory is made.
         let batches = Arc::new(Batches::new(recipe, &device)?);
+        batches.check_prepared(recipe).map_err(SessionError::from)?;
         let base = build::base_student::<B::InnerBackend>(recipe, &device)?;
         let environment = Environment::current(place.backend, &place.device, recipe.settings.seed);
         let run = if self.resume {

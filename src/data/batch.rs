@@ -1,6 +1,6 @@
 //! Prompts and teacher clips of a round, as tensors. Everything is a pure function of (seed, round), so that a resumed run draws the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +52,9 @@ pub enum BatchError {
     /// Prepared latents.
     #[error(transparent)]
     Latents(#[from] LatentError),
+    /// There is no end to what could be prepared.
+    #[error("teacher.takes_per_prompt is 0: every take of this teacher is another one, so there is no end to prepare; give a number")]
+    Endless,
     /// The codec's weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -121,6 +124,18 @@ impl<B: Kernels> Batches<B> {
             prepared: Mutex::new(BTreeMap::new()),
             queries: AtomicU64::new(0),
         })
+    }
+
+    /// Refuses prepared latents that lack any of the clips that training may ask for.
+    ///
+    /// # Errors
+    /// The first one that is missing, and the command that makes it.
+    pub fn check_prepared(&self, recipe: &Recipe) -> Result<(), BatchError> {
+        let Some(store) = &self.latents else { return Ok(()) };
+        for (prompt, take) in training_takes(recipe, &*self.teacher)? {
+            store.require(&prompt, take)?;
+        }
+        Ok(())
     }
 
     /// Videos that the teacher was asked for so far.
@@ -261,6 +276,29 @@ pub fn encode<B: Backend>(codec: &dyn Codec<B>, clips: &[Clip], shape: ClipShape
     // [B, T, H, W, 3] -> [B, T, 3, H, W]
     let pixels = Tensor::<B, 5>::from_data(TensorData::new(values, [clips.len(), frames, height, width, 3]), device);
     codec.encode(pixels.permute([0, 1, 4, 2, 3]))
+}
+
+/// Every clip that training may ask for, in a fixed order.
+///
+/// # Errors
+/// A teacher without an end.
+pub fn training_takes(recipe: &Recipe, teacher: &dyn Teacher) -> Result<Vec<(String, u64)>, BatchError> {
+    let of_recipe = recipe.settings.teacher.takes_per_prompt;
+    let mut takes = BTreeSet::new();
+    let mut all = Vec::new();
+    for prompt in &recipe.train_prompts {
+        let count = match (of_recipe, teacher.takes(prompt)) {
+            (0, Some(count)) => count,
+            (0, None) => return Err(BatchError::Endless),
+            (asked, Some(count)) => asked.min(count),
+            (asked, None) => asked,
+        };
+        // A prompt may stand in the list twice.
+        if takes.insert(prompt) {
+            all.extend((0..count).map(|take| (prompt.clone(), take)));
+        }
+    }
+    Ok(all)
 }
 
 /// What the latents of a recipe's clips depend on.

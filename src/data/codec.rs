@@ -42,18 +42,20 @@ impl CodecPlan {
                 Err(format!("codec.checkpoint is {}, but the pixel codec has no weights; remove it", path.display()))
             }
             (CodecKind::Pixel, None) => {
-                if settings.stride == 0 {
-                    return Err("codec.stride is missing or 0, must be at least 1 (pixels per latent row and column)".to_string());
+                let missing = |field: &str| format!("codec.{field} is missing: the pixel codec needs stride, mean and deviation");
+                let stride = settings.stride.ok_or_else(|| missing("stride"))?;
+                let (mean, deviation) =
+                    (settings.mean.ok_or_else(|| missing("mean"))?, settings.deviation.ok_or_else(|| missing("deviation"))?);
+                if stride == 0 {
+                    return Err("codec.stride is 0, must be at least 1".to_string());
                 }
-                if !(settings.deviation.is_finite() && settings.deviation > 0.0) {
-                    return Err(format!("codec.deviation is {}, must be a finite number above 0", settings.deviation));
+                if !(deviation.is_finite() && deviation > 0.0) {
+                    return Err(format!("codec.deviation is {deviation}, must be a finite number above 0"));
                 }
-                Ok(Self::Pixel(PixelCodec {
-                    stride: settings.stride,
-                    subsampled_chroma: settings.subsampled_chroma,
-                    mean: settings.mean,
-                    deviation: settings.deviation,
-                }))
+                Ok(Self::Pixel(PixelCodec { stride, subsampled_chroma: settings.subsampled_chroma, mean, deviation }))
+            }
+            (CodecKind::WanVae, _) if settings.stride.is_some() || settings.mean.is_some() || settings.deviation.is_some() => {
+                Err("codec.stride, codec.mean and codec.deviation are the pixel codec's; the VAE brings its own, remove them".to_string())
             }
             (CodecKind::WanVae, None) => Err("codec.checkpoint is missing: name the weights of the VAE".to_string()),
             (CodecKind::WanVae, Some(path)) => {
@@ -116,11 +118,16 @@ impl CodecPlan {
     /// The codec on a device, its weights read.
     ///
     /// # Errors
-    /// Weights that cannot be read.
+    /// Weights that cannot be read, or not held as `codec.precision` says on this backend.
     pub fn load<B: Kernels>(&self, device: &B::Device) -> Result<Box<dyn Codec<B>>, WeightsError> {
         match self {
             Self::Pixel(codec) => Ok(Box::new(*codec)),
             Self::WanVae { checkpoint, pickles, config, precision } => {
+                if !B::supports_dtype(device, precision.dtype()) {
+                    let (path, name) = (checkpoint.clone(), B::name(device));
+                    let reason = format!("{name} cannot compute in bf16; set codec.precision = \"f32\" or choose another --backend");
+                    return Err(WeightsError::Read { path, reason });
+                }
                 let file = WeightFile::open(checkpoint, *pickles)?;
                 let vae = WanVaeFile::find(&file).load::<B>(config, device)?;
                 Ok(Box::new(vae.to_dtype(precision.dtype().into())))

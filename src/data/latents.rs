@@ -81,7 +81,7 @@ pub enum LatentError {
         problem: String,
     },
     /// A clip that was asked for is not there.
-    #[error("{} has no latents of {prompt:?}; run `afd data prepare` with this recipe", directory.display())]
+    #[error("{} lacks latents of {prompt:?}; run `afd data prepare` with this recipe to its end", directory.display())]
     Missing {
         /// The store.
         directory: PathBuf,
@@ -148,6 +148,18 @@ impl LatentStore {
         self.places.get(prompt).is_some_and(|takes| takes.contains_key(&take))
     }
 
+    /// Refuses to go on without this clip.
+    ///
+    /// # Errors
+    /// [`LatentError::Missing`].
+    pub fn require(&self, prompt: &str, take: u64) -> Result<(), LatentError> {
+        if self.has(prompt, take) { Ok(()) } else { Err(self.missing(prompt)) }
+    }
+
+    fn missing(&self, prompt: &str) -> LatentError {
+        LatentError::Missing { directory: self.directory.clone(), prompt: prompt.to_string() }
+    }
+
     /// Compares every shard with the index's hash.
     ///
     /// # Errors
@@ -174,7 +186,7 @@ impl LatentStore {
     /// [`LatentError::Missing`] for a prompt without clips; whatever is wrong with a shard.
     pub fn read(&self, prompt: &str, take: u64) -> Result<Vec<f32>, LatentError> {
         let takes = self.places.get(prompt).filter(|takes| !takes.is_empty());
-        let takes = takes.ok_or_else(|| LatentError::Missing { directory: self.directory.clone(), prompt: prompt.to_string() })?;
+        let takes = takes.ok_or_else(|| self.missing(prompt))?;
         let chosen = takes.values().nth((take % takes.len() as u64) as usize);
         let &(number, place) = chosen.unwrap_or_else(|| unreachable!("the remainder is below the number of takes"));
         let path = self.directory.join(&self.index.shards[number].file);

@@ -77,7 +77,7 @@ pub fn prepare<B: Kernels>(
     Ok(Some(embeddings::prepare(&directory, &identity, &encoder, prompts, Stored::Bf16, progress)?))
 }
 
-/// The rows of one prompt with the encoder itself, for a prompt that no cache has.
+/// The rows of every prompt by the encoder itself, for prompts that no cache has.
 ///
 /// # Errors
 /// [`TextError`].

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use afd_models::lora::LoraConfig;
 use afd_models::student::StudentConfig;
 use afd_models::text::TextEncoder;
+use afd_models::text::umt5::ROWS as UMT5_ROWS;
 use afd_models::text::words::WordVectors;
 use afd_models::weights::transformer::TransformerFile;
 use afd_models::weights::{Pickles, WeightFile};
@@ -197,9 +198,6 @@ fn checkpoint_sizes(path: &Path, pickles: Pickles, student: &StudentSettings) ->
     Ok(StudentConfig { heads: student.heads.unwrap_or(sizes.heads), ..sizes })
 }
 
-/// Rows per prompt that Wan reads.
-const UMT5_ROWS: usize = 512;
-
 /// `step`: pixels per token and side.
 fn check_patches(settings: &Settings, step: usize) -> Result<(), String> {
     let (height, width) = (settings.clip.height, settings.clip.width);
@@ -317,6 +315,11 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
     if settings.student.lora.is_some() && settings.student.checkpoint.is_none() {
         return Err("student.lora adapts the weights of student.checkpoint, which is missing; name it, or train all weights".to_string());
     }
+    if settings.student.checkpoint.is_none() && (settings.student.part.is_some() || settings.student.heads.is_some()) {
+        return Err(
+            "student.part and student.heads say how to read student.checkpoint, which is missing; name it, or remove them".to_string()
+        );
+    }
     if settings.discriminator.lora.is_some() && settings.discriminator.kind == DiscriminatorKind::Conv {
         return Err("discriminator.lora adapts a copy of the student; it needs discriminator.kind = \"registers\"".to_string());
     }
@@ -338,6 +341,9 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         return Err("data.clips_per_shard is 0, must be at least 1".to_string());
     }
     let text = &settings.text;
+    if text.kind == TextKind::Words && (text.checkpoint.is_some() || text.tokenizer.is_some()) {
+        return Err("text.checkpoint and text.tokenizer are umT5's; word vectors have neither, remove them".to_string());
+    }
     if text.kind == TextKind::Umt5 {
         for (field, file) in [("text.checkpoint", &text.checkpoint), ("text.tokenizer", &text.tokenizer)] {
             if file.is_none() {

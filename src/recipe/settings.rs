@@ -91,31 +91,23 @@ pub struct Codec {
     /// The codec.
     pub kind: CodecKind,
     /// Pixels per latent row and column (`kind = "pixel"`).
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub stride: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
     /// Whether a square of pixels shares one pair of colour differences: half the channels, lossy in colour only (`kind = "pixel"`).
     #[serde(default)]
     pub subsampled_chroma: bool,
     /// Mean of the pixels, in [-1, 1] (`kind = "pixel"`).
-    #[serde(default)]
-    pub mean: f32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f32>,
     /// Standard deviation of the pixels, > 0 (`kind = "pixel"`).
-    #[serde(default = "one")]
-    pub deviation: f32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<f32>,
     /// Weights in any layout, relative to the recipe (`kind = "wan-vae"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
     /// The type that it computes in (`kind = "wan-vae"`); the same for teacher and student.
     #[serde(default)]
     pub precision: Precision,
-}
-
-fn is_zero(value: &usize) -> bool {
-    *value == 0
-}
-
-fn one() -> f32 {
-    1.0
 }
 
 /// Codecs.

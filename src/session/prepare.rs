@@ -4,7 +4,7 @@ use afd_models::kernels::Kernels;
 use burn::prelude::*;
 
 use super::SessionError;
-use crate::data::batch::{BatchError, LATENTS, encode, latent_origin};
+use crate::data::batch::{BatchError, LATENTS, encode, latent_origin, training_takes};
 use crate::data::embeddings::Prepared;
 use crate::data::latents::{ClipRecord, LatentStore};
 use crate::data::prepare::prepare;
@@ -12,7 +12,6 @@ use crate::data::text;
 use crate::data::video::{Clip, to_byte};
 use crate::recipe::Recipe;
 use crate::run::signals;
-use crate::teacher::Teacher;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +54,7 @@ pub fn prepare_latents<B: Kernels>(
     let teacher = recipe.teacher()?;
     let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
     store.verify()?;
-    let wanted = wanted(recipe, &*teacher)?;
+    let wanted = training_takes(recipe, &*teacher)?;
     let missing: Vec<_> = wanted.iter().filter(|(prompt, take)| !store.has(prompt, *take)).collect();
     let kept = wanted.len() - missing.len();
     let codec = recipe.codec.load::<B>(device)?;
@@ -83,27 +82,6 @@ pub fn prepare_latents<B: Kernels>(
 
 fn no_data() -> SessionError {
     SessionError::Other("the recipe has no data.path; name the directory to prepare into".to_string())
-}
-
-/// Every clip that training may ask for, in a fixed order.
-fn wanted(recipe: &Recipe, teacher: &dyn Teacher) -> Result<Vec<(String, u64)>, SessionError> {
-    let of_recipe = recipe.settings.teacher.takes_per_prompt;
-    let mut wanted = Vec::new();
-    for prompt in &recipe.train_prompts {
-        let takes = match (of_recipe, teacher.takes(prompt)) {
-            (0, Some(takes)) => takes,
-            (0, None) => {
-                return Err(SessionError::Other(
-                    "teacher.takes_per_prompt is 0: every take of this teacher is another one, so there is no end to prepare; give a number"
-                        .to_string(),
-                ));
-            }
-            (asked, Some(takes)) => asked.min(takes),
-            (asked, None) => asked,
-        };
-        wanted.extend((0..takes).map(|take| (prompt.clone(), take)));
-    }
-    Ok(wanted)
 }
 
 fn pixel_hash(clip: &Clip) -> String {

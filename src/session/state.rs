@@ -37,7 +37,7 @@ pub struct StudentCard {
     pub text: Text,
     /// Its sampler.
     pub sampler: Sampler,
-    /// The type of its tokens and weights at rest.
+    /// The type of its products and weights at rest.
     #[serde(default)]
     pub precision: Precision,
     /// What its low-rank factors stand beside, if it has any.

@@ -278,7 +278,7 @@ impl<B: Backend, R: FnMut(&str) -> Option<Read>> ModuleMapper<B> for Applier<R> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::init::initialise;
     use crate::student::{Student, StudentConfig};

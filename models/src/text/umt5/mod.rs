@@ -53,6 +53,9 @@ pub enum UmT5Error {
     },
 }
 
+/// Rows per prompt that Wan reads.
+pub const ROWS: usize = 512;
+
 /// The encoder on a device, with its tokenizer.
 #[derive(Debug)]
 pub struct UmT5<B: Backend> {
@@ -62,15 +65,12 @@ pub struct UmT5<B: Backend> {
 }
 
 impl<B: Backend> UmT5<B> {
-    /// Rows per prompt that Wan reads.
-    pub const LENGTH: usize = 512;
-
     /// The encoder of `weights` with the `tokenizer.json` at `tokenizer`; parameters are held as `dtype`. Sizes are read from the weights.
     ///
     /// # Errors
     /// [`UmT5Error`]: a file that is not what it should be, a type that the backend does not compute in, files that do not belong together.
     pub fn open(tokenizer: &Path, weights: &WeightFile, dtype: FloatDType, device: &B::Device) -> Result<Self, UmT5Error> {
-        let (tokenizer, path) = (Tokenizer::open(tokenizer, Self::LENGTH)?, tokenizer);
+        let (tokenizer, path) = (Tokenizer::open(tokenizer, ROWS)?, tokenizer);
         let file = UmT5File::find(weights)?;
         let config = file.expected_sizes()?;
         let (ids, vocabulary) = (tokenizer.vocabulary(), config.vocabulary);
