@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(shards.ranges(6), [0..2, 2..4, 4..5, 5..6]);
         assert_eq!(shards.ranges(3), [0..1, 1..2, 2..3]);
         assert_eq!(portions(5, 2), [0..2, 2..4, 4..5]);
-        assert_eq!((portions(5, 0), portions(2, 9)), ([0..5].to_vec(), [0..2].to_vec()));
+        assert!(portions(5, 0).into_iter().eq(std::iter::once(0..5)) && portions(2, 9).into_iter().eq(std::iter::once(0..2)));
         assert_eq!(shards.map(vec![1, 2, 3], |index, item| 10 * index + item), [1, 12, 23]);
         assert_eq!(Shards::new(1).unwrap().map(vec![5], |_, item| item), [5]);
     }
