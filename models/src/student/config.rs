@@ -39,7 +39,7 @@ pub struct Limits {
     pub attention_queries: usize,
     /// Whether a differentiated run holds the graph of one block at a time and runs the blocks twice (see [`super::segments`]).
     pub recompute_blocks: bool,
-    /// The type of tokens and of weights at rest.
+    /// The type of products of matrices and of weights at rest.
     pub precision: Precision,
 }
 
