@@ -18,4 +18,4 @@ pub mod run;
 pub mod session;
 pub mod teacher;
 
-pub use afd_models::noise;
+pub use afd_noise as noise;

@@ -11,8 +11,9 @@ pub mod init;
 pub mod kernels;
 pub mod layers;
 pub mod lora;
-pub mod noise;
 pub mod precision;
 pub mod student;
 pub mod text;
 pub mod weights;
+
+pub use afd_noise as noise;

@@ -4,11 +4,7 @@ pub mod batch;
 pub mod codec;
 pub mod embeddings;
 pub mod latents;
-pub mod manifest;
 pub mod near_prompts;
-pub mod prepare;
-pub mod record;
-mod stage;
 pub mod text;
-pub mod video;
-pub mod video_io;
+
+pub use afd_clips::{manifest, prepare, record, video, video_io};

@@ -15,9 +15,9 @@ pub use prompt::{Action, BallLook, Colour, Direction, Place, ScenePrompt, Size, 
 pub use scene::{Ball, Physics, Scene};
 pub use simulate::{METRES, Motion, STEPS_PER_SECOND, WALL, simulate};
 
-use super::{Teacher, TeacherError};
-use crate::data::video::Video;
-use crate::noise::{Noise, Purpose, key_of};
+use afd_clips::teacher::{Teacher, TeacherError};
+use afd_clips::video::Video;
+use afd_noise::{Noise, Purpose, key_of};
 
 /// Frames per second of every video of this teacher.
 pub const FRAMES_PER_SECOND: u32 = 24;
@@ -86,8 +86,8 @@ mod tests {
 
     use super::*;
 
-    const TRAIN: &str = include_str!("../../../recipes/physics-world/prompts-train.txt");
-    const HELD_OUT: &str = include_str!("../../../recipes/physics-world/prompts-held-out.txt");
+    const TRAIN: &str = include_str!("../../recipes/physics-world/prompts-train.txt");
+    const HELD_OUT: &str = include_str!("../../recipes/physics-world/prompts-held-out.txt");
 
     fn one_video(world: World, prompt: &str, take: u64) -> Video {
         world.videos(prompt, take..take + 1).unwrap().remove(0)

@@ -75,7 +75,7 @@ fn add_walls(world: &mut PhysicsWorld, restitution: f32) {
 mod tests {
     use super::super::World;
     use super::*;
-    use crate::teacher::world::scene::Ball;
+    use crate::scene::Ball;
 
     /// Every step of 1.5 s.
     const STEPS: usize = 360;

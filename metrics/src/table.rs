@@ -7,7 +7,7 @@ use super::{
     permanence::object_permanence, pixels::pixel_energy_distance, smoothness::motion_smoothness, tracking::Tracker,
     trajectory::trajectory_energy_distance,
 };
-use crate::data::video::{Clip, ClipShape};
+use afd_clips::video::{Clip, ClipShape};
 
 /// The fewest clips per prompt and side: an energy distance needs pairs.
 const FEWEST_CLIPS: usize = 2;

@@ -1,7 +1,7 @@
 //! Pixel energy distance: do the student's clips, as pictures, have the teacher's distribution?
 
 use super::{EvalError, energy_distance::energy_distance};
-use crate::data::video::Clip;
+use afd_clips::video::Clip;
 
 /// Energy distance between clips as flat vectors; the norm is the root-mean-square pixel difference, pixels in [-1, 1].
 ///

@@ -116,7 +116,7 @@ mod tests {
     use std::ops::Range;
 
     use super::*;
-    use crate::{data::video::Video, teacher::folder::FolderTeacher};
+    use crate::{teacher::folder::FolderTeacher, video::Video};
 
     /// One grey level per (prompt length, take).
     struct Grey;

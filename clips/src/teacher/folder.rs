@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Teacher, TeacherError};
-use crate::data::{
+use crate::{
     manifest::Manifest,
     video::Video,
     video_io::{check_readable, read_video},
@@ -128,7 +128,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::data::{manifest::ManifestEntry, video_io::write_video};
+    use crate::{manifest::ManifestEntry, video_io::write_video};
 
     fn video(value: u8, width: u32, height: u32, frames: usize, frames_per_second: f64) -> Video {
         Video { width, height, frames_per_second, frames: vec![vec![value; (width * height * 3) as usize]; frames] }

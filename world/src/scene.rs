@@ -2,7 +2,7 @@
 
 use super::prompt::{Action, BallLook, Direction, ScenePrompt};
 use super::simulate::{METRES, WALL};
-use crate::noise::Noise;
+use afd_noise::Noise;
 
 /// Where gravity and restitution come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ fn velocity(speed: f32, degrees_above_the_horizontal: f32) -> [f32; 2] {
 mod tests {
     use super::super::prompt::Place;
     use super::*;
-    use crate::noise::Purpose;
+    use afd_noise::Purpose;
 
     fn scenes(prompt: &str) -> Vec<Scene> {
         let prompt = ScenePrompt::parse(prompt).unwrap();

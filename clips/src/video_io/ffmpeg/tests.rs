@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::data::video_io::{read_video, write_video};
+use crate::video_io::{read_video, write_video};
 
 /// ffmpeg, or a printed line and `None`: these tests pass without one.
 fn ffmpeg(test: &str) -> Option<PathBuf> {

@@ -15,7 +15,7 @@ use image::{
 };
 
 use super::{VideoError, limits, malformed};
-use crate::data::{stage, video::Video};
+use crate::{stage, video::Video};
 
 /// Players show frames of less than 0.02 s for 0.1 s instead.
 const MAX_RATE: f64 = 50.0;
@@ -31,7 +31,7 @@ const PALETTE_SPEED: i32 = 3;
 
 /// `video` as the bytes of a GIF that repeats forever, for embedding.
 ///
-/// Colours: at most 256 per frame, see the table in [`crate::data::video_io`].
+/// Colours: at most 256 per frame, see the table in [`crate::video_io`].
 ///
 /// # Errors
 /// [`VideoError::Unwritable`] for more than 50 frames per second (players would slow them down) or fewer than 1 in 655 s, for sides

@@ -3,7 +3,7 @@
 //! VBench's definition with exhaustive block matching in place of the optical-flow network RAFT.
 
 use super::{frame_bytes, mean};
-use crate::data::video::Clip;
+use afd_clips::video::Clip;
 
 /// Frames are sampled to about this rate before they are compared.
 const SAMPLED_FRAMES_PER_SECOND: f64 = 8.0;

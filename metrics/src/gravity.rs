@@ -72,7 +72,7 @@ mod tests {
         tracking::Tracker,
     };
     use super::*;
-    use crate::data::video::Clip;
+    use afd_clips::video::Clip;
 
     const FLOOR: f32 = 14.4;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::teacher::TeacherError;
+use afd_clips::teacher::TeacherError;
 
 /// A sentence of every kind, for error messages.
 const EXAMPLES: [&str; 3] = [

@@ -2,7 +2,7 @@
 
 mod font;
 
-use crate::data::video::{Clip, Video};
+use afd_clips::video::{Clip, Video};
 
 /// Pixels between neighbouring cells and around the sheet.
 const GAP: usize = 4;
@@ -27,7 +27,7 @@ const INK: [u8; 3] = [236, 238, 242];
 /// of `scale` x `scale` (1 to 16, clamped). The sheet runs at the fastest clip's rate; slower clips keep their own time and shorter ones stay
 /// on their last frame. Labels may hold any characters; those outside printable ASCII are drawn as boxes.
 ///
-/// Meant for [`crate::data::video_io::write_gif_bytes`], which allows at most 50 frames per second and 256 colours per frame. Without clips
+/// Meant for [`afd_clips::video_io::write_gif_bytes`], which allows at most 50 frames per second and 256 colours per frame. Without clips
 /// the sheet is one frame of labels.
 pub fn side_by_side(columns: &[(&str, &[Clip])], scale: usize) -> Video {
     let layout = Layout::new(columns, scale.clamp(1, MAX_SCALE));
@@ -120,7 +120,7 @@ impl Layout {
                 let left = self.left(column) + (self.column_width - shape.width * self.scale) / 2;
                 let top = self.top(row) + (self.row_height - shape.height * self.scale) / 2;
                 for (y, x) in (0..shape.height).flat_map(|y| (0..shape.width).map(move |x| (y, x))) {
-                    let colour = clip.pixel(frame, y, x).map(crate::data::video::to_byte);
+                    let colour = clip.pixel(frame, y, x).map(afd_clips::video::to_byte);
                     canvas.square(left + x * self.scale, top + y * self.scale, self.scale, colour);
                 }
             }
@@ -160,12 +160,12 @@ mod tests {
 
     use super::super::synthetic::drifting;
     use super::*;
-    use crate::data::{video::ClipShape, video_io::write_gif_bytes};
+    use afd_clips::{video::ClipShape, video_io::write_gif_bytes};
 
     /// Frame f is uniform grey of level `level + 10 f`.
     fn greys(frames: usize, side: usize, frames_per_second: f64, level: u8) -> Clip {
         let values = side * side * 3;
-        let pixels = (0..frames * values).map(|index| crate::data::video::from_byte(level + 10 * (index / values) as u8)).collect();
+        let pixels = (0..frames * values).map(|index| afd_clips::video::from_byte(level + 10 * (index / values) as u8)).collect();
         Clip { shape: ClipShape { frames, height: side, width: side, frames_per_second }, pixels }
     }
 

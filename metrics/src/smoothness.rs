@@ -1,7 +1,7 @@
 //! Motion smoothness, proxy: can dropped frames be interpolated from their neighbours?
 
 use super::{frame_bytes, mean};
-use crate::data::video::Clip;
+use afd_clips::video::Clip;
 
 /// Drops the odd frames, puts the mean of the two even neighbours in their place and gives `(255 - MAE) / 255` over the dropped frames, on
 /// 8-bit values, averaged over clips: in [0, 1], higher is smoother.
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     fn uniform(levels: &[u8]) -> Clip {
-        let pixels = levels.iter().flat_map(|&level| [crate::data::video::from_byte(level); 12]).collect();
+        let pixels = levels.iter().flat_map(|&level| [afd_clips::video::from_byte(level); 12]).collect();
         Clip { shape: shape(levels.len(), 2), pixels }
     }
 

@@ -3,7 +3,7 @@
 //! The teacher's clips of a prompt give the scene's background and each body's usual size; the same ruler is then laid on every student.
 
 use super::{EvalError, median};
-use crate::data::video::Clip;
+use afd_clips::video::Clip;
 
 /// Colour names a prompt may use and their sRGB values; red, green, blue and yellow are those of the built-in world.
 pub const COLOURS: [(&str, [f32; 3]); 9] = [
@@ -285,7 +285,7 @@ fn norm(a: [f32; 3]) -> f32 {
 mod tests {
     use super::super::synthetic::{BLUE, Disc, GREEN, GREY, RED, YELLOW, clip, drifting};
     use super::*;
-    use crate::data::video::ClipShape;
+    use afd_clips::video::ClipShape;
 
     /// Two crossing discs, one per colour; `shift` makes different takes.
     fn two_discs(colours: [[f32; 3]; 2], shift: f32) -> (Clip, [Vec<[f32; 2]>; 2]) {
@@ -399,13 +399,8 @@ mod tests {
 
     #[test]
     fn the_built_in_world_s_balls_are_found_where_they_truly_are() {
-        use crate::{
-            data::prepare::prepare,
-            teacher::{
-                Teacher,
-                world::{World, colour_of},
-            },
-        };
+        use afd_clips::{prepare::prepare, teacher::Teacher};
+        use afd_world::{World, colour_of};
         let shape = ClipShape { frames: 12, height: 16, width: 16, frames_per_second: 8.0 };
         let world = World::new(1);
         for (prompt, bodies) in [

@@ -12,7 +12,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 use super::{VideoError, limits, probe};
-use crate::data::{stage, video::Video};
+use crate::{stage, video::Video};
 
 /// The environment variable that names the ffmpeg program; it goes before PATH.
 const VARIABLE: &str = "AFD_FFMPEG";

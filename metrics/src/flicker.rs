@@ -1,7 +1,7 @@
 //! Temporal flickering (VBench): how little neighbouring frames differ.
 
 use super::{frame_bytes, mean};
-use crate::data::video::Clip;
+use afd_clips::video::Clip;
 
 /// `(255 - mean_t MAE(f_t, f_{t+1})) / 255` on 8-bit frames, averaged over clips: in [0, 1], 1 for still clips.
 ///
@@ -32,7 +32,7 @@ mod tests {
 
     /// Uniform frames, one 8-bit level each.
     fn uniform(levels: &[u8]) -> Clip {
-        let pixels = levels.iter().flat_map(|&level| [crate::data::video::from_byte(level); 12]).collect();
+        let pixels = levels.iter().flat_map(|&level| [afd_clips::video::from_byte(level); 12]).collect();
         Clip { shape: shape(levels.len(), 2), pixels }
     }
 

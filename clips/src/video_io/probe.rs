@@ -189,12 +189,8 @@ mod tests {
         let alone = folder.path().join("ffmpeg");
         std::os::unix::fs::symlink(&ffmpeg, &alone).unwrap();
         let path = folder.path().join("a.mp4");
-        let video = crate::data::video::Video {
-            width: 64,
-            height: 48,
-            frames_per_second: 24000.0 / 1001.0,
-            frames: vec![vec![9; 64 * 48 * 3]; 12],
-        };
+        let video =
+            crate::video::Video { width: 64, height: 48, frames_per_second: 24000.0 / 1001.0, frames: vec![vec![9; 64 * 48 * 3]; 12] };
         super::super::write_video(&path, &video).unwrap();
         let (with, without) = (stream(&ffmpeg, &path, "mov").unwrap(), stream(&alone, &path, "mov").unwrap());
         assert_eq!((with.width, with.height, with.rate), (without.width, without.height, without.rate));

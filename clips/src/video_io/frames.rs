@@ -9,7 +9,7 @@ use std::{
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, codecs::png};
 
 use super::{VideoError, limits};
-use crate::data::{stage, video::Video};
+use crate::{stage, video::Video};
 
 const RATE_FILE: &str = "frames.json";
 

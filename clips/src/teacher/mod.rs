@@ -1,11 +1,10 @@
 //! The black box: prompts in, finished videos out, and nothing else.
 
 pub mod folder;
-pub mod world;
 
 use std::ops::Range;
 
-use crate::data::video::Video;
+use crate::video::Video;
 
 /// A teacher that can only be asked for finished videos.
 ///

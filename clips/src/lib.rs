@@ -1,0 +1,12 @@
+//! Finished videos, wherever they come from: containers, manifests, preparation, and the teachers that answer with them.
+//!
+//! Nothing here knows about networks or tensors.
+#![warn(missing_docs)]
+
+pub mod manifest;
+pub mod prepare;
+pub mod record;
+mod stage;
+pub mod teacher;
+pub mod video;
+pub mod video_io;

@@ -1,0 +1,160 @@
+//! Network-free evaluation: how close a student's clips are to fresh takes of its teacher.
+//!
+//! One metric per file. Every metric reads finished clips on the host, needs no trained network and gives the same number on every machine.
+//! Distances compare sets of clips of one prompt, teacher against student; the proxies look at the student's clips alone.
+
+#![warn(missing_docs)]
+
+pub mod dynamics;
+pub mod energy_distance;
+pub mod flicker;
+pub mod gravity;
+pub mod permanence;
+pub mod pixels;
+pub mod preview;
+pub mod smoothness;
+pub mod table;
+pub mod tracking;
+pub mod trajectory;
+
+use afd_clips::video::{Clip, to_byte};
+
+/// Why clips cannot be evaluated.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum EvalError {
+    /// No prompt to average over.
+    #[error("nothing to evaluate: found 0 prompts, expected at least 1; add prompts to the evaluation set")]
+    NoPrompts,
+    /// A distance between sets needs at least two samples on each side.
+    #[error("an energy distance needs at least 2 samples on each side, found {x} and {y}; ask for more clips per prompt")]
+    TooFewSamples {
+        /// Samples of the first set.
+        x: usize,
+        /// Samples of the second set.
+        y: usize,
+    },
+    /// Samples of different lengths cannot be compared.
+    #[error(
+        "sample {index} of the {set} set has {found} values, expected {expected} like the first sample; prepare all clips to one shape"
+    )]
+    SampleLength {
+        /// Which of the two sets: "first" or "second".
+        set: &'static str,
+        /// Position in the set.
+        index: usize,
+        /// Values found.
+        found: usize,
+        /// Values of the first sample of the first set.
+        expected: usize,
+    },
+    /// Too few clips of one prompt.
+    #[error("prompt {prompt:?}: found {found} {side} clips, expected at least {needed}; raise the number of clips per prompt")]
+    TooFewClips {
+        /// The prompt.
+        prompt: String,
+        /// "teacher" or "student".
+        side: &'static str,
+        /// Clips found.
+        found: usize,
+        /// Clips needed.
+        needed: usize,
+    },
+    /// A clip that cannot be measured.
+    #[error("prompt {prompt:?}: {side} clip {index} {reason}")]
+    Clip {
+        /// The prompt.
+        prompt: String,
+        /// "teacher" or "student".
+        side: &'static str,
+        /// Position among the prompt's clips of that side.
+        index: usize,
+        /// What was found, what was expected, what to do.
+        reason: String,
+    },
+}
+
+/// One frame as 8-bit values, `H * W * 3`, channel fastest.
+fn frame_bytes(clip: &Clip, frame: usize) -> Vec<u8> {
+    let values = clip.shape.height * clip.shape.width * 3;
+    clip.pixels[frame * values..(frame + 1) * values].iter().map(|&value| to_byte(value)).collect()
+}
+
+/// The mean of finite values, or `None` when there are none.
+fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.into_iter().fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / count as f64)
+}
+
+/// The median, the mean of the two middle values for an even count, or `None` when there are none. Reorders `values`.
+fn median(values: &mut [f32]) -> Option<f32> {
+    values.sort_unstable_by(f32::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        length if length % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+/// Clips drawn by hand for the tests of this module: antialiased discs at known places.
+#[cfg(test)]
+mod synthetic {
+    use afd_clips::video::{Clip, ClipShape};
+
+    pub const RED: [f32; 3] = [230.0, 60.0, 50.0];
+    pub const GREEN: [f32; 3] = [60.0, 200.0, 80.0];
+    pub const BLUE: [f32; 3] = [70.0, 110.0, 240.0];
+    pub const YELLOW: [f32; 3] = [240.0, 210.0, 60.0];
+    pub const GREY: [f32; 3] = [40.0, 42.0, 48.0];
+
+    /// A disc: centre (x, y) in pixels per frame (`None`: not drawn), radius in pixels, colour in 0..=255.
+    pub struct Disc {
+        pub path: Vec<Option<[f32; 2]>>,
+        pub radius: f32,
+        pub colour: [f32; 3],
+    }
+
+    pub fn shape(frames: usize, side: usize) -> ClipShape {
+        ClipShape { frames, height: side, width: side, frames_per_second: 8.0 }
+    }
+
+    /// Discs over a uniform background, 8 x 8 samples per pixel, later discs in front.
+    pub fn clip(frames: usize, side: usize, discs: &[Disc]) -> Clip {
+        let mut pixels = Vec::with_capacity(frames * side * side * 3);
+        for frame in 0..frames {
+            for row in 0..side {
+                for column in 0..side {
+                    let mut sum = [0.0f32; 3];
+                    for sample in 0..64 {
+                        let x = column as f32 + ((sample % 8) as f32 + 0.5) / 8.0;
+                        let y = row as f32 + ((sample / 8) as f32 + 0.5) / 8.0;
+                        let hit =
+                            |disc: &&Disc| disc.path[frame].is_some_and(|c| (x - c[0]).powi(2) + (y - c[1]).powi(2) <= disc.radius.powi(2));
+                        let colour = discs.iter().rev().find(hit).map_or(GREY, |disc| disc.colour);
+                        (0..3).for_each(|channel| sum[channel] += colour[channel]);
+                    }
+                    pixels.extend(sum.map(|value| value / 64.0 / 127.5 - 1.0));
+                }
+            }
+        }
+        Clip { shape: shape(frames, side), pixels }
+    }
+
+    /// One red disc of radius 1.6 px at a constant velocity, on 12 frames of 16 x 16 px.
+    pub fn drifting(start: [f32; 2], velocity: [f32; 2]) -> Clip {
+        let path = (0..12).map(|frame| Some([start[0] + velocity[0] * frame as f32, start[1] + velocity[1] * frame as f32])).collect();
+        clip(12, 16, &[Disc { path, radius: 1.6, colour: RED }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_count_is_the_middle_of_the_two_middle_values() {
+        assert_eq!(median(&mut [4.0, 1.0, 3.0, 100.0]), Some(3.5));
+        assert_eq!(median(&mut [4.0, 1.0, 100.0]), Some(4.0));
+        assert_eq!(median(&mut []), None);
+    }
+}
