@@ -15,6 +15,8 @@ pub struct Rollout<B: Backend> {
     pub latents: Tensor<B, 5>,
     /// Clean-context keys and values of every frame before the last block; `None` when the clip is one block long.
     pub memory: Option<Memory<B>>,
+    /// What the student was shown on the way to the clips, `[B, F, C, H, W]` per noise level; empty unless asked for.
+    pub states: Vec<Tensor<B, 5>>,
     /// Numbers of the clips within their step.
     pub clips: std::ops::Range<u64>,
 }
@@ -54,10 +56,31 @@ pub fn rollout<B: Kernels>(
     shape: [usize; 4],
     device: &B::Device,
 ) -> Rollout<B> {
-    rollout_watched(student, text, sampler, noise, shape, device, &mut |_| {})
+    rollout_watched(student, text, sampler, noise, shape, device, &mut |_, _| {})
 }
 
-/// [`rollout`] that shows every block's clean latents `[B, frames of the block, C, H, W]` to `finished` as soon as they are made.
+/// Hears of a block: its clean latents, and the states on the way to them.
+pub type BlockFinished<'a, B> = dyn FnMut(&Tensor<B, 5>, &[Tensor<B, 5>]) + 'a;
+
+/// [`rollout`] that keeps the states on the way.
+pub fn rollout_with_states<B: Kernels>(
+    student: &Student<B>,
+    text: &TextMemory<B>,
+    sampler: &Sampler,
+    noise: RolloutNoise,
+    shape: [usize; 4],
+    device: &B::Device,
+) -> Rollout<B> {
+    let mut blocks = vec![Vec::new(); sampler.sigmas.len()];
+    let mut made = rollout_watched(student, text, sampler, noise, shape, device, &mut |_, states| {
+        blocks.iter_mut().zip(states).for_each(|(blocks, state)| blocks.push(state.clone()));
+    });
+    made.states = blocks.into_iter().map(|blocks| Tensor::cat(blocks, 1)).collect();
+    made
+}
+
+/// [`rollout`] that shows every block's clean latents `[B, frames of the block, C, H, W]`, and the states on the way to them, to `finished` as soon
+/// as they are made.
 pub fn rollout_watched<B: Kernels>(
     student: &Student<B>,
     text: &TextMemory<B>,
@@ -65,7 +88,7 @@ pub fn rollout_watched<B: Kernels>(
     mut noise: RolloutNoise,
     shape: [usize; 4],
     device: &B::Device,
-    finished: &mut dyn FnMut(&Tensor<B, 5>),
+    finished: &mut BlockFinished<B>,
 ) -> Rollout<B> {
     let [frames, channels, height, width] = shape;
     let batch = noise.streams.len();
@@ -85,8 +108,9 @@ pub fn rollout_watched<B: Kernels>(
         };
         let block_shape = [block.len(), channels, height, width];
         let start = noise.draw(block_shape, device);
-        let clean = sampler.denoise(start, |x, sigma| forward(x, 1000.0 * sigma).0, || noise.draw(block_shape, device));
-        finished(&clean);
+        let (clean, states) = sampler.denoise(start, |x, sigma| forward(x, 1000.0 * sigma).0, || noise.draw(block_shape, device));
+        finished(&clean, &states);
+        drop(states);
         if block.end < frames {
             // The clean pass at t = 0 commits the block; the last block is never looked back at.
             let committed = forward(clean.clone(), 0.0).1;
@@ -99,7 +123,7 @@ pub fn rollout_watched<B: Kernels>(
         }
         blocks.push(clean);
     }
-    Rollout { latents: Tensor::cat(blocks, 1), memory, clips }
+    Rollout { latents: Tensor::cat(blocks, 1), memory, states: Vec::new(), clips }
 }
 
 #[cfg(test)]
@@ -110,7 +134,6 @@ mod tests {
 
     use super::*;
     use crate::afd::model::remember;
-    use crate::flow::sampler::SamplerKind;
 
     fn config(frames_per_block: usize, window_frames: usize, sink_frames: usize) -> StudentConfig {
         StudentConfig {
@@ -143,7 +166,7 @@ mod tests {
                 let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text, past: past.as_ref(), visibility: &visibility };
                 student.forward(x, &inputs).0
             };
-            let clean = sampler.denoise(start, velocity, || noise.draw(shape, &device));
+            let (clean, _) = sampler.denoise(start, velocity, || noise.draw(shape, &device));
             done = Some(match done {
                 Some(done) => Tensor::cat(vec![done, clean], 1),
                 None => clean,
@@ -161,7 +184,7 @@ mod tests {
                 student.head.output.weight.map(|weight| Tensor::from_data(TensorData::new(weights, weight.dims()), &device) * 0.1);
             let rows = Noise::new(1, Purpose::Words, 0, 0).normals(2 * 3 * 8);
             let text = student.read_text(Tensor::from_data(TensorData::new(rows, [2, 3, 8]), &device));
-            let sampler = Sampler { kind: SamplerKind::Consistency, sigmas: vec![1.0, 0.8333, 0.5] };
+            let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.8333, 0.5] };
             let cached = rollout(&student, &text, &sampler, RolloutNoise::new(4, 2, 0..2), [6, 4, 4, 4], &device);
             let again = uncached(&student, &text, &sampler, RolloutNoise::new(4, 2, 0..2));
             let gap: f32 = (cached.latents - again).abs().max().into_scalar().elem();
@@ -180,7 +203,7 @@ mod tests {
     fn a_clip_does_not_depend_on_the_batch_it_is_generated_in() {
         let device = Default::default();
         let student = initialise(Student::<NdArray>::new(&config(3, 0, 0), &device), 5, "student");
-        let sampler = Sampler { kind: SamplerKind::Consistency, sigmas: vec![1.0, 0.5] };
+        let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.5] };
         let run = |clips: std::ops::Range<u64>| {
             let rows = Tensor::<NdArray, 3>::ones([clips.clone().count(), 3, 8], &device);
             let text = student.read_text(rows);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{afd, command, final_state, golden, repository, succeeds};
+use common::{afd, command, final_state, golden, largest_difference, repository, succeeds};
 
 /// Matrix kernels are chosen by the processor's features, and libm by the system: bits are only comparable on the same class.
 fn fingerprint() -> String {
@@ -31,22 +31,6 @@ fn fingerprint() -> String {
 fn weights_hash(run: &Path) -> String {
     let weights = final_state(run).into_iter().find(|(name, _)| name == "training_state/model.safetensors").unwrap().1;
     blake3::hash(&weights).to_hex().to_string()
-}
-
-/// Largest difference between two metric files, relative to the larger of 1 and the golden's value.
-fn largest_difference(golden: &str, found: &str) -> f64 {
-    assert_eq!(golden.lines().count(), found.lines().count());
-    let mut largest = 0.0f64;
-    for (golden, found) in golden.lines().zip(found.lines()) {
-        let golden: serde_json::Map<String, serde_json::Value> = serde_json::from_str(golden).unwrap();
-        let found: serde_json::Map<String, serde_json::Value> = serde_json::from_str(found).unwrap();
-        for (name, value) in golden {
-            if let Some(expected) = value.as_f64() {
-                largest = largest.max((found[&name].as_f64().unwrap() - expected).abs() / expected.abs().max(1.0));
-            }
-        }
-    }
-    largest
 }
 
 fn reproduces_the_golden(backend: &str) {

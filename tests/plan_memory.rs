@@ -2,9 +2,10 @@
 //!
 //! `cargo test --workspace --test plan_memory -- --nocapture` prints the table of docs/results/plan.md.
 
+use afd::afd::bradley_terry::DiscriminatorLoss;
 use afd::afd::forward_process::{ForwardProcessSettings, LossForm, Noised};
 use afd::afd::model::{AfdModel, Context, DiscriminatorWork, FlowWork, SupervisedWork, Work};
-use afd::flow::sampler::{Sampler, SamplerKind};
+use afd::flow::sampler::Sampler;
 use afd::plan::Plan;
 use afd::plan::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs};
 use afd::rollout::{RolloutNoise, rollout};
@@ -163,13 +164,14 @@ impl Size {
                 student_text: text.clone(),
                 mistaken: None,
                 prompts: 1,
+                loss: DiscriminatorLoss::BradleyTerry,
                 penalty: None,
             })),
             What::Rollout => None,
         };
         let plain = model.student.valid();
         let read = plain.read_text(text);
-        let sampler = Sampler { kind: SamplerKind::Consistency, sigmas: vec![1.0, 0.5] };
+        let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.5] };
         let before = MEMORY.current_usage();
         MEMORY.reset_peak_usage();
         match work {

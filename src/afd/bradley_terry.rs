@@ -2,12 +2,39 @@
 
 use burn::prelude::*;
 use burn::tensor::activation::softplus;
+use serde::{Deserialize, Serialize};
+
+/// The game between discriminator and student.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiscriminatorLoss {
+    /// Pairs of the same prompt (default); as a game with the student, the relativistic one.
+    BradleyTerry,
+    /// Every clip on its own: `softplus(-s_T) + softplus(s_S)`.
+    NonSaturating,
+}
 
 /// `mean softplus(-(s_T - s_S))` over all pairs of a teacher clip and a student clip of the same prompt.
 ///
 /// Teacher scores `[P, M]`, student scores `[P, K]`. A constant added to both scores of a prompt changes nothing.
 pub fn loss<B: Backend>(teacher: Tensor<B, 2>, student: Tensor<B, 2>) -> Tensor<B, 1> {
     softplus(-gaps(teacher, student), 1.0).mean()
+}
+
+/// The discriminator's loss on teacher scores `[P, M]` and student scores `[P, K]`.
+pub fn discriminator_loss<B: Backend>(teacher: Tensor<B, 2>, student: Tensor<B, 2>, form: DiscriminatorLoss) -> Tensor<B, 1> {
+    match form {
+        DiscriminatorLoss::BradleyTerry => loss(teacher, student),
+        DiscriminatorLoss::NonSaturating => softplus(-teacher, 1.0).mean() + softplus(student, 1.0).mean(),
+    }
+}
+
+/// The student's loss in direct adversarial training: scores `[B]` of its clips, scores `[B, M]` of teacher clips of the same prompts.
+pub fn student_loss<B: Backend>(student: Tensor<B, 1>, teacher: Tensor<B, 2>, form: DiscriminatorLoss) -> Tensor<B, 1> {
+    match form {
+        DiscriminatorLoss::BradleyTerry => softplus(teacher - student.unsqueeze_dim::<2>(1), 1.0).mean(),
+        DiscriminatorLoss::NonSaturating => softplus(-student, 1.0).mean(),
+    }
 }
 
 /// Share of same-prompt pairs in which the teacher's clip scores higher (ties count half), and the mean score gap.

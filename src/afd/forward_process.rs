@@ -75,7 +75,7 @@ pub fn loss<B: Backend>(
 }
 
 /// Mean over channels, rows, columns and the frames of a block, repeated for each of the block's frames: `[B, F, 1, 1, 1]`.
-fn block_mean<B: Backend>(values: Tensor<B, 5>, layout: &BlockLayout) -> Tensor<B, 5> {
+pub(super) fn block_mean<B: Backend>(values: Tensor<B, 5>, layout: &BlockLayout) -> Tensor<B, 5> {
     let device = values.device();
     let [batch, frames, channels, height, width] = values.dims();
     let per_frame = values.reshape([batch, frames, channels * height * width]).mean_dim(2).reshape([batch, frames]);

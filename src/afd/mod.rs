@@ -3,6 +3,7 @@
 pub mod advantage;
 pub mod alternation;
 pub mod bradley_terry;
+pub mod direct;
 pub mod forward_process;
 pub mod gradients;
 pub mod learning_rate;
@@ -10,6 +11,7 @@ pub mod model;
 pub mod optimizer;
 pub mod policies;
 pub mod progress;
+pub mod reverse_chain;
 pub mod shards;
 pub mod step;
 pub mod strategy;

@@ -7,7 +7,10 @@ use afd_models::student::{Memory, Student, TextMemory, Visibility};
 use burn::prelude::*;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
+use super::bradley_terry::DiscriminatorLoss;
+use super::direct::DirectWork;
 use super::forward_process::{ForwardProcessSettings, Noised};
+use super::reverse_chain::ReverseChainWork;
 use super::step::Step;
 
 /// Everything that is trained or follows what is trained. A method leaves out the parts it has no use for.
@@ -33,6 +36,10 @@ pub enum Work<B: Trainable> {
     Flow(Box<FlowWork<B::InnerBackend>>),
     /// Supervised flow matching on teacher clips.
     Supervised(SupervisedWork<B::InnerBackend>),
+    /// The discriminator's gradient through the student's last step.
+    Direct(Box<DirectWork<B::InnerBackend>>),
+    /// A policy-gradient update on steps of the sampler's chain.
+    ReverseChain(Box<ReverseChainWork<B::InnerBackend>>),
 }
 
 /// Clips of P prompts, M from the teacher and K from the student each, prompt-major.
@@ -50,6 +57,8 @@ pub struct DiscriminatorWork<B: Backend> {
     pub mistaken: Option<(Tensor<B, 3>, f64)>,
     /// P.
     pub prompts: usize,
+    /// The game.
+    pub loss: DiscriminatorLoss,
     /// Directions of the penalties, of the teacher's and the student's clips in one batch; `None` without penalties.
     pub penalty: Option<Penalty<B>>,
 }

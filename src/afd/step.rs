@@ -13,8 +13,10 @@ use burn::prelude::*;
 use burn::train::TrainOutput;
 
 use super::bradley_terry;
+use super::direct::{self, DirectWork};
 use super::forward_process::{self, Noised};
 use super::model::{AfdModel, Context, DiscriminatorWork, FlowWork, Outcome, SupervisedWork, Work, remember};
+use super::reverse_chain::{self, ChainSteps, ReverseChainWork};
 
 /// A step in the making: one or more graphs, each built by [`Step::forward`] and then consumed by [`Step::backward`].
 ///
@@ -39,8 +41,10 @@ impl<B: Trainable> Step<B> {
     pub fn new(model: AfdModel<B>, work: Work<B>) -> Self {
         let memory = match &work {
             Work::Flow(work) if work.context == Context::Cached || (work.context == Context::OwnClean && work.detach_context) => {
-                Some(clean_memory(&model, work))
+                Some(clean_memory(&model, &work.clips.clean, &work.text))
             }
+            Work::Direct(work) => Some(clean_memory(&model, &work.clean, &work.text)),
+            Work::ReverseChain(work) => Some(clean_memory(&model, &work.clean, &work.text)),
             _ => None,
         };
         Self { model, work, memory, segments: None, pieces: None, gradients: GradientsAccumulator::new(), item: Outcome::default() }
@@ -101,13 +105,27 @@ impl<B: Trainable> Step<B> {
                         let score = |batch: Judged<_>| discriminator.score(Tensor::from_inner(batch.clips), Tensor::from_inner(batch.text));
                         discriminator_loss(&batches.into_iter().map(score).collect::<Vec<_>>(), work)
                     }
-                    (None, None) => unreachable!("a method without a discriminator asks for no discriminator step"),
+                    (None, None) => unreachable!("{NO_JUDGE}"),
                 };
                 (loss, 1.0, scalars)
             }
             Work::Supervised(work) => {
                 let velocity = velocity(&work.text, supervised_passes(student, work), &mut self.segments);
                 let (loss, scalars) = supervised_loss(velocity, work);
+                (loss, 1.0, scalars)
+            }
+            Work::Direct(work) => {
+                let passes = chain_passes(student, &work.states, &work.sigmas, self.memory.as_ref());
+                let velocity = velocity(&work.text, passes, &mut self.segments);
+                let discriminator = judge_of(&self.model);
+                let loss = direct::loss(velocity, discriminator, differentiated(work));
+                let scalars = vec![("direct_loss", scalar(&loss))];
+                (loss, 1.0, scalars)
+            }
+            Work::ReverseChain(work) => {
+                let passes = chain_passes(student, &work.steps.from, &work.sigmas, self.memory.as_ref());
+                let velocity = velocity(&work.text, passes, &mut self.segments);
+                let (loss, scalars) = reverse_chain_loss(student, velocity, work);
                 (loss, 1.0, scalars)
             }
             Work::Flow(work) => {
@@ -152,6 +170,12 @@ fn in_pieces<B: Trainable>(model: &AfdModel<B>) -> Option<&RegisterDiscriminator
     }
 }
 
+const NO_JUDGE: &str = "a method without a discriminator asks for no step that needs one";
+
+fn judge_of<B: Trainable>(model: &AfdModel<B>) -> &AnyDiscriminator<B> {
+    model.discriminator.as_ref().unwrap_or_else(|| unreachable!("{NO_JUDGE}"))
+}
+
 /// Clips in all batches of [`judged`].
 fn clips_judged<B: Backend>(work: &DiscriminatorWork<B>) -> usize {
     let (teachers, students) = (work.teacher.dims()[0], work.student.dims()[0]);
@@ -185,7 +209,7 @@ fn discriminator_loss<B: Trainable>(scores: &[Tensor<B, 1>], work: &Discriminato
         both.clone().slice([range]).reshape([work.prompts, count])
     };
     let (teacher, student) = (per_prompt(0..teachers), per_prompt(teachers..teachers + students));
-    let mut loss = bradley_terry::loss(teacher.clone(), student.clone());
+    let mut loss = bradley_terry::discriminator_loss(teacher.clone(), student.clone(), work.loss);
     let mut scalars = vec![("discriminator_loss", scalar(&loss))];
     if let Some(penalty) = &work.penalty {
         let squares = bradley_terry::squared_slopes(both.clone(), next(), penalty.size);
@@ -253,6 +277,18 @@ fn supervised_passes<B: Trainable>(student: &Student<B>, work: &SupervisedWork<B
     }
 }
 
+/// What the student runs for states of its own sampler, looking back at its own finished clips.
+fn chain_passes<B: Trainable>(
+    student: &Student<B>,
+    states: &Tensor<B::InnerBackend, 5>,
+    sigmas: &[f32],
+    memory: Option<&Memory<B::InnerBackend>>,
+) -> Vec<Pass<B::InnerBackend>> {
+    let layout = student.layout(states.dims()[1]);
+    let past = memory.cloned().map_or(Past::Nothing, Past::Constant);
+    vec![noisy_pass(&layout, states.clone(), sigmas, past)]
+}
+
 /// The pass over clean frames that others look back at.
 fn clean_pass<B: Backend>(layout: &BlockLayout, clips: Tensor<B, 5>, sigma: f32) -> Pass<B> {
     let [batch, frames, ..] = clips.dims();
@@ -311,11 +347,52 @@ fn supervised_loss<B: Trainable>(velocity: Tensor<B, 5>, work: &SupervisedWork<B
     (loss, scalars)
 }
 
+/// The same numbers as constants of a graph.
+fn differentiated<B: Trainable>(work: &DirectWork<B::InnerBackend>) -> DirectWork<B> {
+    let clips = |tensor: &Tensor<B::InnerBackend, 5>| Tensor::<B, 5>::from_inner(tensor.clone());
+    DirectWork {
+        clean: clips(&work.clean),
+        states: clips(&work.states),
+        sigmas: work.sigmas.clone(),
+        levels: clips(&work.levels),
+        text: Tensor::from_inner(work.text.clone()),
+        teacher_scores: Tensor::from_inner(work.teacher_scores.clone()),
+        equalised: work.equalised.as_ref().map(clips),
+        noise: work.noise.as_ref().map(clips),
+        loss: work.loss,
+    }
+}
+
+/// The clipped surrogate, and the divergence from the reference.
+fn reverse_chain_loss<B: Trainable>(
+    student: &Student<B>,
+    velocity: Tensor<B, 5>,
+    work: &ReverseChainWork<B::InnerBackend>,
+) -> (Tensor<B, 1>, Scalars) {
+    let lifted = |tensor: &Tensor<B::InnerBackend, 5>| Tensor::<B, 5>::from_inner(tensor.clone());
+    let ChainSteps { from, to, sigma, next, fresh_noise } = &work.steps;
+    let steps = ChainSteps { from: lifted(from), to: lifted(to), sigma: lifted(sigma), next: lifted(next), fresh_noise: *fresh_noise };
+    let layout = student.layout(work.clean.dims()[1]);
+    let log_ratio = steps.log_ratio(velocity.clone(), lifted(&work.old_velocity), &layout);
+    let (mut loss, outside, shift) = reverse_chain::surrogate(log_ratio, lifted(&work.advantage), work.clip_range);
+    let mut scalars = vec![("reverse_chain_loss", scalar(&loss)), ("clipped_ratios", outside), ("ratio_shift", shift)];
+    if let Some((reference, weight)) = &work.reference {
+        let divergence = steps.divergence(velocity, lifted(reference));
+        scalars.push(("divergence", scalar(&divergence)));
+        loss = loss + divergence * *weight;
+    }
+    (loss, scalars)
+}
+
 /// Keys and values of the clean rollout, without a graph.
-fn clean_memory<B: Trainable>(model: &AfdModel<B>, work: &FlowWork<B::InnerBackend>) -> Memory<B::InnerBackend> {
+fn clean_memory<B: Trainable>(
+    model: &AfdModel<B>,
+    clean: &Tensor<B::InnerBackend, 5>,
+    text: &Tensor<B::InnerBackend, 3>,
+) -> Memory<B::InnerBackend> {
     let student = model.student.valid();
-    let text = student.read_text(work.text.clone());
-    remember(&student, work.clips.clean.clone(), 0.0, &text)
+    let text = student.read_text(text.clone());
+    remember(&student, clean.clone(), 0.0, &text)
 }
 
 fn scalar<B: Backend>(value: &Tensor<B, 1>) -> f64 {

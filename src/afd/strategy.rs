@@ -32,6 +32,31 @@ pub struct RoundState {
     pub warm_up_rounds: Option<u64>,
     /// Running pair accuracy on clips that the discriminator had not seen.
     pub pair_accuracy: Option<f64>,
+    /// What the discriminator's penalties are multiplied with; `None` until that has moved from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty_scale: Option<f64>,
+}
+
+/// What a round cost; a resumed run may have to pay for a round again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Videos that the teacher was asked for.
+    pub teacher_queries: u64,
+    /// Clips that the student generated.
+    pub rollouts: u64,
+    /// Clips that went forwards and backwards through the student.
+    pub student_passes: u64,
+    /// Clips that went forwards and backwards through the discriminator, those of its penalties included.
+    pub discriminator_passes: u64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, more: Self) {
+        self.teacher_queries += more.teacher_queries;
+        self.rollouts += more.rollouts;
+        self.student_passes += more.student_passes;
+        self.discriminator_passes += more.discriminator_passes;
+    }
 }
 
 /// What a round measured.
@@ -43,14 +68,14 @@ pub struct RoundReport {
     pub values: BTreeMap<String, f64>,
     /// Milliseconds per part; different every time, and kept out of `values` for that reason.
     pub milliseconds: BTreeMap<String, f64>,
-    /// Videos that the teacher was asked for; a resumed run may have to ask again.
-    pub teacher_queries: u64,
+    /// What it cost.
+    pub cost: Cost,
 }
 
 impl RoundReport {
     /// An empty report.
     pub fn new(phase: &'static str) -> Self {
-        Self { phase, values: BTreeMap::new(), milliseconds: BTreeMap::new(), teacher_queries: 0 }
+        Self { phase, values: BTreeMap::new(), milliseconds: BTreeMap::new(), cost: Cost::default() }
     }
 
     /// Adds one measurement.
@@ -225,7 +250,8 @@ impl<B: Trainable> Rounds<B> {
 }
 
 /// The measurements that live progress shows; all of them are logged.
-pub const SHOWN: [&str; 5] = ["fresh_pair_accuracy", "discriminator_loss", "flow_loss", "supervised_loss", "score_deviation"];
+pub const SHOWN: [&str; 7] =
+    ["fresh_pair_accuracy", "discriminator_loss", "flow_loss", "direct_loss", "reverse_chain_loss", "supervised_loss", "score_deviation"];
 
 /// One output for all parts: scalars and gradients averaged by share.
 fn merged<B: Trainable>(parts: Vec<(TrainOutput<Outcome>, f64)>, model: &AfdModel<B>) -> TrainOutput<Outcome> {
@@ -348,7 +374,7 @@ mod tests {
         let mut draw = afd_models::noise::Noise::new(1, afd_models::noise::Purpose::Evaluation, 0, 0);
         for round in 0..20_000 {
             let value = f64::from(draw.bits()) / f64::from(u32::MAX) / 3.0 + f64::from(draw.bits()) * 1e-17;
-            let state = RoundState { round, warm_up_rounds: Some(3), pair_accuracy: Some(value) };
+            let state = RoundState { round, warm_up_rounds: Some(3), pair_accuracy: Some(value), penalty_scale: Some(value) };
             let read: RoundState = serde_json::from_str(&serde_json::to_string_pretty(&state).unwrap()).unwrap();
             assert_eq!(read.pair_accuracy.map(f64::to_bits), Some(value.to_bits()), "{value}");
         }

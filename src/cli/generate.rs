@@ -206,10 +206,10 @@ impl GenerateJob<'_> {
         let text = student.read_text(Tensor::from_data(TensorData::new(rows.to_vec(), [1, length, width]), device));
         let settings = &card.sampler;
         let sigmas = few_step_sigmas(&settings.denoising_step_list, settings.timestep_shift, settings.warp_denoising_step);
-        let sampler = Sampler { kind: settings.kind, sigmas };
+        let sampler = Sampler { fresh_noise: settings.kind.fresh_noise(), sigmas };
         let mut writer = VideoWriter::create(path, card.clip.height as u32, card.clip.width as u32, card.clip.frames_per_second)?;
         let mut decoder = codec.decoder();
-        rollout_watched(student, &text, &sampler, RolloutNoise::of(vec![noise]), shape, device, &mut |block| {
+        rollout_watched(student, &text, &sampler, RolloutNoise::of(vec![noise]), shape, device, &mut |block, _| {
             // [1, T, 3, H, W] -> [T, H, W, 3]
             let pixels = decoder.push(block.clone()).permute([0, 1, 3, 4, 2]).into_data();
             let bytes: Vec<u8> = pixels.iter::<f32>().map(to_byte).collect();

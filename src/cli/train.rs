@@ -135,7 +135,7 @@ impl Job for TrainJob<'_> {
             commit: option_env!("AFD_COMMIT").map(str::to_string),
             backend: place.device.clone(),
             wall_seconds: started.elapsed().as_secs_f64(),
-            teacher_queries: journal::teacher_queries(&run)? + batches.queries() - trained_on,
+            teacher_queries: journal::cost(&run)?.teacher_queries + batches.queries() - trained_on,
             scores: names.iter().map(|name| (*name).to_string()).zip(scores.iter().cloned()).collect(),
             notes: Vec::new(),
         };

@@ -12,7 +12,7 @@ use crate::afd::model::Context;
 use crate::data::codec::CodecPlan;
 use crate::data::manifest::Manifest;
 use crate::recipe::Recipe;
-use crate::recipe::settings::{DiscriminatorKind, Kind, OldPolicy};
+use crate::recipe::settings::{DiscriminatorKind, OldPolicy};
 
 /// Everything that memory and work depend on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -164,9 +164,10 @@ impl PlanInputs {
         let settings = &recipe.settings;
         let (afd, judge) = (&settings.afd, &settings.discriminator);
         let clip = settings.clip;
-        let method = match settings.kind {
-            Kind::Pretrain => Method::Pretrain { batch: settings.supervised.batch, teacher_forcing: settings.supervised.teacher_forcing },
-            Kind::Distill => Method::Distill(Distill {
+        // The baselines with a discriminator are planned like AFD: the same rollouts, an update of the same size.
+        let method = match settings.is_supervised() {
+            true => Method::Pretrain { batch: settings.supervised.batch, teacher_forcing: settings.supervised.teacher_forcing },
+            false => Method::Distill(Distill {
                 prompts: afd.prompts_per_alternation,
                 rollouts: afd.rollouts_per_prompt,
                 teacher_clips: afd.teacher_clips_per_prompt,

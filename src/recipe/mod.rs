@@ -17,7 +17,7 @@ use crate::data::codec::CodecPlan;
 use crate::flow::schedule::few_step_sigmas;
 use crate::teacher::{Teacher, folder::FolderTeacher, world::World};
 use settings::Student as StudentSettings;
-use settings::{Data, DiscriminatorKind, Kind, PromptList, Settings, SigmaSet, TeacherKind, TextKind};
+use settings::{Data, DiscriminatorKind, Kind, Method, OldPolicy, PromptList, Settings, SigmaSet, TeacherKind, TextKind};
 
 /// Why a recipe cannot be used. Every message names the field, what was found and what is needed.
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +207,48 @@ fn check_patches(settings: &Settings, step: usize) -> Result<(), String> {
     Err(format!("the codec's stride times the student's patch ({step}) must divide clip.height ({height}) and clip.width ({width})"))
 }
 
+/// What the method asks for.
+fn check_method(settings: &Settings) -> Result<(), String> {
+    let (method, afd) = (settings.method, &settings.afd);
+    if method == Method::ScoreDistillation {
+        return Err("method = \"score-distillation\" needs the teacher's score at noised student clips, in the student's latent space; a black box hands \
+                    out finished videos only and has no score. Fitting a score model to its clips first would be another method; use \"afd\""
+            .to_string());
+    }
+    if settings.kind == Kind::Pretrain && method != Method::Afd {
+        return Err("kind = \"pretrain\" is supervised flow matching from random weights and has no method; remove it".to_string());
+    }
+    let share = settings.reverse_chain.fresh_noise;
+    if !(share > 0.0 && share <= 1.0) {
+        return Err(format!(
+            "reverse_chain.fresh_noise is {share}, must be above 0 and at most 1: without fresh noise there is no density"
+        ));
+    }
+    if method == Method::ReverseChain && settings.sampler.denoising_step_list.len() < 2 {
+        return Err(
+            "method = \"reverse-chain\" needs at least 2 steps in sampler.denoising_step_list: the last one has no density".to_string()
+        );
+    }
+    if method == Method::Offline && afd.old_policy == OldPolicy::StopGradient {
+        return Err("method = \"offline\" compares with the base student, so afd.old_policy must be \"lagging\"".to_string());
+    }
+    if afd.offline_rounds == 0 {
+        return Err("afd.offline_rounds is 0, must be at least 1".to_string());
+    }
+    let [from, to] = afd.teacher_positives_span;
+    if !(0.0..=1.0).contains(&from) || !(from..=1.0).contains(&to) {
+        return Err(format!("afd.teacher_positives_span is [{from}, {to}], must be ascending within [0, 1]"));
+    }
+    if afd.shuffled_pairs && afd.prompts_per_alternation < 2 {
+        return Err("afd.shuffled_pairs needs at least 2 prompts in afd.prompts_per_alternation".to_string());
+    }
+    let target = settings.discriminator.penalty_target;
+    if !(0.5..=1.0).contains(&target) {
+        return Err(format!("discriminator.penalty_target is {target}, must be a pair accuracy within [0.5, 1]"));
+    }
+    Ok(())
+}
+
 /// Everything else that has to hold between fields.
 fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_out: &[String]) -> Result<(), String> {
     let at_least_one = [
@@ -229,6 +271,7 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         return Err(format!("{field} is 0, must be at least 1"));
     }
     let positive = [
+        ("reverse_chain.clip_range", settings.reverse_chain.clip_range),
         ("clip.frames_per_second", settings.clip.frames_per_second),
         ("afd.beta", settings.afd.beta),
         ("afd.advantage_clip", settings.afd.advantage_clip),
@@ -246,6 +289,7 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         return Err(format!("{field} is {value}, must be a finite number above 0"));
     }
     let not_negative = [
+        ("reverse_chain.divergence_weight", settings.reverse_chain.divergence_weight),
         ("afd.reference_weight", settings.afd.reference_weight),
         ("afd.minimum_deviation", settings.afd.minimum_deviation),
         ("discriminator.optimizer.learning_rate", settings.discriminator.optimizer.learning_rate),
@@ -273,6 +317,7 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
     if positives > teachers {
         return Err(format!("afd.teacher_positives is {positives}, must be at most afd.teacher_clips_per_prompt ({teachers})"));
     }
+    check_method(settings)?;
     let steps = &settings.sampler.denoising_step_list;
     let descending = steps.windows(2).all(|pair| pair[0] > pair[1]);
     if steps.is_empty() || !descending || steps.iter().any(|step| !(*step > 0.0 && *step <= 1000.0)) {

@@ -9,6 +9,7 @@ use afd_models::weights::Pickles;
 use serde::{Deserialize, Serialize};
 
 use crate::afd::advantage::{AdvantageForm, AdvantageScale};
+use crate::afd::bradley_terry::DiscriminatorLoss;
 use crate::afd::forward_process::LossForm;
 use crate::afd::model::Context;
 use crate::afd::optimizer::AdamSettings;
@@ -22,6 +23,9 @@ use crate::flow::sampler::SamplerKind;
 pub struct Settings {
     /// What the recipe does.
     pub kind: Kind,
+    /// How the student is taught (`kind = "distill"`).
+    #[serde(default)]
+    pub method: Method,
     /// Name of the run directory below `runs/`.
     pub name: String,
     /// Seed of every random number but the teacher's.
@@ -53,7 +57,10 @@ pub struct Settings {
     /// The discriminator (`kind = "distill"`).
     #[serde(default)]
     pub discriminator: Discriminator,
-    /// Supervised flow matching (`kind = "pretrain"`).
+    /// Reverse-chain reinforcement learning (`method = "reverse-chain"`).
+    #[serde(default)]
+    pub reverse_chain: ReverseChain,
+    /// Supervised flow matching (`kind = "pretrain"`, or `method = "supervised"`).
     #[serde(default)]
     pub supervised: Supervised,
     /// The student's optimizer.
@@ -72,6 +79,11 @@ impl Settings {
     pub fn pickles(&self) -> Pickles {
         if self.allow_pickle { Pickles::Allowed } else { Pickles::Refused }
     }
+
+    /// Whether the student learns from teacher clips alone: no rollouts, no discriminator.
+    pub fn is_supervised(&self) -> bool {
+        self.kind == Kind::Pretrain || self.method == Method::Supervised
+    }
 }
 
 /// What a recipe does.
@@ -82,6 +94,27 @@ pub enum Kind {
     Distill,
     /// Teacher-forced flow matching from random weights: makes a base student.
     Pretrain,
+}
+
+/// How a student is taught: Adversarial Flow Distillation, or what one would use instead (method.md H).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Adversarial Flow Distillation (default).
+    #[default]
+    Afd,
+    /// The same with a discriminator that rests after the warm-up (H.4).
+    FrozenDiscriminator,
+    /// The same with rollouts of the base student only, scored by a discriminator that rests after the warm-up (H.6).
+    Offline,
+    /// The discriminator's gradient flows through the student's last step (H.2); `[direct]`.
+    DirectAdversarial,
+    /// Policy gradients on the sampler's chain (H.5); `[reverse_chain]`.
+    ReverseChain,
+    /// Flow matching on teacher clips, nothing else (H.1); `[supervised]`.
+    Supervised,
+    /// Distribution matching by scores (H.3): refused, because a black box has none.
+    ScoreDistillation,
 }
 
 /// Pixels to latents.
@@ -320,6 +353,12 @@ pub struct Afd {
     pub teacher_clips_per_prompt: usize,
     /// Teacher clips per prompt that the flow update learns from as well, with r = 1: pure AFD has none.
     pub teacher_positives: usize,
+    /// The part of the alternations in which it does, from and to, in [0, 1].
+    pub teacher_positives_span: [f64; 2],
+    /// Whether teacher clips stand for another prompt of the batch: destroys the pairing, for an ablation only.
+    pub shuffled_pairs: bool,
+    /// Rounds of base rollouts that `method = "offline"` goes through again and again.
+    pub offline_rounds: u64,
     /// Discriminator updates per alternation.
     pub discriminator_steps: u64,
     /// Student updates per alternation, on the same rollouts with fresh noise.
@@ -367,6 +406,9 @@ impl Default for Afd {
             rollouts_per_prompt: 8,
             teacher_clips_per_prompt: 8,
             teacher_positives: 0,
+            teacher_positives_span: [0.0, 1.0],
+            shuffled_pairs: false,
+            offline_rounds: 50,
             discriminator_steps: 2,
             flow_steps: 2,
             beta: 1.0,
@@ -388,6 +430,24 @@ impl Default for Afd {
     }
 }
 
+/// Reverse-chain reinforcement learning (method.md H.5).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReverseChain {
+    /// Share of fresh noise in the steps of a rollout, in (0, 1], for students whose own sampler is deterministic; a consistency sampler's is 1.
+    pub fresh_noise: f64,
+    /// Clip of the ratio of two densities, each the mean over a block's values, > 0.
+    pub clip_range: f64,
+    /// Weight of the divergence from the base student; 0 keeps no reference.
+    pub divergence_weight: f64,
+}
+
+impl Default for ReverseChain {
+    fn default() -> Self {
+        Self { fresh_noise: 0.5, clip_range: 1e-3, divergence_weight: 0.0 }
+    }
+}
+
 /// Discriminators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -404,6 +464,8 @@ pub enum DiscriminatorKind {
 pub struct Discriminator {
     /// Which one.
     pub kind: DiscriminatorKind,
+    /// What it is trained on: pairs, or clips on their own.
+    pub loss: DiscriminatorLoss,
     /// Channels of each scale (`kind = "conv"`).
     pub channels: Vec<usize>,
     /// Width of the feature that meets the prompt (`kind = "conv"`), or of the readers' feed-forward networks (`kind = "registers"`).
@@ -422,6 +484,9 @@ pub struct Discriminator {
     pub r2_weight: f64,
     /// Step of the finite differences, in latent units.
     pub penalty_size: f64,
+    /// Fresh pair accuracy above which both penalties grow, and below which they shrink again to their weights, by 2 % an alternation; 1 leaves
+    /// them alone. Keeps a discriminator that sees few teacher clips from learning them by heart.
+    pub penalty_target: f64,
     /// Weight of a second Bradley-Terry loss: teacher clips with their own prompt against the same clips with a prompt that is easily mistaken for
     /// it. Teaches the discriminator to read the prompt even while artefacts alone tell the sides apart; 0 leaves it out.
     pub mismatch_weight: f64,
@@ -437,6 +502,7 @@ impl Default for Discriminator {
     fn default() -> Self {
         Self {
             kind: DiscriminatorKind::Conv,
+            loss: DiscriminatorLoss::BradleyTerry,
             channels: vec![32, 64, 64, 64],
             width: 64,
             layers: vec![],
@@ -445,6 +511,7 @@ impl Default for Discriminator {
             r1_weight: 0.01,
             r2_weight: 0.01,
             penalty_size: 0.05,
+            penalty_target: 1.0,
             mismatch_weight: 0.0,
             augment_shift: 0,
             augment_brightness: 0.0,

@@ -18,7 +18,7 @@ use super::SessionError;
 use super::state::{FACTORS, MODEL, StudentCard};
 use crate::afd::model::AfdModel;
 use crate::recipe::Recipe;
-use crate::recipe::settings::{DiscriminatorKind, Kind};
+use crate::recipe::settings::{DiscriminatorKind, Method};
 
 /// A student with the weights of a file in any layout, held as `precision` has them at rest; `part` chooses among a training checkpoint's.
 fn load_student<B: Backend>(
@@ -106,11 +106,16 @@ pub fn discriminator<B: Backend>(recipe: &Recipe, base: &Student<B>, seed: u64, 
 pub fn model<B: Trainable>(recipe: &Recipe, device: &B::Device) -> Result<AfdModel<B>, SessionError> {
     let student = base_student::<B>(recipe, device)?;
     let copy = || frozen_copy(student.clone());
-    let distils = recipe.settings.kind == Kind::Distill;
+    let settings = &recipe.settings;
+    let plays = !settings.is_supervised();
     let evaluation = copy();
-    let old = distils.then(copy);
-    let reference =
-        (distils && recipe.settings.afd.reference_weight > 0.0).then(|| at_rest(without_factors(copy()), recipe.settings.run.precision));
-    let discriminator = distils.then(|| discriminator(recipe, &student, recipe.settings.seed, device));
+    let old = plays.then(copy);
+    let weight = match settings.method {
+        Method::ReverseChain => settings.reverse_chain.divergence_weight,
+        Method::DirectAdversarial | Method::Supervised => 0.0,
+        _ => settings.afd.reference_weight,
+    };
+    let reference = (plays && weight > 0.0).then(|| at_rest(without_factors(copy()), recipe.settings.run.precision));
+    let discriminator = plays.then(|| discriminator(recipe, &student, recipe.settings.seed, device));
     Ok(AfdModel { student, old, reference, evaluation, discriminator })
 }

@@ -11,7 +11,7 @@ use super::SessionError;
 use super::state::{StudentCard, write_student, write_training_state};
 use crate::afd::model::AfdModel;
 use crate::afd::optimizer::AfdOptimizer;
-use crate::afd::strategy::{Journal, RoundError, RoundReport, RoundState};
+use crate::afd::strategy::{Cost, Journal, RoundError, RoundReport, RoundState};
 use crate::run::checkpoints::Checkpoints;
 use crate::run::directory::RunDirectory;
 use crate::run::events::MetricsLog;
@@ -20,16 +20,18 @@ use crate::run::manifest::CheckpointError;
 use crate::run::signals;
 use crate::run::tensorboard::TensorBoard;
 
-/// Videos that the teacher was asked for in all finished rounds of a run, those that a resumed run had to repeat included.
-pub fn teacher_queries(run: &RunDirectory) -> Result<u64, SessionError> {
+/// What all finished rounds of a run cost, those that a resumed run had to repeat included.
+pub fn cost(run: &RunDirectory) -> Result<Cost, SessionError> {
     let path = run.path().join(TIMINGS);
     let text = fs::read_to_string(&path).map_err(|error| FileError::new("read", &path, error))?;
     // A line that a full disk cut short is not counted.
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    Ok(lines.filter_map(|line| line["teacher_queries"].as_u64()).sum())
+    let mut total = Cost::default();
+    lines.filter_map(|line| serde_json::from_value::<Cost>(line["cost"].clone()).ok()).for_each(|cost| total += cost);
+    Ok(total)
 }
 
-/// Milliseconds and teacher queries of every round: what differs from run to run.
+/// Milliseconds and cost of every round: what differs from run to run.
 const TIMINGS: &str = "timings.jsonl";
 
 /// The journal of a run directory.
@@ -74,8 +76,7 @@ impl<B: Trainable> RunJournal<B> {
             self.events.scalar(state.round, name, *value)?;
         }
         let line: BTreeMap<&str, f64> = report.milliseconds.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-        let queries = report.teacher_queries;
-        let line = serde_json::json!({ "step": state.round, "phase": report.phase, "milliseconds": line, "teacher_queries": queries });
+        let line = serde_json::json!({ "step": state.round, "phase": report.phase, "milliseconds": line, "cost": report.cost });
         // One write: a killed process must not leave half a line for the next one to continue.
         self.timings
             .write_all(format!("{line}\n").as_bytes())

@@ -19,7 +19,7 @@ use crate::afd::strategy::{Ending, Method, RoundState, Rounds, SHOWN, ending};
 use crate::afd::supervised::Supervised;
 use crate::data::batch::Batches;
 use crate::recipe::Recipe;
-use crate::recipe::settings::Kind;
+use crate::recipe::settings::Method as MethodKind;
 use crate::run::directory::RunDirectory;
 
 /// A training run that has ended.
@@ -47,12 +47,13 @@ pub fn train<B: Trainable>(
     if let Some((step, checkpoint)) = checkpoints.latest()? {
         checkpoints.point_at(step)?;
         (model, state) = read_training_state(&checkpoint, model, &optimizer)?;
-    } else if settings.kind == Kind::Distill && settings.afd.warmup_steps == 0 {
+    } else if !settings.is_supervised() && settings.afd.warmup_steps == 0 {
         state.warm_up_rounds = Some(0);
     }
-    let method: Box<dyn Method<B>> = match settings.kind {
-        Kind::Distill => Box::new(Alternation::new(recipe, batches.clone(), device.clone())),
-        Kind::Pretrain => Box::new(Supervised::new(recipe, batches.clone(), device.clone())),
+    let method: Box<dyn Method<B>> = if settings.is_supervised() {
+        Box::new(Supervised::new(recipe, batches.clone(), device.clone()))
+    } else {
+        Box::new(Alternation::new(recipe, batches.clone(), device.clone()))
     };
     let every = settings.run.checkpoint_every as u64;
     let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe)?)?;
@@ -70,8 +71,15 @@ pub fn train<B: Trainable>(
         .with_application_logger(None)
         .num_epochs(1)
         .with_training_strategy(TrainingStrategy::Custom(rounds.clone()));
-    let shown = SHOWN.into_iter().filter(|name| (settings.kind == Kind::Pretrain) == (*name == "supervised_loss"));
-    for name in shown {
+    let own_loss = match settings.method {
+        _ if settings.is_supervised() => "supervised_loss",
+        MethodKind::DirectAdversarial => "direct_loss",
+        MethodKind::ReverseChain => "reverse_chain_loss",
+        _ => "flow_loss",
+    };
+    let shown =
+        |name: &&str| if name.ends_with("_loss") && *name != "discriminator_loss" { *name == own_loss } else { !settings.is_supervised() };
+    for name in SHOWN.into_iter().filter(shown) {
         training = training.metric_train_numeric(Gauge::new(name));
     }
     if !std::io::stdout().is_terminal() {

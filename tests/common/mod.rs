@@ -63,3 +63,19 @@ pub fn final_state(run: &Path) -> Vec<(String, Vec<u8>)> {
     }
     files
 }
+
+/// Largest difference between two metric files, relative to the larger of 1 and the golden's value.
+pub fn largest_difference(golden: &str, found: &str) -> f64 {
+    assert_eq!(golden.lines().count(), found.lines().count());
+    let mut largest = 0.0f64;
+    for (golden, found) in golden.lines().zip(found.lines()) {
+        let golden: serde_json::Map<String, serde_json::Value> = serde_json::from_str(golden).unwrap();
+        let found: serde_json::Map<String, serde_json::Value> = serde_json::from_str(found).unwrap();
+        for (name, value) in golden {
+            if let Some(expected) = value.as_f64() {
+                largest = largest.max((found[&name].as_f64().unwrap() - expected).abs() / expected.abs().max(1.0));
+            }
+        }
+    }
+    largest
+}
