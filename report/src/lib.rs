@@ -1,0 +1,21 @@
+//! What came of a benchmark of methods x families x regimes x seeds: one self-contained HTML page, a markdown table, and every number as
+//! CSV and JSON.
+//!
+//! The caller fills a [`Benchmark`] (or reads one from JSON) and calls [`Benchmark::write`]. Nothing here trains, measures or knows about
+//! networks; a run that failed or has not been made is shown as such, never left out.
+#![warn(missing_docs)]
+
+mod benchmark;
+mod check;
+#[cfg(test)]
+mod example;
+mod markdown;
+mod number;
+pub mod statistics;
+mod summary;
+mod view;
+
+pub use benchmark::{Benchmark, Better, Cost, Curve, Method, Metric, Named, Preview, Role, Run, State};
+pub use check::BenchmarkError;
+pub use markdown::markdown;
+pub use summary::{Cell, Comparison, Sample, Summary, Verdict};
