@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+pub mod continuation;
 pub mod dynamics;
 pub mod energy_distance;
 pub mod flicker;
@@ -58,6 +59,17 @@ pub enum EvalError {
         found: usize,
         /// Clips needed.
         needed: usize,
+    },
+    /// No case to average over.
+    #[error("no continuation to score: found 0 cases, expected at least 1; continue at least one clip per run")]
+    NoContinuations,
+    /// A continuation that cannot be scored.
+    #[error("continuation case {index} {reason}")]
+    Continuation {
+        /// Position among the cases.
+        index: usize,
+        /// What was found, what was expected, what to do.
+        reason: String,
     },
     /// A clip that cannot be measured.
     #[error("prompt {prompt:?}: {side} clip {index} {reason}")]
