@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod continuation;
+pub mod diversity;
 pub mod dynamics;
 pub mod energy_distance;
 pub mod flicker;
@@ -27,7 +28,7 @@ pub enum EvalError {
     #[error("nothing to evaluate: found 0 prompts, expected at least 1; add prompts to the evaluation set")]
     NoPrompts,
     /// A distance between sets needs at least two samples on each side.
-    #[error("an energy distance needs at least 2 samples on each side, found {x} and {y}; ask for more clips per prompt")]
+    #[error("a distance between sets needs at least 2 samples on each side, found {x} and {y}; ask for more clips per prompt")]
     TooFewSamples {
         /// Samples of the first set.
         x: usize,
@@ -83,6 +84,22 @@ pub enum EvalError {
         /// What was found, what was expected, what to do.
         reason: String,
     },
+}
+
+impl EvalError {
+    /// Refuses fewer than two samples on a side and samples of different lengths.
+    fn check_samples<S: AsRef<[f32]>>(x: &[S], y: &[S]) -> Result<(), Self> {
+        if x.len() < 2 || y.len() < 2 {
+            return Err(Self::TooFewSamples { x: x.len(), y: y.len() });
+        }
+        let expected = x[0].as_ref().len();
+        for (set, samples) in [("first", x), ("second", y)] {
+            if let Some((index, sample)) = samples.iter().enumerate().find(|(_, sample)| sample.as_ref().len() != expected) {
+                return Err(Self::SampleLength { set, index, found: sample.as_ref().len(), expected });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One frame as 8-bit values, `H * W * 3`, channel fastest.
