@@ -11,6 +11,7 @@ pub mod dynamics;
 pub mod energy_distance;
 pub mod features;
 pub mod flicker;
+pub mod flights;
 pub mod frechet;
 pub mod gravity;
 pub mod permanence;
