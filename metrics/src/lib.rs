@@ -5,8 +5,10 @@
 
 #![warn(missing_docs)]
 
+pub mod conservation;
 pub mod continuation;
 pub mod diversity;
+pub mod drift;
 pub mod dynamics;
 pub mod energy_distance;
 pub mod features;
@@ -14,7 +16,9 @@ pub mod flicker;
 pub mod flights;
 pub mod frechet;
 pub mod gravity;
+pub mod metric;
 pub mod permanence;
+pub mod physics;
 pub mod pixels;
 pub mod preview;
 pub mod smoothness;

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 pub use draw::{PIXELS, draw};
 pub use prompt::{Action, BallLook, Colour, Direction, Place, ScenePrompt, Size, colour_of};
-pub use scene::{Ball, Physics, Scene};
+pub use scene::{Ball, Physics, RESTITUTION, Scene};
 pub use simulate::{METRES, Motion, STEPS_PER_SECOND, WALL, simulate};
 
 use afd_clips::teacher::{Teacher, TeacherError};
