@@ -12,15 +12,7 @@ use super::EvalError;
 /// # Errors
 /// [`EvalError::TooFewSamples`] below two samples on either side, [`EvalError::SampleLength`] for vectors of different lengths.
 pub fn energy_distance<S: AsRef<[f32]>>(x: &[S], y: &[S]) -> Result<f64, EvalError> {
-    if x.len() < 2 || y.len() < 2 {
-        return Err(EvalError::TooFewSamples { x: x.len(), y: y.len() });
-    }
-    let expected = x[0].as_ref().len();
-    for (set, samples) in [("first", x), ("second", y)] {
-        if let Some((index, sample)) = samples.iter().enumerate().find(|(_, sample)| sample.as_ref().len() != expected) {
-            return Err(EvalError::SampleLength { set, index, found: sample.as_ref().len(), expected });
-        }
-    }
+    EvalError::check_samples(x, y)?;
     let across: f64 = x.iter().map(|a| y.iter().map(|b| euclidean(a.as_ref(), b.as_ref())).sum::<f64>()).sum();
     Ok(2.0 * across / (x.len() as f64 * y.len() as f64) - mean_distance_within(x) - mean_distance_within(y))
 }
@@ -33,7 +25,8 @@ fn mean_distance_within<S: AsRef<[f32]>>(samples: &[S]) -> f64 {
     sum / pairs
 }
 
-fn euclidean(a: &[f32], b: &[f32]) -> f64 {
+/// Norm of the difference.
+pub(crate) fn euclidean(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum::<f64>().sqrt()
 }
 

@@ -5,11 +5,20 @@
 
 #![warn(missing_docs)]
 
+pub mod conservation;
+pub mod continuation;
+pub mod diversity;
+pub mod drift;
 pub mod dynamics;
 pub mod energy_distance;
+pub mod features;
 pub mod flicker;
+pub mod flights;
+pub mod frechet;
 pub mod gravity;
+pub mod metric;
 pub mod permanence;
+pub mod physics;
 pub mod pixels;
 pub mod preview;
 pub mod smoothness;
@@ -26,7 +35,7 @@ pub enum EvalError {
     #[error("nothing to evaluate: found 0 prompts, expected at least 1; add prompts to the evaluation set")]
     NoPrompts,
     /// A distance between sets needs at least two samples on each side.
-    #[error("an energy distance needs at least 2 samples on each side, found {x} and {y}; ask for more clips per prompt")]
+    #[error("a distance between sets needs at least 2 samples on each side, found {x} and {y}; ask for more clips per prompt")]
     TooFewSamples {
         /// Samples of the first set.
         x: usize,
@@ -59,6 +68,17 @@ pub enum EvalError {
         /// Clips needed.
         needed: usize,
     },
+    /// No case to average over.
+    #[error("no continuation to score: found 0 cases, expected at least 1; continue at least one clip per run")]
+    NoContinuations,
+    /// A continuation that cannot be scored.
+    #[error("continuation case {index} {reason}")]
+    Continuation {
+        /// Position among the cases.
+        index: usize,
+        /// What was found, what was expected, what to do.
+        reason: String,
+    },
     /// A clip that cannot be measured.
     #[error("prompt {prompt:?}: {side} clip {index} {reason}")]
     Clip {
@@ -71,6 +91,22 @@ pub enum EvalError {
         /// What was found, what was expected, what to do.
         reason: String,
     },
+}
+
+impl EvalError {
+    /// Refuses fewer than two samples on a side and samples of different lengths.
+    fn check_samples<S: AsRef<[f32]>>(x: &[S], y: &[S]) -> Result<(), Self> {
+        if x.len() < 2 || y.len() < 2 {
+            return Err(Self::TooFewSamples { x: x.len(), y: y.len() });
+        }
+        let expected = x[0].as_ref().len();
+        for (set, samples) in [("first", x), ("second", y)] {
+            if let Some((index, sample)) = samples.iter().enumerate().find(|(_, sample)| sample.as_ref().len() != expected) {
+                return Err(Self::SampleLength { set, index, found: sample.as_ref().len(), expected });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One frame as 8-bit values, `H * W * 3`, channel fastest.

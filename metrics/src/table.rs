@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     EvalError, dynamics::dynamic_degree, flicker::temporal_flicker, flicker::temporal_flicker_gap, gravity::gravity_error, mean,
-    permanence::object_permanence, pixels::pixel_energy_distance, smoothness::motion_smoothness, tracking::Tracker,
-    trajectory::trajectory_energy_distance,
+    metric::Better, metric::Metric, metric::table_of, permanence::object_permanence, pixels::pixel_energy_distance,
+    smoothness::motion_smoothness, tracking::Tracker, trajectory::trajectory_energy_distance,
 };
 use afd_clips::video::{Clip, ClipShape};
 
@@ -91,7 +91,7 @@ pub fn score_prompt(prompt: &str, teacher: &[Clip], student: &[Clip]) -> Result<
 }
 
 /// Every clip has the first teacher clip's shape, enough frames, all its values, all of them finite.
-fn check(prompt: &str, teacher: &[Clip], student: &[Clip]) -> Result<(), EvalError> {
+pub(crate) fn check(prompt: &str, teacher: &[Clip], student: &[Clip]) -> Result<(), EvalError> {
     for (side, clips) in [("teacher", teacher), ("student", student)] {
         if clips.len() < FEWEST_CLIPS {
             return Err(EvalError::TooFewClips { prompt: prompt.into(), side, found: clips.len(), needed: FEWEST_CLIPS });
@@ -142,99 +142,70 @@ fn average(scores: Vec<Scores>) -> Result<Scores, EvalError> {
     })
 }
 
-/// Which way a metric improves.
-#[derive(Clone, Copy, PartialEq)]
-enum Better {
-    Lower,
-    Higher,
-    /// At the teacher's value: neither way is better by itself.
-    LikeTeacher,
-}
-
-struct Metric {
-    name: &'static str,
-    unit: &'static str,
-    better: Better,
-    value: fn(&Scores) -> Option<f64>,
-}
-
 /// The rows of the table, the ones that judge first.
-const METRICS: [Metric; 9] = [
-    Metric { name: "trajectory energy distance", unit: "px", better: Better::Lower, value: |s| Some(s.trajectory_energy_distance) },
-    Metric { name: "gravity error", unit: "px/frame^2", better: Better::Lower, value: |s| s.gravity_error },
-    Metric { name: "object permanence", unit: "share", better: Better::Higher, value: |s| Some(s.object_permanence) },
-    Metric { name: "pixel energy distance", unit: "rms of [-1, 1]", better: Better::Lower, value: |s| Some(s.pixel_energy_distance) },
-    Metric { name: "holdout pair accuracy", unit: "share", better: Better::Lower, value: |s| s.holdout_pair_accuracy },
-    Metric { name: "flicker gap to teacher", unit: "of 1", better: Better::Lower, value: |s| Some(s.temporal_flicker_gap) },
-    Metric { name: "temporal flicker", unit: "of 1", better: Better::LikeTeacher, value: |s| Some(s.temporal_flicker) },
-    Metric { name: "dynamic degree (proxy)", unit: "share", better: Better::LikeTeacher, value: |s| Some(s.dynamic_degree) },
-    Metric { name: "motion smoothness (proxy)", unit: "of 1", better: Better::LikeTeacher, value: |s| Some(s.motion_smoothness) },
+pub const METRICS: [Metric<Scores>; 9] = [
+    Metric {
+        name: "trajectory_energy_distance",
+        title: "trajectory energy distance",
+        unit: "px",
+        better: Better::Lower,
+        value: |s| Some(s.trajectory_energy_distance),
+    },
+    Metric { name: "gravity_error", title: "gravity error", unit: "px/frame^2", better: Better::Lower, value: |s| s.gravity_error },
+    Metric {
+        name: "object_permanence",
+        title: "object permanence",
+        unit: "share",
+        better: Better::Higher,
+        value: |s| Some(s.object_permanence),
+    },
+    Metric {
+        name: "pixel_energy_distance",
+        title: "pixel energy distance",
+        unit: "rms of [-1, 1]",
+        better: Better::Lower,
+        value: |s| Some(s.pixel_energy_distance),
+    },
+    Metric {
+        name: "holdout_pair_accuracy",
+        title: "holdout pair accuracy",
+        unit: "share",
+        better: Better::Lower,
+        value: |s| s.holdout_pair_accuracy,
+    },
+    Metric {
+        name: "temporal_flicker_gap",
+        title: "flicker gap to teacher",
+        unit: "of 1",
+        better: Better::Lower,
+        value: |s| Some(s.temporal_flicker_gap),
+    },
+    Metric {
+        name: "temporal_flicker",
+        title: "temporal flicker",
+        unit: "of 1",
+        better: Better::LikeTeacher,
+        value: |s| Some(s.temporal_flicker),
+    },
+    Metric {
+        name: "dynamic_degree",
+        title: "dynamic degree (proxy)",
+        unit: "share",
+        better: Better::LikeTeacher,
+        value: |s| Some(s.dynamic_degree),
+    },
+    Metric {
+        name: "motion_smoothness",
+        title: "motion smoothness (proxy)",
+        unit: "of 1",
+        better: Better::LikeTeacher,
+        value: |s| Some(s.motion_smoothness),
+    },
 ];
 
-/// A Markdown table, aligned for plain text: a row per metric (name, unit, better direction), a column per named student.
-///
-/// With two or more students a last column gives the change from the last but one to the last and whether that is better: put the teacher
-/// first, then the base, then the distilled student. `≈ teacher` marks metrics that are best at the teacher's value; metrics nobody measured
-/// are left out.
+/// The table of students' scores; see [`table_of`].
 pub fn comparison_table(rows: &[(&str, &Scores)]) -> String {
-    let mut header = vec!["metric".to_string(), "unit".into(), "better".into()];
-    header.extend(rows.iter().map(|(name, _)| name.replace('|', "/")));
-    if rows.len() >= 2 {
-        header.push("change".into());
-    }
-    let mut lines = vec![header];
-    for metric in &METRICS {
-        let values: Vec<Option<f64>> = rows.iter().map(|(_, scores)| (metric.value)(scores)).collect();
-        if values.iter().all(Option::is_none) {
-            continue;
-        }
-        let direction = match metric.better {
-            Better::Lower => "↓",
-            Better::Higher => "↑",
-            Better::LikeTeacher => "≈ teacher",
-        };
-        let mut line = vec![metric.name.to_string(), metric.unit.into(), direction.into()];
-        line.extend(values.iter().map(|value| value.map_or("-".into(), |value| format!("{value:.4}"))));
-        if let [.., before, after] = values[..] {
-            line.push(before.zip(after).map_or("-".into(), |(before, after)| change(metric.better, before, after)));
-        }
-        lines.push(line);
-    }
-    layout(&lines)
-}
-
-/// `-0.1234 better`, the verdict only where a direction is better and four decimals show a change.
-fn change(better: Better, before: f64, after: f64) -> String {
-    let difference = ((after - before) * 1e4).round() / 1e4;
-    let verdict = match better {
-        _ if difference == 0.0 => return "0.0000".into(),
-        Better::LikeTeacher => return format!("{difference:+.4}"),
-        Better::Lower => difference < 0.0,
-        Better::Higher => difference > 0.0,
-    };
-    format!("{difference:+.4} {}", if verdict { "better" } else { "worse" })
-}
-
-/// Pads the cells: the first three columns to the left, numbers to the right.
-fn layout(lines: &[Vec<String>]) -> String {
-    let length = |cell: &String| cell.chars().count();
-    let widths: Vec<usize> =
-        (0..lines[0].len()).map(|column| lines.iter().map(|line| length(&line[column])).max().unwrap_or(0).max(3)).collect();
-    let is_text = |column: usize| column < 3;
-    let mut table = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
-            table += &if is_text(column) { format!("| {cell:<width$} ") } else { format!("| {cell:>width$} ") };
-        }
-        table += "|\n";
-        if index == 0 {
-            for (column, &width) in widths.iter().enumerate() {
-                table += &if is_text(column) { format!("|:{}", "-".repeat(width + 1)) } else { format!("|{}:", "-".repeat(width + 1)) };
-            }
-            table += "|\n";
-        }
-    }
-    table
+    table_of(&METRICS, rows)
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ pub fn trajectory_energy_distance(teacher: &[Vec<Track>], student: &[Vec<Track>]
     energy_distance(&vectors(teacher), &vectors(student))
 }
 
-fn vectors(clips: &[Vec<Track>]) -> Vec<Vec<f32>> {
+/// One vector per clip: the centres of all bodies over all frames, `bodies * T * 2` pixels.
+pub fn vectors(clips: &[Vec<Track>]) -> Vec<Vec<f32>> {
     clips.iter().map(|tracks| tracks.iter().flat_map(|track| track.centres.iter().flatten().copied()).collect()).collect()
 }
 

@@ -31,6 +31,10 @@ pub enum Purpose {
     Evaluation = 11,
     /// Which other prompt a teacher clip is shown with.
     Mismatch = 12,
+    /// How a scene that is filmed again differs from the first time.
+    FilmedAgain = 13,
+    /// Weights of the fixed network whose features Fréchet and kernel distances compare.
+    FeatureNetwork = 14,
 }
 
 /// A stream of random numbers; cheap to make, never shared.

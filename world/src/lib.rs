@@ -3,6 +3,7 @@
 //! It is a black box like any other: [`Teacher::videos`] gives finished videos only. Because its physics is known, tests and benchmarks may
 //! also ask for the true positions ([`World::motion`]), a door that training never uses.
 
+mod again;
 mod draw;
 mod prompt;
 mod scene;
@@ -12,35 +13,58 @@ use std::ops::Range;
 
 pub use draw::{PIXELS, draw};
 pub use prompt::{Action, BallLook, Colour, Direction, Place, ScenePrompt, Size, colour_of};
-pub use scene::{Ball, Physics, Scene};
+pub use scene::{Ball, Physics, RESTITUTION, Scene};
 pub use simulate::{METRES, Motion, STEPS_PER_SECOND, WALL, simulate};
 
 use afd_clips::teacher::{Teacher, TeacherError};
-use afd_clips::video::Video;
+use afd_clips::video::{ClipShape, Video};
 use afd_noise::{Noise, Purpose, key_of};
 
 /// Frames per second of every video of this teacher.
 pub const FRAMES_PER_SECOND: u32 = 24;
-/// Frames per video: 1.5 s. The first frame shows the start, at t = 0.
+/// Frames per video unless [`World::lasting`] says otherwise: 1.5 s. The first frame shows the start, at t = 0.
 pub const FRAMES: usize = 36;
+
+/// Frames of this teacher's videos that a clip of `shape` needs, for [`World::lasting`].
+///
+/// A clip of 48 frames at 12 fps, say, needs 95: its last frame shows the video at 47/12 s.
+pub fn frames_for(shape: ClipShape) -> usize {
+    ((shape.frames.max(1) - 1) as f64 / shape.frames_per_second * f64::from(FRAMES_PER_SECOND) + 0.5).floor() as usize + 1
+}
 
 /// Balls in a box. The same (seed, prompt, take) gives the same video on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct World {
     seed: u64,
     curated: bool,
+    frames: usize,
+    again: u64,
 }
 
 impl World {
     /// The teacher: gravity is that of the prompt's place, restitution about 0.8.
     pub fn new(seed: u64) -> Self {
-        Self { seed, curated: true }
+        Self { seed, curated: true, frames: FRAMES, again: 0 }
     }
 
     /// What the base student is pre-trained on: the same sentences, looks and starts, but any gravity and any restitution whatever the
     /// prompt says. With the same seed, a take starts exactly as the teacher's does.
     pub fn uncurated(seed: u64) -> Self {
-        Self { seed, curated: false }
+        Self { seed, curated: false, frames: FRAMES, again: 0 }
+    }
+
+    /// The same world with videos of `frames` frames: longer ones go on where the shorter ones end.
+    pub fn lasting(self, frames: usize) -> Self {
+        Self { frames, ..self }
+    }
+
+    /// The same takes filmed again: the scenes of the same (seed, prompt, take), released once more as exactly as can be.
+    ///
+    /// `again` numbers the repetitions; 0 is the first filming itself. Only the start differs ([`Scene::released_again`]): size and look of the
+    /// balls, restitution, gravity and light are those of the take. Physics-IQ (Motamed et al., arXiv 2501.09038) films every scenario twice
+    /// and calls a generated continuation perfect when it is as close to the first filming as the second filming is.
+    pub fn filmed_again(self, again: u64) -> Self {
+        Self { again, ..self }
     }
 
     /// The scene of one take, at its start.
@@ -51,15 +75,24 @@ impl World {
         let parsed = ScenePrompt::parse(prompt)?;
         let mut noise = Noise::new(self.seed, Purpose::World, take, key_of(prompt));
         let physics = if self.curated { Physics::OfThePlace } else { Physics::Any };
-        Ok(Scene::random(&parsed, physics, &mut noise))
+        let scene = Scene::random(&parsed, physics, &mut noise);
+        if self.again == 0 {
+            return Ok(scene);
+        }
+        let mut noise = Noise::new(self.seed, Purpose::FilmedAgain, take, key_of(prompt).wrapping_add(self.again));
+        Ok(scene.released_again(&mut noise))
     }
 
-    /// Where the balls of one take truly are in each of its [`FRAMES`] frames: for tests and benchmarks, never for training.
+    /// Where the balls of one take truly are in each frame of its video: for tests and benchmarks, never for training.
     ///
     /// # Errors
     /// [`TeacherError::Prompt`] where the sentence is not one of this teacher's.
     pub fn motion(&self, prompt: &str, take: u64) -> Result<Motion, TeacherError> {
-        Ok(video_motion(&self.scene(prompt, take)?))
+        Ok(self.video_motion(&self.scene(prompt, take)?))
+    }
+
+    fn video_motion(&self, scene: &Scene) -> Motion {
+        simulate(scene, self.frames, STEPS_PER_SECOND / FRAMES_PER_SECOND)
     }
 }
 
@@ -68,16 +101,12 @@ impl Teacher for World {
         takes
             .map(|take| {
                 let scene = self.scene(prompt, take)?;
-                let centres = video_motion(&scene).centres;
+                let centres = self.video_motion(&scene).centres;
                 let frames = centres.iter().map(|centres| draw(&scene, centres)).collect();
                 Ok(Video { width: PIXELS, height: PIXELS, frames_per_second: f64::from(FRAMES_PER_SECOND), frames })
             })
             .collect()
     }
-}
-
-fn video_motion(scene: &Scene) -> Motion {
-    simulate(scene, FRAMES, STEPS_PER_SECOND / FRAMES_PER_SECOND)
 }
 
 #[cfg(test)]
@@ -161,6 +190,20 @@ mod tests {
     }
 
     #[test]
+    fn longer_videos_begin_as_shorter_ones_and_reach_the_clip_s_last_frame() {
+        use afd_clips::prepare::prepare;
+        let prompt = "a small red ball and a large blue ball are thrown at each other on earth";
+        for (frames, needed) in [(12, 23), (24, 47), (48, 95)] {
+            let shape = ClipShape { frames, height: 16, width: 16, frames_per_second: 12.0 };
+            assert_eq!(frames_for(shape), needed);
+            let long = one_video(World::new(1).lasting(needed), prompt, 2);
+            assert_eq!(long.frames[..23], one_video(World::new(1), prompt, 2).frames[..23]);
+            assert!(prepare(&long, shape).is_ok());
+            assert!(prepare(&one_video(World::new(1).lasting(needed - 1), prompt, 2), shape).is_err());
+        }
+    }
+
+    #[test]
     fn every_listed_prompt_parses_and_is_listed_once() {
         for (list, at_least) in [(TRAIN, 55), (HELD_OUT, 12)] {
             let mut seen = BTreeSet::new();
@@ -200,6 +243,28 @@ mod tests {
         let trained: BTreeSet<String> = TRAIN.lines().flat_map(combinations).collect();
         for combination in HELD_OUT.lines().flat_map(combinations) {
             assert!(!trained.contains(&combination), "{combination} is trained");
+        }
+    }
+
+    /// What two of (look, action, place) together say, one entry per pair and ball.
+    fn pairs(line: &str) -> Vec<String> {
+        let ScenePrompt { action, place } = ScenePrompt::parse(line).unwrap();
+        let (kind, balls) = match action {
+            Action::Dropped { ball } => ("dropped", vec![ball]),
+            Action::Thrown { ball, .. } => ("thrown", vec![ball]),
+            Action::Collide { first, second } => ("colliding", vec![first, second]),
+        };
+        balls.iter().flat_map(|ball| [format!("{ball} {kind}"), format!("{ball} {place:?}"), format!("{kind} {place:?}")]).collect()
+    }
+
+    /// Together with the two tests above: every word is trained, every pair of (look, action, place) is trained, and their combination
+    /// never is. Held-out prompts thus measure compositional generalisation of third order: putting together what was seen in pairs. They do not
+    /// measure unseen words, unseen pairs (a ball that was never in that place), other numbers of balls or other physics.
+    #[test]
+    fn training_shows_every_pair_that_a_held_out_combination_is_made_of() {
+        let trained: BTreeSet<String> = TRAIN.lines().flat_map(pairs).collect();
+        for pair in HELD_OUT.lines().flat_map(pairs) {
+            assert!(trained.contains(&pair), "{pair} is never trained");
         }
     }
 

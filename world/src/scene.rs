@@ -39,6 +39,9 @@ pub struct Scene {
     pub background: [u8; 3],
 }
 
+/// The mean of the teacher's restitution; each take's is somewhere in 0.75..0.85.
+pub const RESTITUTION: f32 = 0.8;
+
 impl Scene {
     /// A random scene that the prompt describes. Start and background are drawn before the physics, so they do not depend on it.
     pub fn random(prompt: &ScenePrompt, physics: Physics, noise: &mut Noise) -> Self {

@@ -1,0 +1,261 @@
+//! What every metric says of the teacher itself, and of teachers that were broken on purpose.
+//!
+//! ```sh
+//! cargo run --release -p afd-metrics --example teacher_control
+//! ```
+//!
+//! Each metric compares takes of the built-in world with other takes of it, five times over: the mean is the metric's noise floor, the standard
+//! deviation its spread. Then takes of broken worlds stand in for a student. A metric is worth something where it moves by several spreads.
+//! docs/results/metrics.md has the result.
+
+use std::error::Error;
+use std::ops::Range;
+
+use afd_clips::prepare::prepare;
+use afd_clips::video::{Clip, ClipShape, Video};
+use afd_metrics::continuation::Case;
+use afd_metrics::metric::Metric;
+use afd_metrics::physics::{Measured, PHYSICS_METRICS, PhysicsScores, PromptEvidence, measure};
+use afd_metrics::table::{METRICS, Scores, score};
+use afd_noise::{Noise, Purpose};
+use afd_world::{Ball, FRAMES_PER_SECOND, PIXELS, Place, STEPS_PER_SECOND, Scene, ScenePrompt, World, draw, frames_for, simulate};
+
+const PROMPTS: &str = include_str!("../../recipes/physics-world/prompts-held-out.txt");
+/// As `recipes/physics-world/distill.toml` has it.
+const SHAPE: ClipShape = ClipShape { frames: 12, height: 16, width: 16, frames_per_second: 12.0 };
+const LONG: ClipShape = ClipShape { frames: 48, ..SHAPE };
+const TAKES: u64 = 32;
+/// The student's first block.
+const PREFIX: usize = 3;
+const CONTINUED_TAKES: u64 = 8;
+const SAMPLES: u64 = 4;
+const REPEATS: u64 = 5;
+
+/// How a world is broken.
+#[derive(Clone, Copy, PartialEq)]
+enum Broken {
+    Nothing,
+    /// Gravity of another place: the moon's on earth, earth's on jupiter, jupiter's on the moon.
+    OtherGravity,
+    /// Bounces that give back 0.4 instead of 0.8.
+    DullBounces,
+    /// The first frame, all along.
+    Frozen,
+    /// One take for all.
+    OneTake,
+    /// Everything stops after two thirds of the second window.
+    StopsLate,
+    /// 3 x 3 px box blur: the teacher's motion in a student's blurry pictures.
+    Blurred,
+    /// The teacher, which draws its restitution anew when it continues a clip: all that a prefix without a bounce can tell.
+    UnknownRestitution,
+}
+
+const BROKEN: [(&str, Broken); 7] = [
+    ("other gravity", Broken::OtherGravity),
+    ("dull bounces", Broken::DullBounces),
+    ("frozen", Broken::Frozen),
+    ("one take", Broken::OneTake),
+    ("stops late", Broken::StopsLate),
+    ("blurred", Broken::Blurred),
+    ("new restitution", Broken::UnknownRestitution),
+];
+
+/// One prompt's clips, owned.
+struct Clips {
+    prompt: String,
+    teacher: Vec<Clip>,
+    student: Vec<Clip>,
+    long_teacher: Vec<Clip>,
+    long_student: Vec<Clip>,
+    continuations: Vec<Case>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let prompts: Vec<&str> = PROMPTS.lines().collect();
+    let mut floor = Vec::new();
+    for repeat in 0..REPEATS {
+        floor.push(run(&prompts, Broken::Nothing, repeat)?);
+    }
+    let mut broken = Vec::new();
+    for (name, how) in BROKEN {
+        broken.push((name, run(&prompts, how, 0)?));
+    }
+    println!("| metric | unit | teacher | spread |{}", broken.iter().map(|(name, _)| format!(" {name} |")).collect::<String>());
+    println!("|---|---|---|---|{}", "---|".repeat(broken.len()));
+    rows(
+        &METRICS,
+        &floor.iter().map(|(scores, _)| scores).collect::<Vec<_>>(),
+        &broken.iter().map(|(_, (scores, _))| scores).collect::<Vec<_>>(),
+    );
+    let flat = |measured: &(Scores, Measured)| measured.1.scores.clone();
+    let (floor_scores, broken_scores): (Vec<PhysicsScores>, Vec<PhysicsScores>) =
+        (floor.iter().map(flat).collect(), broken.iter().map(|(_, measured)| flat(measured)).collect());
+    rows(&PHYSICS_METRICS, &floor_scores.iter().collect::<Vec<_>>(), &broken_scores.iter().collect::<Vec<_>>());
+    println!("\nDrift: trajectory energy distance (px) per window of {} frames\n", SHAPE.frames);
+    for (name, measured) in std::iter::once(("teacher", &floor[0])).chain(broken.iter().map(|(name, measured)| (*name, measured))) {
+        let curve = measured.1.drift.iter().map(|window| format!(" {:.2} |", window.trajectory_energy_distance)).collect::<String>();
+        println!("| {name} |{curve}");
+    }
+    println!("\nSecond takes: {:?}", floor[0].1.continuation.map(|scores| scores.second_take));
+    Ok(())
+}
+
+/// A value beside the floor, and in brackets by how many spreads it is off.
+fn rows<S>(metrics: &[Metric<S>], floor: &[&S], broken: &[&S]) {
+    for metric in metrics {
+        let values: Vec<f64> = floor.iter().filter_map(|scores| (metric.value)(scores)).collect();
+        if values.is_empty() {
+            continue;
+        }
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let spread = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0)).sqrt();
+        let cell = |scores: &&S| match (metric.value)(scores) {
+            Some(value) if spread > 0.0 => format!(" {value:.4} ({:+.0}) |", (value - mean) / spread),
+            Some(value) => format!(" {value:.4} |"),
+            None => " - |".into(),
+        };
+        println!("| {} | {} | {mean:.4} | {spread:.4} |{}", metric.title, metric.unit, broken.iter().map(cell).collect::<String>());
+    }
+}
+
+fn run(prompts: &[&str], broken: Broken, repeat: u64) -> Result<(Scores, Measured), Box<dyn Error>> {
+    let first = repeat * 1_000;
+    let clips: Vec<Clips> = prompts.iter().map(|prompt| clips_of(prompt, broken, first)).collect::<Result<_, _>>()?;
+    let evidence: Vec<PromptEvidence> = clips
+        .iter()
+        .map(|clips| PromptEvidence {
+            prompt: &clips.prompt,
+            teacher: &clips.teacher,
+            student: &clips.student,
+            long_teacher: &clips.long_teacher,
+            long_student: &clips.long_student,
+            continuations: &clips.continuations,
+        })
+        .collect();
+    let groups: Vec<(String, Vec<Clip>, Vec<Clip>)> =
+        clips.iter().map(|clips| (clips.prompt.clone(), clips.teacher.clone(), clips.student.clone())).collect();
+    Ok((score(&groups)?, measure(&evidence)?))
+}
+
+fn clips_of(prompt: &str, broken: Broken, first: u64) -> Result<Clips, Box<dyn Error>> {
+    let world = World::new(0);
+    let long_teacher = takes(prompt, first..first + TAKES, Broken::Nothing)?;
+    let long_student = takes(prompt, first + TAKES..first + 2 * TAKES, broken)?;
+    let mut continuations = Vec::new();
+    for take in first..first + CONTINUED_TAKES {
+        let scene = world.scene(prompt, take)?;
+        let truth = filmed(&scene, SHAPE)?;
+        let second_take = filmed(&world.filmed_again(1).scene(prompt, take)?, SHAPE)?;
+        let sample = |sample: u64| -> Result<Clip, Box<dyn Error>> {
+            Ok(match broken {
+                Broken::Nothing | Broken::StopsLate => filmed(&world.filmed_again(2 + sample).scene(prompt, take)?, SHAPE)?,
+                Broken::Blurred => blurred(&filmed(&world.filmed_again(2 + sample).scene(prompt, take)?, SHAPE)?),
+                Broken::Frozen => frozen_from(&truth, PREFIX - 1),
+                Broken::OneTake => head(&long_student[0], SHAPE.frames),
+                Broken::OtherGravity | Broken::DullBounces | Broken::UnknownRestitution => {
+                    continued(prompt, &scene, broken, take * SAMPLES + sample)?
+                }
+            })
+        };
+        let generated = (0..SAMPLES).map(sample).collect::<Result<_, _>>()?;
+        continuations.push(Case { prefix: PREFIX, truth, second_take, generated });
+    }
+    Ok(Clips {
+        prompt: prompt.into(),
+        teacher: long_teacher.iter().map(|clip| head(clip, SHAPE.frames)).collect(),
+        student: long_student.iter().map(|clip| head(clip, SHAPE.frames)).collect(),
+        long_teacher,
+        long_student,
+        continuations,
+    })
+}
+
+/// Long clips of a broken world.
+fn takes(prompt: &str, takes: Range<u64>, broken: Broken) -> Result<Vec<Clip>, Box<dyn Error>> {
+    let only = takes.start;
+    takes
+        .map(|take| {
+            let mut scene = World::new(0).scene(prompt, if broken == Broken::OneTake { only } else { take })?;
+            break_physics(prompt, &mut scene, broken, take)?;
+            let clip = filmed(&scene, LONG)?;
+            Ok(match broken {
+                Broken::Frozen => frozen_from(&clip, 0),
+                Broken::StopsLate => frozen_from(&clip, 20),
+                Broken::Blurred => blurred(&clip),
+                _ => clip,
+            })
+        })
+        .collect()
+}
+
+fn break_physics(prompt: &str, scene: &mut Scene, broken: Broken, index: u64) -> Result<(), Box<dyn Error>> {
+    match broken {
+        Broken::OtherGravity => {
+            scene.gravity = match ScenePrompt::parse(prompt)?.place {
+                Place::Moon => Place::Jupiter.gravity(),
+                Place::Earth => Place::Moon.gravity(),
+                Place::Jupiter => Place::Earth.gravity(),
+            };
+        }
+        Broken::DullBounces => scene.restitution = 0.4,
+        Broken::UnknownRestitution => scene.restitution = Noise::new(1, Purpose::Evaluation, 0, index).between(0.75, 0.85),
+        _ => (),
+    }
+    Ok(())
+}
+
+/// The true prefix, then the broken world going on from where the balls are and how fast they are.
+fn continued(prompt: &str, scene: &Scene, broken: Broken, index: u64) -> Result<Clip, Box<dyn Error>> {
+    let steps_per_frame = (f64::from(STEPS_PER_SECOND) / SHAPE.frames_per_second) as usize;
+    let now = (PREFIX - 1) * steps_per_frame;
+    let path = simulate(scene, now + 1, 1).centres;
+    let ball = |(index, ball): (usize, &Ball)| {
+        let velocity = [0, 1].map(|axis| (path[now][index][axis] - path[now - 1][index][axis]) * STEPS_PER_SECOND as f32);
+        Ball { position: path[now][index], velocity, ..*ball }
+    };
+    let mut rest = Scene { balls: scene.balls.iter().enumerate().map(ball).collect(), ..scene.clone() };
+    break_physics(prompt, &mut rest, broken, index)?;
+    let (mut clip, rest) = (filmed(scene, SHAPE)?, filmed(&rest, SHAPE)?);
+    let frame = values_per_frame(&clip);
+    // The rest begins with the prefix's last frame.
+    clip.pixels[PREFIX * frame..].copy_from_slice(&rest.pixels[frame..(SHAPE.frames - PREFIX + 1) * frame]);
+    Ok(clip)
+}
+
+fn filmed(scene: &Scene, shape: ClipShape) -> Result<Clip, Box<dyn Error>> {
+    let motion = simulate(scene, frames_for(shape), STEPS_PER_SECOND / FRAMES_PER_SECOND);
+    let frames = motion.centres.iter().map(|centres| draw(scene, centres)).collect();
+    Ok(prepare(&Video { width: PIXELS, height: PIXELS, frames_per_second: f64::from(FRAMES_PER_SECOND), frames }, shape)?)
+}
+
+fn values_per_frame(clip: &Clip) -> usize {
+    clip.shape.height * clip.shape.width * 3
+}
+
+fn head(clip: &Clip, frames: usize) -> Clip {
+    Clip { shape: ClipShape { frames, ..clip.shape }, pixels: clip.pixels[..frames * values_per_frame(clip)].to_vec() }
+}
+
+fn frozen_from(clip: &Clip, frame: usize) -> Clip {
+    let values = values_per_frame(clip);
+    let mut frozen = clip.clone();
+    for later in frame + 1..clip.shape.frames {
+        frozen.pixels.copy_within(frame * values..(frame + 1) * values, later * values);
+    }
+    frozen
+}
+
+fn blurred(clip: &Clip) -> Clip {
+    let (height, width) = (clip.shape.height, clip.shape.width);
+    let near = |place: usize, size: usize| place.saturating_sub(1)..(place + 2).min(size);
+    let mut pixels = Vec::with_capacity(clip.pixels.len());
+    for frame in 0..clip.shape.frames {
+        for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
+            let around: Vec<[f32; 3]> =
+                near(row, height).flat_map(|row| near(column, width).map(move |column| clip.pixel(frame, row, column))).collect();
+            pixels.extend([0, 1, 2].map(|channel| around.iter().map(|pixel| pixel[channel]).sum::<f32>() / around.len() as f32));
+        }
+    }
+    Clip { shape: clip.shape, pixels }
+}
