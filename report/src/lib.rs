@@ -7,15 +7,22 @@
 
 mod benchmark;
 mod check;
+mod curves;
 #[cfg(test)]
 mod example;
+mod html;
 mod markdown;
 mod number;
+mod palette;
+mod plot;
 pub mod statistics;
 mod summary;
 mod view;
+mod write;
 
 pub use benchmark::{Benchmark, Better, Cost, Curve, Method, Metric, Named, Preview, Role, Run, State};
 pub use check::BenchmarkError;
 pub use markdown::markdown;
+pub use plot::PlotError;
 pub use summary::{Cell, Comparison, Sample, Summary, Verdict};
+pub use write::{WriteError, Written};

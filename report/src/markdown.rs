@@ -158,12 +158,10 @@ fn gap_section(benchmark: &Benchmark, summary: &Summary) -> String {
     if gaps.is_empty() {
         return "\n## What is missing\n\nNothing: every planned run has every value.\n".into();
     }
-    let header = ["where", "method", "seed", "why", "metrics"].map(String::from);
-    let rows = gaps.iter().map(|gap| {
-        let metrics = if gap.metrics.is_empty() { "all".into() } else { plain(&gap.metrics.join(", ")) };
-        let seed = if gap.seed.is_empty() { "all".into() } else { gap.seed.clone() };
-        vec![plain(&gap.scope), plain(&gap.method.title), seed, plain(&gap.reason), metrics]
-    });
+    let header = ["where", "method", "seeds", "why", "metrics"].map(String::from);
+    let rows = gaps
+        .iter()
+        .map(|gap| [&gap.scope, &gap.method.title, &gap.seed_text(), &gap.reason, &gap.metric_text()].map(|text| plain(text)).into());
     format!("\n## What is missing\n\n{}", table(&header, rows))
 }
 
