@@ -10,10 +10,13 @@
 
 use std::error::Error;
 use std::ops::Range;
+use std::time::Instant;
 
 use afd_clips::prepare::prepare;
 use afd_clips::video::{Clip, ClipShape, Video};
 use afd_metrics::continuation::Case;
+use afd_metrics::features::FeatureNetwork;
+use afd_metrics::frechet::{frechet_distance, kernel_distance};
 use afd_metrics::metric::Metric;
 use afd_metrics::physics::{Measured, PHYSICS_METRICS, PhysicsScores, PromptEvidence, measure};
 use afd_metrics::table::{METRICS, Scores, score};
@@ -120,6 +123,7 @@ fn rows<S>(metrics: &[Metric<S>], floor: &[&S], broken: &[&S]) {
 }
 
 fn run(prompts: &[&str], broken: Broken, repeat: u64) -> Result<(Scores, Measured), Box<dyn Error>> {
+    let began = Instant::now();
     let first = repeat * 1_000;
     let clips: Vec<Clips> = prompts.iter().map(|prompt| clips_of(prompt, broken, first)).collect::<Result<_, _>>()?;
     let evidence: Vec<PromptEvidence> = clips
@@ -135,7 +139,36 @@ fn run(prompts: &[&str], broken: Broken, repeat: u64) -> Result<(Scores, Measure
         .collect();
     let groups: Vec<(String, Vec<Clip>, Vec<Clip>)> =
         clips.iter().map(|clips| (clips.prompt.clone(), clips.teacher.clone(), clips.student.clone())).collect();
-    Ok((score(&groups)?, measure(&evidence)?))
+    let filmed = began.elapsed();
+    let scores = score(&groups)?;
+    let scored = began.elapsed();
+    let measured = measure(&evidence)?;
+    eprintln!(
+        "{:.1} s filming, {:.1} s score, {:.1} s measure",
+        filmed.as_secs_f64(),
+        (scored - filmed).as_secs_f64(),
+        (began.elapsed() - scored).as_secs_f64()
+    );
+    if repeat == 0 && broken == Broken::Nothing {
+        time_features(&clips)?;
+    }
+    Ok((scores, measured))
+}
+
+/// How long Fréchet and kernel distances take on a thousand clips.
+fn time_features(clips: &[Clips]) -> Result<(), Box<dyn Error>> {
+    let network = FeatureNetwork::new();
+    let began = Instant::now();
+    let features: Vec<Vec<f32>> =
+        clips.iter().flat_map(|clips| &clips.teacher).cycle().take(1_000).map(|clip| network.features(clip)).collect();
+    let made = began.elapsed();
+    let (x, y) = features.split_at(500);
+    frechet_distance(x, y)?;
+    let compared = began.elapsed();
+    kernel_distance(x, y)?;
+    let [features, frechet, kernel] = [made, compared - made, began.elapsed() - compared].map(|time| time.as_secs_f64());
+    eprintln!("1,000 clips: {features:.2} s features, {frechet:.3} s Fréchet distance, {kernel:.3} s kernel distance");
+    Ok(())
 }
 
 fn clips_of(prompt: &str, broken: Broken, first: u64) -> Result<Clips, Box<dyn Error>> {
