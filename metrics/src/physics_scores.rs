@@ -105,7 +105,8 @@ mod tests {
         let json = serde_json::to_value(&scores).unwrap();
         let mut fields: Vec<&String> = json.as_object().unwrap().keys().collect();
         let mut names: Vec<&str> = PHYSICS_METRICS.iter().map(|metric| metric.name).collect();
-        (fields.sort(), names.sort());
+        fields.sort();
+        names.sort();
         assert_eq!(fields, names);
         for metric in &PHYSICS_METRICS {
             assert_eq!((metric.value)(&scores), json[metric.name].as_f64(), "{}", metric.name);
