@@ -24,7 +24,9 @@ use afd_metrics::physics::{Measured, PHYSICS_METRICS, PhysicsScores, PromptEvide
 use afd_metrics::table::{METRICS, Scores, score};
 use afd_metrics::tracking::{Track, Tracker};
 use afd_noise::{Noise, Purpose};
-use afd_world::{Ball, FRAMES_PER_SECOND, METRES, PIXELS, Place, STEPS_PER_SECOND, Scene, ScenePrompt, World, draw, frames_for, simulate};
+use afd_world::{
+    Ball, FRAMES_PER_SECOND, METRES, PIXELS, Place, STEPS_PER_SECOND, Scene, ScenePrompt, WALL, World, draw, frames_for, simulate,
+};
 
 const PROMPTS: &str = include_str!("../../recipes/physics-world/prompts-held-out.txt");
 /// As `recipes/physics-world/distill.toml` has it.
@@ -37,6 +39,9 @@ const CONTINUED_TAKES: u64 = 8;
 const SAMPLES: u64 = 4;
 const REPEATS: u64 = 5;
 
+/// Sideways acceleration of [`Broken::Wind`], m/s^2.
+const WIND: f32 = 1.5;
+
 /// How a world is broken.
 #[derive(Clone, Copy, PartialEq)]
 enum Broken {
@@ -45,6 +50,8 @@ enum Broken {
     OtherGravity,
     /// Bounces that give back 0.4 instead of 0.8.
     DullBounces,
+    /// A sideways acceleration of 1.5 m/s^2.
+    Wind,
     /// The first frame, all along.
     Frozen,
     /// One take for all.
@@ -57,9 +64,10 @@ enum Broken {
     UnknownRestitution,
 }
 
-const BROKEN: [(&str, Broken); 7] = [
+const BROKEN: [(&str, Broken); 8] = [
     ("other gravity", Broken::OtherGravity),
     ("dull bounces", Broken::DullBounces),
+    ("wind", Broken::Wind),
     ("frozen", Broken::Frozen),
     ("one take", Broken::OneTake),
     ("stops late", Broken::StopsLate),
@@ -245,6 +253,7 @@ fn clips_of(prompt: &str, broken: Broken, first: u64) -> Result<Clips, Box<dyn E
             Ok(match broken {
                 Broken::Nothing | Broken::StopsLate => filmed(&world.filmed_again(2 + sample).scene(prompt, take)?, SHAPE)?,
                 Broken::Blurred => blurred(&filmed(&world.filmed_again(2 + sample).scene(prompt, take)?, SHAPE)?),
+                Broken::Wind => filmed_in_wind(&scene, SHAPE, WIND)?,
                 Broken::Frozen => frozen_from(&truth, PREFIX - 1),
                 Broken::OneTake => head(&long_student[0], SHAPE.frames),
                 Broken::OtherGravity | Broken::DullBounces | Broken::UnknownRestitution => {
@@ -272,7 +281,7 @@ fn takes(prompt: &str, takes: Range<u64>, broken: Broken) -> Result<Vec<Clip>, B
         .map(|take| {
             let mut scene = World::new(0).scene(prompt, if broken == Broken::OneTake { only } else { take })?;
             break_physics(prompt, &mut scene, broken, take)?;
-            let clip = filmed(&scene, LONG)?;
+            let clip = filmed_in_wind(&scene, LONG, if broken == Broken::Wind { WIND } else { 0.0 })?;
             Ok(match broken {
                 Broken::Frozen => frozen_from(&clip, 0),
                 Broken::StopsLate => frozen_from(&clip, 20),
@@ -318,8 +327,19 @@ fn continued(prompt: &str, scene: &Scene, broken: Broken, index: u64) -> Result<
 }
 
 fn filmed(scene: &Scene, shape: ClipShape) -> Result<Clip, Box<dyn Error>> {
+    filmed_in_wind(scene, shape, 0.0)
+}
+
+/// The scene with every ball carried to the right by `wind` m/s^2, as far as the wall.
+fn filmed_in_wind(scene: &Scene, shape: ClipShape, wind: f32) -> Result<Clip, Box<dyn Error>> {
     let motion = simulate(scene, frames_for(shape), STEPS_PER_SECOND / FRAMES_PER_SECOND);
-    let frames = motion.centres.iter().map(|centres| draw(scene, centres)).collect();
+    let carried = |frame: usize, centres: &[[f32; 2]]| -> Vec<[f32; 2]> {
+        let seconds = frame as f32 / FRAMES_PER_SECOND as f32;
+        let shift = wind * seconds * seconds / 2.0;
+        let wall = |index: usize| METRES - WALL - scene.balls[index].radius;
+        centres.iter().enumerate().map(|(index, &[x, y])| [if wind > 0.0 { (x + shift).min(wall(index)) } else { x }, y]).collect()
+    };
+    let frames = motion.centres.iter().enumerate().map(|(frame, centres)| draw(scene, &carried(frame, centres))).collect();
     Ok(prepare(&Video { width: PIXELS, height: PIXELS, frames_per_second: f64::from(FRAMES_PER_SECOND), frames }, shape)?)
 }
 
