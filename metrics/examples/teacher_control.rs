@@ -10,15 +10,23 @@
 
 use std::error::Error;
 use std::ops::Range;
+use std::time::Instant;
 
 use afd_clips::prepare::prepare;
 use afd_clips::video::{Clip, ClipShape, Video};
+use afd_metrics::conservation::Conservation;
 use afd_metrics::continuation::Case;
+use afd_metrics::features::FeatureNetwork;
+use afd_metrics::flights::KnownPhysics;
+use afd_metrics::frechet::{frechet_distance, kernel_distance};
 use afd_metrics::metric::Metric;
 use afd_metrics::physics::{Measured, PHYSICS_METRICS, PhysicsScores, PromptEvidence, measure};
 use afd_metrics::table::{METRICS, Scores, score};
+use afd_metrics::tracking::{Track, Tracker};
 use afd_noise::{Noise, Purpose};
-use afd_world::{Ball, FRAMES_PER_SECOND, PIXELS, Place, STEPS_PER_SECOND, Scene, ScenePrompt, World, draw, frames_for, simulate};
+use afd_world::{
+    Ball, FRAMES_PER_SECOND, METRES, PIXELS, Place, STEPS_PER_SECOND, Scene, ScenePrompt, WALL, World, draw, frames_for, simulate,
+};
 
 const PROMPTS: &str = include_str!("../../recipes/physics-world/prompts-held-out.txt");
 /// As `recipes/physics-world/distill.toml` has it.
@@ -31,6 +39,9 @@ const CONTINUED_TAKES: u64 = 8;
 const SAMPLES: u64 = 4;
 const REPEATS: u64 = 5;
 
+/// Sideways acceleration of [`Broken::Wind`], m/s^2.
+const WIND: f32 = 1.5;
+
 /// How a world is broken.
 #[derive(Clone, Copy, PartialEq)]
 enum Broken {
@@ -39,6 +50,8 @@ enum Broken {
     OtherGravity,
     /// Bounces that give back 0.4 instead of 0.8.
     DullBounces,
+    /// A sideways acceleration of 1.5 m/s^2.
+    Wind,
     /// The first frame, all along.
     Frozen,
     /// One take for all.
@@ -51,9 +64,10 @@ enum Broken {
     UnknownRestitution,
 }
 
-const BROKEN: [(&str, Broken); 7] = [
+const BROKEN: [(&str, Broken); 8] = [
     ("other gravity", Broken::OtherGravity),
     ("dull bounces", Broken::DullBounces),
+    ("wind", Broken::Wind),
     ("frozen", Broken::Frozen),
     ("one take", Broken::OneTake),
     ("stops late", Broken::StopsLate),
@@ -97,7 +111,65 @@ fn main() -> Result<(), Box<dyn Error>> {
         let curve = measured.1.drift.iter().map(|window| format!(" {:.2} |", window.trajectory_energy_distance)).collect::<String>();
         println!("| {name} |{curve}");
     }
+    tracker_floor(&prompts)?;
     println!("\nSecond takes: {:?}", floor[0].1.continuation.map(|scores| scores.second_take));
+    Ok(())
+}
+
+/// What the residuals are on the tracked centres of the teacher's clips, and on its true ones (in brackets).
+fn tracker_floor(prompts: &[&str]) -> Result<(), Box<dyn Error>> {
+    println!("\nThe teacher's {TAKES} takes per prompt, tracked (true)\n");
+    println!(
+        "| prompt | tracker error, px | intervals in flight | horizontal residual | vertical residual | energy residual | bounces | restitution | collisions | collision residual |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for prompt in prompts {
+        let world = World::new(0);
+        let clips = (0..TAKES).map(|take| filmed(&world.scene(prompt, take)?, SHAPE)).collect::<Result<Vec<_>, _>>()?;
+        let tracker = Tracker::for_prompt(prompt, &clips)?;
+        let tracked: Vec<Vec<Track>> = clips.iter().map(|clip| tracker.track(clip)).collect();
+        let true_tracks = |take: u64| -> Result<Vec<Track>, Box<dyn Error>> {
+            let centres = world.motion(prompt, take)?.centres;
+            let scale = SHAPE.height as f32 / METRES;
+            let centre = |frame: usize, body: usize| {
+                let [x, y] = centres[frame * 2][body];
+                [scale * x, scale * (METRES - y)]
+            };
+            let track = |body: usize| Track {
+                centres: (0..SHAPE.frames).map(|frame| centre(frame, body)).collect(),
+                masses: vec![1.0; SHAPE.frames],
+                visible: vec![true; SHAPE.frames],
+            };
+            Ok((0..centres[0].len()).map(track).collect())
+        };
+        let truth = (0..TAKES).map(true_tracks).collect::<Result<Vec<_>, _>>()?;
+        let pairs = tracked.iter().flatten().zip(truth.iter().flatten()).flat_map(|(a, b)| a.centres.iter().zip(&b.centres));
+        let squares: Vec<f32> = pairs.map(|(a, b)| (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2)).collect();
+        let physics = KnownPhysics::of_prompt(prompt, SHAPE).ok_or("the world's prompts have known physics")?;
+        let found = [&tracked, &truth].map(|tracks| Conservation::measure(&physics, tracks));
+        let both = |value: &dyn Fn(&Conservation) -> Option<f64>| {
+            let [tracked, truth] = [0, 1].map(|index| value(&found[index]).map_or("-".into(), |value| format!("{value:.3}")));
+            format!("{tracked} ({truth})")
+        };
+        let bounce =
+            |found: &Conservation| (!found.bounces.is_empty()).then(|| found.bounces.iter().sum::<f64>() / found.bounces.len() as f64);
+        println!(
+            "| {prompt} | {:.3} | {} ({}) of {} | {} | {} | {} | {} ({}) | {} | {} ({}) | {} |",
+            (squares.iter().sum::<f32>() / squares.len() as f32).sqrt(),
+            found[0].sideways.weight(),
+            found[1].sideways.weight(),
+            TAKES as usize * physics.radii.len() * (SHAPE.frames - 1),
+            both(&|found| found.sideways.mean()),
+            both(&|found| found.downwards.mean()),
+            both(&|found| Some(found.energy_change.mean()? / found.energy.mean()?)),
+            found[0].bounces.len(),
+            found[1].bounces.len(),
+            both(&bounce),
+            found[0].collisions.weight(),
+            found[1].collisions.weight(),
+            both(&|found| found.collisions.mean()),
+        );
+    }
     Ok(())
 }
 
@@ -120,6 +192,7 @@ fn rows<S>(metrics: &[Metric<S>], floor: &[&S], broken: &[&S]) {
 }
 
 fn run(prompts: &[&str], broken: Broken, repeat: u64) -> Result<(Scores, Measured), Box<dyn Error>> {
+    let began = Instant::now();
     let first = repeat * 1_000;
     let clips: Vec<Clips> = prompts.iter().map(|prompt| clips_of(prompt, broken, first)).collect::<Result<_, _>>()?;
     let evidence: Vec<PromptEvidence> = clips
@@ -135,7 +208,36 @@ fn run(prompts: &[&str], broken: Broken, repeat: u64) -> Result<(Scores, Measure
         .collect();
     let groups: Vec<(String, Vec<Clip>, Vec<Clip>)> =
         clips.iter().map(|clips| (clips.prompt.clone(), clips.teacher.clone(), clips.student.clone())).collect();
-    Ok((score(&groups)?, measure(&evidence)?))
+    let filmed = began.elapsed();
+    let scores = score(&groups)?;
+    let scored = began.elapsed();
+    let measured = measure(&evidence)?;
+    eprintln!(
+        "{:.1} s filming, {:.1} s score, {:.1} s measure",
+        filmed.as_secs_f64(),
+        (scored - filmed).as_secs_f64(),
+        (began.elapsed() - scored).as_secs_f64()
+    );
+    if repeat == 0 && broken == Broken::Nothing {
+        time_features(&clips)?;
+    }
+    Ok((scores, measured))
+}
+
+/// How long Fréchet and kernel distances take on a thousand clips.
+fn time_features(clips: &[Clips]) -> Result<(), Box<dyn Error>> {
+    let network = FeatureNetwork::new();
+    let began = Instant::now();
+    let features: Vec<Vec<f32>> =
+        clips.iter().flat_map(|clips| &clips.teacher).cycle().take(1_000).map(|clip| network.features(clip)).collect();
+    let made = began.elapsed();
+    let (x, y) = features.split_at(500);
+    frechet_distance(x, y)?;
+    let compared = began.elapsed();
+    kernel_distance(x, y)?;
+    let [features, frechet, kernel] = [made, compared - made, began.elapsed() - compared].map(|time| time.as_secs_f64());
+    eprintln!("1,000 clips: {features:.2} s features, {frechet:.3} s Fréchet distance, {kernel:.3} s kernel distance");
+    Ok(())
 }
 
 fn clips_of(prompt: &str, broken: Broken, first: u64) -> Result<Clips, Box<dyn Error>> {
@@ -151,6 +253,7 @@ fn clips_of(prompt: &str, broken: Broken, first: u64) -> Result<Clips, Box<dyn E
             Ok(match broken {
                 Broken::Nothing | Broken::StopsLate => filmed(&world.filmed_again(2 + sample).scene(prompt, take)?, SHAPE)?,
                 Broken::Blurred => blurred(&filmed(&world.filmed_again(2 + sample).scene(prompt, take)?, SHAPE)?),
+                Broken::Wind => filmed_in_wind(&scene, SHAPE, WIND)?,
                 Broken::Frozen => frozen_from(&truth, PREFIX - 1),
                 Broken::OneTake => head(&long_student[0], SHAPE.frames),
                 Broken::OtherGravity | Broken::DullBounces | Broken::UnknownRestitution => {
@@ -178,7 +281,7 @@ fn takes(prompt: &str, takes: Range<u64>, broken: Broken) -> Result<Vec<Clip>, B
         .map(|take| {
             let mut scene = World::new(0).scene(prompt, if broken == Broken::OneTake { only } else { take })?;
             break_physics(prompt, &mut scene, broken, take)?;
-            let clip = filmed(&scene, LONG)?;
+            let clip = filmed_in_wind(&scene, LONG, if broken == Broken::Wind { WIND } else { 0.0 })?;
             Ok(match broken {
                 Broken::Frozen => frozen_from(&clip, 0),
                 Broken::StopsLate => frozen_from(&clip, 20),
@@ -224,8 +327,19 @@ fn continued(prompt: &str, scene: &Scene, broken: Broken, index: u64) -> Result<
 }
 
 fn filmed(scene: &Scene, shape: ClipShape) -> Result<Clip, Box<dyn Error>> {
+    filmed_in_wind(scene, shape, 0.0)
+}
+
+/// The scene with every ball carried to the right by `wind` m/s^2, as far as the wall.
+fn filmed_in_wind(scene: &Scene, shape: ClipShape, wind: f32) -> Result<Clip, Box<dyn Error>> {
     let motion = simulate(scene, frames_for(shape), STEPS_PER_SECOND / FRAMES_PER_SECOND);
-    let frames = motion.centres.iter().map(|centres| draw(scene, centres)).collect();
+    let carried = |frame: usize, centres: &[[f32; 2]]| -> Vec<[f32; 2]> {
+        let seconds = frame as f32 / FRAMES_PER_SECOND as f32;
+        let shift = wind * seconds * seconds / 2.0;
+        let wall = |index: usize| METRES - WALL - scene.balls[index].radius;
+        centres.iter().enumerate().map(|(index, &[x, y])| [if wind > 0.0 { (x + shift).min(wall(index)) } else { x }, y]).collect()
+    };
+    let frames = motion.centres.iter().enumerate().map(|(frame, centres)| draw(scene, &carried(frame, centres))).collect();
     Ok(prepare(&Video { width: PIXELS, height: PIXELS, frames_per_second: f64::from(FRAMES_PER_SECOND), frames }, shape)?)
 }
 

@@ -57,6 +57,8 @@ pub struct ContinuationScores {
     pub second_take: Measures,
     /// Physics-IQ score in [0, 100], 100 = as close to the truth as a second take:
     /// `100 (mean of the three IoUs' ratios generated / second take - (MSE generated - MSE second take))`, clipped to the range.
+    ///
+    /// The errors are subtracted, not divided, as Physics-IQ has it: of small balls on a dark ground they are about 0.01 and hardly count.
     pub score: f64,
 }
 

@@ -230,7 +230,7 @@ mod tests {
         let centres = (0..12).map(|t| [if t < 6 { 4.0 + t as f32 } else { 15.0 - t as f32 }, 8.0]).collect();
         let track = Track { centres, masses: vec![5.0; 12], visible: vec![true; 12] };
         let touches = touches(&physics, &[track]);
-        assert_eq!(flights(&touches[0]), [0..11]);
+        assert!(touches[0].iter().all(|touch| touch.is_free()));
     }
 
     #[test]

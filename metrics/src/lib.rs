@@ -19,6 +19,7 @@ pub mod gravity;
 pub mod metric;
 pub mod permanence;
 pub mod physics;
+mod physics_scores;
 pub mod pixels;
 pub mod preview;
 pub mod smoothness;

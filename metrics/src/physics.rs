@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::physics_scores::{PHYSICS_METRICS, PhysicsScores};
 use super::{
     EvalError,
     conservation::Conservation,
@@ -12,13 +13,15 @@ use super::{
     flights::KnownPhysics,
     frechet::{frechet_distance, kernel_distance},
     mean,
-    metric::{Better, Metric},
     table::check,
     tracking::Tracker,
     trajectory,
 };
 use afd_clips::video::Clip;
 use afd_world::RESTITUTION;
+
+/// Fewer bounces or collisions in the teacher's clips of a prompt say nothing about the prompt.
+const FEWEST_EVENTS: usize = 5;
 
 /// One prompt's clips. Clips of one kind have one shape; those of the teacher are takes that the student never saw.
 #[derive(Debug, Clone, Copy)]
@@ -37,97 +40,6 @@ pub struct PromptEvidence<'a> {
     pub continuations: &'a [Case],
 }
 
-/// The numbers of one student; means over prompts unless stated otherwise. `None`: not measured, or not measurable on these prompts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PhysicsScores {
-    /// Physics-IQ score of the continuations; in [0, 100]; higher is better, 100 = as close to the truth as a second take. Over all cases.
-    pub continuation_score: Option<f64>,
-    /// Spatial IoU of the continuations with the truth; in [0, 1]; higher is better.
-    pub continuation_spatial_iou: Option<f64>,
-    /// Spatiotemporal IoU of the continuations with the truth; in [0, 1]; higher is better.
-    pub continuation_spatiotemporal_iou: Option<f64>,
-    /// Weighted spatial IoU of the continuations with the truth; in [0, 1]; higher is better.
-    pub continuation_weighted_spatial_iou: Option<f64>,
-    /// Mean squared error of the continuations, pixels in [0, 1]; in [0, 1]; lower is better.
-    pub continuation_mse: Option<f64>,
-    /// Horizontal acceleration in free flight; px/frame^2; lower is better, 0 = momentum is kept, the teacher's value is the tracker's floor.
-    pub sideways_momentum_residual: Option<f64>,
-    /// Distance of the vertical acceleration in free flight from the prompt's gravity; px/frame^2; lower is better, down to the tracker's floor.
-    pub downwards_momentum_residual: Option<f64>,
-    /// Standard deviation of a body's energy within a flight over its mean energy in the teacher's flights; >= 0; lower is better.
-    pub energy_residual: Option<f64>,
-    /// Mean speed after over speed before a bounce; >= 0; best at 0.8.
-    pub restitution: Option<f64>,
-    /// Mean distance of the single bounces' restitution from 0.8; >= 0; lower is better, 0.8 = no bounce is seen.
-    pub restitution_error: Option<f64>,
-    /// Measurable bounces per clip; >= 0; best at the teacher's value.
-    pub bounces_per_clip: Option<f64>,
-    /// Change of the balls' common momentum where they collide over their momenta before; >= 0; lower is better.
-    pub collision_momentum_residual: Option<f64>,
-    /// Share of the teacher's takes with a student's clip like them; in [0, 1]; higher is better, about 0.97 for the teacher.
-    pub coverage: f64,
-    /// How much a student's clips are like takes of the teacher; >= 0; 1 for the teacher, above it the student keeps to the usual.
-    pub density: f64,
-    /// Variance of the student's paths over that of the teacher's; >= 0; 1 for the teacher.
-    pub variance_ratio: Option<f64>,
-    /// Fréchet distance of random features over all prompts at once; >= 0; lower is better, down to what equal sets of the teacher's give.
-    pub frechet_distance: f64,
-    /// Kernel distance of random features; lower is better, 0 in expectation for the teacher.
-    pub kernel_distance: f64,
-    /// Energy distance between the bodies' paths in the last window of long clips; px; lower is better.
-    pub last_window_trajectory_energy_distance: Option<f64>,
-    /// The last window's trajectory energy distance less the first's; px; lower is better, 0 = no drift.
-    pub trajectory_drift: Option<f64>,
-    /// Object permanence in the last window of long clips; in [0, 1]; higher is better.
-    pub last_window_object_permanence: Option<f64>,
-    /// Distance of the temporal flickering from the teacher's in the last window of long clips; in [0, 1]; lower is better.
-    pub last_window_flicker_gap: Option<f64>,
-}
-
-/// What every field of [`PhysicsScores`] is called, measured in, and which way it improves.
-pub const PHYSICS_METRICS: [Metric<PhysicsScores>; 21] = [
-    metric("continuation_score", "continuation score (Physics-IQ)", "of 100", Better::Higher, |s| s.continuation_score),
-    metric("continuation_spatial_iou", "continuation: spatial IoU", "of 1", Better::Higher, |s| s.continuation_spatial_iou),
-    metric("continuation_spatiotemporal_iou", "continuation: spatiotemporal IoU", "of 1", Better::Higher, |s| {
-        s.continuation_spatiotemporal_iou
-    }),
-    metric("continuation_weighted_spatial_iou", "continuation: weighted spatial IoU", "of 1", Better::Higher, |s| {
-        s.continuation_weighted_spatial_iou
-    }),
-    metric("continuation_mse", "continuation: squared error", "of 1", Better::Lower, |s| s.continuation_mse),
-    metric("sideways_momentum_residual", "horizontal momentum residual", "px/frame^2", Better::Lower, |s| s.sideways_momentum_residual),
-    metric("downwards_momentum_residual", "vertical momentum residual", "px/frame^2", Better::Lower, |s| s.downwards_momentum_residual),
-    metric("energy_residual", "energy residual", "of the energy", Better::Lower, |s| s.energy_residual),
-    metric("restitution", "restitution", "speed ratio", Better::LikeTeacher, |s| s.restitution),
-    metric("restitution_error", "restitution error", "speed ratio", Better::Lower, |s| s.restitution_error),
-    metric("bounces_per_clip", "bounces seen", "per clip", Better::LikeTeacher, |s| s.bounces_per_clip),
-    metric("collision_momentum_residual", "collision momentum residual", "of the momentum", Better::Lower, |s| {
-        s.collision_momentum_residual
-    }),
-    metric("coverage", "coverage of the teacher's takes", "share", Better::Higher, |s| Some(s.coverage)),
-    metric("density", "density", "of the teacher's", Better::LikeTeacher, |s| Some(s.density)),
-    metric("variance_ratio", "variance of paths", "of the teacher's", Better::LikeTeacher, |s| s.variance_ratio),
-    metric("frechet_distance", "Fréchet distance (random features)", "features^2", Better::Lower, |s| Some(s.frechet_distance)),
-    metric("kernel_distance", "kernel distance (random features)", "kernel", Better::Lower, |s| Some(s.kernel_distance)),
-    metric("last_window_trajectory_energy_distance", "last window: trajectory energy distance", "px", Better::Lower, |s| {
-        s.last_window_trajectory_energy_distance
-    }),
-    metric("trajectory_drift", "trajectory drift, last - first window", "px", Better::Lower, |s| s.trajectory_drift),
-    metric("last_window_object_permanence", "last window: object permanence", "share", Better::Higher, |s| s.last_window_object_permanence),
-    metric("last_window_flicker_gap", "last window: flicker gap to teacher", "of 1", Better::Lower, |s| s.last_window_flicker_gap),
-];
-
-const fn metric(
-    name: &'static str,
-    title: &'static str,
-    unit: &'static str,
-    better: Better,
-    value: fn(&PhysicsScores) -> Option<f64>,
-) -> Metric<PhysicsScores> {
-    Metric { name, title, unit, better, value }
-}
-
 /// The flat numbers and what they were made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,8 +54,9 @@ pub struct Measured {
 
 /// Measures a student, or takes of the teacher in its place.
 ///
-/// Where the teacher's clips of a prompt show flights, bounces or collisions and the student's show none, the student counts as one whose bodies do
-/// not move: vertical residual = gravity, energy residual 1, restitution error 0.8, collision residual 1.
+/// Where the teacher's clips of a prompt show flights, or at least five bounces or collisions, and the student's show none, the student counts as
+/// one whose bodies do not move: vertical residual = gravity, energy residual 1, restitution error 0.8, collision residual 1. Prompts with fewer
+/// bounces or collisions in the teacher's clips are left out of those numbers.
 ///
 /// # Errors
 /// [`EvalError::NoPrompts`] without prompts; that of the first prompt or case that cannot be measured otherwise.
@@ -232,7 +145,8 @@ impl Residuals {
         let known = f64::from(RESTITUTION);
         let energy = teacher.energy.mean().filter(|&energy| energy > 0.0);
         let flies = teacher.sideways.mean().is_some();
-        let bounces = !teacher.bounces.is_empty();
+        let bounces = teacher.bounces.len() >= FEWEST_EVENTS;
+        let collides = teacher.collisions.weight() >= FEWEST_EVENTS as f64;
         let errors = student.bounces.iter().map(|restitution| (restitution - known).abs());
         Self {
             sideways: if flies { student.sideways.mean() } else { None },
@@ -241,7 +155,106 @@ impl Residuals {
             restitution: if bounces { mean(student.bounces.iter().copied()) } else { None },
             restitution_error: bounces.then(|| mean(errors).unwrap_or(known)),
             bounces_per_clip: bounces.then(|| student.bounces.len() as f64 / clips as f64),
-            collision: teacher.collisions.mean().is_some().then(|| student.collisions.mean().unwrap_or(1.0)),
+            collision: collides.then(|| student.collisions.mean().unwrap_or(1.0)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use afd_clips::{prepare::prepare, teacher::Teacher, video::ClipShape};
+    use afd_world::{World, frames_for};
+
+    const SHAPE: ClipShape = ClipShape { frames: 12, height: 16, width: 16, frames_per_second: 12.0 };
+    const LONG: ClipShape = ClipShape { frames: 24, ..SHAPE };
+    const PROMPTS: [&str; 2] =
+        ["a small red ball is thrown to the left on earth", "a small red ball and a large blue ball are thrown at each other on jupiter"];
+
+    fn clips(world: World, prompt: &str, takes: std::ops::Range<u64>, shape: ClipShape) -> Vec<Clip> {
+        let videos = world.lasting(frames_for(shape)).videos(prompt, takes).unwrap();
+        videos.iter().map(|video| prepare(video, shape).unwrap()).collect()
+    }
+
+    /// Sixteen takes of a world against sixteen others of the teacher's, and continuations by the world of the teacher's first frames.
+    fn measured(student: World) -> Measured {
+        let teacher = World::new(1);
+        let owned: Vec<_> = PROMPTS
+            .iter()
+            .map(|prompt| {
+                let cases = (0..4).map(|take| Case {
+                    prefix: 3,
+                    truth: clips(teacher, prompt, take..take + 1, SHAPE).remove(0),
+                    second_take: clips(teacher.filmed_again(1), prompt, take..take + 1, SHAPE).remove(0),
+                    generated: clips(student.filmed_again(2), prompt, take..take + 1, SHAPE),
+                });
+                let sides = [SHAPE, LONG].map(|shape| (clips(teacher, prompt, 0..16, shape), clips(student, prompt, 16..32, shape)));
+                (sides, cases.collect::<Vec<_>>())
+            })
+            .collect();
+        let evidence: Vec<_> = PROMPTS
+            .iter()
+            .zip(&owned)
+            .map(|(prompt, ([short, long], cases))| PromptEvidence {
+                prompt,
+                teacher: &short.0,
+                student: &short.1,
+                long_teacher: &long.0,
+                long_student: &long.1,
+                continuations: cases,
+            })
+            .collect();
+        measure(&evidence).unwrap()
+    }
+
+    #[test]
+    fn the_teacher_reaches_every_metric_s_best_and_a_world_with_any_physics_none() {
+        let (teacher, uncurated) = (measured(World::new(1)).scores, measured(World::uncurated(1)).scores);
+        assert!(teacher.continuation_score.unwrap() > 97.0 && uncurated.continuation_score.unwrap() < 85.0, "{teacher:?} {uncurated:?}");
+        assert!(teacher.downwards_momentum_residual.unwrap() < 0.03 && uncurated.downwards_momentum_residual.unwrap() > 0.1);
+        assert!(teacher.energy_residual.unwrap() < 0.04 && uncurated.energy_residual.unwrap() > 0.06, "{teacher:?} {uncurated:?}");
+        assert!(teacher.restitution_error.unwrap() < 0.08 && uncurated.restitution_error.unwrap() > 0.15);
+        assert!(teacher.coverage > 0.85 && uncurated.coverage < teacher.coverage);
+        assert!(teacher.kernel_distance < uncurated.kernel_distance && teacher.frechet_distance < uncurated.frechet_distance);
+        assert!(teacher.last_window_trajectory_energy_distance.unwrap() < 3.0);
+        assert!(uncurated.last_window_trajectory_energy_distance.unwrap() > 5.0, "{uncurated:?}");
+        // Horizontal momentum is kept in any gravity.
+        assert!(uncurated.sideways_momentum_residual.unwrap() < 0.03 && teacher.sideways_momentum_residual.unwrap() < 0.03);
+    }
+
+    #[test]
+    fn what_was_not_given_is_not_measured_and_a_still_student_is_charged_for_it() {
+        let teacher = clips(World::new(1), PROMPTS[0], 0..16, SHAPE);
+        let frame = 16 * 16 * 3;
+        let still: Vec<Clip> = teacher.iter().map(|clip| Clip { shape: SHAPE, pixels: clip.pixels[..frame].repeat(12) }).collect();
+        let group = PromptEvidence {
+            prompt: PROMPTS[0],
+            teacher: &teacher,
+            student: &still,
+            long_teacher: &[],
+            long_student: &[],
+            continuations: &[],
+        };
+        let Measured { scores, drift, continuation } = measure(&[group]).unwrap();
+        assert!(drift.is_empty() && continuation.is_none());
+        assert_eq!((scores.continuation_score, scores.trajectory_drift, scores.collision_momentum_residual), (None, None, None));
+        assert_eq!((scores.restitution, scores.restitution_error.map(|error| error as f32)), (None, Some(RESTITUTION)));
+        assert!((scores.downwards_momentum_residual.unwrap() - 0.2725).abs() < 1e-3, "{scores:?}");
+        assert_eq!(measure(&[]), Err(EvalError::NoPrompts));
+    }
+
+    #[test]
+    fn prompts_of_other_teachers_are_measured_without_known_physics() {
+        let clips = clips(World::new(1), PROMPTS[0], 0..4, SHAPE);
+        let group = PromptEvidence {
+            prompt: "a red thing",
+            teacher: &clips,
+            student: &clips,
+            long_teacher: &[],
+            long_student: &[],
+            continuations: &[],
+        };
+        let scores = measure(&[group]).unwrap().scores;
+        assert_eq!((scores.sideways_momentum_residual, scores.restitution_error, scores.coverage), (None, None, 1.0));
     }
 }

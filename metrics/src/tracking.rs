@@ -22,6 +22,8 @@ pub const COLOURS: [(&str, [f32; 3]); 9] = [
 const SMALLEST_COVER: f32 = 0.25;
 /// A pixel whose median over all takes is this share of a body's colour shows a resting body rather than the background.
 const RESTING_COVER: f32 = 0.5;
+/// ... and by no more than this share of its difference from the surroundings off that colour: a grey wall's corner on a black moon is 0.44 off yellow.
+const RESTING_MISMATCH: f32 = 0.25;
 /// Differences below this many 8-bit levels (norm over channels) are noise.
 const NOISE_LEVELS: f32 = 24.0;
 /// What a colour must save, in squared 8-bit levels, before it is believed at all.
@@ -80,7 +82,7 @@ impl Tracker {
         let overall = [0, 1, 2].map(|channel| median(&mut medians.iter().map(|pixel| pixel[channel]).collect::<Vec<_>>()).unwrap_or(0.0));
         let colours = named_colours(prompt);
         // One colour at a time: a grey wall is also a mixture of a red and a green ball.
-        let is_body = |pixel: &[f32; 3]| colours.iter().any(|&colour| unmix(*pixel, overall, &[colour])[0] >= RESTING_COVER);
+        let is_body = |pixel: &[f32; 3]| colours.iter().any(|&colour| rests(*pixel, overall, colour));
         let background = medians.iter().map(|pixel| if is_body(pixel) { overall } else { *pixel }).collect();
         let mut tracker = Self { height, width, background, colours, contrast: 0.0, mean_masses: Vec::new() };
         let masses = tracker.typical_masses(teacher);
@@ -237,6 +239,14 @@ fn unmix(pixel: [f32; 3], background: [f32; 3], colours: &[[f32; 3]]) -> Vec<f32
         shares.iter().for_each(|&(body, share)| covers[body] += share);
     }
     covers
+}
+
+/// Whether a pixel's usual colour is that of a body over `background` rather than of the scene.
+fn rests(pixel: [f32; 3], background: [f32; 3], colour: [f32; 3]) -> bool {
+    let cover = unmix(pixel, background, &[colour])[0];
+    let difference = subtract(pixel, background);
+    let left_over = add_scaled(difference, subtract(colour, background), -cover);
+    cover >= RESTING_COVER && norm(left_over) <= (RESTING_MISMATCH * norm(difference)).max(NOISE_LEVELS)
 }
 
 /// Least-squares shares of two directions with `a, b >= 0` and `a + b <= 1`; `None` where one direction does as well.
@@ -406,6 +416,8 @@ mod tests {
         for (prompt, bodies) in [
             ("a small blue ball is dropped on earth", 1),
             ("a large green ball is thrown to the right on jupiter", 1),
+            ("a small yellow ball is thrown to the left on the moon", 1),
+            ("a large yellow ball is dropped on the moon", 1),
             ("a large red ball and a small green ball are thrown at each other on the moon", 2),
             ("a large blue ball and a large yellow ball are thrown at each other on jupiter", 2),
         ] {

@@ -27,8 +27,12 @@ pub const FRAMES: usize = 36;
 
 /// Frames of this teacher's videos that a clip of `shape` needs, for [`World::lasting`].
 ///
-/// A clip of 48 frames at 12 fps, say, needs 95: its last frame shows the video at 47/12 s.
+/// A clip of 48 frames at 12 fps, say, needs 95: its last frame shows the video at 47/12 s. A shape without a rate is answered with [`FRAMES`];
+/// preparation refuses it.
 pub fn frames_for(shape: ClipShape) -> usize {
+    if !shape.frames_per_second.is_finite() || shape.frames_per_second <= 0.0 {
+        return FRAMES;
+    }
     ((shape.frames.max(1) - 1) as f64 / shape.frames_per_second * f64::from(FRAMES_PER_SECOND) + 0.5).floor() as usize + 1
 }
 
