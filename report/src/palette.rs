@@ -30,6 +30,8 @@ pub(crate) struct Look {
     pub(crate) marker: Marker,
     /// Whether it is the reference, which is drawn stronger.
     pub(crate) reference: bool,
+    /// Whether it is a control: the teacher or the untrained student.
+    pub(crate) control: bool,
 }
 
 const fn colour(light: u32, dark: u32) -> Colour {
@@ -73,9 +75,9 @@ pub(crate) fn hex((red, green, blue): (u8, u8, u8)) -> String {
 impl Look {
     /// The look of one of the benchmark's methods. Methods of different groups never meet in a plot, so each group starts anew.
     pub(crate) fn of(benchmark: &Benchmark, method: &Method) -> Self {
-        let plain = |colour, marker| Self { colour, marker, reference: false };
+        let plain = |colour, marker| Self { colour, marker, reference: false, control: method.role != Role::Method };
         match method.role {
-            _ if method.name == benchmark.reference => Self { colour: REFERENCE, marker: Marker::Circle, reference: true },
+            _ if method.name == benchmark.reference => Self { colour: REFERENCE, marker: Marker::Circle, reference: true, control: false },
             Role::Teacher => plain(INK, Marker::Diamond),
             Role::Base => plain(QUIET, Marker::Square),
             Role::Method => {

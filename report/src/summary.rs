@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    benchmark::{Benchmark, Better, Method, Metric, Role, Run, State},
+    benchmark::{Benchmark, Better, Metric, Role, Run, State},
     statistics::{Estimate, FEWEST_SEEDS, SIGNIFICANCE, holm, paired_t_test, sign_flip_test},
+    view,
 };
 
 /// All that is said about the runs' values.
@@ -153,14 +154,8 @@ impl Summary {
         family: Option<&str>,
         regime: Option<&str>,
     ) -> Vec<Comparison> {
-        let tested = |method: &&Method| {
-            method.group.as_deref() == group
-                && method.name != benchmark.reference
-                && method.role != Role::Teacher
-                && method.refused.is_none()
-        };
         let mut found = Vec::new();
-        for method in benchmark.methods.iter().filter(tested) {
+        for method in view::tested(benchmark, group) {
             let pairs = self.pairs(benchmark, metric, &method.name, family, regime);
             let differences: Vec<f64> = pairs.iter().map(|(_, difference)| *difference).collect();
             let Some(difference) = Estimate::of(&differences) else { continue };

@@ -38,6 +38,14 @@ pub(crate) fn shown_scopes<'a>(benchmark: &'a Benchmark, group: Option<&str>) ->
         .collect()
 }
 
+/// The methods that are compared with the reference in a group.
+pub(crate) fn tested<'a>(benchmark: &'a Benchmark, group: Option<&str>) -> impl Iterator<Item = &'a Method> {
+    benchmark.methods.iter().filter(move |method| {
+        let excluded = method.name == benchmark.reference || method.role == Role::Teacher || method.refused.is_some();
+        method.group.as_deref() == group && !excluded
+    })
+}
+
 /// The title of a group.
 pub(crate) fn group_title(group: Option<&str>) -> String {
     group.map_or("Main comparison".into(), |group| format!("Ablation: {group}"))
@@ -90,20 +98,27 @@ pub(crate) fn metric_decimals(summary: &Summary, metric: &str) -> usize {
 
 /// "3.07 ± 0.33", with the number of runs where it is not the planned one.
 pub(crate) fn cell_text(cell: &Cell, decimals: usize) -> String {
+    let (value, runs) = cell_parts(cell, decimals);
+    if runs.is_empty() { value } else { format!("{value} ({runs})") }
+}
+
+/// "3.07 ± 0.33" and "2 of 3"; the latter is empty where all the planned runs are there, and where there is none.
+pub(crate) fn cell_parts(cell: &Cell, decimals: usize) -> (String, String) {
     let planned = cell.samples.len() + cell.absent.len();
     let Some(estimate) = cell.estimate else {
         return match cell.absent.first() {
-            Some(absence) if cell.absent.iter().all(|other| kind(other) == kind(absence)) => kind(absence).into(),
-            _ => format!("{NOTHING} (0 of {planned})"),
+            Some(absence) if cell.absent.iter().all(|other| kind(other) == kind(absence)) => (kind(absence).into(), String::new()),
+            _ => (NOTHING.into(), format!("0 of {planned}")),
         };
     };
     let mean = fixed(estimate.mean, decimals);
     let spread = estimate.half_width.map_or(String::new(), |half| format!(" ± {}", fixed(half, decimals)));
-    match (planned, cell.samples[0].seed) {
-        (1, None) => format!("{mean} (1 run)"),
-        (planned, _) if cell.samples.len() < planned => format!("{mean}{spread} ({} of {planned})", cell.samples.len()),
-        _ => format!("{mean}{spread}"),
-    }
+    let runs = match cell.samples[0].seed {
+        None => "1 run".into(),
+        Some(_) if cell.samples.len() < planned => format!("{} of {planned}", cell.samples.len()),
+        Some(_) => String::new(),
+    };
+    (mean + &spread, runs)
 }
 
 /// The first word or two of an absence's reason.
@@ -178,13 +193,7 @@ pub(crate) fn standings<'a>(benchmark: &'a Benchmark, summary: &Summary, group: 
         for (family, regime) in shown_scopes(benchmark, group) {
             let scope = scope_title(benchmark, family, regime);
             let mut standing = Standing { metric, scope, beaten: vec![], beating: vec![], undecided: vec![], untested: vec![] };
-            let others = benchmark.methods.iter().filter(|method| {
-                method.group.as_deref() == group
-                    && method.name != benchmark.reference
-                    && method.role != Role::Teacher
-                    && method.refused.is_none()
-            });
-            for method in others {
+            for method in tested(benchmark, group) {
                 let comparison = summary.comparison(&metric.name, group, family, regime, &method.name);
                 let list = match comparison.map_or(Verdict::TooFewSeeds, |comparison| comparison.verdict) {
                     Verdict::Worse => &mut standing.beaten,

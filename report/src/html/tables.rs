@@ -57,12 +57,13 @@ fn value(benchmark: &Benchmark, summary: &Summary, metric: &Metric, cell: &Cell,
         lines.push(format!("{}: {} ({})", seed(sample.seed), fixed(sample.value, decimals), benchmark.runs[sample.run].directory));
     }
     lines.extend(cell.absent.iter().map(|absence| format!("{}: {}", seed(absence.seed), absence.reason)));
-    let text = escape(&view::cell_text(cell, decimals));
-    let text = runs::link(benchmark, cell, &lines.join("\n"), &text);
+    let (text, runs) = view::cell_parts(cell, decimals);
+    let text = runs::link(benchmark, cell, &lines.join("\n"), &escape(&text));
+    let runs = if runs.is_empty() { runs } else { format!("<small>{}</small> ", escape(&runs)) };
     let text = if best { format!("<b>{text}</b>") } else { text };
     let class = if cell.estimate.is_none() { "quiet" } else { "" };
     let sorted = cell.estimate.map_or(String::new(), |estimate| estimate.mean.to_string());
-    format!("<td class=\"{class}\" data-value=\"{sorted}\">{text}{}</td>", comparison.map_or(String::new(), mark))
+    format!("<td class=\"{class}\" data-value=\"{sorted}\">{runs}{text}{}</td>", comparison.map_or(String::new(), mark))
 }
 
 fn mark(comparison: &Comparison) -> String {
@@ -84,7 +85,64 @@ fn verdict_class(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Where the reference stands among a group.
+/// The reference's place at a glance: a sign per method, metric and place.
+pub(super) fn glance(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) -> String {
+    let metrics = view::main_metrics(benchmark);
+    let places: Vec<_> = view::shown_scopes(benchmark, group);
+    let single: Vec<_> = places.iter().copied().filter(|(_, regime)| regime.is_some()).collect();
+    let all = places.iter().copied().filter(|scope| *scope == (None, None));
+    let reference = escape(benchmark.reference_title());
+    let titles = metrics.iter().map(|metric| (metric.title.clone(), metric.about.as_str()));
+    let tally = format!("places: better / undecided / worse than {}", benchmark.reference_title());
+    let header: Vec<(String, &str)> = [("method".into(), "")].into_iter().chain(titles).chain([(tally, "")]).collect();
+    let mut rows = String::new();
+    for method in view::tested(benchmark, group) {
+        let verdict = |metric: &Metric, (family, regime): (Option<&str>, Option<&str>)| {
+            summary.comparison(&metric.name, group, family, regime, &method.name).map_or(Verdict::TooFewSeeds, |found| found.verdict)
+        };
+        let sign = |metric: &Metric, scope: (Option<&str>, Option<&str>)| {
+            let (place, verdict) = (view::scope_title(benchmark, scope.0, scope.1), verdict(metric, scope));
+            let words = escape(&format!("{place}: {}", view::verdict_text(verdict)));
+            format!(
+                "<i class=\"{}\" role=\"img\" aria-label=\"{words}\" title=\"{words}\">{}</i>",
+                verdict_class(verdict),
+                sign_of(verdict)
+            )
+        };
+        rows += &format!("<tr>{}", row_head(method));
+        for metric in &metrics {
+            let families = single.chunk_by(|a, b| a.0 == b.0);
+            let signs: Vec<String> = families.map(|family| family.iter().map(|scope| sign(metric, *scope)).collect()).collect();
+            let all: String = all.clone().map(|scope| format!("<span class=\"all\">{}</span>", sign(metric, scope))).collect();
+            rows += &format!("<td class=\"signs\">{}{all}</td>", signs.join(" "));
+        }
+        let count = |wanted: Verdict| {
+            metrics.iter().flat_map(|metric| single.iter().map(|scope| verdict(metric, *scope))).filter(|found| *found == wanted).count()
+        };
+        let untested = count(Verdict::TooFewSeeds);
+        let untested = if untested > 0 { format!(" <small>{untested} not tested</small>") } else { String::new() };
+        rows +=
+            &format!("<td>{} / {} / {}{untested}</td></tr>\n", count(Verdict::Better), count(Verdict::Undecided), count(Verdict::Worse));
+    }
+    let order: Vec<String> = single.iter().map(|(family, regime)| view::scope_title(benchmark, *family, *regime)).collect();
+    let together = if all.count() > 0 { "; after the bar, all together" } else { "" };
+    let caption = format!(
+        "<p class=\"quiet\">Against {reference}, one sign per place: {}{together}. \u{25b2} better, \u{25bc} worse than {reference} after \
+         correction, \u{25cb} undecided, \u{2013} not tested.</p>\n",
+        escape(&order.join("; "))
+    );
+    format!("<h3>Against {reference} at a glance</h3>\n{caption}{}", table_of("glance", &header, &rows))
+}
+
+fn sign_of(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Better | Verdict::Worse => view::mark(verdict),
+        Verdict::Undecided => "\u{25cb}",
+        Verdict::TooFewSeeds => view::NOTHING,
+    }
+}
+
+/// Where the reference stands among a group, in words.
 pub(super) fn standings(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) -> String {
     let reference = benchmark.reference_title();
     let titles = ["metric".into(), "where".into(), format!("{reference} is better than"), format!("{reference} is worse than")];
@@ -92,25 +150,21 @@ pub(super) fn standings(benchmark: &Benchmark, summary: &Summary, group: Option<
         titles.into_iter().chain(["undecided".into(), "not tested".into()]).map(|title| (title, "")).collect();
     let mut rows = String::new();
     for standing in view::standings(benchmark, summary, group) {
-        let list = |titles: &[&str], class: &str| {
+        let lists = [&standing.beaten, &standing.beating, &standing.undecided, &standing.untested].map(|titles| {
             if titles.is_empty() {
                 format!("<td class=\"quiet\">{}</td>", view::NOTHING)
             } else {
-                format!("<td class=\"{class}\">{}</td>", escape(&titles.join(", ")))
+                format!("<td>{}</td>", escape(&titles.join("; ")))
             }
-        };
-        rows += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td>{}{}{}{}</tr>\n",
-            escape(&standing.metric.title),
-            escape(&standing.scope),
-            // Seen from the reference here: what it beats is its good news.
-            list(&standing.beaten, "better"),
-            list(&standing.beating, "worse"),
-            list(&standing.undecided, ""),
-            list(&standing.untested, "quiet")
-        );
+        });
+        let (metric, scope) = (escape(&standing.metric.title), escape(&standing.scope));
+        rows += &format!("<tr><th scope=\"row\">{metric}</th><td>{scope}</td>{}</tr>\n", lists.concat());
     }
-    format!("<h3>Where {} stands</h3>\n{}", escape(reference), table_of("sort words", &header, &rows))
+    format!(
+        "<details><summary>Where {} stands, in words</summary>\n{}</details>\n",
+        escape(reference),
+        table_of("sort words", &header, &rows)
+    )
 }
 
 /// Every metric with all means, differences and tests.

@@ -68,13 +68,11 @@ pub(crate) fn categories(title: &str, x_title: &str, names: &[&str], lines: &[Li
             names.get(nearest.max(0.0) as usize).filter(|_| whole).map_or(String::new(), |name| cut(name, 64 / names.len().max(1)))
         };
         let chart = frame(area, along, lines, x_title, &name)?;
-        for (place, line) in lines
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| !line.look.reference)
-            .chain(lines.iter().enumerate().filter(|(_, line)| line.look.reference))
-        {
-            let shift = 0.6 * ((place as f64 + 0.5) / lines.len() as f64 - 0.5);
+        let beside: Vec<&Line> = lines.iter().filter(|line| !line.look.control).collect();
+        for line in in_order(lines) {
+            // Controls are the same everywhere, so they stand in the middle as lines to compare with.
+            let place = beside.iter().position(|other| std::ptr::eq(*other, line));
+            let shift = place.map_or(0.0, |place| 0.6 * ((place as f64 + 0.5) / beside.len() as f64 - 0.5));
             draw_line(area, &chart, line, shift)?;
             for point in &line.points {
                 let [low, mean, high] = [point.low, point.mean, point.high].map(|y| chart.backend_coord(&(point.x + shift, y)));
