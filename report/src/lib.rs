@@ -24,5 +24,5 @@ pub use benchmark::{Benchmark, Better, Cost, Curve, Method, Metric, Named, Previ
 pub use check::BenchmarkError;
 pub use markdown::markdown;
 pub use plot::PlotError;
-pub use summary::{Cell, Comparison, Sample, Summary, Verdict};
+pub use summary::{Absence, Cell, Comparison, Pair, Sample, Summary, Verdict};
 pub use write::{WriteError, Written};

@@ -76,6 +76,8 @@ pub struct Comparison {
     pub method: String,
     /// Method minus reference; for metrics that are best at a target, the difference of the distances from it.
     pub difference: Estimate,
+    /// The pairs behind it.
+    pub pairs: Vec<Pair>,
     /// Two-sided p-value of the paired t test; `None` for one pair.
     pub p_paired_t: Option<f64>,
     /// Two-sided p-value of the exact sign-flip test; `None` above 16 pairs.
@@ -84,6 +86,18 @@ pub struct Comparison {
     pub p_corrected: Option<f64>,
     /// What follows.
     pub verdict: Verdict,
+}
+
+/// A run of a method beside the reference's run of the same family, regime and seed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// Index of the method's run in [`Benchmark::runs`].
+    pub run: usize,
+    /// Index of the reference's run.
+    pub reference_run: usize,
+    /// Method minus reference, as in [`Comparison::difference`].
+    pub difference: f64,
 }
 
 /// How a method stands to the reference.
@@ -157,9 +171,9 @@ impl Summary {
         let mut found = Vec::new();
         for method in view::tested(benchmark, group) {
             let pairs = self.pairs(benchmark, metric, &method.name, family, regime);
-            let differences: Vec<f64> = pairs.iter().map(|(_, difference)| *difference).collect();
+            let differences: Vec<f64> = pairs.iter().map(|pair| pair.difference).collect();
             let Some(difference) = Estimate::of(&differences) else { continue };
-            let mut seeds: Vec<Option<u64>> = pairs.iter().map(|(seed, _)| *seed).collect();
+            let mut seeds: Vec<Option<u64>> = pairs.iter().map(|pair| benchmark.runs[pair.reference_run].seed).collect();
             seeds.sort_unstable();
             seeds.dedup();
             found.push(Comparison {
@@ -169,6 +183,7 @@ impl Summary {
                 regime: regime.map(String::from),
                 method: method.name.clone(),
                 difference,
+                pairs,
                 p_paired_t: paired_t_test(&differences),
                 p_sign_flip: sign_flip_test(&differences),
                 p_corrected: None,
@@ -179,15 +194,8 @@ impl Summary {
         found
     }
 
-    /// (seed, method minus reference) over equal family, regime and seed.
-    fn pairs(
-        &self,
-        benchmark: &Benchmark,
-        metric: &Metric,
-        method: &str,
-        family: Option<&str>,
-        regime: Option<&str>,
-    ) -> Vec<(Option<u64>, f64)> {
+    /// Over equal family, regime and seed.
+    fn pairs(&self, benchmark: &Benchmark, metric: &Metric, method: &str, family: Option<&str>, regime: Option<&str>) -> Vec<Pair> {
         let mut pairs = Vec::new();
         let in_scope = |cell: &&Cell| {
             cell.metric == metric.name
@@ -201,7 +209,11 @@ impl Summary {
             let shown = |value: f64| target.map_or(value, |target| (value - target).abs());
             for sample in &reference.samples {
                 let partner = cell.samples.iter().find(|partner| partner.seed.is_none() || partner.seed == sample.seed);
-                pairs.extend(partner.map(|partner| (sample.seed, shown(partner.value) - shown(sample.value))));
+                pairs.extend(partner.map(|partner| Pair {
+                    run: partner.run,
+                    reference_run: sample.run,
+                    difference: shown(partner.value) - shown(sample.value),
+                }));
             }
         }
         pairs
@@ -313,7 +325,8 @@ mod tests {
 
     #[test]
     fn differences_are_paired_by_seed_and_judged_after_correction() {
-        let summary = Summary::of(&small());
+        let benchmark = small();
+        let summary = Summary::of(&benchmark);
         let sft = summary.comparison("distance", None, Some("chunk"), Some("200"), "sft").unwrap();
         assert!((sft.difference.mean - 2.0).abs() < 1e-12 && sft.difference.count == 3);
         assert_eq!(sft.verdict, Verdict::Worse, "lower is better, and SFT is 2 higher in every seed: {sft:?}");
@@ -323,6 +336,10 @@ mod tests {
         let gan = summary.comparison("distance", None, Some("chunk"), Some("200"), "gan").unwrap();
         assert_eq!((gan.verdict, gan.p_corrected, gan.difference.count), (Verdict::TooFewSeeds, None, 1));
         assert!(summary.comparison("distance", None, Some("frame"), Some("200"), "gan").is_none(), "nothing to pair");
+        for pair in &sft.pairs {
+            let (run, reference) = (&benchmark.runs[pair.run], &benchmark.runs[pair.reference_run]);
+            assert_eq!((&run.method[..], &reference.method[..], run.seed), ("sft", "afd", reference.seed));
+        }
         assert!(summary.comparisons.iter().all(|found| found.method != "teacher" && found.method != "afd"));
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     benchmark::{Benchmark, Better, Method, Metric, Role, Run, State},
-    number::{decimals, fixed},
+    number::{count, decimals, fixed},
     summary::{Absence, Cell, Summary, Verdict, scopes},
 };
 
@@ -336,6 +336,27 @@ pub(crate) fn spent(benchmark: &Benchmark) -> Vec<Spent<'_>> {
     spent
 }
 
+/// Whether the methods of the main comparison had the same budget, in a sentence.
+pub(crate) fn budget(benchmark: &Benchmark) -> String {
+    let compared = |run: &&Run| {
+        let method = benchmark.methods.iter().find(|method| method.name == run.method);
+        run.state == State::Done && method.is_some_and(|method| method.role == Role::Method && method.group.is_none())
+    };
+    let runs = benchmark.runs.iter().filter(compared);
+    let Some(least) = runs.clone().min_by_key(|run| run.cost.student_forward_backward) else {
+        return "No method has a finished run.".into();
+    };
+    let most = runs.max_by_key(|run| run.cost.student_forward_backward).unwrap_or(least);
+    let [fewest, greatest] = [least, most].map(|run| count(run.cost.student_forward_backward));
+    if fewest == greatest {
+        return format!("Equal budgets: in every run of the main comparison {fewest} clips went forward and backward through the student.");
+    }
+    format!(
+        "Unequal budgets: between {fewest} ({}) and {greatest} ({}) clips went forward and backward through the student.",
+        least.directory, most.directory
+    )
+}
+
 /// How the numbers are to be read, a sentence each.
 pub(crate) fn reading(benchmark: &Benchmark) -> Vec<String> {
     let reference = benchmark.reference_title();
@@ -420,5 +441,14 @@ mod tests {
         let spent = spent(&benchmark);
         let gan: Vec<_> = spent.iter().filter(|spent| spent.method.name == "gan").collect();
         assert_eq!((gan.len(), gan[0].runs, gan[0].means), (1, 1, [400.0, 0.0, 0.0, 200.0, 61.0]));
+        assert!(budget(&benchmark).starts_with("Equal budgets: in every run of the main comparison 400 clips"));
+    }
+
+    #[test]
+    fn a_method_that_was_given_more_is_named() {
+        let mut benchmark = small();
+        let run = benchmark.runs.iter_mut().find(|run| run.method == "sft").unwrap();
+        run.cost.student_forward_backward = 500;
+        assert!(budget(&benchmark).starts_with("Unequal budgets: between 400 (runs/afd-chunk-8-0) and 500 (runs/sft-chunk-8-0)"));
     }
 }

@@ -73,7 +73,7 @@ impl Benchmark {
             html: replace(directory.join("report.html"), page.as_bytes())?,
             markdown: replace(directory.join("report.md"), markdown(self, &summary).as_bytes())?,
             runs_csv: write_csv(self, directory.join("runs.csv"))?,
-            summary_json: write_json(serde_json::to_string_pretty(&summary), directory.join("summary.json"))?,
+            summary_json: write_json(serde_json::to_string(&summary), directory.join("summary.json"))?,
             benchmark_json: write_json(serde_json::to_string(self), directory.join("benchmark.json"))?,
             missing_previews: missing.collect(),
         })

@@ -31,7 +31,7 @@ pub(super) fn metrics(benchmark: &Benchmark, summary: &Summary, group: Option<&s
         return Ok(figures);
     }
     Ok(format!(
-        "{}<div class=\"figures\">\n{figures}</div>\n<p class=\"quiet\">Points are means over seeds, bars their 95 % intervals; ticks, where drawn, the single seeds.</p>\n",
+        "<h3>Means and intervals</h3>\n{}<div class=\"figures\">\n{figures}</div>\n<p class=\"quiet\">Points are means over seeds, bars their 95 % intervals; ticks, where drawn, the single seeds.</p>\n",
         keys(benchmark, group)?
     ))
 }

@@ -4,7 +4,7 @@ use super::{escape, runs};
 use crate::{
     benchmark::{Benchmark, Method, Metric},
     markdown::comparison_columns,
-    number::{count, fixed},
+    number::{count, fixed, signed},
     summary::{Cell, Comparison, Summary, Verdict},
     view,
 };
@@ -41,7 +41,7 @@ fn place(benchmark: &Benchmark, summary: &Summary, group: Option<&str>, methods:
             };
             let comparison = summary.comparison(&metric.name, group, Some(place.0), Some(place.1), &method.name);
             let best = view::best(benchmark, summary, metric, methods, place.0, place.1) == Some(&*method.name);
-            rows += &value(benchmark, summary, metric, cell, comparison, best);
+            rows += &value(benchmark, summary, metric, cell, Some(comparison), best);
         }
         rows += "</tr>\n";
     }
@@ -49,7 +49,14 @@ fn place(benchmark: &Benchmark, summary: &Summary, group: Option<&str>, methods:
 }
 
 /// A cell that leads to its runs and names them on hovering.
-fn value(benchmark: &Benchmark, summary: &Summary, metric: &Metric, cell: &Cell, comparison: Option<&Comparison>, best: bool) -> String {
+fn value(
+    benchmark: &Benchmark,
+    summary: &Summary,
+    metric: &Metric,
+    cell: &Cell,
+    marked: Option<Option<&Comparison>>,
+    best: bool,
+) -> String {
     let decimals = view::metric_decimals(summary, &metric.name);
     let seed = |seed: Option<u64>| seed.map_or("one run for all seeds".into(), |seed| format!("seed {seed}"));
     let mut lines: Vec<String> = Vec::new();
@@ -63,15 +70,14 @@ fn value(benchmark: &Benchmark, summary: &Summary, metric: &Metric, cell: &Cell,
     let text = if best { format!("<b>{text}</b>") } else { text };
     let class = if cell.estimate.is_none() { "quiet" } else { "" };
     let sorted = cell.estimate.map_or(String::new(), |estimate| estimate.mean.to_string());
-    format!("<td class=\"{class}\" data-value=\"{sorted}\">{runs}{text}{}</td>", comparison.map_or(String::new(), mark))
+    format!("<td class=\"{class}\" data-value=\"{sorted}\">{runs}{text}{}</td>", marked.map_or(String::new(), mark))
 }
 
-fn mark(comparison: &Comparison) -> String {
+/// The verdict's sign; room for it where there is none, so that numbers stay in line.
+fn mark(comparison: Option<&Comparison>) -> String {
+    let decided = comparison.filter(|comparison| !view::mark(comparison.verdict).is_empty());
+    let Some(comparison) = decided else { return "<span class=\"mark\"></span>".into() };
     let (class, mark) = (verdict_class(comparison.verdict), view::mark(comparison.verdict));
-    if mark.is_empty() {
-        // Keeps numbers in line with those that have a mark.
-        return "<span class=\"mark\"></span>".into();
-    }
     let p = comparison.p_corrected.map_or(String::new(), |p| format!(", corrected p {}", crate::number::probability(p)));
     let words = escape(&format!("{}{p}", view::verdict_text(comparison.verdict)));
     format!("<span class=\"mark {class}\" role=\"img\" aria-label=\"{words}\" title=\"{words}\">{mark}</span>")
@@ -191,7 +197,9 @@ fn metric_details(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> 
                 let mut cells = String::new();
                 for (place, text) in comparison_columns(comparison, decimals).iter().enumerate() {
                     let class = if place == 6 { comparison.map_or("", |comparison| verdict_class(comparison.verdict)) } else { "" };
-                    cells += &format!("<td class=\"{class}\"{}>{}</td>", comparison_order(comparison, place), escape(text));
+                    let hint =
+                        comparison.filter(|_| place == 0).map_or(String::new(), |comparison| pair_hint(benchmark, comparison, decimals));
+                    cells += &format!("<td class=\"{class}\"{hint}{}>{}</td>", comparison_order(comparison, place), escape(text));
                 }
                 rows += &format!(
                     "<tr{}><td class=\"text\">{}</td>{}{mean}{cells}</tr>\n",
@@ -209,6 +217,18 @@ fn metric_details(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> 
         escape(&view::direction(metric.better)),
         table(&header, &rows)
     )
+}
+
+/// The pairs behind a difference, on hovering.
+fn pair_hint(benchmark: &Benchmark, comparison: &Comparison, decimals: usize) -> String {
+    let line = |pair: &crate::Pair| {
+        let reference = &benchmark.runs[pair.reference_run];
+        let place = view::scope_title(benchmark, Some(&reference.family), reference.regime.as_deref());
+        let seed = reference.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
+        format!("{place}{seed}: {} ({})", signed(pair.difference, decimals), benchmark.runs[pair.run].directory)
+    };
+    let lines: Vec<String> = comparison.pairs.iter().map(line).collect();
+    format!(" title=\"{}\"", escape(&lines.join("\n")).replace('\n', "&#10;"))
 }
 
 /// What a column of [`comparison_columns`] is sorted by, where its text will not do.
@@ -240,7 +260,7 @@ pub(super) fn costs(benchmark: &Benchmark) -> String {
             spent.runs
         );
     }
-    if rows.is_empty() { rows } else { format!("<p>Means per run.</p>\n{}", table(&header, &rows)) }
+    if rows.is_empty() { rows } else { format!("<p>{} Means per run:</p>\n{}", escape(&view::budget(benchmark)), table(&header, &rows)) }
 }
 
 /// What was planned and has no value.
