@@ -2,8 +2,9 @@
 
 use crate::{
     benchmark::{Benchmark, Method, Metric},
+    comparison::Comparison,
     number::{count, duration, probability, signed},
-    summary::{Comparison, Summary},
+    summary::Summary,
     view,
 };
 

@@ -3,9 +3,10 @@
 use super::{escape, runs};
 use crate::{
     benchmark::{Benchmark, Method, Metric},
+    comparison::{Comparison, Verdict},
     markdown::comparison_columns,
     number::{count, fixed, signed},
-    summary::{Cell, Comparison, Summary, Verdict},
+    summary::{Cell, Summary},
     view,
 };
 
@@ -215,7 +216,7 @@ fn metric_details(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> 
         escape(&view::metric_heading(metric)),
         escape(metric.about.trim_end_matches('.')),
         escape(&view::direction(metric.better)),
-        table(&header, &rows)
+        table_of("sort tests", &header, &rows)
     )
 }
 
@@ -260,7 +261,11 @@ pub(super) fn costs(benchmark: &Benchmark) -> String {
             spent.runs
         );
     }
-    if rows.is_empty() { rows } else { format!("<p>{} Means per run:</p>\n{}", escape(&view::budget(benchmark)), table(&header, &rows)) }
+    if rows.is_empty() {
+        rows
+    } else {
+        format!("<p>{} Means per run:</p>\n{}", escape(&view::budget(benchmark)), table_of("sort tests", &header, &rows))
+    }
 }
 
 /// What was planned and has no value.
