@@ -259,6 +259,17 @@ mod tests {
     }
 
     #[test]
+    fn a_benchmark_without_any_run_shows_what_is_to_come() {
+        let benchmark = Benchmark { runs: vec![], ..small() };
+        benchmark.check().unwrap();
+        let page = small_page(&benchmark);
+        parse(&page);
+        let missing = &page[page.find("<section id=\"missing\"").unwrap()..];
+        // Teacher, base, SFT, GAN and AFD in four places; the ablation was planned nowhere.
+        assert_eq!((missing.matches("<td>no run</td>").count(), page.matches("class=\"figures\"").count()), (5 * 4, 0));
+    }
+
+    #[test]
     fn every_cell_leads_to_its_runs_and_names_them() {
         let page = small_page(&small());
         let document = parse(&page);

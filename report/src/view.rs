@@ -25,13 +25,15 @@ pub(crate) fn main_metrics(benchmark: &Benchmark) -> Vec<&Metric> {
     if main.is_empty() { benchmark.metrics.iter().collect() } else { main }
 }
 
-/// Whether anything of a group was run, or was to be run, in a place; the reference and controls alone make no ablation.
+/// Whether a group has a table for a place. The main comparison has all of them, so that what was not run is seen; ablations have those where
+/// anything of theirs was run, or was to be.
 pub(crate) fn is_shown(benchmark: &Benchmark, group: Option<&str>, family: Option<&str>, regime: Option<&str>) -> bool {
-    benchmark.runs.iter().any(|run| {
-        benchmark.methods.iter().any(|method| method.name == run.method && method.group.as_deref() == group)
-            && family.is_none_or(|family| run.family == family)
-            && regime.is_none_or(|regime| run.regime.as_deref().is_none_or(|of_run| of_run == regime))
-    })
+    group.is_none()
+        || benchmark.runs.iter().any(|run| {
+            benchmark.methods.iter().any(|method| method.name == run.method && method.group.as_deref() == group)
+                && family.is_none_or(|family| run.family == family)
+                && regime.is_none_or(|regime| run.regime.as_deref().is_none_or(|of_run| of_run == regime))
+        })
 }
 
 /// The scopes in which a group has something to show; a sum over places only where it has several.
