@@ -145,6 +145,7 @@ fn group_section(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) 
             abouts.map(|method| format!("<li><b>{}</b>: {}</li>\n", escape(&method.title), escape(&method.about))).collect();
         html += &format!("<ul>\n{items}</ul>\n");
     }
+    html += &tables::glance(benchmark, summary, group);
     html += &tables::places(benchmark, summary, group);
     html += &figures::metrics(benchmark, summary, group)?;
     Ok(html + &tables::standings(benchmark, summary, group))
@@ -246,13 +247,26 @@ mod tests {
     #[test]
     fn runs_that_failed_or_are_missing_are_shown_with_their_reasons() {
         let page = small_page(&small());
-        for shown in ["failed: loss is NaN in round 40", "missing: stopped before", "no run", "4.00 (1 of 3)", "a black box has no score"] {
+        for shown in
+            ["failed: loss is NaN in round 40", "missing: stopped before", "no run", "<small>1 of 3</small>", "a black box has no score"]
+        {
             assert!(page.contains(shown), "{shown}");
         }
         let document = parse(&page);
         let runs = document.descendants().find(|node| node.attribute("id") == Some("runs")).unwrap();
         let rows = runs.descendants().filter(|node| node.attribute("id").is_some_and(|id| id.starts_with("run-"))).count();
         assert_eq!(rows, small().runs.len());
+    }
+
+    #[test]
+    fn a_benchmark_without_any_run_shows_what_is_to_come() {
+        let benchmark = Benchmark { runs: vec![], ..small() };
+        benchmark.check().unwrap();
+        let page = small_page(&benchmark);
+        parse(&page);
+        let missing = &page[page.find("<section id=\"missing\"").unwrap()..];
+        // Teacher, base, SFT, GAN and AFD in four places; the ablation was planned nowhere.
+        assert_eq!((missing.matches("<td>no run</td>").count(), page.matches("class=\"figures\"").count()), (5 * 4, 0));
     }
 
     #[test]

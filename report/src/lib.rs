@@ -7,6 +7,7 @@
 
 mod benchmark;
 mod check;
+mod comparison;
 mod curves;
 #[cfg(test)]
 mod example;
@@ -22,7 +23,8 @@ mod write;
 
 pub use benchmark::{Benchmark, Better, Cost, Curve, Method, Metric, Named, Preview, Role, Run, State};
 pub use check::BenchmarkError;
+pub use comparison::{Comparison, Pair, Verdict};
 pub use markdown::markdown;
 pub use plot::PlotError;
-pub use summary::{Cell, Comparison, Sample, Summary, Verdict};
+pub use summary::{Absence, Cell, Sample, Summary};
 pub use write::{WriteError, Written};

@@ -2,8 +2,9 @@
 
 use crate::{
     benchmark::{Benchmark, Method, Metric},
+    comparison::Comparison,
     number::{count, duration, probability, signed},
-    summary::{Comparison, Summary},
+    summary::Summary,
     view,
 };
 
@@ -150,7 +151,7 @@ fn cost_section(benchmark: &Benchmark) -> String {
         let names = [plain(&spent.scope), plain(&spent.method.title), spent.runs.to_string()];
         names.into_iter().chain(spent.means.map(|mean| count(mean.round() as u64))).collect()
     });
-    format!("\n## Costs\n\nMeans per run.\n\n{}", table(&header, rows))
+    format!("\n## Costs\n\n{} Means per run:\n\n{}", plain(&view::budget(benchmark)), table(&header, rows))
 }
 
 fn gap_section(benchmark: &Benchmark, summary: &Summary) -> String {

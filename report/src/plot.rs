@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn keys_are_pictures_of_every_marker() {
         for marker in [Marker::Circle, Marker::Triangle, Marker::Square, Marker::Diamond, Marker::Cross] {
-            let svg = key(Look { colour: INK, marker, reference: false }).unwrap();
+            let svg = key(Look { colour: INK, marker, reference: false, control: false }).unwrap();
             let document = roxmltree::Document::parse(&svg).unwrap();
             assert!(document.root_element().children().filter(|child| child.is_element()).count() >= 2, "{svg}");
         }

@@ -1,10 +1,20 @@
 //! What the page and the markdown both say, as text without markup.
 
+mod costs;
+mod gaps;
+mod standing;
+
 use crate::{
-    benchmark::{Benchmark, Better, Method, Metric, Role, Run, State},
+    benchmark::{Benchmark, Better, Method, Metric, Role},
+    comparison::Verdict,
     number::{decimals, fixed},
-    summary::{Absence, Cell, Summary, Verdict, scopes},
+    statistics::SIGNIFICANCE,
+    summary::{Absence, Cell, Summary, scopes},
 };
+
+pub(crate) use costs::{COSTS, budget, spent};
+pub(crate) use gaps::gaps;
+pub(crate) use standing::standings;
 
 /// What stands in cells that have no value.
 pub(crate) const NOTHING: &str = "\u{2013}";
@@ -15,13 +25,15 @@ pub(crate) fn main_metrics(benchmark: &Benchmark) -> Vec<&Metric> {
     if main.is_empty() { benchmark.metrics.iter().collect() } else { main }
 }
 
-/// Whether anything of a group was run, or was to be run, in a place; the reference and controls alone make no ablation.
+/// Whether a group has a table for a place. The main comparison has all of them, so that what was not run is seen; ablations have those where
+/// anything of theirs was run, or was to be.
 pub(crate) fn is_shown(benchmark: &Benchmark, group: Option<&str>, family: Option<&str>, regime: Option<&str>) -> bool {
-    benchmark.runs.iter().any(|run| {
-        benchmark.methods.iter().any(|method| method.name == run.method && method.group.as_deref() == group)
-            && family.is_none_or(|family| run.family == family)
-            && regime.is_none_or(|regime| run.regime.as_deref().is_none_or(|of_run| of_run == regime))
-    })
+    group.is_none()
+        || benchmark.runs.iter().any(|run| {
+            benchmark.methods.iter().any(|method| method.name == run.method && method.group.as_deref() == group)
+                && family.is_none_or(|family| run.family == family)
+                && regime.is_none_or(|regime| run.regime.as_deref().is_none_or(|of_run| of_run == regime))
+        })
 }
 
 /// The scopes in which a group has something to show; a sum over places only where it has several.
@@ -36,6 +48,14 @@ pub(crate) fn shown_scopes<'a>(benchmark: &'a Benchmark, group: Option<&str>) ->
         .filter(|(family, regime)| places(*family) > usize::from(regime.is_none()))
         .filter(|(family, regime)| is_shown(benchmark, group, *family, *regime))
         .collect()
+}
+
+/// The methods that are compared with the reference in a group.
+pub(crate) fn tested<'a>(benchmark: &'a Benchmark, group: Option<&str>) -> impl Iterator<Item = &'a Method> {
+    benchmark.methods.iter().filter(move |method| {
+        let excluded = method.name == benchmark.reference || method.role == Role::Teacher || method.refused.is_some();
+        method.group.as_deref() == group && !excluded
+    })
 }
 
 /// The title of a group.
@@ -90,20 +110,27 @@ pub(crate) fn metric_decimals(summary: &Summary, metric: &str) -> usize {
 
 /// "3.07 ± 0.33", with the number of runs where it is not the planned one.
 pub(crate) fn cell_text(cell: &Cell, decimals: usize) -> String {
+    let (value, runs) = cell_parts(cell, decimals);
+    if runs.is_empty() { value } else { format!("{value} ({runs})") }
+}
+
+/// "3.07 ± 0.33" and "2 of 3"; the latter is empty where all the planned runs are there, and where there is none.
+pub(crate) fn cell_parts(cell: &Cell, decimals: usize) -> (String, String) {
     let planned = cell.samples.len() + cell.absent.len();
     let Some(estimate) = cell.estimate else {
         return match cell.absent.first() {
-            Some(absence) if cell.absent.iter().all(|other| kind(other) == kind(absence)) => kind(absence).into(),
-            _ => format!("{NOTHING} (0 of {planned})"),
+            Some(absence) if cell.absent.iter().all(|other| kind(other) == kind(absence)) => (kind(absence).into(), String::new()),
+            _ => (NOTHING.into(), format!("0 of {planned}")),
         };
     };
     let mean = fixed(estimate.mean, decimals);
     let spread = estimate.half_width.map_or(String::new(), |half| format!(" ± {}", fixed(half, decimals)));
-    match (planned, cell.samples[0].seed) {
-        (1, None) => format!("{mean} (1 run)"),
-        (planned, _) if cell.samples.len() < planned => format!("{mean}{spread} ({} of {planned})", cell.samples.len()),
-        _ => format!("{mean}{spread}"),
-    }
+    let runs = match cell.samples[0].seed {
+        None => "1 run".into(),
+        Some(_) if cell.samples.len() < planned => format!("{} of {planned}", cell.samples.len()),
+        Some(_) => String::new(),
+    };
+    (mean + &spread, runs)
 }
 
 /// The first word or two of an absence's reason.
@@ -155,209 +182,44 @@ pub(crate) fn best<'a>(
     means.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(|best| best.0)
 }
 
-/// Where the reference stands in one metric and scope: titles of the methods it is better than, and so on.
-pub(crate) struct Standing<'a> {
-    /// The metric.
-    pub(crate) metric: &'a Metric,
-    /// The scope's title.
-    pub(crate) scope: String,
-    /// Methods that are worse than the reference.
-    pub(crate) beaten: Vec<&'a str>,
-    /// Methods that are better than the reference.
-    pub(crate) beating: Vec<&'a str>,
-    /// Methods of which the seeds do not tell.
-    pub(crate) undecided: Vec<&'a str>,
-    /// Methods without a test: too few seeds, or no pairs.
-    pub(crate) untested: Vec<&'a str>,
-}
-
-/// The reference's place among a group's methods, metric by metric, scope by scope.
-pub(crate) fn standings<'a>(benchmark: &'a Benchmark, summary: &Summary, group: Option<&'a str>) -> Vec<Standing<'a>> {
-    let mut standings = Vec::new();
-    for metric in main_metrics(benchmark) {
-        for (family, regime) in shown_scopes(benchmark, group) {
-            let scope = scope_title(benchmark, family, regime);
-            let mut standing = Standing { metric, scope, beaten: vec![], beating: vec![], undecided: vec![], untested: vec![] };
-            let others = benchmark.methods.iter().filter(|method| {
-                method.group.as_deref() == group
-                    && method.name != benchmark.reference
-                    && method.role != Role::Teacher
-                    && method.refused.is_none()
-            });
-            for method in others {
-                let comparison = summary.comparison(&metric.name, group, family, regime, &method.name);
-                let list = match comparison.map_or(Verdict::TooFewSeeds, |comparison| comparison.verdict) {
-                    Verdict::Worse => &mut standing.beaten,
-                    Verdict::Better => &mut standing.beating,
-                    Verdict::Undecided => &mut standing.undecided,
-                    Verdict::TooFewSeeds => &mut standing.untested,
-                };
-                list.push(&method.title);
-            }
-            standings.push(standing);
-        }
-    }
-    standings
-}
-
-/// Planned runs of one method in one place without a value, for one reason.
-pub(crate) struct Gap<'a> {
-    /// The method.
-    pub(crate) method: &'a Method,
-    /// Where.
-    pub(crate) scope: String,
-    /// Which seeds; `None`: the one run that stands for all.
-    pub(crate) seeds: Vec<Option<u64>>,
-    /// Why.
-    pub(crate) reason: String,
-    /// Titles of the metrics that lack a value; empty: all of them.
-    pub(crate) metrics: Vec<&'a str>,
-}
-
-impl Gap<'_> {
-    /// "0, 2".
-    pub(crate) fn seed_text(&self) -> String {
-        let texts = self.seeds.iter().map(|seed| seed.map_or("all".into(), |seed| seed.to_string()));
-        texts.collect::<Vec<_>>().join(", ")
-    }
-
-    /// "all" or their titles.
-    pub(crate) fn metric_text(&self) -> String {
-        if self.metrics.is_empty() { "all".into() } else { self.metrics.join(", ") }
-    }
-}
-
-/// Everything that was planned and has no value.
-pub(crate) fn gaps<'a>(benchmark: &'a Benchmark, summary: &Summary) -> Vec<Gap<'a>> {
-    let mut gaps = Vec::new();
-    for method in benchmark.methods.iter().filter(|method| method.refused.is_none()) {
-        for family in &benchmark.families {
-            for regime in &benchmark.regimes {
-                if is_shown(benchmark, method.group.as_deref(), Some(&family.name), Some(&regime.name)) {
-                    gaps.extend(gaps_of(benchmark, summary, method, &family.name, &regime.name));
-                }
-            }
-        }
-    }
-    gaps
-}
-
-/// Per seed and reason the metrics; then equal ones together.
-fn gaps_of<'a>(benchmark: &'a Benchmark, summary: &Summary, method: &'a Method, family: &str, regime: &str) -> Vec<Gap<'a>> {
-    let mut found: Vec<(Option<u64>, &str, Vec<&str>)> = Vec::new();
-    for metric in &benchmark.metrics {
-        let cell = summary.cell(&metric.name, &method.name, family, regime);
-        for absence in cell.map_or(&[][..], |cell| &cell.absent) {
-            match found.iter_mut().find(|(seed, reason, _)| *seed == absence.seed && *reason == absence.reason) {
-                Some((_, _, metrics)) => metrics.push(&metric.title),
-                None => found.push((absence.seed, &absence.reason, vec![&metric.title])),
-            }
-        }
-    }
-    let mut gaps: Vec<Gap> = Vec::new();
-    for (seed, reason, mut metrics) in found {
-        if metrics.len() == benchmark.metrics.len() {
-            metrics.clear();
-        }
-        match gaps.iter_mut().find(|gap| gap.reason == reason && gap.metrics == metrics) {
-            Some(gap) => gap.seeds.push(seed),
-            None => {
-                let scope = scope_title(benchmark, Some(family), Some(regime));
-                gaps.push(Gap { method, scope, seeds: vec![seed], reason: reason.into(), metrics });
-            }
-        }
-    }
-    gaps
-}
-
-/// What a method's runs took in one family and regime: the means over its done runs.
-pub(crate) struct Spent<'a> {
-    /// The method.
-    pub(crate) method: &'a Method,
-    /// Where.
-    pub(crate) scope: String,
-    /// How many runs are done.
-    pub(crate) runs: usize,
-    /// Means, in the order of [`COSTS`].
-    pub(crate) means: [f64; 5],
-}
-
-/// The headings of costs.
-pub(crate) const COSTS: [&str; 5] = [
-    "student forward-backward (clips)",
-    "student rollouts (clips)",
-    "discriminator forward-backward (clips)",
-    "teacher clips",
-    "wall time (s)",
-];
-
-/// The costs of a run in the order of [`COSTS`].
-pub(crate) fn costs(run: &Run) -> [f64; 5] {
-    let cost = &run.cost;
-    let counts = [cost.student_forward_backward, cost.student_rollouts, cost.discriminator_forward_backward, cost.teacher_clips];
-    let [student, rollouts, discriminator, teacher] = counts.map(|count| count as f64);
-    [student, rollouts, discriminator, teacher, cost.wall_seconds]
-}
-
-/// The cost of every method that was trained, place by place.
-pub(crate) fn spent(benchmark: &Benchmark) -> Vec<Spent<'_>> {
-    let mut spent = Vec::new();
-    for family in &benchmark.families {
-        for regime in &benchmark.regimes {
-            for method in benchmark.methods.iter().filter(|method| method.role == Role::Method) {
-                let belongs = |run: &&Run| {
-                    run.method == method.name
-                        && run.family == family.name
-                        && run.regime.as_ref().is_none_or(|name| *name == regime.name)
-                        && run.state == State::Done
-                };
-                let runs: Vec<[f64; 5]> = benchmark.runs.iter().filter(belongs).map(costs).collect();
-                if !runs.is_empty() {
-                    let means = std::array::from_fn(|at| runs.iter().map(|run| run[at]).sum::<f64>() / runs.len() as f64);
-                    spent.push(Spent {
-                        method,
-                        scope: scope_title(benchmark, Some(&family.name), Some(&regime.name)),
-                        runs: runs.len(),
-                        means,
-                    });
-                }
-            }
-        }
-    }
-    spent
-}
-
 /// How the numbers are to be read, a sentence each.
 pub(crate) fn reading(benchmark: &Benchmark) -> Vec<String> {
     let reference = benchmark.reference_title();
-    let exact = 2.0 / f64::from(1u32 << benchmark.seeds.len().min(31));
-    vec![
-        "Numbers are means over seeds, with ± half the width of the 95 % confidence interval (Student's t). Bold: the best mean among the methods, \
+    let mut reading = vec![
+        "Numbers are means over seeds, with \u{b1} half the width of the 95 % confidence interval (Student's t). Bold: the best mean among the methods, \
          which alone says nothing about chance."
             .into(),
         format!(
             "{} better, {} worse than {reference}, unmarked undecided: paired t test on the differences over equal family, regime and seed, \
-             two-sided, Holm-corrected over the methods of one metric and table, at p < 0.05; below three seeds nothing is tested.",
+             two-sided, Holm-corrected over the methods of one metric in one place (not over metrics and places), at p < 0.05; below three seeds \
+             nothing is tested.",
             mark(Verdict::Better),
             mark(Verdict::Worse)
         ),
-        format!(
-            "The exact sign-flip test stands beside it as a check that assumes no normal distribution. With {} pairs its p-value cannot be below {}, so \
-             it can decide only where families and regimes are taken together; such pairs share seeds and data and are not fully independent.",
+        "Where families or regimes are taken together, pairs share seeds and data, which can make p-values smaller than they should be.".into(),
+        "The exact sign-flip test stands beside the t test as a check that assumes no normal distribution.".into(),
+    ];
+    let exact = 2.0 / f64::from(1u32 << benchmark.seeds.len().min(31));
+    if exact >= SIGNIFICANCE {
+        reading.push(format!(
+            "With {} pairs its p-value cannot be below {}: it can decide only where families or regimes are taken together.",
             benchmark.seeds.len(),
             crate::number::short(exact)
-        ),
+        ));
+    }
+    reading.extend([
         "\"1 run\": one run stands for every seed, so that its own noise is in no interval. \"n of m\": that many of the planned runs have a value; \
          what is missing, and why, is listed."
             .into(),
         "For metrics that are best at a value, differences are those of the distances from it.".into(),
-    ]
+    ]);
+    reading
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::example::small;
+    use crate::{Run, State, example::small};
 
     #[test]
     fn cells_say_how_many_runs_they_hold() {
@@ -375,41 +237,5 @@ mod tests {
         benchmark.runs.iter_mut().filter(|run| run.method == "sft").for_each(failed);
         let summary = Summary::of(&benchmark);
         assert_eq!(cell_text(summary.cell("distance", "sft", "chunk", "8").unwrap(), 2), "failed");
-    }
-
-    #[test]
-    fn the_reference_s_place_names_every_other_method_once() {
-        let benchmark = small();
-        let standings = standings(&benchmark, &Summary::of(&benchmark), None);
-        let first = &standings[0];
-        assert_eq!((first.metric.name.as_str(), first.scope.as_str()), ("distance", "Chunk-wise, 8 clips"));
-        assert_eq!((&first.beaten[..], &first.untested[..]), (&["Base", "SFT"][..], &["GAN"][..]));
-        // Two metrics; two families of two regimes and their sum, and everything.
-        assert_eq!(standings.len(), 2 * (2 * 3 + 1));
-        for standing in &standings {
-            let lists = [&standing.beaten, &standing.beating, &standing.undecided, &standing.untested];
-            assert_eq!(lists.map(|list| list.len()).iter().sum::<usize>(), 3);
-        }
-    }
-
-    #[test]
-    fn gaps_are_listed_run_by_run_with_their_reasons() {
-        let benchmark = small();
-        let gaps = gaps(&benchmark, &Summary::of(&benchmark));
-        let found =
-            |scope: &str, seed: &str| gaps.iter().find(|gap| gap.method.name == "gan" && gap.scope == scope && gap.seed_text() == seed);
-        assert_eq!(found("Chunk-wise, 200 clips", "1").unwrap().reason, "failed: loss is NaN in round 40");
-        assert_eq!(found("Frame-wise, 8 clips", "0, 1, 2").unwrap().reason, "no run");
-        let unmeasured = gaps.iter().find(|gap| gap.method.name == "afd").unwrap();
-        assert_eq!((unmeasured.reason.as_str(), &unmeasured.metrics[..]), ("no value", &["Flicker"][..]));
-        assert!(gaps.iter().all(|gap| gap.method.name != "no-warm-up"), "its group was planned in one place alone");
-    }
-
-    #[test]
-    fn costs_are_means_over_done_runs() {
-        let benchmark = small();
-        let spent = spent(&benchmark);
-        let gan: Vec<_> = spent.iter().filter(|spent| spent.method.name == "gan").collect();
-        assert_eq!((gan.len(), gan[0].runs, gan[0].means), (1, 1, [400.0, 0.0, 0.0, 200.0, 61.0]));
     }
 }

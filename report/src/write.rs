@@ -73,8 +73,8 @@ impl Benchmark {
             html: replace(directory.join("report.html"), page.as_bytes())?,
             markdown: replace(directory.join("report.md"), markdown(self, &summary).as_bytes())?,
             runs_csv: write_csv(self, directory.join("runs.csv"))?,
-            summary_json: write_json(&summary, directory.join("summary.json"))?,
-            benchmark_json: write_json(self, directory.join("benchmark.json"))?,
+            summary_json: write_json(serde_json::to_string(&summary), directory.join("summary.json"))?,
+            benchmark_json: write_json(serde_json::to_string(self), directory.join("benchmark.json"))?,
             missing_previews: missing.collect(),
         })
     }
@@ -124,8 +124,7 @@ fn readable_by_all(_: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn write_json(value: &impl serde::Serialize, path: PathBuf) -> Result<PathBuf, WriteError> {
-    let text = serde_json::to_string_pretty(value);
+fn write_json(text: Result<String, serde_json::Error>, path: PathBuf) -> Result<PathBuf, WriteError> {
     let text = text.map_err(|error| WriteError::File { path: path.display().to_string(), source: error.into() })?;
     replace(path, (text + "\n").as_bytes())
 }

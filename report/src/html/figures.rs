@@ -23,6 +23,9 @@ pub(super) fn metrics(benchmark: &Benchmark, summary: &Summary, group: Option<&s
                 [regime] => one_regime(benchmark, summary, metric, group, &family.name, &regime.name, &title)?,
                 regimes => over_regimes(benchmark, summary, metric, group, &family.name, regimes, &title)?,
             };
+            if svg.is_empty() {
+                continue;
+            }
             let place = if regimes.len() == 1 { format!("{}, {}", family.title, regimes[0].title) } else { family.title.clone() };
             figures += &figure(&view::metric_heading(metric), &place, &svg);
         }
@@ -31,7 +34,7 @@ pub(super) fn metrics(benchmark: &Benchmark, summary: &Summary, group: Option<&s
         return Ok(figures);
     }
     Ok(format!(
-        "{}<div class=\"figures\">\n{figures}</div>\n<p class=\"quiet\">Points are means over seeds, bars their 95 % intervals, ticks the single seeds where shown.</p>\n",
+        "<h3>Means and intervals</h3>\n{}<div class=\"figures\">\n{figures}</div>\n<p class=\"quiet\">Points are means over seeds, bars their 95 % intervals; ticks, where drawn, the single seeds.</p>\n",
         keys(benchmark, group)?
     ))
 }
@@ -57,6 +60,9 @@ fn one_regime(
             values: cell.map_or(vec![], |cell| cell.samples.iter().map(|sample| sample.value).collect()),
             note: cell.map_or("refused".into(), |cell| view::cell_text(cell, 2)),
         });
+    }
+    if rows.iter().all(|row| row.mean.is_none()) {
+        return Ok(String::new());
     }
     intervals(title, &metric.unit, &rows, teacher(benchmark, summary, metric, family, regime))
 }
@@ -87,6 +93,9 @@ fn over_regimes(
         if !points.is_empty() {
             drawn.push(Line { look: Look::of(benchmark, method), points });
         }
+    }
+    if drawn.is_empty() {
+        return Ok(String::new());
     }
     let names: Vec<&str> = regimes.iter().map(|regime| regime.title.as_str()).collect();
     categories(title, &benchmark.regime_title, &names, &drawn)

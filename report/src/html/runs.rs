@@ -87,11 +87,11 @@ fn row(benchmark: &Benchmark, index: usize, run: &Run) -> String {
     let cost = &run.cost;
     let counts = [cost.student_forward_backward, cost.student_rollouts, cost.discriminator_forward_backward, cost.teacher_clips].map(count);
     let commit = benchmark.commit_of(run).map_or("not known".into(), |commit| format!("<code>{}</code>", escape(commit)));
-    let value = |(name, value): (&String, &Option<f64>)| {
-        let metric = benchmark.metrics.iter().find(|metric| metric.name == *name);
-        format!("<dt>{}</dt><dd>{}</dd>", escape(metric.map_or(name, |metric| &metric.title)), value.map_or("no value".into(), short))
+    let value = |metric: &crate::Metric| {
+        let value = run.values.get(&metric.name)?;
+        Some(format!("<dt>{}</dt><dd>{}</dd>", escape(&metric.title), value.map_or("no value".into(), short)))
     };
-    let values: String = run.values.iter().map(value).collect();
+    let values: String = benchmark.metrics.iter().filter_map(value).collect();
     let details = format!(
         "<details><summary><code>{}</code></summary><dl><dt>command</dt><dd><code>{}</code></dd><dt>commit</dt><dd>{commit}</dd>{values}</dl></details>",
         escape(&run.directory),

@@ -3,9 +3,10 @@
 use super::{escape, runs};
 use crate::{
     benchmark::{Benchmark, Method, Metric},
+    comparison::{Comparison, Verdict},
     markdown::comparison_columns,
-    number::{count, fixed},
-    summary::{Cell, Comparison, Summary, Verdict},
+    number::{count, fixed, signed},
+    summary::{Cell, Summary},
     view,
 };
 
@@ -41,7 +42,7 @@ fn place(benchmark: &Benchmark, summary: &Summary, group: Option<&str>, methods:
             };
             let comparison = summary.comparison(&metric.name, group, Some(place.0), Some(place.1), &method.name);
             let best = view::best(benchmark, summary, metric, methods, place.0, place.1) == Some(&*method.name);
-            rows += &value(benchmark, summary, metric, cell, comparison, best);
+            rows += &value(benchmark, summary, metric, cell, Some(comparison), best);
         }
         rows += "</tr>\n";
     }
@@ -49,7 +50,14 @@ fn place(benchmark: &Benchmark, summary: &Summary, group: Option<&str>, methods:
 }
 
 /// A cell that leads to its runs and names them on hovering.
-fn value(benchmark: &Benchmark, summary: &Summary, metric: &Metric, cell: &Cell, comparison: Option<&Comparison>, best: bool) -> String {
+fn value(
+    benchmark: &Benchmark,
+    summary: &Summary,
+    metric: &Metric,
+    cell: &Cell,
+    marked: Option<Option<&Comparison>>,
+    best: bool,
+) -> String {
     let decimals = view::metric_decimals(summary, &metric.name);
     let seed = |seed: Option<u64>| seed.map_or("one run for all seeds".into(), |seed| format!("seed {seed}"));
     let mut lines: Vec<String> = Vec::new();
@@ -57,20 +65,20 @@ fn value(benchmark: &Benchmark, summary: &Summary, metric: &Metric, cell: &Cell,
         lines.push(format!("{}: {} ({})", seed(sample.seed), fixed(sample.value, decimals), benchmark.runs[sample.run].directory));
     }
     lines.extend(cell.absent.iter().map(|absence| format!("{}: {}", seed(absence.seed), absence.reason)));
-    let text = escape(&view::cell_text(cell, decimals));
-    let text = runs::link(benchmark, cell, &lines.join("\n"), &text);
+    let (text, runs) = view::cell_parts(cell, decimals);
+    let text = runs::link(benchmark, cell, &lines.join("\n"), &escape(&text));
+    let runs = if runs.is_empty() { runs } else { format!("<small>{}</small> ", escape(&runs)) };
     let text = if best { format!("<b>{text}</b>") } else { text };
     let class = if cell.estimate.is_none() { "quiet" } else { "" };
     let sorted = cell.estimate.map_or(String::new(), |estimate| estimate.mean.to_string());
-    format!("<td class=\"{class}\" data-value=\"{sorted}\">{text}{}</td>", comparison.map_or(String::new(), mark))
+    format!("<td class=\"{class}\" data-value=\"{sorted}\">{runs}{text}{}</td>", marked.map_or(String::new(), mark))
 }
 
-fn mark(comparison: &Comparison) -> String {
+/// The verdict's sign; room for it where there is none, so that numbers stay in line.
+fn mark(comparison: Option<&Comparison>) -> String {
+    let decided = comparison.filter(|comparison| !view::mark(comparison.verdict).is_empty());
+    let Some(comparison) = decided else { return "<span class=\"mark\"></span>".into() };
     let (class, mark) = (verdict_class(comparison.verdict), view::mark(comparison.verdict));
-    if mark.is_empty() {
-        // Keeps numbers in line with those that have a mark.
-        return "<span class=\"mark\"></span>".into();
-    }
     let p = comparison.p_corrected.map_or(String::new(), |p| format!(", corrected p {}", crate::number::probability(p)));
     let words = escape(&format!("{}{p}", view::verdict_text(comparison.verdict)));
     format!("<span class=\"mark {class}\" role=\"img\" aria-label=\"{words}\" title=\"{words}\">{mark}</span>")
@@ -84,7 +92,64 @@ fn verdict_class(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Where the reference stands among a group.
+/// The reference's place at a glance: a sign per method, metric and place.
+pub(super) fn glance(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) -> String {
+    let metrics = view::main_metrics(benchmark);
+    let places: Vec<_> = view::shown_scopes(benchmark, group);
+    let single: Vec<_> = places.iter().copied().filter(|(_, regime)| regime.is_some()).collect();
+    let all = places.iter().copied().filter(|scope| *scope == (None, None));
+    let reference = escape(benchmark.reference_title());
+    let titles = metrics.iter().map(|metric| (metric.title.clone(), metric.about.as_str()));
+    let tally = format!("places: better / undecided / worse than {}", benchmark.reference_title());
+    let header: Vec<(String, &str)> = [("method".into(), "")].into_iter().chain(titles).chain([(tally, "")]).collect();
+    let mut rows = String::new();
+    for method in view::tested(benchmark, group) {
+        let verdict = |metric: &Metric, (family, regime): (Option<&str>, Option<&str>)| {
+            summary.comparison(&metric.name, group, family, regime, &method.name).map_or(Verdict::TooFewSeeds, |found| found.verdict)
+        };
+        let sign = |metric: &Metric, scope: (Option<&str>, Option<&str>)| {
+            let (place, verdict) = (view::scope_title(benchmark, scope.0, scope.1), verdict(metric, scope));
+            let words = escape(&format!("{place}: {}", view::verdict_text(verdict)));
+            format!(
+                "<i class=\"{}\" role=\"img\" aria-label=\"{words}\" title=\"{words}\">{}</i>",
+                verdict_class(verdict),
+                sign_of(verdict)
+            )
+        };
+        rows += &format!("<tr>{}", row_head(method));
+        for metric in &metrics {
+            let families = single.chunk_by(|a, b| a.0 == b.0);
+            let signs: Vec<String> = families.map(|family| family.iter().map(|scope| sign(metric, *scope)).collect()).collect();
+            let all: String = all.clone().map(|scope| format!("<span class=\"all\">{}</span>", sign(metric, scope))).collect();
+            rows += &format!("<td class=\"signs\">{}{all}</td>", signs.join(" "));
+        }
+        let count = |wanted: Verdict| {
+            metrics.iter().flat_map(|metric| single.iter().map(|scope| verdict(metric, *scope))).filter(|found| *found == wanted).count()
+        };
+        let untested = count(Verdict::TooFewSeeds);
+        let untested = if untested > 0 { format!(" <small>{untested} not tested</small>") } else { String::new() };
+        rows +=
+            &format!("<td>{} / {} / {}{untested}</td></tr>\n", count(Verdict::Better), count(Verdict::Undecided), count(Verdict::Worse));
+    }
+    let order: Vec<String> = single.iter().map(|(family, regime)| view::scope_title(benchmark, *family, *regime)).collect();
+    let together = if all.count() > 0 { "; after the bar, all together" } else { "" };
+    let caption = format!(
+        "<p class=\"quiet\">Against {reference}, one sign per place: {}{together}. \u{25b2} better, \u{25bc} worse than {reference} after \
+         correction, \u{25cb} undecided, \u{2013} not tested.</p>\n",
+        escape(&order.join("; "))
+    );
+    format!("<h3>Against {reference} at a glance</h3>\n{caption}{}", table_of("glance", &header, &rows))
+}
+
+fn sign_of(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Better | Verdict::Worse => view::mark(verdict),
+        Verdict::Undecided => "\u{25cb}",
+        Verdict::TooFewSeeds => view::NOTHING,
+    }
+}
+
+/// Where the reference stands among a group, in words.
 pub(super) fn standings(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) -> String {
     let reference = benchmark.reference_title();
     let titles = ["metric".into(), "where".into(), format!("{reference} is better than"), format!("{reference} is worse than")];
@@ -92,25 +157,21 @@ pub(super) fn standings(benchmark: &Benchmark, summary: &Summary, group: Option<
         titles.into_iter().chain(["undecided".into(), "not tested".into()]).map(|title| (title, "")).collect();
     let mut rows = String::new();
     for standing in view::standings(benchmark, summary, group) {
-        let list = |titles: &[&str], class: &str| {
+        let lists = [&standing.beaten, &standing.beating, &standing.undecided, &standing.untested].map(|titles| {
             if titles.is_empty() {
                 format!("<td class=\"quiet\">{}</td>", view::NOTHING)
             } else {
-                format!("<td class=\"{class}\">{}</td>", escape(&titles.join(", ")))
+                format!("<td>{}</td>", escape(&titles.join("; ")))
             }
-        };
-        rows += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td>{}{}{}{}</tr>\n",
-            escape(&standing.metric.title),
-            escape(&standing.scope),
-            // Seen from the reference here: what it beats is its good news.
-            list(&standing.beaten, "better"),
-            list(&standing.beating, "worse"),
-            list(&standing.undecided, ""),
-            list(&standing.untested, "quiet")
-        );
+        });
+        let (metric, scope) = (escape(&standing.metric.title), escape(&standing.scope));
+        rows += &format!("<tr><th scope=\"row\">{metric}</th><td>{scope}</td>{}</tr>\n", lists.concat());
     }
-    format!("<h3>Where {} stands</h3>\n{}", escape(reference), table_of("sort words", &header, &rows))
+    format!(
+        "<details><summary>Where {} stands, in words</summary>\n{}</details>\n",
+        escape(reference),
+        table_of("sort words", &header, &rows)
+    )
 }
 
 /// Every metric with all means, differences and tests.
@@ -137,7 +198,9 @@ fn metric_details(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> 
                 let mut cells = String::new();
                 for (place, text) in comparison_columns(comparison, decimals).iter().enumerate() {
                     let class = if place == 6 { comparison.map_or("", |comparison| verdict_class(comparison.verdict)) } else { "" };
-                    cells += &format!("<td class=\"{class}\"{}>{}</td>", comparison_order(comparison, place), escape(text));
+                    let hint =
+                        comparison.filter(|_| place == 0).map_or(String::new(), |comparison| pair_hint(benchmark, comparison, decimals));
+                    cells += &format!("<td class=\"{class}\"{hint}{}>{}</td>", comparison_order(comparison, place), escape(text));
                 }
                 rows += &format!(
                     "<tr{}><td class=\"text\">{}</td>{}{mean}{cells}</tr>\n",
@@ -153,8 +216,20 @@ fn metric_details(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> 
         escape(&view::metric_heading(metric)),
         escape(metric.about.trim_end_matches('.')),
         escape(&view::direction(metric.better)),
-        table(&header, &rows)
+        table_of("sort tests", &header, &rows)
     )
+}
+
+/// The pairs behind a difference, on hovering.
+fn pair_hint(benchmark: &Benchmark, comparison: &Comparison, decimals: usize) -> String {
+    let line = |pair: &crate::Pair| {
+        let reference = &benchmark.runs[pair.reference_run];
+        let place = view::scope_title(benchmark, Some(&reference.family), reference.regime.as_deref());
+        let seed = reference.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
+        format!("{place}{seed}: {} ({})", signed(pair.difference, decimals), benchmark.runs[pair.run].directory)
+    };
+    let lines: Vec<String> = comparison.pairs.iter().map(line).collect();
+    format!(" title=\"{}\"", escape(&lines.join("\n")).replace('\n', "&#10;"))
 }
 
 /// What a column of [`comparison_columns`] is sorted by, where its text will not do.
@@ -186,7 +261,11 @@ pub(super) fn costs(benchmark: &Benchmark) -> String {
             spent.runs
         );
     }
-    if rows.is_empty() { rows } else { format!("<p>Means per run.</p>\n{}", table(&header, &rows)) }
+    if rows.is_empty() {
+        rows
+    } else {
+        format!("<p>{} Means per run:</p>\n{}", escape(&view::budget(benchmark)), table_of("sort tests", &header, &rows))
+    }
 }
 
 /// What was planned and has no value.

@@ -78,3 +78,32 @@ pub(crate) fn intervals(title: &str, x_title: &str, rows: &[Interval], guide: Op
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::palette::{INK, Marker};
+
+    #[test]
+    fn rows_show_their_means_seeds_and_reasons() {
+        let look = Look { colour: INK, marker: Marker::Circle, reference: false, control: false };
+        let row = |label: &str, mean: Option<f64>, note: &str| Interval {
+            label: label.into(),
+            look,
+            mean,
+            ends: mean.map(|mean| (mean - 1.0, mean + 1.0)),
+            values: mean.map_or(vec![], |mean| vec![mean - 0.5, mean, mean + 0.5]),
+            note: note.into(),
+        };
+        let svg = intervals("t", "px", &[row("a", Some(1.0), ""), row("b", None, "failed"), row("c", Some(3.0), "")], Some(0.0)).unwrap();
+        let document = roxmltree::Document::parse(&svg).unwrap();
+        let circles: Vec<_> = document.descendants().filter(|node| node.has_tag_name("circle")).collect();
+        let at = |place: usize, name| circles[place].attribute(name).unwrap().parse::<i32>().unwrap();
+        assert_eq!(circles.len(), 2);
+        assert!(at(0, "cx") < at(1, "cx") && (at(1, "cy") - at(0, "cy") - 2 * ROW * UNITS).abs() <= UNITS);
+        let texts: Vec<_> =
+            document.descendants().filter(|node| node.has_tag_name("text")).filter_map(|node| node.text()).map(str::trim).collect();
+        assert!(["a", "b", "c", "failed", "px"].iter().all(|text| texts.contains(text)), "{texts:?}");
+        assert!(intervals("t", "", &[], None).is_ok());
+    }
+}
