@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod afd;
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod eval;

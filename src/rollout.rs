@@ -85,8 +85,35 @@ pub fn rollout_watched<B: Kernels>(
     student: &Student<B>,
     text: &TextMemory<B>,
     sampler: &Sampler,
+    noise: RolloutNoise,
+    shape: [usize; 4],
+    device: &B::Device,
+    finished: &mut BlockFinished<B>,
+) -> Rollout<B> {
+    block_by_block(student, text, sampler, noise, shape, None, device, finished)
+}
+
+/// [`rollout`] that goes on from given first frames, latents `[B, frames, C, H, W]`; they must be whole blocks of the student.
+pub fn continuation<B: Kernels>(
+    student: &Student<B>,
+    text: &TextMemory<B>,
+    sampler: &Sampler,
+    noise: RolloutNoise,
+    shape: [usize; 4],
+    prefix: Tensor<B, 5>,
+    device: &B::Device,
+) -> Rollout<B> {
+    block_by_block(student, text, sampler, noise, shape, Some(prefix), device, &mut |_, _| {})
+}
+
+#[allow(clippy::too_many_arguments)]
+fn block_by_block<B: Kernels>(
+    student: &Student<B>,
+    text: &TextMemory<B>,
+    sampler: &Sampler,
     mut noise: RolloutNoise,
     shape: [usize; 4],
+    prefix: Option<Tensor<B, 5>>,
     device: &B::Device,
     finished: &mut BlockFinished<B>,
 ) -> Rollout<B> {
@@ -106,11 +133,16 @@ pub fn rollout_watched<B: Kernels>(
             let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text, past: past.as_ref(), visibility: &visibility };
             student.forward(x, &inputs)
         };
-        let block_shape = [block.len(), channels, height, width];
-        let start = noise.draw(block_shape, device);
-        let (clean, states) = sampler.denoise(start, |x, sigma| forward(x, 1000.0 * sigma).0, || noise.draw(block_shape, device));
-        finished(&clean, &states);
-        drop(states);
+        let clean = match prefix.as_ref().filter(|prefix| block.end <= prefix.dims()[1]) {
+            Some(prefix) => prefix.clone().slice_dim(1, block.clone()),
+            None => {
+                let block_shape = [block.len(), channels, height, width];
+                let start = noise.draw(block_shape, device);
+                let (clean, states) = sampler.denoise(start, |x, sigma| forward(x, 1000.0 * sigma).0, || noise.draw(block_shape, device));
+                finished(&clean, &states);
+                clean
+            }
+        };
         if block.end < frames {
             // The clean pass at t = 0 commits the block; the last block is never looked back at.
             let committed = forward(clean.clone(), 0.0).1;
@@ -211,5 +243,26 @@ mod tests {
         };
         let gap = (run(0..3).slice_dim(0, 2..3) - run(2..3)).abs().max().into_scalar();
         assert!(gap < 1e-5, "{gap}");
+    }
+
+    /// Going on from the first block of a clip that the student made gives the rest of that clip: its past is the same.
+    #[test]
+    fn a_continuation_reads_its_prefix_as_if_it_were_its_own() {
+        for frames_per_block in [1, 3] {
+            let device = Default::default();
+            let student = initialise(Student::<NdArray>::new(&config(frames_per_block, 0, 0), &device), 5, "student");
+            let sampler = Sampler { fresh_noise: 0.0, sigmas: vec![1.0, 0.5] };
+            let text = student.read_text(Tensor::ones([2, 3, 8], &device));
+            let shape = [6, 4, 4, 4];
+            let whole = rollout(&student, &text, &sampler, RolloutNoise::new(4, 2, 0..2), shape, &device).latents;
+            // The noise of the given frames is not drawn: let the streams stand where the whole rollout's stood after them.
+            let mut noise = RolloutNoise::new(4, 2, 0..2);
+            for _ in 0..3 / frames_per_block {
+                noise.draw::<NdArray>([frames_per_block, 4, 4, 4], &device);
+            }
+            let prefix = whole.clone().slice_dim(1, 0..3);
+            let again = continuation(&student, &text, &sampler, noise, shape, prefix, &device).latents;
+            assert!((whole - again).abs().max().into_scalar() < 1e-6);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use afd_models::weights::Pickles;
 use clap::{Args, Parser, Subcommand};
 
+mod bench;
 mod checkpoint;
 mod data;
 mod doctor;
@@ -13,6 +14,7 @@ mod eval;
 mod export;
 mod generate;
 mod inspect;
+mod measure;
 mod plan;
 mod recipes;
 mod teacher;
@@ -42,6 +44,10 @@ enum Verb {
     Generate(generate::GenerateArgs),
     /// Compare a student, or two, with fresh takes of the teacher on held-out prompts.
     Eval(eval::EvalArgs),
+    /// Measure a student of the physics world against all that is known of it.
+    Measure(measure::MeasureArgs),
+    /// Run methods against each other with equal budgets, in resumable pieces, and report.
+    Bench(bench::BenchArgs),
     /// Prepare a recipe's data before training.
     #[command(subcommand)]
     Data(data::DataVerb),
@@ -137,6 +143,8 @@ pub fn main() -> ExitCode {
         Verb::Pretrain(args) => train::run(&args, crate::recipe::settings::Kind::Pretrain),
         Verb::Generate(args) => generate::run(&args),
         Verb::Eval(args) => eval::run(&args),
+        Verb::Measure(args) => measure::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Data(verb) => data::run(&verb),
         Verb::Teacher(verb) => teacher::run(&verb),
         Verb::Recipes(args) => recipes::run(&args),

@@ -237,6 +237,11 @@ impl<B: Kernels> Batches<B> {
         decode(&*self.codec, self.shape, latents)
     }
 
+    /// The same for clips of another length.
+    pub fn decode_frames(&self, latents: Tensor<B, 5>, frames: usize) -> Vec<Clip> {
+        decode(&*self.codec, ClipShape { frames, ..self.shape }, latents)
+    }
+
     /// What rollouts look like after the journey that teacher clips have behind them: decode, clamp, round to 8 bits, encode.
     ///
     /// Without it a discriminator separates the sides by rounding instead of by motion (method.md E.7, leak hazards).

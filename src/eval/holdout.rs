@@ -2,7 +2,7 @@
 
 use afd_models::discriminator::{ConvConfig, ConvDiscriminator, Discriminator};
 use afd_models::init::initialise;
-use afd_models::kernels::Trainable;
+use afd_models::kernels::{Kernels, Trainable};
 use afd_models::noise::{Noise, Purpose};
 use burn::module::AutodiffModule;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
@@ -19,14 +19,27 @@ const PROMPTS: usize = 4;
 /// Clips per prompt and side in one update.
 const CLIPS: usize = 8;
 
+/// Clips of one prompt: the prompt, the teacher's, the student's.
+pub type PromptGroup = (String, Vec<Clip>, Vec<Clip>);
+
 /// Trains a discriminator that nothing was optimised against on the first half of every prompt's clips and gives its pair accuracy on the
 /// second half, averaged over prompts. It shares nothing with the run's own discriminator: other weights, other seed, other clips.
 pub fn pair_accuracy<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches<B::InnerBackend>,
-    groups: &[(String, Vec<Clip>, Vec<Clip>)],
+    groups: &[PromptGroup],
     device: &B::Device,
 ) -> Result<f64, SessionError> {
+    accuracy(&judge::<B>(recipe, batches, groups, device)?, batches, groups)
+}
+
+/// The discriminator of [`pair_accuracy`], trained.
+pub fn judge<B: Trainable>(
+    recipe: &Recipe,
+    batches: &Batches<B::InnerBackend>,
+    groups: &[PromptGroup],
+    device: &B::Device,
+) -> Result<ConvDiscriminator<B::InnerBackend>, SessionError> {
     let config = ConvConfig { channels: vec![24, 48, 48], width: 48 };
     let fresh = ConvDiscriminator::<B>::new(&config, recipe.latent_shape, recipe.student.text_width, device);
     let mut judge = initialise(fresh, recipe.settings.seed ^ 0x4a75_6467, "holdout");
@@ -53,7 +66,11 @@ pub fn pair_accuracy<B: Trainable>(
         let gradients = GradientsParams::from_grads(loss.backward(), &judge);
         judge = optimizer.step(1e-3, judge, gradients);
     }
-    let judge = judge.valid();
+    Ok(judge.valid())
+}
+
+/// A judge's pair accuracy on the second half of every prompt's clips, averaged over prompts.
+pub fn accuracy<B: Kernels>(judge: &ConvDiscriminator<B>, batches: &Batches<B>, groups: &[PromptGroup]) -> Result<f64, SessionError> {
     let mut total = 0.0;
     for (prompt, real, made) in groups {
         let (real, made) = (&real[real.len() / 2..], &made[made.len() / 2..]);

@@ -38,7 +38,14 @@ pub fn held_out_clips<B: Trainable>(
     let (sampler, takes) = (sampler(recipe), evaluation.clips_per_prompt);
     let of_prompt = |prompt: &String| {
         let first = evaluation.first_take;
-        let request = Request { prompt, takes, seed: recipe.settings.seed, batch: evaluation.batch, latent_shape: recipe.latent_shape };
+        let request = Request {
+            prompt,
+            takes,
+            seed: recipe.settings.seed,
+            batch: evaluation.batch,
+            frames: recipe.settings.clip.frames,
+            latent_shape: recipe.latent_shape,
+        };
         let students = students.iter().map(|student| generate(student, batches, &sampler, &request, device));
         Ok(PromptClips {
             prompt: prompt.clone(),

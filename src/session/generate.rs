@@ -25,7 +25,7 @@ pub fn generate<B: Kernels>(
         let text = student.read_text(rows);
         let streams = takes.iter().map(|take| Noise::new(request.seed, Purpose::Evaluation, *take, key_of(request.prompt))).collect();
         let made = rollout(student, &text, sampler, RolloutNoise::of(streams), request.latent_shape, device);
-        clips.extend(batches.decode(made.latents));
+        clips.extend(batches.decode_frames(made.latents, request.frames));
     }
     Ok(clips)
 }
@@ -40,6 +40,8 @@ pub struct Request<'a> {
     pub seed: u64,
     /// Clips at once.
     pub batch: usize,
+    /// Frames of a clip.
+    pub frames: usize,
     /// Latent shape `[F, C, H, W]`.
     pub latent_shape: [usize; 4],
 }

@@ -22,13 +22,41 @@ use crate::run::tensorboard::TensorBoard;
 
 /// What all finished rounds of a run cost, those that a resumed run had to repeat included.
 pub fn cost(run: &RunDirectory) -> Result<Cost, SessionError> {
-    let path = run.path().join(TIMINGS);
-    let text = fs::read_to_string(&path).map_err(|error| FileError::new("read", &path, error))?;
-    // A line that a full disk cut short is not counted.
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut total = Cost::default();
+    let lines = timings(run)?.into_iter();
     lines.filter_map(|line| serde_json::from_value::<Cost>(line["cost"].clone()).ok()).for_each(|cost| total += cost);
     Ok(total)
+}
+
+/// Clips that had gone forwards and backwards through the student by the end of each round, repeated rounds not counted again.
+pub fn student_passes(run: &RunDirectory) -> Result<BTreeMap<u64, u64>, SessionError> {
+    let mut by_round = BTreeMap::new();
+    for line in timings(run)? {
+        if let (Some(step), Ok(cost)) = (line["step"].as_u64(), serde_json::from_value::<Cost>(line["cost"].clone())) {
+            by_round.insert(step, cost.student_passes);
+        }
+    }
+    let mut total = 0;
+    by_round.values_mut().for_each(|passes| {
+        total += *passes;
+        *passes = total;
+    });
+    Ok(by_round)
+}
+
+/// Seconds of all finished rounds of a run, repeated ones included.
+pub fn seconds(run: &RunDirectory) -> Result<f64, SessionError> {
+    let of_line = |line: &serde_json::Value| {
+        line["milliseconds"].as_object().map(|parts| parts.values().filter_map(serde_json::Value::as_f64).sum::<f64>())
+    };
+    Ok(timings(run)?.iter().filter_map(of_line).sum::<f64>() / 1e3)
+}
+
+/// Every line of the run's timings but one that a full disk cut short.
+fn timings(run: &RunDirectory) -> Result<Vec<serde_json::Value>, SessionError> {
+    let path = run.path().join(TIMINGS);
+    let text = fs::read_to_string(&path).map_err(|error| FileError::new("read", &path, error))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// Milliseconds and cost of every round: what differs from run to run.

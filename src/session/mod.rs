@@ -4,6 +4,7 @@ pub mod build;
 pub mod evaluate;
 pub mod generate;
 pub mod journal;
+pub mod measure;
 pub mod prepare;
 pub mod state;
 pub mod train;

@@ -1,0 +1,266 @@
+//! Makes and measures a benchmark's runs: child processes of this program, several at once, each resumable.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::plan::{PlannedRun, Trainee};
+use crate::cli::STOPPED;
+use crate::run::files::{FileError, remove_directory, write_atomically};
+use crate::run::signals;
+use crate::session::measure;
+
+/// How often children and signals are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The directories of a benchmark.
+#[derive(Debug, Clone)]
+pub struct Places {
+    root: PathBuf,
+}
+
+impl Places {
+    /// Those below `root`.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where run directories are.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// A run's directory.
+    pub fn run(&self, run: &PlannedRun) -> PathBuf {
+        self.runs().join(run.id())
+    }
+
+    /// Its measurements.
+    pub fn measured(&self, run: &PlannedRun) -> PathBuf {
+        self.root.join("measured").join(run.id())
+    }
+
+    /// What its processes printed.
+    pub fn log(&self, run: &PlannedRun) -> PathBuf {
+        self.root.join("logs").join(format!("{}.log", run.id()))
+    }
+
+    /// Why it failed the last time.
+    pub fn failure(&self, run: &PlannedRun) -> PathBuf {
+        self.root.join("logs").join(format!("{}.failed", run.id()))
+    }
+
+    /// The report.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report")
+    }
+
+    /// Seconds that `afd bench` has spent so far.
+    pub fn wall(&self) -> PathBuf {
+        self.root.join("wall-seconds.txt")
+    }
+
+    fn create(&self) -> Result<(), FileError> {
+        for directory in [self.runs(), self.root.join("measured"), self.root.join("logs")] {
+            fs::create_dir_all(&directory).map_err(|error| FileError::new("create", &directory, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// How the runs are made.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    /// This program.
+    pub program: PathBuf,
+    /// Where everything goes.
+    pub places: Places,
+    /// Runs at once; each computes on one thread.
+    pub jobs: usize,
+    /// Stop after this long, saving what runs.
+    pub limit: Option<Duration>,
+    /// `--backend` of the runs.
+    pub backend: Option<String>,
+}
+
+/// How much of a benchmark is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Runs made and measured.
+    pub done: usize,
+    /// Runs that failed.
+    pub failed: usize,
+    /// Runs in all.
+    pub total: usize,
+}
+
+impl Runner {
+    /// Makes what is missing, in order; a run that failed before is tried again.
+    pub fn run(&self, runs: &[PlannedRun]) -> Result<Progress, FileError> {
+        self.places.create()?;
+        let started = Instant::now();
+        let before = wall_seconds(&self.places);
+        let missing: VecDeque<&PlannedRun> = runs.iter().filter(|run| !self.is_done(run)).collect();
+        let queue = Mutex::new(missing);
+        let stop = || signals::stop_requested() || self.limit.is_some_and(|limit| started.elapsed() >= limit);
+        let result: Result<(), FileError> = std::thread::scope(|scope| {
+            let worker = || -> Result<(), FileError> {
+                while !stop() {
+                    let Some(run) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { break };
+                    self.make(run, &stop)?;
+                    let seconds = before + started.elapsed().as_secs_f64();
+                    write_atomically(&self.places.wall(), format!("{seconds:.0}\n").as_bytes())?;
+                }
+                Ok(())
+            };
+            let workers: Vec<_> = (0..self.jobs).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        result?;
+        let done = runs.iter().filter(|run| self.is_done(run)).count();
+        let failed = runs.iter().filter(|run| !self.is_done(run) && self.places.failure(run).exists()).count();
+        Ok(Progress { done, failed, total: runs.len() })
+    }
+
+    fn is_done(&self, run: &PlannedRun) -> bool {
+        self.places.measured(run).join(measure::FILE).exists()
+    }
+
+    /// Trains, or goes on training, and measures.
+    fn make(&self, run: &PlannedRun, stop: &dyn Fn() -> bool) -> Result<(), FileError> {
+        let started = Instant::now();
+        let failure = self.places.failure(run);
+        if failure.exists() {
+            fs::remove_file(&failure).map_err(|error| FileError::new("remove", &failure, error))?;
+        }
+        println!("{} ...", run.id());
+        for arguments in self.steps(run) {
+            match self.child(run, &arguments, stop)? {
+                Ended::Well => {}
+                Ended::Stopped => return Ok(()),
+                Ended::Badly(reason) => {
+                    println!("{} failed: {reason}", run.id());
+                    return write_atomically(&failure, reason.as_bytes());
+                }
+            }
+        }
+        println!("{} done in {:.0} s", run.id(), started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// The command lines that make and measure a run.
+    fn steps(&self, run: &PlannedRun) -> Vec<Vec<String>> {
+        let recipe = run.recipe.display().to_string();
+        let mut common: Vec<String> = run.set.iter().flat_map(|set| ["--set".to_string(), set.clone()]).collect();
+        if let Some(backend) = &self.backend {
+            common.extend(["--backend".to_string(), backend.clone()]);
+        }
+        let measured = self.places.measured(run).display().to_string();
+        let mut measure = vec!["measure".to_string(), recipe.clone(), "--out".into(), measured];
+        measure.extend(common.iter().cloned());
+        measure.extend(run.measure_set.iter().flat_map(|set| ["--set".to_string(), set.clone()]));
+        match run.trainee {
+            Trainee::Base => vec![measure],
+            Trainee::Teacher => {
+                measure.push("--teacher".into());
+                vec![measure]
+            }
+            Trainee::Method(_) => {
+                let mut train = train_command(run, &self.places.runs());
+                train.extend(self.backend.iter().flat_map(|backend| ["--backend".to_string(), backend.clone()]));
+                let directory = self.places.run(run);
+                if directory.exists() {
+                    train.push("--resume".into());
+                }
+                measure.extend(["--run".into(), directory.display().to_string()]);
+                // A run with a report has ended.
+                if directory.join("report.json").exists() { vec![measure] } else { vec![train, measure] }
+            }
+        }
+    }
+
+    fn child(&self, run: &PlannedRun, arguments: &[String], stop: &dyn Fn() -> bool) -> Result<Ended, FileError> {
+        let path = self.places.log(run);
+        let log = File::options().create(true).append(true).open(&path).map_err(|error| FileError::new("open", &path, error))?;
+        let copy = log.try_clone().map_err(|error| FileError::new("open", &path, error))?;
+        let start = Command::new(&self.program)
+            .args(arguments)
+            // Several runs share the machine: one thread each.
+            .env("RAYON_NUM_THREADS", "1")
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(copy)
+            .spawn();
+        let mut child = start.map_err(|error| FileError::new("start", &self.program, error))?;
+        let mut asked = false;
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(|error| FileError::new("wait for", &self.program, error))? {
+                break status;
+            }
+            if stop() && !asked {
+                // It saves its state and exits with 75.
+                ask_to_stop(&child);
+                asked = true;
+            }
+            std::thread::sleep(LOOK);
+        };
+        Ok(ended(status, asked, &path))
+    }
+}
+
+/// The command line that trains a run.
+pub fn train_command(run: &PlannedRun, runs: &Path) -> Vec<String> {
+    let mut train = vec!["distill".to_string(), run.recipe.display().to_string()];
+    train.extend(run.set.iter().flat_map(|set| ["--set".to_string(), set.clone()]));
+    train.extend(["--runs".to_string(), runs.display().to_string(), "--name".into(), run.id()]);
+    train
+}
+
+/// Seconds that the benchmark has taken so far.
+pub fn wall_seconds(places: &Places) -> f64 {
+    fs::read_to_string(places.wall()).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0.0)
+}
+
+/// Forgets a run, so that it is made anew.
+pub fn forget(places: &Places, run: &PlannedRun) -> Result<(), FileError> {
+    [places.run(run), places.measured(run)].iter().filter(|path| path.exists()).try_for_each(|path| remove_directory(path))
+}
+
+enum Ended {
+    Well,
+    Stopped,
+    Badly(String),
+}
+
+fn ended(status: ExitStatus, asked: bool, log: &Path) -> Ended {
+    if status.success() {
+        return Ended::Well;
+    }
+    if asked || status.code() == Some(i32::from(STOPPED)) {
+        return Ended::Stopped;
+    }
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing");
+    Ended::Badly(format!("{status}: {last}"))
+}
+
+#[cfg(unix)]
+fn ask_to_stop(child: &Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // It may have ended in this moment, which is as well.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// Without signals it runs to its end.
+#[cfg(not(unix))]
+fn ask_to_stop(_child: &Child) {}

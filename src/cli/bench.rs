@@ -1,0 +1,97 @@
+//! `afd bench`: methods against each other, in resumable pieces.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{CliError, STOPPED};
+use crate::bench::gather::gather;
+use crate::bench::plan::CheckedPlan;
+use crate::bench::runner::{Places, Runner, forget};
+use crate::run::signals;
+
+/// A benchmark.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The benchmark (TOML).
+    benchmark: PathBuf,
+    /// Where its directory is made.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs: PathBuf,
+    /// Runs at once, one thread each [default: the machine's cores].
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Stop after this many minutes with everything saved; the same command goes on.
+    #[arg(long, value_name = "N")]
+    minutes: Option<u64>,
+    /// Only runs whose name holds this, such as `afd.chunk`; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// Make these runs anew (with --only).
+    #[arg(long, requires = "only")]
+    again: bool,
+    /// List the runs and what is there of them.
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the report of what is there, make nothing.
+    #[arg(long, conflicts_with = "dry_run")]
+    report_only: bool,
+    /// cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
+    #[arg(long)]
+    backend: Option<String>,
+}
+
+/// Makes what is missing, then the report.
+pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
+    let checked = CheckedPlan::read(&args.benchmark).map_err(|error| CliError::Usage(error.to_string()))?;
+    let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
+    let places = Places::new(args.runs.join(&checked.plan.name));
+    let asked = |id: &str| args.only.is_empty() || args.only.iter().any(|text| id.contains(text.as_str()));
+    let runs: Vec<_> = checked.runs.iter().filter(|run| asked(&run.id())).cloned().collect();
+    if runs.is_empty() {
+        return Err(CliError::Usage(format!("no run's name holds {:?}; --dry-run lists them", args.only)));
+    }
+    if args.dry_run {
+        for run in &runs {
+            let state = if places.measured(run).join(crate::session::measure::FILE).exists() {
+                "done"
+            } else if places.failure(run).exists() {
+                "failed"
+            } else if places.run(run).exists() {
+                "begun"
+            } else {
+                "-"
+            };
+            println!("{:<60} {state}", run.id());
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut code = ExitCode::SUCCESS;
+    if !args.report_only {
+        if args.again {
+            runs.iter().try_for_each(|run| forget(&places, run)).map_err(|error| failed(&error))?;
+        }
+        signals::install().map_err(|error| failed(&error))?;
+        let jobs = args.jobs.or(std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1);
+        let program = std::env::current_exe().map_err(|error| failed(&error))?;
+        let limit = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+        let runner = Runner { program, places: places.clone(), jobs, limit, backend: args.backend.clone() };
+        let progress = runner.run(&runs).map_err(|error| failed(&error))?;
+        println!("{} of {} runs made and measured, {} failed", progress.done, progress.total, progress.failed);
+        code = match (progress.done == progress.total, progress.failed) {
+            (true, _) => ExitCode::SUCCESS,
+            (false, 0) => ExitCode::from(STOPPED),
+            (false, _) => ExitCode::FAILURE,
+        };
+    }
+    let today = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string().chars().take(10).collect();
+    let command = format!("afd bench {}", args.benchmark.display());
+    let benchmark = gather(&checked, &places, today, command).map_err(|error| failed(&error))?;
+    let written = benchmark.write(&places.report(), places.root()).map_err(|error| failed(&error))?;
+    written.missing_previews.iter().for_each(|problem| eprintln!("not shown: {problem}"));
+    println!("report    {}", written.html.display());
+    println!("table     {}", written.markdown.display());
+    Ok(code)
+}

@@ -1,0 +1,266 @@
+//! Everything that the evidence asks of a student whose teacher is the physics world: [`Measured`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use afd_models::kernels::Trainable;
+use afd_models::noise::{Noise, Purpose, key_of};
+use afd_models::student::Student;
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::SessionError;
+use super::generate::{Request, generate};
+use crate::afd::alternation::sampler;
+use crate::data::batch::Batches;
+use crate::data::prepare::prepare;
+use crate::data::video::{Clip, ClipShape};
+use crate::data::video_io::write_gif_bytes;
+use crate::eval::continuation::Case;
+use crate::eval::holdout::{self, PromptGroup};
+use crate::eval::physics::{self, PHYSICS_METRICS, PromptEvidence};
+use crate::eval::preview::side_by_side;
+use crate::eval::table::{METRICS, score};
+use crate::recipe::Recipe;
+use crate::recipe::settings::{CodecKind, TeacherKind};
+use crate::rollout::{RolloutNoise, continuation};
+use crate::run::files::{FileError, write_atomically};
+use crate::teacher::{Teacher, world::World};
+
+/// Long clips are this many times the trained length.
+const LONG: usize = 4;
+/// Long clips per prompt and side.
+const LONG_CLIPS: u64 = 8;
+/// Scenes per prompt that the student goes on from.
+const SCENES: u64 = 4;
+/// Continuations per scene.
+const CONTINUATIONS: u64 = 2;
+/// Frames that the student is given of each scene.
+const PREFIX: usize = 3;
+/// Clips per prompt and side of a point on the learning curve.
+const CURVE_CLIPS: usize = 8;
+/// Prompts whose clips are shown.
+const PREVIEWS: usize = 3;
+
+/// What was measured of one student.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// Metrics by name; `None` where these clips have no value.
+    pub values: BTreeMap<String, Option<f64>>,
+    /// Points by the curve's name.
+    pub curves: BTreeMap<String, Vec<[f64; 2]>>,
+    /// Prompts and the GIF files that show a clip of each, relative to this file.
+    pub previews: Vec<(String, String)>,
+}
+
+/// Who is measured.
+pub enum Subject<'a, B: Backend> {
+    /// Other takes of the teacher: what a perfect student would score.
+    Teacher,
+    /// A student, and what it was on the way: x of the learning curve and weights.
+    Student(&'a Student<B>, Vec<(f64, Student<B>)>),
+}
+
+/// Whether the recipe can be measured: its teacher must be the world, and latent frames must be frames.
+///
+/// # Errors
+/// What is in the way.
+pub fn check(recipe: &Recipe) -> Result<(), SessionError> {
+    let settings = &recipe.settings;
+    if settings.teacher.kind != TeacherKind::World || settings.codec.kind != CodecKind::Pixel {
+        let problem = "only students of the built-in world can be measured against the truth: it takes teacher.kind = \"world\" and codec.kind = \"pixel\"";
+        return Err(SessionError::Other(problem.to_string()));
+    }
+    if settings.evaluation.clips_per_prompt == 0 {
+        return Err(SessionError::Other("evaluation.clips_per_prompt is 0, measuring takes at least 4".to_string()));
+    }
+    if !PREFIX.is_multiple_of(recipe.student.frames_per_block) || PREFIX >= recipe.latent_shape[0] {
+        let problem = format!("student.frames_per_block must divide the {PREFIX} frames that continuations start from");
+        return Err(SessionError::Other(problem));
+    }
+    Ok(())
+}
+
+/// Measures a subject on the held-out prompts; `base` is the student that every run of the recipe starts from. GIFs are written to `directory`.
+pub fn measure<B: Trainable>(
+    recipe: &Recipe,
+    batches: &Batches<B::InnerBackend>,
+    base: &Student<B::InnerBackend>,
+    subject: &Subject<B::InnerBackend>,
+    directory: &Path,
+    device: &B::Device,
+) -> Result<Measured, SessionError> {
+    check(recipe)?;
+    let bench = Bench::<B> { recipe, batches, device, world: World::new(recipe.settings.teacher.seed) };
+    let takes = recipe.settings.evaluation.clips_per_prompt;
+    let mut measured = Measured::default();
+    let (mut groups, mut of_base, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    for prompt in &recipe.held_out_prompts {
+        let first = recipe.settings.evaluation.first_take;
+        let teacher = batches.teacher_clips(prompt, first..first + takes)?;
+        of_base.push((prompt.clone(), teacher.clone(), bench.clips(base, prompt, takes, recipe.settings.clip.frames)?));
+        groups.push((prompt.clone(), teacher, bench.subject_clips(subject, prompt, takes, recipe.settings.clip.frames)?));
+        evidence.push((
+            bench.world_clips(prompt, 0, LONG_CLIPS, LONG, 0)?,
+            bench.subject_clips(subject, prompt, LONG_CLIPS, LONG * recipe.settings.clip.frames)?,
+            bench.continuations(subject, prompt)?,
+        ));
+    }
+    let mut scores = score(&groups)?;
+    scores.holdout_pair_accuracy = Some(holdout::pair_accuracy::<B>(recipe, batches, &groups, device)?);
+    measured.values.extend(METRICS.iter().map(|metric| (metric.name.to_string(), (metric.value)(&scores))));
+    // Reward hacking: a student that fools the judge of the beginning may not fool a new one.
+    let first_judge = holdout::judge::<B>(recipe, batches, &of_base, device)?;
+    let fooled = holdout::accuracy(&first_judge, batches, &groups)?;
+    measured.values.insert(FIRST_JUDGE.to_string(), Some(fooled));
+
+    let prompts: Vec<PromptEvidence> = groups
+        .iter()
+        .zip(&evidence)
+        .map(|((prompt, teacher, student), (long_teacher, long_student, continuations))| PromptEvidence {
+            prompt,
+            teacher,
+            student,
+            long_teacher,
+            long_student,
+            continuations,
+        })
+        .collect();
+    let physics = physics::measure(&prompts)?;
+    measured.values.extend(PHYSICS_METRICS.iter().map(|metric| (metric.name.to_string(), (metric.value)(&physics.scores))));
+    let drift = |value: &dyn Fn(&crate::eval::drift::DriftWindow) -> f64| {
+        let length = recipe.settings.clip.frames;
+        physics.drift.iter().map(|window| [(window.first_frame + length) as f64, value(window)]).collect::<Vec<_>>()
+    };
+    measured.curves.insert(DRIFT.to_string(), drift(&|window| window.trajectory_energy_distance));
+    measured.curves.insert(PERMANENCE_DRIFT.to_string(), drift(&|window| window.object_permanence));
+    if let Subject::Student(_, history) = subject {
+        measured.curves.insert(LEARNING.to_string(), bench.learning(history, &groups)?);
+    }
+    for (prompt, _, student) in groups.iter().step_by((groups.len() / PREVIEWS).max(1)).take(PREVIEWS) {
+        let name = format!("{}.gif", prompt.replace(' ', "-"));
+        write_atomically(&directory.join(&name), &write_gif_bytes(&side_by_side(&[("", &student[..2.min(student.len())])], 6))?)?;
+        measured.previews.push((prompt.clone(), name));
+    }
+    Ok(measured)
+}
+
+/// Pair accuracy of a judge that was trained on the base student's clips.
+pub const FIRST_JUDGE: &str = "first_judge_pair_accuracy";
+/// Trajectory energy distance of every window of long clips.
+pub const DRIFT: &str = "drift";
+/// Object permanence of every window of long clips.
+pub const PERMANENCE_DRIFT: &str = "permanence_drift";
+/// Trajectory energy distance in the course of training.
+pub const LEARNING: &str = "learning";
+
+struct Bench<'a, B: Trainable> {
+    recipe: &'a Recipe,
+    batches: &'a Batches<B::InnerBackend>,
+    device: &'a B::Device,
+    world: World,
+}
+
+impl<B: Trainable> Bench<'_, B> {
+    fn clips(&self, student: &Student<B::InnerBackend>, prompt: &str, takes: u64, frames: usize) -> Result<Vec<Clip>, SessionError> {
+        let recipe = self.recipe;
+        let [_, channels, height, width] = recipe.latent_shape;
+        let evaluation = &recipe.settings.evaluation;
+        let request = Request {
+            prompt,
+            takes,
+            seed: recipe.settings.seed,
+            batch: evaluation.batch,
+            frames,
+            latent_shape: [frames, channels, height, width],
+        };
+        generate(student, self.batches, &sampler(recipe), &request, self.device)
+    }
+
+    fn subject_clips(
+        &self,
+        subject: &Subject<B::InnerBackend>,
+        prompt: &str,
+        takes: u64,
+        frames: usize,
+    ) -> Result<Vec<Clip>, SessionError> {
+        match subject {
+            Subject::Student(student, _) => self.clips(student, prompt, takes, frames),
+            // Takes that come after those of every other use.
+            Subject::Teacher => self.world_clips(prompt, 1 << 20, takes, frames / self.recipe.settings.clip.frames, 0),
+        }
+    }
+
+    /// Evaluation takes from `offset` on, `times` as long as a clip; the scene as it was filmed the `again`-th time.
+    fn world_clips(&self, prompt: &str, offset: u64, count: u64, times: usize, again: u64) -> Result<Vec<Clip>, SessionError> {
+        let clip = self.recipe.settings.clip;
+        let shape = ClipShape { frames: times * clip.frames, ..clip };
+        let first = self.recipe.settings.evaluation.first_take + offset;
+        let world = self.world.lasting(afd_world::frames_for(shape)).filmed_again(again);
+        let videos = world.videos(prompt, first..first + count).map_err(|error| SessionError::Other(error.to_string()))?;
+        let prepared = videos.iter().map(|video| prepare(video, shape).map_err(|error| SessionError::Other(error.to_string())));
+        prepared.collect()
+    }
+
+    fn continuations(&self, subject: &Subject<B::InnerBackend>, prompt: &str) -> Result<Vec<Case>, SessionError> {
+        let truths = self.world_clips(prompt, 0, SCENES, 1, 0)?;
+        let second_takes = self.world_clips(prompt, 0, SCENES, 1, 1)?;
+        let cases = truths.into_iter().zip(second_takes).enumerate().map(|(scene, (truth, second_take))| {
+            let generated = match subject {
+                Subject::Teacher => self.world_clips(prompt, scene as u64, 1, 1, 2)?,
+                Subject::Student(student, _) => self.continued(student, prompt, scene as u64, &truth)?,
+            };
+            Ok(Case { prefix: PREFIX, truth, second_take, generated })
+        });
+        cases.collect()
+    }
+
+    fn continued(&self, student: &Student<B::InnerBackend>, prompt: &str, scene: u64, truth: &Clip) -> Result<Vec<Clip>, SessionError> {
+        let count = CONTINUATIONS as usize;
+        let rows = self.batches.text(&[prompt.to_string()], count)?;
+        let prefix = self.batches.encode(std::slice::from_ref(truth)).slice_dim(1, 0..PREFIX).repeat_dim(0, count);
+        // Streams of their own, after those of the clips.
+        let stream =
+            |sample| Noise::new(self.recipe.settings.seed, Purpose::Evaluation, 1 << 32 | (scene * CONTINUATIONS + sample), key_of(prompt));
+        let noise = RolloutNoise::of((0..CONTINUATIONS).map(stream).collect());
+        let (text, sampler) = (student.read_text(rows), sampler(self.recipe));
+        let made = continuation(student, &text, &sampler, noise, self.recipe.latent_shape, prefix, self.device);
+        Ok(self.batches.decode(made.latents))
+    }
+
+    /// The trajectory energy distance of a student at every point of its training, on a few clips per prompt.
+    fn learning(&self, history: &[(f64, Student<B::InnerBackend>)], groups: &[PromptGroup]) -> Result<Vec<[f64; 2]>, SessionError> {
+        let point = |(x, student): &(f64, Student<B::InnerBackend>)| {
+            let few = groups.iter().map(|(prompt, teacher, _)| {
+                let own = self.clips(student, prompt, CURVE_CLIPS as u64, self.recipe.settings.clip.frames)?;
+                Ok((prompt.clone(), teacher.clone(), own))
+            });
+            let few = few.collect::<Result<Vec<PromptGroup>, SessionError>>()?;
+            Ok([*x, score(&few)?.trajectory_energy_distance])
+        };
+        history.iter().map(point).collect()
+    }
+}
+
+/// Reads what [`write`] wrote; `None` if there is nothing.
+pub fn read(directory: &Path) -> Result<Option<Measured>, SessionError> {
+    let path = directory.join(FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            serde_json::from_str(&text).map(Some).map_err(|error| SessionError::Other(format!("{} is damaged: {error}", path.display())))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::new("read", &path, error).into()),
+    }
+}
+
+/// Writes `measured.json` into `directory`, last of all its files.
+pub fn write(directory: &Path, measured: &Measured) -> Result<(), SessionError> {
+    let text = serde_json::to_string_pretty(measured).map_err(|error| SessionError::Other(error.to_string()))?;
+    Ok(write_atomically(&directory.join(FILE), format!("{text}\n").as_bytes())?)
+}
+
+/// The name of the numbers' file.
+pub const FILE: &str = "measured.json";
