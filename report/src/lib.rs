@@ -2,7 +2,8 @@
 //! CSV and JSON.
 //!
 //! The caller fills a [`Benchmark`] (or reads one from JSON) and calls [`Benchmark::write`]. Nothing here trains, measures or knows about
-//! networks; a run that failed or has not been made is shown as such, never left out.
+//! networks; a run that failed or has not been made is shown as such, never left out. `report/scripts/check_report.py` computes the numbers of a
+//! written report again with SciPy.
 #![warn(missing_docs)]
 
 mod benchmark;
