@@ -3,6 +3,7 @@
 //! Nothing here knows about networks or tensors.
 #![warn(missing_docs)]
 
+pub mod layouts;
 pub mod manifest;
 pub mod prepare;
 pub mod record;

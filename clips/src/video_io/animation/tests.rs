@@ -2,7 +2,6 @@ use std::fs;
 
 use image::{Delay, Frame, RgbaImage, codecs::gif::GifEncoder};
 
-use super::*;
 use crate::video_io::read_video;
 
 fn written(name: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
