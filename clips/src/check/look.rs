@@ -99,7 +99,7 @@ impl Looking {
     }
 
     fn sample(&mut self, frame: &[u8], width: usize, height: usize) {
-        let grey: Vec<u8> = frame.chunks_exact(3).map(|pixel| luma(pixel)).collect();
+        let grey: Vec<u8> = frame.chunks_exact(3).map(luma).collect();
         let mut columns = vec![0u32; width];
         for (row, most) in grey.chunks_exact(width).zip(&mut self.bright_rows) {
             let mut bright = 0;

@@ -278,7 +278,7 @@ impl Source {
             [0x89, b'P', b'N', b'G', ..] => "a PNG",
             [0xff, 0xd8, 0xff, ..] => "a JPEG",
             [0x1a, 0x45, 0xdf, 0xa3, ..] => "a WebM or Matroska file",
-            [_, _, _, _, kind @ ..] if QUICKTIME.iter().any(|known| kind.starts_with(*known)) => "an MP4 or MOV",
+            [_, _, _, _, kind @ ..] if QUICKTIME.iter().any(|known| kind.starts_with(known)) => "an MP4 or MOV",
             _ => "of no known kind",
         };
         (found != expected).then(|| format!("its name says {expected}, its first bytes say that it is {found}"))
