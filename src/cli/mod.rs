@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use afd_models::weights::Pickles;
 use clap::{Args, Parser, Subcommand};
 
+mod bar;
 mod checkpoint;
 mod data;
 mod doctor;
@@ -42,7 +43,7 @@ enum Verb {
     Generate(generate::GenerateArgs),
     /// Compare a student, or two, with fresh takes of the teacher on held-out prompts.
     Eval(eval::EvalArgs),
-    /// Prepare a recipe's data before training.
+    /// Check a folder of clips, or prepare a recipe's data before training.
     #[command(subcommand)]
     Data(data::DataVerb),
     /// Work with a recipe's teacher.
@@ -118,8 +119,12 @@ impl From<crate::session::SessionError> for CliError {
         use crate::data::batch::BatchError;
         use crate::run::directory::RunError;
         use crate::session::SessionError;
+        use crate::session::quarantine::QuarantineError;
+        use afd_clips::check::CheckError;
         match error {
             SessionError::Recipe(_)
+            | SessionError::Check(CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_))
+            | SessionError::Quarantine(QuarantineError::Layout(_))
             | SessionError::Batch(BatchError::Recipe(_) | BatchError::Endless)
             | SessionError::Run(RunError::Exists { .. } | RunError::Name { .. } | RunError::NotARun { .. }) => {
                 Self::Usage(error.to_string())

@@ -168,6 +168,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn batch(&mut self, batch: Vec<Result<Entry, Problem>>, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<(), CheckError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         let mut found: Vec<Option<Found>> = Vec::with_capacity(batch.len());
         for listed in &batch {
             found.push(match listed {

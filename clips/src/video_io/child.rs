@@ -101,24 +101,19 @@ impl Running {
         let status = running.wait().map_err(error)?;
         match ran_out(status) {
             Some(seconds) => Err(VideoError::Slow { path: path.to_path_buf(), seconds }),
-            None => Ok((written, running.said().into_bytes())),
+            None => Ok((written, running.messages())),
         }
     }
 
     /// The first of its messages: they tell; the rest of a long log would bury them.
-    fn said(&mut self) -> String {
+    fn messages(&mut self) -> Vec<u8> {
         let mut said = Vec::new();
         let _ = self.messages.rewind().and_then(|()| (&self.messages).take(2000).read_to_end(&mut said));
-        // Addresses in messages differ from run to run: `[mov,mp4 @ 0x55d0c8]`.
-        let text = String::from_utf8_lossy(&said);
-        let words: Vec<&str> = text.trim().split(' ').collect();
-        let mut kept = String::new();
-        for (index, word) in words.iter().enumerate() {
-            let address = word.starts_with("0x") && index > 0 && words[index - 1] == "@";
-            kept.push_str(if index == 0 { "" } else { " " });
-            kept.push_str(if address { word.trim_start_matches(|letter: char| letter.is_ascii_hexdigit() || letter == 'x') } else { word });
-        }
-        kept.replace(" @ ]", "]")
+        said
+    }
+
+    fn said(&mut self) -> String {
+        tidy(&String::from_utf8_lossy(&self.messages()))
     }
 
     /// Waits without holding the child, so that the watch can end it.
@@ -141,6 +136,18 @@ impl Running {
     fn lock<T>(&self, act: impl FnOnce(&mut Child) -> T) -> T {
         act(&mut self.child.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Messages on one line, without the addresses that differ from run to run: `[mov,mp4 @ 0x55d0c8]`.
+pub(super) fn tidy(messages: &str) -> String {
+    let words: Vec<&str> = messages.split_whitespace().collect();
+    let mut kept = String::new();
+    for (index, word) in words.iter().enumerate() {
+        let address = word.starts_with("0x") && index > 0 && words[index - 1] == "@";
+        kept.push_str(if index == 0 { "" } else { " " });
+        kept.push_str(if address { word.trim_start_matches(|letter: char| letter.is_ascii_hexdigit() || letter == 'x') } else { word });
+    }
+    kept.replace(" @ ]", "]")
 }
 
 /// The limit in seconds that ended a child, if one did.

@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use super::{Sink, VideoError, VideoHeader, child::Running, limits, probe};
+use super::{Sink, VideoError, VideoHeader, child::Running, limits, probe, quicktime};
 use crate::{stage, video::Video};
 
 /// The environment variable that names the ffmpeg program; it goes before PATH.
@@ -59,6 +59,9 @@ fn find_in(variable: Option<&OsStr>, search: Option<&OsStr>) -> Option<PathBuf> 
 /// Hands out the frames of the first video stream at its average rate; `demuxer` is ffmpeg's name for the container.
 pub(super) fn decode(path: &Path, demuxer: &str, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
     let ffmpeg = require("read", path)?;
+    if demuxer == "mov" {
+        quicktime::check(path)?;
+    }
     let stream = probe::stream(&ffmpeg, path, demuxer)?;
     let header = VideoHeader { width: stream.width, height: stream.height, frames_per_second: stream.rate.value() };
     limits::check_rate(path, header.frames_per_second)?;

@@ -110,10 +110,10 @@ fn read_rate(path: &Path) -> Result<f64, VideoError> {
     }
     let mut text = String::new();
     File::open(path).map_err(error)?.take(1000).read_to_string(&mut text).map_err(error)?;
-    let expected = "expected such as {\"frames_per_second\": 8.0}, above zero";
+    let expected = "expected such as {\"frames_per_second\": 8.0}, from 0.01 to 1000";
     let unreadable = |problem| VideoError::Unreadable { path: path.to_path_buf(), problem };
     let rate: Rate = serde_json::from_str(&text).map_err(|error| unreadable(format!("{error}; {expected}")))?;
-    if rate.frames_per_second.is_finite() && rate.frames_per_second > 0.0 && rate.frames_per_second <= limits::MAX_RATE {
+    if (limits::MIN_RATE..=limits::MAX_RATE).contains(&rate.frames_per_second) {
         Ok(rate.frames_per_second)
     } else {
         Err(unreadable(format!("frames_per_second is {}; {expected}", rate.frames_per_second)))

@@ -15,6 +15,9 @@ pub const MAX_PIXELS: u64 = 4096 * 2304;
 /// Most frames per second that a file may claim.
 pub const MAX_RATE: f64 = 1000.0;
 
+/// Fewest frames per second that a file may claim.
+pub const MIN_RATE: f64 = 0.01;
+
 /// Most frames in one video.
 pub const MAX_FRAMES: u64 = 10_000;
 
@@ -49,10 +52,10 @@ pub(super) fn check(path: &Path, width: u32, height: u32, frames: u64) -> Result
 
 /// Refuses a rate at which nothing is shown.
 pub(super) fn check_rate(path: &Path, frames_per_second: f64) -> Result<(), VideoError> {
-    if frames_per_second.is_finite() && frames_per_second > 0.0 && frames_per_second <= MAX_RATE {
+    if (MIN_RATE..=MAX_RATE).contains(&frames_per_second) {
         return Ok(());
     }
-    let problem = format!("its rate is {frames_per_second} frames per second; expected more than 0 and at most {MAX_RATE}");
+    let problem = format!("its rate is {frames_per_second} frames per second; expected {MIN_RATE} to {MAX_RATE}");
     Err(VideoError::Unreadable { path: path.to_path_buf(), problem })
 }
 

@@ -19,6 +19,7 @@ mod frames;
 mod gif;
 mod limits;
 mod probe;
+mod quicktime;
 
 use std::{
     fs::{File, FileType},
@@ -31,7 +32,7 @@ use super::video::Video;
 pub use error::VideoError;
 pub use ffmpeg::{ffmpeg_version, find_ffmpeg};
 pub use gif::write_gif_bytes;
-pub use limits::{MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MAX_RATE, MAX_SIDE};
+pub use limits::{MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MAX_RATE, MAX_SIDE, MIN_RATE};
 
 use animation::Animation;
 

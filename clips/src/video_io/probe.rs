@@ -4,7 +4,11 @@ use std::{env, fmt, path::Path, process::Command};
 
 use serde_json::Value;
 
-use super::{VideoError, child::Running, ffmpeg};
+use super::{
+    VideoError,
+    child::{Running, tidy},
+    ffmpeg,
+};
 
 /// Size, rate and, where known, length.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,8 +81,10 @@ pub(super) fn stream(ffmpeg: &Path, path: &Path, demuxer: &str) -> Result<Stream
     let (stdout, stderr) = Running::described(command, path)?;
     let described = String::from_utf8_lossy(&stderr);
     let stream = if ffprobe.is_file() { from_ffprobe(&stdout) } else { from_ffmpeg(&described) };
-    stream.ok_or_else(|| {
-        let said: String = described.trim().chars().take(2000).collect();
+    // A container that claims a size which no picture has is not believed in the rest either, whatever size its pictures turn out to be.
+    let absurd = described.contains("Picture size") && described.contains("is invalid");
+    stream.filter(|_| !absurd).ok_or_else(|| {
+        let said = tidy(&described);
         VideoError::Unreadable {
             path: path.to_path_buf(),
             problem: format!(
