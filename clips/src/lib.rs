@@ -3,8 +3,11 @@
 //! Nothing here knows about networks or tensors.
 #![warn(missing_docs)]
 
+pub mod check;
+pub mod layouts;
 pub mod manifest;
 pub mod prepare;
+pub mod prompts;
 pub mod record;
 mod stage;
 pub mod teacher;

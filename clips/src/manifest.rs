@@ -4,7 +4,7 @@
 //! {"prompt": "a red ball bounces", "video": "clips/00000-000.gif", "take": 0}
 //! ```
 //!
-//! `caption` and `text` are read as `prompt`, `file_name` and `path` as `video`; other fields are ignored.
+//! Other names of the two fields are those of [`crate::layouts`]; other fields are ignored.
 
 use std::{
     fs,
@@ -14,7 +14,10 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::stage;
+use super::{
+    layouts::{PROMPT_NAMES, VIDEO_NAMES},
+    stage,
+};
 
 /// The manifest's file name inside its directory.
 pub const FILE_NAME: &str = "manifest.jsonl";
@@ -122,27 +125,22 @@ impl Manifest {
 }
 
 /// One line's fields; the error says what was found and what was expected.
-fn parse(line: &str) -> Result<ManifestEntry, String> {
+pub(crate) fn parse(line: &str) -> Result<ManifestEntry, String> {
     let fields: Map<String, Value> =
         serde_json::from_str(line).map_err(|error| format!("not a JSON object ({error}); expected a line such as {EXAMPLE}"))?;
     let take = match fields.get("take") {
         None | Some(Value::Null) => None,
         Some(value) => Some(value.as_u64().ok_or_else(|| format!("\"take\" is {value}; expected a whole number from 0"))?),
     };
-    Ok(ManifestEntry {
-        prompt: string_field(&fields, ["prompt", "caption", "text"])?,
-        video: string_field(&fields, ["video", "file_name", "path"])?,
-        take,
-    })
+    Ok(ManifestEntry { prompt: string_field(&fields, &PROMPT_NAMES)?, video: string_field(&fields, &VIDEO_NAMES)?, take })
 }
 
 /// The first of `names` that is present.
-fn string_field(fields: &Map<String, Value>, names: [&str; 3]) -> Result<String, String> {
-    let [name, second, third] = names;
+fn string_field(fields: &Map<String, Value>, names: &[&str]) -> Result<String, String> {
     match names.iter().find_map(|&name| fields.get(name).map(|value| (name, value))) {
         Some((_, Value::String(value))) => Ok(value.clone()),
         Some((name, value)) => Err(format!("{name:?} is {value}; expected a string")),
-        None => Err(format!("no {name:?} (nor {second:?} or {third:?}); expected a line such as {EXAMPLE}")),
+        None => Err(format!("none of {names:?} is in it; expected a line such as {EXAMPLE}")),
     }
 }
 
@@ -151,18 +149,21 @@ fn check(entry: &ManifestEntry, directory: &Path, root: &Path) -> Result<(), Str
     if entry.prompt.trim().is_empty() {
         return Err("the prompt is blank; expected what the clip shows".to_string());
     }
-    let video = Path::new(&entry.video);
+    check_path(&entry.video, directory, root)
+}
+
+/// A path of a file or directory inside `directory`, links resolved; `root` is that directory with links resolved.
+pub(crate) fn check_path(path: &str, directory: &Path, root: &Path) -> Result<(), String> {
+    let video = Path::new(path);
     let inside = video.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
-    if !inside || video.file_name().is_none() {
-        return Err(format!("the video's path is {:?}; expected a path inside the manifest's directory, without \"..\"", entry.video));
+    if !inside || video.file_name().is_none() || path.contains('\0') {
+        return Err(format!("the video's path is {path:?}; expected a path inside the manifest's directory, without \"..\""));
     }
     // A path that does not resolve names nothing that could be read.
     match directory.join(video).canonicalize() {
-        Ok(resolved) if !resolved.starts_with(root) => Err(format!(
-            "the video's path is {:?}, a link to {}; expected a file inside the manifest's directory",
-            entry.video,
-            resolved.display()
-        )),
+        Ok(resolved) if !resolved.starts_with(root) => {
+            Err(format!("the video's path is {path:?}, a link to {}; expected a file inside the manifest's directory", resolved.display()))
+        }
         _ => Ok(()),
     }
 }
@@ -206,8 +207,8 @@ mod tests {
         for (line, expected) in [
             ("{\"prompt\": \"a\"", "expected a line such as"),
             ("[1, 2]", "expected a line such as"),
-            ("{\"video\": \"a.gif\"}", "no \"prompt\" (nor \"caption\" or \"text\")"),
-            ("{\"prompt\": \"a\"}", "no \"video\" (nor \"file_name\" or \"path\")"),
+            ("{\"video\": \"a.gif\"}", "none of [\"prompt\", \"caption\", \"text\", \"prompt_en\"]"),
+            ("{\"prompt\": \"a\"}", "none of [\"video\", \"file_name\", \"path\""),
             ("{\"prompt\": 7, \"video\": \"a.gif\"}", "\"prompt\" is 7; expected a string"),
             ("{\"prompt\": \" \", \"video\": \"a.gif\"}", "blank"),
             ("{\"prompt\": \"a\", \"video\": \"a.gif\", \"take\": -1}", "\"take\" is -1"),

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::video::{Clip, ClipShape, Video, from_byte, to_byte};
-use super::video_io::malformed;
+use super::video_io::{VideoHeader, malformed};
 
 /// How far before its start a source frame may be shown, in source frames.
 ///
@@ -43,54 +43,160 @@ pub enum PrepareError {
     Shape(ClipShape),
 }
 
-/// `video` as a clip of `shape`, every value one of the 256 that [`from_byte`] gives.
-///
-/// * Time: clip frame `k` shows the video at `k / shape.frames_per_second` seconds, that is the latest source frame that has begun.
-/// * Crop: the largest centred rectangle of whole pixels with the shape's aspect ratio.
-/// * Size: every output pixel is the mean of the source area it covers, with partly covered pixels counted by their covered
-///   fraction (no aliasing when shrinking; blocks with exact borders when growing).
-/// * Values: rounded to 8 bits, then [-1, 1].
+/// How a video of another aspect ratio becomes the clip's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// The largest centred rectangle of whole pixels with the clip's aspect ratio; what lies outside is lost.
+    #[default]
+    Crop,
+    /// The whole picture, centred, between black bars.
+    Pad,
+}
+
+/// `video` as a clip of `shape`, cropped; see [`Preparer`].
 ///
 /// # Errors
 /// [`PrepareError::TooShort`] when the last clip frame falls after the video's end; [`PrepareError::Video`] and
 /// [`PrepareError::Shape`] for input that describes no video or no clip.
 pub fn prepare(video: &Video, shape: ClipShape) -> Result<Clip, PrepareError> {
+    prepare_fitted(video, shape, Fit::Crop)
+}
+
+/// `video` as a clip of `shape`; see [`Preparer`].
+///
+/// # Errors
+/// As for [`prepare`].
+pub fn prepare_fitted(video: &Video, shape: ClipShape, fit: Fit) -> Result<Clip, PrepareError> {
     if let Some(problem) = malformed(video) {
         return Err(PrepareError::Video(problem));
     }
-    let rate = shape.frames_per_second;
-    if shape.frames == 0 || shape.height == 0 || shape.width == 0 || !rate.is_finite() || rate <= 0.0 {
-        return Err(PrepareError::Shape(shape));
-    }
-    let last = source_frame(shape.frames - 1, rate, video.frames_per_second);
-    if last >= video.frames.len() {
-        return Err(PrepareError::TooShort {
-            found_seconds: video.seconds(),
-            found_frames: video.frames.len(),
-            found_rate: video.frames_per_second,
-            needed_seconds: (shape.frames - 1) as f64 / rate,
-            needed_frames: shape.frames,
-            needed_rate: rate,
-        });
+    let header = VideoHeader { width: video.width, height: video.height, frames_per_second: video.frames_per_second };
+    let mut preparer = Preparer::new(shape, fit)?;
+    video.frames.iter().for_each(|frame| preparer.frame(&header, frame));
+    preparer.finish()
+}
+
+/// A clip in the making, from frames as they come; one source frame is looked at at a time.
+///
+/// * Time: clip frame `k` shows the video at `k / shape.frames_per_second` seconds, that is the latest source frame that has begun.
+/// * Fit: the largest centred rectangle of whole pixels with the shape's aspect ratio; or all of the picture between black bars.
+/// * Size: every output pixel is the mean of the source area it covers, with partly covered pixels counted by their covered
+///   fraction (no aliasing when shrinking; blocks with exact borders when growing).
+/// * Values: rounded to 8 bits, then [-1, 1].
+pub struct Preparer {
+    shape: ClipShape,
+    fit: Fit,
+    header: Option<VideoHeader>,
+    seen: usize,
+    resizer: Option<Resizer>,
+    pixels: Vec<f32>,
+}
+
+impl Preparer {
+    /// Starts a clip.
+    ///
+    /// # Errors
+    /// [`PrepareError::Shape`].
+    pub fn new(shape: ClipShape, fit: Fit) -> Result<Self, PrepareError> {
+        let rate = shape.frames_per_second;
+        if shape.frames == 0 || shape.height == 0 || shape.width == 0 || !rate.is_finite() || rate <= 0.0 {
+            return Err(PrepareError::Shape(shape));
+        }
+        Ok(Self { shape, fit, header: None, seen: 0, resizer: None, pixels: Vec::new() })
     }
 
-    let source_width = video.width as usize;
-    let (rows, columns) = centre_crop(video.height as usize, source_width, shape.height, shape.width);
-    let row_shares = shares(rows, shape.height);
-    let column_shares = shares(columns, shape.width);
-    let frame_values = shape.height * shape.width * 3;
-    let mut pixels: Vec<f32> = Vec::with_capacity(shape.frames * frame_values);
-    let mut shown = None;
-    for frame in 0..shape.frames {
-        let source = source_frame(frame, rate, video.frames_per_second);
-        if shown == Some(source) {
-            pixels.extend_from_within(pixels.len() - frame_values..); // A slower video shows one frame several times.
-        } else {
-            resize(&video.frames[source], source_width, &row_shares, &column_shares, &mut pixels);
+    /// The next frame of the video, `height * width * 3` bytes.
+    pub fn frame(&mut self, header: &VideoHeader, frame: &[u8]) {
+        let shape = self.shape;
+        let resizer = self.resizer.get_or_insert_with(|| Resizer::new(header, shape, self.fit));
+        self.header = Some(*header);
+        let frame_values = shape.height * shape.width * 3;
+        let mut shown = self.pixels.len() / frame_values;
+        let first = shown;
+        while shown < shape.frames && source_frame(shown, shape.frames_per_second, header.frames_per_second) <= self.seen {
+            if shown == first {
+                resizer.resize(frame, &mut self.pixels);
+            } else {
+                self.pixels.extend_from_within(self.pixels.len() - frame_values..); // A slower video shows one frame several times.
+            }
+            shown += 1;
         }
-        shown = Some(source);
+        self.seen += 1;
     }
-    Ok(Clip { shape, pixels })
+
+    /// The clip.
+    ///
+    /// # Errors
+    /// [`PrepareError::TooShort`] when the last clip frame falls after the video's end.
+    pub fn finish(self) -> Result<Clip, PrepareError> {
+        let shape = self.shape;
+        if self.pixels.len() == shape.frames * shape.height * shape.width * 3 {
+            return Ok(Clip { shape, pixels: self.pixels });
+        }
+        Err(too_short(self.header.map_or(0.0, |header| header.frames_per_second), self.seen, shape))
+    }
+}
+
+/// Whether a video of so many frames is long enough for a clip.
+///
+/// # Errors
+/// [`PrepareError::TooShort`].
+pub fn check_length(header: &VideoHeader, frames: u64, shape: ClipShape) -> Result<(), PrepareError> {
+    let last = source_frame(shape.frames.saturating_sub(1), shape.frames_per_second, header.frames_per_second);
+    if (last as u64) < frames { Ok(()) } else { Err(too_short(header.frames_per_second, frames as usize, shape)) }
+}
+
+fn too_short(rate: f64, frames: usize, shape: ClipShape) -> PrepareError {
+    PrepareError::TooShort {
+        found_seconds: if rate > 0.0 { frames as f64 / rate } else { 0.0 },
+        found_frames: frames,
+        found_rate: rate,
+        needed_seconds: (shape.frames - 1) as f64 / shape.frames_per_second,
+        needed_frames: shape.frames,
+        needed_rate: shape.frames_per_second,
+    }
+}
+
+/// Which part of a source pixel's area goes into which pixel of the clip; the same for all frames.
+struct Resizer {
+    source_width: usize,
+    /// Rows and columns of the clip that the picture fills.
+    rows: Range<usize>,
+    columns: Range<usize>,
+    width: usize,
+    height: usize,
+    row_shares: Vec<(usize, Vec<f32>)>,
+    column_shares: Vec<(usize, Vec<f32>)>,
+}
+
+impl Resizer {
+    fn new(header: &VideoHeader, shape: ClipShape, fit: Fit) -> Self {
+        let (source_height, source_width) = (header.height as usize, header.width as usize);
+        let (height, width) = (shape.height, shape.width);
+        let ((from_rows, from_columns), (rows, columns)) = match fit {
+            Fit::Crop => (centre_crop(source_height, source_width, height, width), (0..height, 0..width)),
+            // The picture's place in the clip is what a clip of the picture's shape would be cropped to.
+            Fit::Pad => ((0..source_height, 0..source_width), centre_crop(height, width, source_height, source_width)),
+        };
+        let (row_shares, column_shares) = (shares(from_rows, rows.len()), shares(from_columns, columns.len()));
+        Self { source_width, rows, columns, width, height, row_shares, column_shares }
+    }
+
+    /// Appends one frame of the clip.
+    fn resize(&self, frame: &[u8], pixels: &mut Vec<f32>) {
+        if self.rows.len() == self.height && self.columns.len() == self.width {
+            return resize(frame, self.source_width, &self.row_shares, &self.column_shares, pixels);
+        }
+        let mut picture = Vec::with_capacity(self.rows.len() * self.columns.len() * 3);
+        resize(frame, self.source_width, &self.row_shares, &self.column_shares, &mut picture);
+        let start = pixels.len();
+        pixels.resize(start + self.height * self.width * 3, from_byte(0));
+        for (row, values) in self.rows.clone().zip(picture.chunks_exact(self.columns.len() * 3)) {
+            let place = start + (row * self.width + self.columns.start) * 3;
+            pixels[place..place + values.len()].copy_from_slice(values);
+        }
+    }
 }
 
 /// `clip` rounded to 8 bits and back, as every clip from [`prepare`] is.
@@ -261,6 +367,25 @@ mod tests {
         let video = grey(1, 4, 8, 8.0, |_, _, column| column as u8);
         let clip = prepare(&video, shape(1, 4, 4, 8.0)).unwrap();
         assert_eq!([0, 1, 2, 3].map(|column| to_byte(clip.pixel(0, 0, column)[0])), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn padding_keeps_the_whole_picture_between_black_bars() {
+        let video = grey(1, 4, 8, 8.0, |_, row, column| (100 + row * 20 + column) as u8);
+        let clip = prepare_fitted(&video, shape(1, 8, 8, 8.0), Fit::Pad).unwrap();
+        for row in 0..8 {
+            for column in 0..8u8 {
+                let expected = if (2..6).contains(&row) { 100 + (row as u8 - 2) * 20 + column } else { 0 };
+                assert_eq!(to_byte(clip.pixel(0, row, usize::from(column))[1]), expected, "row {row}, column {column}");
+            }
+        }
+        // A tall picture, made smaller: bars at the sides.
+        let clip = prepare_fitted(&grey(1, 40, 20, 8.0, |_, _, _| 90), shape(1, 8, 8, 8.0), Fit::Pad).unwrap();
+        let row: Vec<u8> = (0..8).map(|column| to_byte(clip.pixel(0, 3, column)[0])).collect();
+        assert_eq!(row, [0, 0, 90, 90, 90, 90, 0, 0]);
+        // Nothing to pad: the same as cropping.
+        let video = grey(1, 16, 16, 8.0, |_, row, column| (row * 16 + column) as u8);
+        assert_eq!(prepare_fitted(&video, shape(1, 8, 8, 8.0), Fit::Pad).unwrap(), prepare(&video, shape(1, 8, 8, 8.0)).unwrap());
     }
 
     #[test]

@@ -1,25 +1,57 @@
-//! `afd data prepare`: everything of a recipe that is made once, before training.
+//! `afd data check`: which clips of a folder cannot be used. `afd data prepare`: everything of a recipe that is made once, before training.
 
-use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+
+use afd_clips::check::{CheckError, Options, Report, check};
+use afd_clips::layouts::Layout;
 
 use afd_backends::{Job, Place};
 use afd_models::kernels::Trainable;
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::bar::Bar;
 use super::{CliError, RecipeArgs, STOPPED};
 use crate::recipe::Recipe;
+use crate::run::files::write_atomically;
 use crate::run::signals;
 use crate::session::SessionError;
 use crate::session::prepare::{Done, prepare_latents, prepare_text};
+use crate::session::quarantine::{QUARANTINE, settle_prepared};
 
 /// What to do with a recipe's data.
 #[derive(Debug, Subcommand)]
 pub enum DataVerb {
     /// Encode the recipe's prompts and its teacher's clips into data.path; goes on where it was stopped.
     Prepare(PrepareArgs),
+    /// Decode every clip of a folder and list those that cannot be used, and those that are suspicious; goes on where it was stopped.
+    Check(CheckArgs),
+}
+
+/// A check.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The folder: manifest.jsonl, metadata.csv, videos with a .txt each, .tar shards (WebDataset) or .parquet files.
+    path: PathBuf,
+    /// Write the report as JSON too; an older report is replaced.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// jsonl, csv, pairs, webdataset or parquet [default: by what the folder holds].
+    #[arg(long, value_parser = layout)]
+    layout: Option<Layout>,
+    /// Check that videos are long enough for this recipe's clips too.
+    #[arg(long, value_name = "RECIPE")]
+    recipe: Option<PathBuf>,
+    /// Where results are kept, so that a stopped check goes on and the next one is quick [default: PATH/.afd-check.jsonl].
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+fn layout(text: &str) -> Result<Layout, String> {
+    let known = [Layout::Jsonl, Layout::Csv, Layout::Pairs, Layout::Webdataset, Layout::Parquet];
+    let names = || known.map(|layout| layout.to_string()).join(", ");
+    known.into_iter().find(|layout| layout.to_string() == text).ok_or_else(|| format!("expected one of {}", names()))
 }
 
 /// A preparation.
@@ -35,15 +67,104 @@ pub struct PrepareArgs {
     backend: Option<String>,
 }
 
-/// Prepares.
+/// Checks or prepares.
 pub fn run(verb: &DataVerb) -> Result<ExitCode, CliError> {
-    let DataVerb::Prepare(args) = verb;
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    if recipe.data().is_none() {
-        return Err(CliError::Usage(format!("{} has no data.path; name the directory to prepare into", args.recipe.recipe.display())));
+    match verb {
+        DataVerb::Prepare(args) => run_prepare(args),
+        DataVerb::Check(args) => run_check(args),
     }
+}
+
+fn run_prepare(args: &PrepareArgs) -> Result<ExitCode, CliError> {
+    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let Some(data) = recipe.data().map(Path::to_path_buf) else {
+        return Err(CliError::Usage(format!("{} has no data.path; name the directory to prepare into", args.recipe.recipe.display())));
+    };
     signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+    if !args.text_only {
+        let mut bar = Bar::new("clips looked at");
+        let settled = settle_prepared(&mut recipe, &data, &mut |done, _| {
+            bar.count(done);
+            !signals::stop_requested()
+        });
+        bar.end();
+        match settled {
+            Err(SessionError::Check(CheckError::Stopped)) => return Ok(stopped()),
+            Err(error) => return Err(error.into()),
+            Ok(Some(quarantine)) if !quarantine.clips.is_empty() => println!(
+                "left out  {} clips and {} prompts, see {}",
+                quarantine.clips.len(),
+                quarantine.prompts,
+                data.join(QUARANTINE).display()
+            ),
+            Ok(_) => {}
+        }
+    }
     Ok(afd_backends::dispatch(args.backend.as_deref(), PrepareJob { recipe: &recipe, text_only: args.text_only })??)
+}
+
+fn stopped() -> ExitCode {
+    eprintln!("stopped; run the same command again to go on");
+    ExitCode::from(STOPPED)
+}
+
+fn run_check(args: &CheckArgs) -> Result<ExitCode, CliError> {
+    let recipe = args.recipe.as_deref().map(|recipe| Recipe::load(recipe, &[])).transpose()?;
+    let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
+    let asked = args.layout.or_else(|| recipe.as_ref().and_then(|recipe| recipe.settings.teacher.layout));
+    let layout = asked.map_or_else(|| Layout::detect(&args.path), Ok).map_err(|error| usage(&error))?;
+    let mut clips = 0;
+    let count = layout.list(&args.path, &mut |_| {
+        clips += 1;
+        true
+    });
+    count.map_err(|error| usage(&error))?;
+    signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+    let journal = args.journal.clone().or_else(|| default_journal(&args.path));
+    if journal.is_none() {
+        eprintln!("{} cannot be written to: nothing is kept for the next time; --journal FILE names another place", args.path.display());
+    }
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let shape = recipe.as_ref().map(|recipe| recipe.settings.clip);
+    let mut bar = Bar::new("clips");
+    let checked = check(&args.path, &Options { layout, shape, journal: journal.as_deref(), threads }, &|_| true, &mut |done, _| {
+        bar.show(done as usize, clips.max(done as usize));
+        !signals::stop_requested()
+    });
+    bar.end();
+    let report = match checked {
+        Err(CheckError::Stopped) => return Ok(stopped()),
+        Err(error @ (CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_))) => return Err(usage(&error)),
+        Err(error) => return Err(CliError::Failed(error.to_string())),
+        Ok(report) => report,
+    };
+    print(&report);
+    if let Some(path) = &args.json {
+        let text = serde_json::to_vec_pretty(&report).map_err(|error| CliError::Failed(error.to_string()))?;
+        write_atomically(path, &text).map_err(|error| CliError::Failed(error.to_string()))?;
+    }
+    match report.problems.len() {
+        0 => Ok(ExitCode::SUCCESS),
+        bad => Err(CliError::Failed(format!("{bad} of {} clips in {} cannot be used", report.clips, args.path.display()))),
+    }
+}
+
+/// In the folder itself, where it can be written to: hidden names are no clips.
+fn default_journal(path: &Path) -> Option<PathBuf> {
+    let journal = path.join(".afd-check.jsonl");
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(&journal);
+    opened.ok().map(|_| journal)
+}
+
+fn print(report: &Report) {
+    for problem in &report.problems {
+        println!("bad         {}: {}", problem.file, problem.problem);
+    }
+    for flagged in &report.flags {
+        println!("{:<11} {}: {}", flagged.flag.to_string(), flagged.file, flagged.detail);
+    }
+    println!("layout      {}", report.layout);
+    println!("clips       {} can be used, {} cannot; {} warnings", report.good(), report.problems.len(), report.flags.len());
 }
 
 struct PrepareJob<'a> {
@@ -71,44 +192,8 @@ impl Job for PrepareJob<'_> {
         bar.end();
         println!("clips     {written} encoded, {kept} were there");
         if !finished {
-            eprintln!("stopped; run the same command again to go on");
-            return Ok(ExitCode::from(STOPPED));
+            return Ok(stopped());
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// A progress bar on a terminal, a line now and then elsewhere.
-struct Bar {
-    what: &'static str,
-    bar: Option<ProgressBar>,
-    said: Instant,
-}
-
-impl Bar {
-    fn new(what: &'static str) -> Self {
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(0).with_style(style).with_message(what));
-        Self { what, bar, said: Instant::now() }
-    }
-
-    fn show(&mut self, done: usize, all: usize) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_length(all as u64);
-                bar.set_position(done as u64);
-            }
-            None if done == all || self.said.elapsed().as_secs() >= 10 => {
-                eprintln!("{} {done} of {all}", self.what);
-                self.said = Instant::now();
-            }
-            None => {}
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! `afd eval`: a student, or two, against fresh takes of the teacher on held-out prompts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use afd_backends::{Job, Place};
@@ -13,6 +13,7 @@ use crate::data::batch::Batches;
 use crate::eval::table::{Scores, comparison_table};
 use crate::recipe::Recipe;
 use crate::session::build::finished_student;
+use crate::session::quarantine::{self, QUARANTINE};
 use crate::session::{SessionError, evaluate};
 
 /// An evaluation.
@@ -42,7 +43,14 @@ pub struct EvalArgs {
 pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
     let found = find(&args.checkpoint)?;
     let against = args.against.as_deref().map(find).transpose()?;
-    let recipe = recipe_of(&args.checkpoint, args.recipe.as_deref(), &args.overrides)?;
+    let mut recipe = recipe_of(&args.checkpoint, args.recipe.as_deref(), &args.overrides)?;
+    // The clips that training went without are left out here too; those of another folder are looked at now.
+    let mut places: Vec<PathBuf> = recipe.data().map(Path::to_path_buf).into_iter().collect();
+    places.extend(args.checkpoint.ancestors().take(4).map(Path::to_path_buf));
+    match places.into_iter().find(|place| place.join(QUARANTINE).is_file()) {
+        Some(place) => quarantine::apply(&mut recipe, &place)?,
+        None => quarantine::settle(&mut recipe, None, &mut |_, _| true)?,
+    };
     let mut named = vec![("checkpoint", &found)];
     if let Some(against) = &against {
         named.insert(0, ("against", against));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use afd_clips::prompts::read_prompts;
 use afd_backends::{Job, Place};
 use afd_models::codec::Codec;
 use afd_models::kernels::{Kernels, Trainable};
@@ -38,7 +39,7 @@ pub struct GenerateArgs {
     /// The prompt.
     #[arg(long)]
     prompt: Option<String>,
-    /// A file of prompts, one a line.
+    /// A file of prompts: .txt with one a line, or .json as VBench has it.
     #[arg(long, value_name = "FILE", requires = "out_dir")]
     prompts: Option<PathBuf>,
     /// Clips of each prompt (with --out-dir).
@@ -130,12 +131,11 @@ fn prompts(args: &GenerateArgs) -> Result<Vec<String>, CliError> {
         return Ok(vec![prompt.clone()]);
     }
     let Some(path) = &args.prompts else { unreachable!("clap asks for --prompt or --prompts") };
-    let text =
-        std::fs::read_to_string(path).map_err(|error| CliError::Usage(format!("cannot read the prompts {}: {error}", path.display())))?;
+    let listed = read_prompts(path).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut prompts: Vec<String> = Vec::new();
-    for prompt in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for prompt in &listed {
         if !prompts.iter().any(|known| known == prompt) {
-            prompts.push(prompt.to_string());
+            prompts.push(prompt.clone());
         }
     }
     if prompts.is_empty() {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use afd_models::weights::Pickles;
 use clap::{Args, Parser, Subcommand};
 
+mod bar;
 mod bench;
 mod checkpoint;
 mod data;
@@ -48,7 +49,7 @@ enum Verb {
     Measure(measure::MeasureArgs),
     /// Run methods against each other with equal budgets, in resumable pieces, and report.
     Bench(bench::BenchArgs),
-    /// Prepare a recipe's data before training.
+    /// Check a folder of clips, or prepare a recipe's data before training.
     #[command(subcommand)]
     Data(data::DataVerb),
     /// Work with a recipe's teacher.
@@ -124,8 +125,12 @@ impl From<crate::session::SessionError> for CliError {
         use crate::data::batch::BatchError;
         use crate::run::directory::RunError;
         use crate::session::SessionError;
+        use crate::session::quarantine::QuarantineError;
+        use afd_clips::check::CheckError;
         match error {
             SessionError::Recipe(_)
+            | SessionError::Check(CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_))
+            | SessionError::Quarantine(QuarantineError::Layout(_))
             | SessionError::Batch(BatchError::Recipe(_) | BatchError::Endless)
             | SessionError::Run(RunError::Exists { .. } | RunError::Name { .. } | RunError::NotARun { .. }) => {
                 Self::Usage(error.to_string())

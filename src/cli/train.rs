@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use afd_backends::{Job, Place};
+use afd_clips::check::CheckError;
 use afd_models::kernels::Trainable;
 use clap::Args;
 
+use super::bar::Bar;
 use super::{CliError, RecipeArgs, STOPPED};
 use crate::afd::strategy::Ending;
 use crate::data::batch::Batches;
@@ -18,6 +20,7 @@ use crate::recipe::Recipe;
 use crate::recipe::settings::Kind;
 use crate::run::directory::{Environment, RunDirectory};
 use crate::run::signals;
+use crate::session::quarantine::{self, QUARANTINE, Quarantine};
 use crate::session::{SessionError, build, evaluate, journal, train};
 
 /// A training run.
@@ -71,12 +74,39 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
         )));
     }
     signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
-    let job = TrainJob { recipe: &recipe, runs: &args.runs, name: &name, resume: args.resume };
+    let quarantine = match settle(&mut recipe, args.resume.then(|| args.runs.join(&name)).as_deref()) {
+        Err(SessionError::Check(CheckError::Stopped)) => return Ok(ExitCode::from(STOPPED)),
+        settled => settled?,
+    };
+    if let Some(quarantine) = quarantine.as_ref().filter(|quarantine| !quarantine.clips.is_empty()) {
+        eprintln!("left out {} clips and {} prompts, see {QUARANTINE} in the run", quarantine.clips.len(), quarantine.prompts);
+    }
+    let job = TrainJob { recipe: &recipe, quarantine, runs: &args.runs, name: &name, resume: args.resume };
     Ok(afd_backends::dispatch(args.backend.as_deref(), job)??)
+}
+
+/// Which clips of a folder the run goes without: as when it was started, as when its data was prepared, or as found now.
+fn settle(recipe: &mut Recipe, resumed: Option<&Path>) -> Result<Option<Quarantine>, SessionError> {
+    if let Some(run) = resumed
+        && let Some(quarantine) = quarantine::apply(recipe, run)?
+    {
+        return Ok(Some(quarantine));
+    }
+    if let Some(data) = recipe.data().map(Path::to_path_buf) {
+        return quarantine::apply(recipe, &data);
+    }
+    let mut bar = Bar::new("clips looked at");
+    let settled = quarantine::settle(recipe, None, &mut |done, _| {
+        bar.count(done);
+        !signals::stop_requested()
+    });
+    bar.end();
+    settled
 }
 
 struct TrainJob<'a> {
     recipe: &'a Recipe,
+    quarantine: Option<Quarantine>,
     runs: &'a Path,
     name: &'a str,
     resume: bool,
@@ -100,6 +130,9 @@ impl Job for TrainJob<'_> {
         } else {
             RunDirectory::create(self.runs, self.name, &recipe.resolved()?, &environment)?
         };
+        if let (Some(quarantine), false) = (&self.quarantine, self.resume) {
+            quarantine.write(run.path())?;
+        }
         let trained = train::train::<B>(recipe, &run, &batches, &device)?;
         if trained.ending == Ending::Stopped {
             eprintln!("stopped after round {}, state saved; continue with --resume", trained.state.round);

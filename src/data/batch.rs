@@ -14,7 +14,7 @@ use burn::prelude::*;
 use super::codec::CodecPlan;
 use super::latents::{LatentError, LatentOrigin, LatentStore};
 use super::near_prompts::near_prompts;
-use super::prepare::{PrepareError, equalise, prepare};
+use super::prepare::{Fit, PrepareError, equalise, prepare_fitted};
 use super::text::{self, TextError};
 use super::video::{Clip, ClipShape};
 use crate::recipe::settings::TextKind;
@@ -64,6 +64,7 @@ pub enum BatchError {
 pub struct Batches<B: Kernels> {
     teacher: Box<dyn Teacher>,
     shape: ClipShape,
+    fit: Fit,
     codec: Box<dyn Codec<B>>,
     /// Latents that were prepared; a teacher's clip is encoded when it is asked for where there are none.
     latents: Option<LatentStore>,
@@ -75,7 +76,8 @@ pub struct Batches<B: Kernels> {
     seed: u64,
     takes_per_prompt: u64,
     prompts: Vec<String>,
-    near: BTreeMap<String, Vec<String>>,
+    /// Neighbours of the prompts that were asked about.
+    near: Mutex<BTreeMap<String, Vec<String>>>,
     /// Rows of all prompts, or where to read them: those of large encoders are megabytes each.
     rows: BTreeMap<String, Vec<f32>>,
     encoder: Box<dyn TextEncoder>,
@@ -109,6 +111,7 @@ impl<B: Kernels> Batches<B> {
         Ok(Self {
             teacher: recipe.teacher()?,
             shape: recipe.settings.clip,
+            fit: recipe.settings.teacher.fit,
             codec: recipe.codec.load(device)?,
             latents,
             latent_shape: recipe.latent_shape,
@@ -118,7 +121,7 @@ impl<B: Kernels> Batches<B> {
             seed: recipe.settings.seed,
             takes_per_prompt: recipe.settings.teacher.takes_per_prompt,
             prompts: recipe.train_prompts.clone(),
-            near: near_prompts(&recipe.train_prompts),
+            near: Mutex::new(BTreeMap::new()),
             rows,
             encoder,
             prepared: Mutex::new(BTreeMap::new()),
@@ -159,7 +162,11 @@ impl<B: Kernels> Batches<B> {
     pub fn mistaken_prompts(&self, prompts: &[String], first: usize, round: u64, per_prompt: usize) -> Option<Vec<String>> {
         let mut mistaken = Vec::with_capacity(prompts.len() * per_prompt);
         for (slot, prompt) in prompts.iter().enumerate() {
-            let near = self.near.get(prompt).filter(|near| !near.is_empty())?;
+            let mut known = self.near.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let near = known.entry(prompt.clone()).or_insert_with(|| near_prompts(prompt, &self.prompts));
+            if near.is_empty() {
+                return None;
+            }
             let mut draw = Noise::new(self.seed, Purpose::Mismatch, round, (first + slot) as u64);
             mistaken.extend((0..per_prompt).map(|_| near[draw.below(near.len())].clone()));
         }
@@ -174,7 +181,9 @@ impl<B: Kernels> Batches<B> {
     fn teacher_clip(&self, prompt: &str, take: u64) -> Result<Clip, BatchError> {
         self.queries.fetch_add(1, Ordering::Relaxed);
         let videos = self.teacher.videos(prompt, take..take + 1)?;
-        let clip = |video| prepare(video, self.shape).map_err(|source| BatchError::Prepare { prompt: prompt.to_string(), take, source });
+        let clip = |video| {
+            prepare_fitted(video, self.shape, self.fit).map_err(|source| BatchError::Prepare { prompt: prompt.to_string(), take, source })
+        };
         match &videos[..] {
             [video] => clip(video),
             other => Err(TeacherError::Data(format!("asked for 1 video of {prompt:?}, the teacher returned {}", other.len())).into()),
@@ -308,7 +317,12 @@ pub fn training_takes(recipe: &Recipe, teacher: &dyn Teacher) -> Result<Vec<(Str
 
 /// What the latents of a recipe's clips depend on.
 pub fn latent_origin(recipe: &Recipe) -> Result<LatentOrigin, BatchError> {
-    Ok(LatentOrigin { clip: recipe.settings.clip, codec: recipe.codec.identity()?, latent_shape: recipe.latent_shape })
+    Ok(LatentOrigin {
+        clip: recipe.settings.clip,
+        fit: recipe.settings.teacher.fit,
+        codec: recipe.codec.identity()?,
+        latent_shape: recipe.latent_shape,
+    })
 }
 
 /// Latents `[B, F, C, H, W]` to 8-bit clips on the host.

@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use afd_models::weights::{HostTensor, Pickles, Tensors, WeightFile, WeightsError, to_bytes};
 use serde::{Deserialize, Serialize};
 
+use super::prepare::Fit;
 use super::video::ClipShape;
 use crate::run::files::{FileError, remove_leftovers, write_atomically};
 use crate::run::manifest::hash;
@@ -28,6 +29,9 @@ pub const INDEX: &str = "index.json";
 pub struct LatentOrigin {
     /// Size, length and rate of the clips.
     pub clip: ClipShape,
+    /// How videos of another aspect ratio were fitted.
+    #[serde(default)]
+    pub fit: Fit,
     /// The codec and its weights.
     pub codec: serde_json::Value,
     /// `[F, C, H, W]`.
@@ -244,7 +248,7 @@ mod tests {
 
     fn origin() -> LatentOrigin {
         let clip = ClipShape { frames: 5, height: 16, width: 16, frames_per_second: 16.0 };
-        LatentOrigin { clip, codec: serde_json::json!({"kind": "wan-vae"}), latent_shape: [2, 1, 1, 2] }
+        LatentOrigin { clip, fit: Fit::Crop, codec: serde_json::json!({"kind": "wan-vae"}), latent_shape: [2, 1, 1, 2] }
     }
 
     fn clip(prompt: &str, take: u64) -> (ClipRecord, Vec<f32>) {

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 /// How many neighbours a prompt has at most.
 pub const NEIGHBOURS: usize = 8;
 
-/// For every prompt the [`NEIGHBOURS`] other prompts that share most words with it (fewest words in only one of the two; ties go to the earlier
-/// prompt in the list). Empty for a list of one.
-pub fn near_prompts(prompts: &[String]) -> BTreeMap<String, Vec<String>> {
-    let near = |prompt: &String| {
-        let mut others: Vec<&String> = prompts.iter().filter(|other| *other != prompt).collect();
-        others.sort_by_key(|other| differing_words(prompt, other));
-        others.into_iter().take(NEIGHBOURS).cloned().collect()
-    };
-    prompts.iter().map(|prompt| (prompt.clone(), near(prompt))).collect()
+/// The [`NEIGHBOURS`] prompts of a list that share most words with another one (fewest words in only one of the two; ties go to the earlier prompt in
+/// the list). Empty where there is no other.
+///
+/// One prompt at a time: all pairs of ten thousand prompts would take minutes.
+pub fn near_prompts(prompt: &str, prompts: &[String]) -> Vec<String> {
+    let mut others: Vec<(usize, &String)> =
+        prompts.iter().filter(|other| *other != prompt).map(|other| (differing_words(prompt, other), other)).collect();
+    others.sort_by_key(|&(words, _)| words);
+    others.into_iter().take(NEIGHBOURS).map(|(_, other)| other.clone()).collect()
 }
 
 /// Words in only one of two prompts; a word that stands twice counts twice.
@@ -31,18 +31,18 @@ mod tests {
     #[test]
     fn the_nearest_prompts_differ_in_the_fewest_words_and_come_first() {
         let prompts = ["a red ball on earth", "two red cubes on mars", "a red ball on mars", "a blue ball on earth"].map(String::from);
-        let near = near_prompts(&prompts);
-        assert_eq!(near[&prompts[0]], [&prompts[2], &prompts[3], &prompts[1]].map(String::clone));
-        assert_eq!(near[&prompts[1]][0], prompts[2]);
+        assert_eq!(near_prompts(&prompts[0], &prompts), [&prompts[2], &prompts[3], &prompts[1]].map(String::clone));
+        assert_eq!(near_prompts(&prompts[1], &prompts)[0], prompts[2]);
     }
 
     #[test]
     fn a_prompt_is_never_its_own_neighbour_and_neighbours_are_few() {
         let prompts: Vec<String> = (0..20).map(|index| format!("ball {}", index % 15)).collect();
-        for (prompt, near) in near_prompts(&prompts) {
+        for prompt in &prompts {
+            let near = near_prompts(prompt, &prompts);
             assert_eq!(near.len(), NEIGHBOURS);
-            assert!(!near.contains(&prompt));
+            assert!(!near.contains(prompt));
         }
-        assert!(near_prompts(&["alone".to_string()])["alone"].is_empty());
+        assert!(near_prompts("alone", &["alone".to_string()]).is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! What a plan is made from: plain sizes, and how a recipe becomes them.
 
+use afd_clips::layouts::Layout as FolderLayout;
 use afd_models::codec::wan_vae::WanVaeConfig;
 use afd_models::discriminator::{ConvConfig, RegisterConfig};
 use afd_models::precision::Precision;
@@ -10,7 +11,6 @@ use serde::Serialize;
 
 use crate::afd::model::Context;
 use crate::data::codec::CodecPlan;
-use crate::data::manifest::Manifest;
 use crate::recipe::Recipe;
 use crate::recipe::settings::{DiscriminatorKind, OldPolicy};
 
@@ -255,12 +255,22 @@ impl PlanInputs {
     }
 }
 
-/// As the recipe says; or, where it leaves that to a folder whose clips are prepared, as the folder's manifest says, if it is there already.
+/// As the recipe says; or, where it leaves that to a folder whose clips are prepared, as many as the folder lists, if it is there already.
 fn takes_per_prompt(recipe: &Recipe) -> usize {
     let teacher = &recipe.settings.teacher;
     if teacher.takes_per_prompt > 0 || recipe.data().is_none() {
         return teacher.takes_per_prompt as usize;
     }
-    let clips = teacher.path.as_ref().and_then(|path| Manifest::read(path).ok()).map_or(0, |manifest| manifest.entries.len());
+    let mut clips = 0usize;
+    if let Some(path) = &teacher.path {
+        let layout = teacher.layout.map_or_else(|| FolderLayout::detect(path), Ok);
+        // A folder that is not there yet, or cannot be read, is planned as one clip per prompt.
+        let _ = layout.and_then(|layout| {
+            layout.list(path, &mut |listed| {
+                clips += usize::from(listed.is_ok());
+                true
+            })
+        });
+    }
     clips.div_ceil(recipe.train_prompts.len()).max(1)
 }

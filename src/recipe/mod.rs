@@ -3,6 +3,7 @@
 pub mod document;
 pub mod settings;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use afd_models::lora::LoraConfig;
@@ -15,7 +16,7 @@ use afd_models::weights::{Pickles, WeightFile};
 
 use crate::data::codec::CodecPlan;
 use crate::flow::schedule::few_step_sigmas;
-use crate::teacher::{Teacher, folder::FolderTeacher, world::World};
+use crate::teacher::{Teacher, TeacherError, folder::FolderTeacher, world::World};
 use settings::Student as StudentSettings;
 use settings::{Data, DiscriminatorKind, Kind, Method, OldPolicy, PromptList, Settings, SigmaSet, TeacherKind, TextKind};
 
@@ -60,6 +61,8 @@ pub struct Recipe {
     pub latent_shape: [usize; 4],
     /// Where the recipe was read from.
     pub path: PathBuf,
+    /// The folder's clips that are left out, by name; empty until [`crate::session::quarantine`] has looked.
+    pub quarantined: BTreeSet<String>,
 }
 
 impl Recipe {
@@ -84,7 +87,8 @@ impl Recipe {
         check(&settings, &student, &train_prompts, &held_out_prompts).map_err(&fail)?;
         let latent_shape = codec.latent_shape(&settings.clip).map_err(&fail)?;
         check_patches(&settings, codec.stride() * student.patch).map_err(&fail)?;
-        Ok(Self { settings, student, train_prompts, held_out_prompts, codec, latent_shape, path: path.to_path_buf() })
+        let (path, quarantined) = (path.to_path_buf(), BTreeSet::new());
+        Ok(Self { settings, student, train_prompts, held_out_prompts, codec, latent_shape, path, quarantined })
     }
 
     /// The recipe with every field written out, for the run directory.
@@ -107,6 +111,22 @@ impl Recipe {
         }
     }
 
+    /// Opens the folder of a folder teacher, without what is quarantined; `None` for other teachers.
+    ///
+    /// # Errors
+    /// A folder that lists no clips, one that cannot be used, or none for one of the recipe's prompts.
+    pub fn folder(&self) -> Result<Option<FolderTeacher>, RecipeError> {
+        let teacher = &self.settings.teacher;
+        let (TeacherKind::Folder, Some(path)) = (teacher.kind, &teacher.path) else { return Ok(None) };
+        let fail = |error: TeacherError| RecipeError::Value { path: self.path.clone(), problem: error.to_string() };
+        let folder = FolderTeacher::open_without(path, teacher.layout, &self.quarantined).map_err(fail)?;
+        for prompt in self.train_prompts.iter().chain(&self.held_out_prompts) {
+            // Asking for no takes checks the prompt and reads nothing.
+            folder.videos(prompt, 0..0).map_err(fail)?;
+        }
+        Ok(Some(folder))
+    }
+
     /// Opens the teacher. A folder's manifest and files are checked here.
     pub fn teacher(&self) -> Result<Box<dyn Teacher>, RecipeError> {
         let teacher = &self.settings.teacher;
@@ -114,27 +134,16 @@ impl Recipe {
         match (teacher.kind, &teacher.path) {
             (TeacherKind::World, _) if teacher.uncurated => Ok(Box::new(World::uncurated(teacher.seed))),
             (TeacherKind::World, _) => Ok(Box::new(World::new(teacher.seed))),
-            (TeacherKind::Folder, Some(path)) => {
-                let folder = FolderTeacher::open(path).map_err(|error| fail(error.to_string()))?;
-                for prompt in self.train_prompts.iter().chain(&self.held_out_prompts) {
-                    // Asking for no takes checks the prompt and reads nothing.
-                    folder.videos(prompt, 0..0).map_err(|error| fail(error.to_string()))?;
-                }
-                Ok(Box::new(folder))
-            }
-            (TeacherKind::Folder, None) => Err(fail("teacher.path is missing: name the folder that holds manifest.jsonl".to_string())),
+            (TeacherKind::Folder, Some(_)) => Ok(Box::new(self.folder()?.ok_or_else(|| fail("teacher.path is missing".to_string()))?)),
+            (TeacherKind::Folder, None) => Err(fail("teacher.path is missing: name the folder that holds the clips".to_string())),
         }
     }
 }
 
-/// Reads a prompt file (one prompt a line, UTF-8) and puts its prompts in its place.
+/// Reads a list of prompts (see [`afd_clips::prompts`]) and puts its prompts in its place.
 fn read_prompts(list: &mut PromptList, field: &str, directory: &Path) -> Result<Vec<String>, String> {
     let prompts: Vec<String> = match list {
-        PromptList::File(file) => {
-            let path = directory.join(file);
-            let text = std::fs::read_to_string(&path).map_err(|error| format!("{field} = {:?} cannot be read: {error}", path.display()))?;
-            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect()
-        }
+        PromptList::File(file) => afd_clips::prompts::read_prompts(&directory.join(file)).map_err(|error| format!("{field}: {error}"))?,
         PromptList::Inline(prompts) => prompts.clone(),
     };
     if prompts.is_empty() {
@@ -312,6 +321,9 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
     ];
     if let Some((field, value)) = shares.iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
         return Err(format!("{field} is {value}, must be at least 0 and below 1"));
+    }
+    if !(0.0..=1.0).contains(&settings.teacher.max_bad_share) {
+        return Err(format!("teacher.max_bad_share is {}, must be at least 0 and at most 1", settings.teacher.max_bad_share));
     }
     let (positives, teachers) = (settings.afd.teacher_positives, settings.afd.teacher_clips_per_prompt);
     if positives > teachers {

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use afd_clips::check::Flag;
+use afd_clips::layouts::Layout;
+use afd_clips::prepare::Fit;
 use afd_models::lora::LoraConfig;
 use afd_models::precision::Precision;
 use afd_models::student::Limits;
@@ -252,9 +255,21 @@ pub struct Sizes {
 pub struct Teacher {
     /// Which one.
     pub kind: TeacherKind,
-    /// The folder of `kind = "folder"`, relative to the recipe; holds `manifest.jsonl`.
+    /// The folder of `kind = "folder"`, relative to the recipe; see [`afd_clips::layouts`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// How the folder says which clip shows which prompt; without it, what the folder holds decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
+    /// How videos of another aspect ratio become clips.
+    #[serde(default)]
+    pub fit: Fit,
+    /// Largest share of a folder's clips that may be unusable; those are left out, and named in `quarantine.jsonl`.
+    #[serde(default = "one_percent")]
+    pub max_bad_share: f64,
+    /// Suspicious clips that are left out as well; they count as unusable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<Flag>,
     /// Seed of the world's own randomness.
     #[serde(default)]
     pub seed: u64,
@@ -264,6 +279,10 @@ pub struct Teacher {
     /// Distinct training takes per prompt (M_c); 0 = a fresh take every time.
     #[serde(default)]
     pub takes_per_prompt: u64,
+}
+
+fn one_percent() -> f64 {
+    0.01
 }
 
 /// Teachers.

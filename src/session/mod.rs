@@ -6,6 +6,7 @@ pub mod generate;
 pub mod journal;
 pub mod measure;
 pub mod prepare;
+pub mod quarantine;
 pub mod state;
 pub mod train;
 
@@ -51,6 +52,12 @@ pub enum SessionError {
     /// Prepared latents.
     #[error(transparent)]
     Latents(#[from] crate::data::latents::LatentError),
+    /// The clips of a folder.
+    #[error(transparent)]
+    Check(#[from] afd_clips::check::CheckError),
+    /// Too many of them are bad.
+    #[error(transparent)]
+    Quarantine(#[from] quarantine::QuarantineError),
     /// Anything else that the user can act on.
     #[error("{0}")]
     Other(String),

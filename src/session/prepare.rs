@@ -7,11 +7,12 @@ use super::SessionError;
 use crate::data::batch::{BatchError, LATENTS, encode, latent_origin, training_takes};
 use crate::data::embeddings::Prepared;
 use crate::data::latents::{ClipRecord, LatentStore};
-use crate::data::prepare::prepare;
+use crate::data::prepare::prepare_fitted;
 use crate::data::text;
 use crate::data::video::{Clip, to_byte};
 use crate::recipe::Recipe;
 use crate::run::signals;
+use crate::teacher::{Teacher, folder::FolderTeacher};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub fn prepare_latents<B: Kernels>(
 ) -> Result<Done, SessionError> {
     let Some(settings) = &recipe.settings.data else { return Err(no_data()) };
     let teacher = recipe.teacher()?;
+    let folder = recipe.folder()?;
     let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
     store.verify()?;
     let wanted = training_takes(recipe, &*teacher)?;
@@ -61,23 +63,54 @@ pub fn prepare_latents<B: Kernels>(
     let mut written = 0;
     for shard in missing.chunks(settings.clips_per_shard) {
         let mut clips = Vec::with_capacity(shard.len());
-        for (prompt, take) in shard {
+        for some in shard.chunks(at_once(recipe)) {
             if signals::stop_requested() {
                 return Ok(Done { written, kept, finished: false });
             }
-            let videos = teacher.videos(prompt, *take..*take + 1).map_err(BatchError::from)?;
-            let video = videos.first().ok_or_else(|| SessionError::Other(format!("the teacher has no take {take} of {prompt:?}")))?;
-            let failed = |source| BatchError::Prepare { prompt: prompt.clone(), take: *take, source };
-            let clip = prepare(video, recipe.settings.clip).map_err(failed)?;
-            let record = ClipRecord { prompt: prompt.clone(), take: *take, pixels: pixel_hash(&clip) };
-            let latents: Tensor<B, 5> = encode(&*codec, &[clip], recipe.settings.clip, device);
-            clips.push((record, latents.into_data().iter::<f32>().collect()));
-            progress(kept + written + clips.len(), wanted.len());
+            for ((prompt, take), clip) in some.iter().zip(decoded(recipe, &*teacher, folder.as_ref(), some)) {
+                let clip = clip?;
+                let record = ClipRecord { prompt: prompt.clone(), take: *take, pixels: pixel_hash(&clip) };
+                let latents: Tensor<B, 5> = encode(&*codec, &[clip], recipe.settings.clip, device);
+                clips.push((record, latents.into_data().iter::<f32>().collect()));
+                progress(kept + written + clips.len(), wanted.len());
+            }
         }
         written += clips.len();
         store.add(clips)?;
     }
     Ok(Done { written, kept, finished: true })
+}
+
+/// Clips that are decoded at the same time: one per core, as long as they fit into 1 GiB.
+fn at_once(recipe: &Recipe) -> usize {
+    let clip = recipe.settings.clip;
+    let bytes = clip.frames * clip.height * clip.width * 3 * size_of::<f32>();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    cores.min((1 << 30) / bytes.max(1)).max(1)
+}
+
+/// The prepared clips of some takes, in their order.
+fn decoded(
+    recipe: &Recipe,
+    teacher: &dyn Teacher,
+    folder: Option<&FolderTeacher>,
+    takes: &[&(String, u64)],
+) -> Vec<Result<Clip, SessionError>> {
+    let one = |(prompt, take): &(String, u64)| -> Result<Clip, SessionError> {
+        let (shape, fit) = (recipe.settings.clip, recipe.settings.teacher.fit);
+        if let Some(folder) = folder {
+            // Prepared while it is decoded: the whole video is never in memory.
+            return Ok(folder.prepared(prompt, *take, shape, fit).map_err(BatchError::from)?);
+        }
+        let videos = teacher.videos(prompt, *take..*take + 1).map_err(BatchError::from)?;
+        let video = videos.first().ok_or_else(|| SessionError::Other(format!("the teacher has no take {take} of {prompt:?}")))?;
+        let failed = |source| BatchError::Prepare { prompt: prompt.clone(), take: *take, source };
+        Ok(prepare_fitted(video, shape, fit).map_err(failed)?)
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = takes.iter().map(|take| scope.spawn(move || one(take))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 fn no_data() -> SessionError {

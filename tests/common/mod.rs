@@ -79,3 +79,17 @@ pub fn largest_difference(golden: &str, found: &str) -> f64 {
     }
     largest
 }
+
+/// The ffmpeg that the program would use; tests of films need one.
+pub fn ffmpeg() -> PathBuf {
+    afd_clips::video_io::find_ffmpeg().expect("ffmpeg, which these tests make their films with")
+}
+
+/// Whether there is one; says so where a test is skipped for want of it.
+pub fn has_ffmpeg(test: &str) -> bool {
+    let found = afd_clips::video_io::find_ffmpeg().is_some();
+    if !found {
+        println!("skipped, no ffmpeg on this machine: {test}");
+    }
+    found
+}

@@ -1,7 +1,7 @@
-//! A teacher that has answered already: a directory of clips and their `manifest.jsonl`.
+//! A teacher that has answered already: a folder of clips in any of the [`crate::layouts`].
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -9,9 +9,10 @@ use std::{
 
 use super::{Teacher, TeacherError};
 use crate::{
-    manifest::Manifest,
-    video::Video,
-    video_io::{check_readable, read_video},
+    layouts::{Layout, Place, Problem},
+    prepare::{Fit, PrepareError, Preparer},
+    video::{Clip, ClipShape, Video},
+    video_io::check_readable,
 };
 
 /// Most decoded bytes kept in memory (512 MiB); further clips are decoded anew each time.
@@ -19,72 +20,133 @@ const CACHE_BYTES: usize = 512 << 20;
 
 /// Recorded clips as a teacher: take `i` of a prompt is its clip `i` modulo the number of its clips.
 ///
-/// A prompt's clips are ordered by the manifest's `take`; those without one follow in the manifest's order.
+/// A prompt's clips are ordered by the `take` that the folder gives them; those without one follow in the folder's order.
 #[derive(Debug)]
 pub struct FolderTeacher {
     directory: PathBuf,
     prompts: Vec<String>,
-    clips: BTreeMap<String, Vec<PathBuf>>,
+    clips: BTreeMap<String, Vec<Place>>,
     cache: Mutex<Cache>,
 }
 
 impl FolderTeacher {
-    /// Reads `directory/manifest.jsonl` and checks that every clip exists and could be read.
+    /// Opens a folder of any layout; see [`FolderTeacher::open_without`].
     ///
     /// # Errors
-    /// [`TeacherError::Data`] for a manifest that cannot be used, and for a clip which is missing, of an unknown kind, or needs an ffmpeg
-    /// that is not installed. Clips are decoded when asked for, so damage inside one shows only then.
+    /// As there.
     pub fn open(directory: &Path) -> Result<Self, TeacherError> {
-        let manifest = Manifest::read(directory).map_err(|error| TeacherError::Data(error.to_string()))?;
+        Self::open_without(directory, None, &BTreeSet::new())
+    }
+
+    /// Lists a folder's clips, but those that `quarantined` names, and checks that every one exists and could be read. Without a `layout` the folder's
+    /// contents decide.
+    ///
+    /// # Errors
+    /// [`TeacherError::Data`] for a folder that cannot be listed or lists no clip, and for a clip which is missing, of an unknown kind, or needs an
+    /// ffmpeg that is not installed. Clips are decoded when asked for, so damage inside one shows only then.
+    pub fn open_without(directory: &Path, layout: Option<Layout>, quarantined: &BTreeSet<String>) -> Result<Self, TeacherError> {
+        let data = |error: &dyn std::fmt::Display| TeacherError::Data(error.to_string());
+        let layout = layout.map_or_else(|| Layout::detect(directory), Ok).map_err(|error| data(&error))?;
         let mut prompts = Vec::new();
-        let mut numbered: BTreeMap<String, Vec<(u64, PathBuf)>> = BTreeMap::new();
-        for entry in &manifest.entries {
-            let path = manifest.path(entry);
-            check_readable(&path)
-                .map_err(|error| TeacherError::Data(format!("{} lists a clip that cannot be used: {error}", directory.display())))?;
-            if !numbered.contains_key(&entry.prompt) {
-                prompts.push(entry.prompt.clone());
+        let mut numbered: BTreeMap<String, Vec<(u64, Place)>> = BTreeMap::new();
+        let mut unusable = None;
+        let list = layout.list(directory, &mut |listed| {
+            let listed = match listed {
+                Ok(entry) if quarantined.contains(&entry.place.to_string()) => return true,
+                Err(problem) if quarantined.contains(&problem.file) => return true,
+                Ok(entry) => readable(directory, &entry.place).map(|()| entry),
+                Err(Problem { file, problem }) => Err(format!("{file}: {problem}")),
+            };
+            match listed {
+                Ok(entry) => {
+                    if !numbered.contains_key(&entry.prompt) {
+                        prompts.push(entry.prompt.clone());
+                    }
+                    numbered.entry(entry.prompt).or_default().push((entry.take.unwrap_or(u64::MAX), entry.place));
+                    true
+                }
+                Err(problem) => {
+                    unusable = Some(problem);
+                    false
+                }
             }
-            numbered.entry(entry.prompt.clone()).or_default().push((entry.take.unwrap_or(u64::MAX), path));
+        });
+        list.map_err(|error| data(&error))?;
+        if let Some(problem) = unusable {
+            let shown = directory.display();
+            return Err(TeacherError::Data(format!(
+                "{shown} lists a clip that cannot be used: {problem}; `afd data check {shown}` lists all of them"
+            )));
         }
-        let in_order = |mut clips: Vec<(u64, PathBuf)>| {
-            clips.sort_by_key(|&(take, _)| take); // Stable: equal takes stay in the manifest's order.
-            clips.into_iter().map(|(_, path)| path).collect()
+        if prompts.is_empty() {
+            return Err(TeacherError::Data(format!("{} lists no clip that can be used", directory.display())));
+        }
+        let in_order = |mut clips: Vec<(u64, Place)>| {
+            clips.sort_by_key(|&(take, _)| take); // Stable: equal takes stay in the folder's order.
+            clips.into_iter().map(|(_, place)| place).collect()
         };
         let clips = numbered.into_iter().map(|(prompt, clips)| (prompt, in_order(clips))).collect();
         Ok(Self { directory: directory.to_path_buf(), prompts, clips, cache: Mutex::new(Cache::new(CACHE_BYTES)) })
     }
 
-    /// Every prompt once, in the manifest's order.
+    /// Every prompt once, in the folder's order.
     pub fn prompts(&self) -> &[String] {
         &self.prompts
     }
 
-    /// How many clips there are for `prompt`; 0 for one that is not in the manifest.
+    /// How many clips there are for `prompt`; 0 for one that the folder does not list.
     pub fn clip_count(&self, prompt: &str) -> usize {
         self.clips.get(prompt).map_or(0, Vec::len)
     }
 
-    fn clip(&self, path: &Path) -> Result<Video, TeacherError> {
+    /// Take `take` of `prompt`, prepared while it is decoded: a frame of the video and the clip are in memory.
+    ///
+    /// # Errors
+    /// As for [`Teacher::videos`], and a video that cannot become a clip of `shape`.
+    pub fn prepared(&self, prompt: &str, take: u64, shape: ClipShape, fit: Fit) -> Result<Clip, TeacherError> {
+        let places = self.places(prompt)?;
+        let place = &places[(take % places.len() as u64) as usize];
+        let unusable = |error: PrepareError| TeacherError::Data(format!("{}: {error}", place.shown(&self.directory).display()));
+        let mut preparer = Preparer::new(shape, fit).map_err(unusable)?;
+        let decoded = place.decode(&self.directory, &mut |header, frame| preparer.frame(header, frame));
+        decoded.map_err(|error| TeacherError::Data(error.to_string()))?;
+        preparer.finish().map_err(unusable)
+    }
+
+    /// The clips of a prompt, at least one.
+    fn places(&self, prompt: &str) -> Result<&[Place], TeacherError> {
+        self.clips.get(prompt).map(Vec::as_slice).ok_or_else(|| TeacherError::Prompt {
+            teacher: format!("the folder {}", self.directory.display()),
+            prompt: prompt.to_string(),
+            reason: format!("it is not one of the {} that it lists; the nearest is {:?}", self.prompts.len(), self.nearest(prompt)),
+        })
+    }
+
+    fn clip(&self, place: &Place) -> Result<Video, TeacherError> {
         // The cache is whole between its own calls, so another thread's panic does not spoil it.
-        if let Some(video) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).videos.get(path) {
+        if let Some(video) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).videos.get(place) {
             return Ok(video.clone());
         }
-        let video = read_video(path).map_err(|error| TeacherError::Data(error.to_string()))?;
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).keep(path, &video);
+        let mut frames = Vec::new();
+        let header = place.decode(&self.directory, &mut |_, frame| frames.push(frame.to_vec()));
+        let header = header.map_err(|error| TeacherError::Data(error.to_string()))?;
+        let video = Video { width: header.width, height: header.height, frames_per_second: header.frames_per_second, frames };
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).keep(place, &video);
         Ok(video)
+    }
+}
+
+/// Whether decoding could start: what lies in an archive was looked at when it was listed.
+fn readable(directory: &Path, place: &Place) -> Result<(), String> {
+    match place {
+        Place::File(path) => check_readable(&directory.join(path)).map_err(|error| error.to_string()),
+        Place::Member { .. } | Place::Cell { .. } => Ok(()),
     }
 }
 
 impl Teacher for FolderTeacher {
     fn videos(&self, prompt: &str, takes: Range<u64>) -> Result<Vec<Video>, TeacherError> {
-        let Some(clips) = self.clips.get(prompt) else {
-            return Err(TeacherError::Prompt {
-                teacher: format!("the folder {}", self.directory.display()),
-                prompt: prompt.to_string(),
-                reason: format!("it is not one of the {} in its manifest; the nearest is {:?}", self.prompts.len(), self.nearest(prompt)),
-            });
-        };
+        let clips = self.places(prompt)?;
         // The remainder is below the number of clips, so it fits whatever the width of usize.
         takes.map(|take| self.clip(&clips[(take % clips.len() as u64) as usize])).collect()
     }
@@ -105,20 +167,20 @@ impl FolderTeacher {
 /// then never hold the next one.
 #[derive(Debug)]
 struct Cache {
-    videos: HashMap<PathBuf, Video>,
+    videos: BTreeMap<Place, Video>,
     bytes_left: usize,
 }
 
 impl Cache {
     fn new(bytes: usize) -> Self {
-        Self { videos: HashMap::new(), bytes_left: bytes }
+        Self { videos: BTreeMap::new(), bytes_left: bytes }
     }
 
-    fn keep(&mut self, path: &Path, video: &Video) {
+    fn keep(&mut self, place: &Place, video: &Video) {
         let bytes = video.frames.iter().map(Vec::len).sum();
-        if let (Some(left), false) = (self.bytes_left.checked_sub(bytes), self.videos.contains_key(path)) {
+        if let (Some(left), false) = (self.bytes_left.checked_sub(bytes), self.videos.contains_key(place)) {
             self.bytes_left = left;
-            self.videos.insert(path.to_path_buf(), video.clone());
+            self.videos.insert(place.clone(), video.clone());
         }
     }
 }
@@ -128,7 +190,11 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{manifest::ManifestEntry, video_io::write_video};
+    use crate::{
+        manifest::{Manifest, ManifestEntry},
+        prepare::prepare,
+        video_io::write_video,
+    };
 
     fn video(value: u8, width: u32, height: u32, frames: usize, frames_per_second: f64) -> Video {
         Video { width, height, frames_per_second, frames: vec![vec![value; (width * height * 3) as usize]; frames] }
@@ -184,14 +250,42 @@ mod tests {
     }
 
     #[test]
+    fn quarantined_clips_are_not_there_and_the_others_close_ranks() {
+        let folder = folder();
+        fs::remove_file(folder.path().join("a.gif")).unwrap();
+        let without = |names: &[&str]| {
+            let names = names.iter().map(ToString::to_string).collect();
+            FolderTeacher::open_without(folder.path(), Some(Layout::Jsonl), &names)
+        };
+        let teacher = without(&["a.gif", "c.frames"]).unwrap();
+        assert_eq!((teacher.prompts(), teacher.clip_count("a red ball")), (&["a red ball".to_string()][..], 1));
+        assert_eq!(teacher.videos("a red ball", 0..1).unwrap(), [video(20, 9, 5, 7, 24.0)]);
+        assert!(without(&["a.gif", "b.frames", "c.frames"]).unwrap_err().to_string().contains("lists no clip that can be used"));
+        assert!(without(&[]).unwrap_err().to_string().contains("afd data check"));
+    }
+
+    #[test]
+    fn a_clip_prepared_while_it_is_decoded_is_the_one_prepared_afterwards() {
+        let folder = folder();
+        let teacher = FolderTeacher::open(folder.path()).unwrap();
+        let shape = ClipShape { frames: 2, height: 3, width: 2, frames_per_second: 8.0 };
+        let whole = teacher.videos("a red ball", 1..2).unwrap();
+        assert_eq!(teacher.prepared("a red ball", 1, shape, Fit::Crop).unwrap(), prepare(&whole[0], shape).unwrap());
+        let long = ClipShape { frames: 20, ..shape };
+        let message = teacher.prepared("a red ball", 1, long, Fit::Crop).unwrap_err().to_string();
+        assert!(message.contains("b.frames: the video lasts"), "{message}");
+    }
+
+    #[test]
     fn decoded_clips_are_kept_up_to_the_byte_limit() {
+        let place = |name: &str| Place::File(name.to_string());
         let mut cache = Cache::new(100);
-        cache.keep(Path::new("a"), &video(1, 4, 4, 1, 8.0)); // 48 bytes
-        cache.keep(Path::new("a"), &video(1, 4, 4, 1, 8.0));
-        cache.keep(Path::new("b"), &video(2, 5, 4, 1, 8.0)); // 60 bytes: does not fit
-        cache.keep(Path::new("c"), &video(3, 4, 4, 1, 8.0));
+        cache.keep(&place("a"), &video(1, 4, 4, 1, 8.0)); // 48 bytes
+        cache.keep(&place("a"), &video(1, 4, 4, 1, 8.0));
+        cache.keep(&place("b"), &video(2, 5, 4, 1, 8.0)); // 60 bytes: does not fit
+        cache.keep(&place("c"), &video(3, 4, 4, 1, 8.0));
         assert_eq!(cache.bytes_left, 4);
-        assert!(["a", "c"].iter().all(|name| cache.videos.contains_key(Path::new(name))) && cache.videos.len() == 2);
+        assert!(["a", "c"].iter().all(|name| cache.videos.contains_key(&place(name))) && cache.videos.len() == 2);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Why a video could not be read or written.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Why a video could not be read or written. Every message names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,14 @@ pub enum VideoError {
         /// The greatest value allowed.
         limit: String,
     },
+    /// Decoding took longer than any clip should.
+    #[error("{path} was given up after {seconds} s of decoding; cut or shrink the video, or remove it")]
+    Slow {
+        /// The file.
+        path: PathBuf,
+        /// How long it was tried.
+        seconds: u64,
+    },
     /// This format needs ffmpeg.
     #[error(
         "cannot {action} {path}: ffmpeg was not found ({looked}); install ffmpeg so that it is on PATH, set AFD_FFMPEG to the full path \
@@ -72,4 +83,34 @@ pub enum VideoError {
         /// Where it was looked for.
         looked: String,
     },
+}
+
+impl VideoError {
+    /// Whether the file itself is at fault, so that another try would end the same: not a full disk, a missing ffmpeg or a busy machine.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied),
+            Self::Slow { .. } | Self::FfmpegMissing { .. } => false,
+            _ => true,
+        }
+    }
+
+    /// The same about a clip that was read from the temporary file `copy` but belongs to `original`.
+    #[must_use]
+    pub fn of_original(mut self, copy: &Path, original: &Path) -> Self {
+        let renamed = |text: &mut String| *text = text.replace(&*copy.to_string_lossy(), &original.to_string_lossy());
+        match &mut self {
+            Self::Unreadable { path, problem } | Self::Unwritable { path, problem } => {
+                renamed(problem);
+                *path = original.to_path_buf();
+            }
+            Self::Format { path, .. }
+            | Self::Exists { path }
+            | Self::Io { path, .. }
+            | Self::TooLarge { path, .. }
+            | Self::Slow { path, .. }
+            | Self::FfmpegMissing { path, .. } => *path = original.to_path_buf(),
+        }
+        self
+    }
 }

@@ -3,19 +3,21 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs::File,
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
 };
 
 use tempfile::NamedTempFile;
 
-use super::{VideoError, limits, probe};
+use super::{Sink, VideoError, VideoHeader, child::Running, limits, probe, quicktime};
 use crate::{stage, video::Video};
 
 /// The environment variable that names the ffmpeg program; it goes before PATH.
 const VARIABLE: &str = "AFD_FFMPEG";
+
+/// Most bytes that ffmpeg may ask for at once: some frames of the largest size in 16-bit RGBA.
+const MAX_ALLOCATION: u64 = 160 << 20;
 
 /// The ffmpeg program: the file that AFD_FFMPEG names, else the first `ffmpeg` on PATH.
 ///
@@ -54,47 +56,59 @@ fn find_in(variable: Option<&OsStr>, search: Option<&OsStr>) -> Option<PathBuf> 
     found.filter(|program| program.is_file())
 }
 
-/// Reads the first video stream at its average rate; `demuxer` is ffmpeg's name for the container.
-pub(super) fn read(path: &Path, demuxer: &str) -> Result<Video, VideoError> {
+/// Hands out the frames of the first video stream at its average rate; `demuxer` is ffmpeg's name for the container.
+pub(super) fn decode(path: &Path, demuxer: &str, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
     let ffmpeg = require("read", path)?;
+    if demuxer == "mov" {
+        quicktime::check(path)?;
+    }
     let stream = probe::stream(&ffmpeg, path, demuxer)?;
+    let header = VideoHeader { width: stream.width, height: stream.height, frames_per_second: stream.rate.value() };
+    limits::check_rate(path, header.frames_per_second)?;
     // A promise only: frames are counted again as they arrive.
     let promised = stream.seconds.map_or(1, |seconds| (seconds * stream.rate.value()).floor() as u64);
     limits::check(path, stream.width, stream.height, promised.max(1))?;
 
     let mut command = command(&ffmpeg);
+    // One thread each: clips are decoded beside each other, and every further thread holds frames of its own.
+    command.args(["-threads", "1", "-max_pixels", &limits::MAX_PIXELS.to_string()]);
     input(&mut command, path, demuxer);
-    command
-        .args(["-map", "0:v:0", "-f", "rawvideo", "-pix_fmt", "rgb24"])
-        // Every frame has the probed size, even when the stream changes it, and comes at the probed rate, even when that varies.
-        .args(["-s", &format!("{}x{}", stream.width, stream.height), "-r", &stream.rate.to_string(), "pipe:1"]);
+    // Every frame has the probed size, even when the stream changes it, and comes at the probed rate, even when that varies. Both colour
+    // ranges become 0 to 255; the matrix is the stream's own, or where it does not say, the one that players take for that size.
+    let matrix = if stream.names_matrix { "auto" } else { probe::usual_matrix(stream.width, stream.height) };
+    let scale = format!("scale={}:{}:in_color_matrix={matrix}:out_range=pc", stream.width, stream.height);
+    command.args(["-map", "0:v:0", "-filter_threads", "1", "-vf", &scale, "-f", "rawvideo", "-pix_fmt", "rgb24", "-threads", "1"]).args([
+        "-r",
+        &stream.rate.to_string(),
+        "pipe:1",
+    ]);
     let mut running = Running::start(command, Stdio::null(), Stdio::piped()).map_err(|source| cannot("read", path, source))?;
-    let frames = running.child.stdout.take().map(|pipe| read_frames(pipe, path, stream.width, stream.height)).transpose()?;
-    running.finish().map_err(|problem| VideoError::Unreadable { path: path.to_path_buf(), problem })?;
+    let pipe = running.guard();
+    let frames = pipe.map_or(Ok(0), |pipe| read_frames(pipe, path, &header, sink))?;
+    running.finish_reading(path)?;
     match frames {
-        Some(frames) if !frames.is_empty() => {
-            Ok(Video { width: stream.width, height: stream.height, frames_per_second: stream.rate.value(), frames })
-        }
-        _ => Err(VideoError::Unreadable { path: path.to_path_buf(), problem: "it has no frames".to_string() }),
+        0 => Err(VideoError::Unreadable { path: path.to_path_buf(), problem: "it has no frames".to_string() }),
+        _ => Ok(header),
     }
 }
 
-fn read_frames(mut pipe: impl Read, path: &Path, width: u32, height: u32) -> Result<Vec<Vec<u8>>, VideoError> {
-    let bytes = u64::from(width) * u64::from(height) * 3;
-    let mut frames = Vec::new();
-    loop {
-        let mut frame = Vec::with_capacity(bytes as usize);
+fn read_frames(mut pipe: impl Read, path: &Path, header: &VideoHeader, sink: &mut Sink) -> Result<u64, VideoError> {
+    let bytes = u64::from(header.width) * u64::from(header.height) * 3;
+    let mut frame = Vec::with_capacity(bytes as usize);
+    for frames in 0.. {
+        frame.clear();
         pipe.by_ref().take(bytes).read_to_end(&mut frame).map_err(|source| cannot("read", path, source))?;
         if frame.is_empty() {
             return Ok(frames);
         }
         if frame.len() as u64 != bytes {
-            let problem = format!("frame {} has {} bytes; expected {bytes}", frames.len(), frame.len());
+            let problem = format!("frame {frames} has {} bytes; expected {bytes}", frame.len());
             return Err(VideoError::Unreadable { path: path.to_path_buf(), problem });
         }
-        limits::check(path, width, height, frames.len() as u64 + 1)?;
-        frames.push(frame);
+        limits::check(path, header.width, header.height, frames + 1)?;
+        sink(header, &frame);
     }
+    Ok(0)
 }
 
 /// Writes all of `video`; see [`Mp4Writer`].
@@ -146,7 +160,7 @@ impl Mp4Writer {
             .args(["-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart", "-f", "mp4", "-y"])
             .arg(file_url(staged.path()));
         let mut running = Running::start(command, Stdio::piped(), Stdio::null()).map_err(error)?;
-        let pipe = running.child.stdin.take().map(|pipe| io::BufWriter::with_capacity(1 << 16, pipe));
+        let pipe = running.stdin().map(|pipe| io::BufWriter::with_capacity(1 << 16, pipe));
         Ok(Self { running, pipe, broken: None, staged, path: path.to_path_buf(), width, height })
     }
 
@@ -196,9 +210,9 @@ pub(super) fn command(program: &Path) -> Command {
     command
 }
 
-/// One input file: no network, no other container than the name says.
+/// One input file: no network, no other container than the name says, no single piece of memory over a frame's.
 pub(super) fn input(command: &mut Command, path: &Path, demuxer: &str) {
-    command.args(["-protocol_whitelist", "file,pipe", "-f", demuxer, "-i"]).arg(file_url(path));
+    command.args(["-max_alloc", &MAX_ALLOCATION.to_string(), "-protocol_whitelist", "file,pipe", "-f", demuxer, "-i"]).arg(file_url(path));
 }
 
 /// `file:PATH`: a path that holds a colon or starts with a dash stays a path.
@@ -210,40 +224,6 @@ fn file_url(path: &Path) -> OsString {
 
 fn cannot(action: &'static str, path: &Path, source: io::Error) -> VideoError {
     VideoError::Io { action, path: path.to_path_buf(), source }
-}
-
-/// A child process that does not outlive this value. Its messages go to a temporary file: an unread pipe would block it.
-struct Running {
-    child: Child,
-    messages: File,
-}
-
-impl Running {
-    fn start(mut command: Command, stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
-        let messages = tempfile::tempfile()?;
-        let child = command.stdin(stdin).stdout(stdout).stderr(messages.try_clone()?).spawn()?;
-        Ok(Self { child, messages })
-    }
-
-    /// Waits for the end; the error is what ffmpeg said.
-    fn finish(mut self) -> Result<(), String> {
-        let status = self.child.wait().map_err(|error| format!("ffmpeg could not be awaited: {error}"))?;
-        if status.success() {
-            return Ok(());
-        }
-        let mut said = Vec::new();
-        // The first lines tell; the rest of a long log would bury them.
-        let _ = self.messages.rewind().and_then(|()| (&self.messages).take(2000).read_to_end(&mut said));
-        Err(format!("ffmpeg ended with {status} and said: {}", String::from_utf8_lossy(&said).trim()))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both are without effect once the child has been awaited.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[cfg(test)]

@@ -2,16 +2,22 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, BufWriter, Write},
+    io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, codecs::png};
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder,
+    codecs::{jpeg, png},
+};
 
-use super::{VideoError, limits};
+use super::{Sink, VideoError, VideoHeader, extension, limits};
 use crate::{stage, video::Video};
 
 const RATE_FILE: &str = "frames.json";
+
+/// Most bytes of one picture's file.
+const MAX_PICTURE_BYTES: u64 = 64 << 20;
 
 /// The contents of `frames.json`.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -37,32 +43,55 @@ pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
     })
 }
 
-/// Reads the numbered PNG files in number order. The first number is free; each further one must be the next.
+/// Hands out the numbered PNG or JPEG files in number order. The first number is free; each further one must be the next.
 /// Greyscale and 16-bit pictures are converted; transparency is ignored.
-pub(super) fn read(path: &Path) -> Result<Video, VideoError> {
+pub(super) fn decode(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
     let unreadable = |problem| VideoError::Unreadable { path: path.to_path_buf(), problem };
-    let frames_per_second = read_rate(&path.join(RATE_FILE))?;
     let files = numbered_files(path)?;
+    if files.is_empty() {
+        return Err(unreadable("it holds no numbered .png or .jpg file; expected 00000.png, 00001.png, ...".to_string()));
+    }
+    let frames_per_second = read_rate(&path.join(RATE_FILE))?;
     if let Some(pair) = files.windows(2).find(|pair| pair[1].0 != pair[0].0 + 1) {
         return Err(unreadable(format!("frame {} is followed by frame {}; expected frame {}", pair[0].0, pair[1].0, pair[0].0 + 1)));
     }
-    let mut video = Video { width: 0, height: 0, frames_per_second, frames: Vec::new() };
+    let mut header: Option<VideoHeader> = None;
     for (_, file) in &files {
-        let decoder = open_png(file)?;
-        let (width, height) = decoder.dimensions();
-        if video.frames.is_empty() {
-            limits::check(path, width, height, files.len() as u64)?;
-            (video.width, video.height) = (width, height);
-        } else if (width, height) != (video.width, video.height) {
-            let problem = format!("it is {width} x {height} pixels; the frames before it are {} x {}", video.width, video.height);
-            return Err(VideoError::Unreadable { path: file.clone(), problem });
+        let (width, height, pixels) = decode_picture(file, header.as_ref(), files.len() as u64)?;
+        let header = *header.get_or_insert(VideoHeader { width, height, frames_per_second });
+        sink(&header, &pixels);
+    }
+    header.ok_or_else(|| unreadable("it has no frames".to_string()))
+}
+
+/// One frame, its size compared with the frames before it prior to decoding.
+fn decode_picture(file: &Path, before: Option<&VideoHeader>, frames: u64) -> Result<(u32, u32, Vec<u8>), VideoError> {
+    let error = |source| VideoError::Io { action: "read", path: file.to_path_buf(), source };
+    let unreadable = |problem| VideoError::Unreadable { path: file.to_path_buf(), problem };
+    let kind = file.symlink_metadata().map_err(error)?;
+    if !kind.is_file() || kind.len() > MAX_PICTURE_BYTES {
+        return Err(unreadable(format!("expected an ordinary file of at most {MAX_PICTURE_BYTES} bytes")));
+    }
+    let opened = BufReader::new(File::open(file).map_err(error)?);
+    let checked = |(width, height): (u32, u32)| match before {
+        None => limits::check(file, width, height, frames),
+        Some(before) if (width, height) == (before.width, before.height) => Ok(()),
+        Some(before) => {
+            Err(unreadable(format!("it is {width} x {height} pixels; the frames before it are {} x {}", before.width, before.height)))
         }
-        video.frames.push(decode(decoder, file)?);
-    }
-    if video.frames.is_empty() {
-        return Err(unreadable("it holds no numbered .png file; expected 00000.png, 00001.png, ...".to_string()));
-    }
-    Ok(video)
+    };
+    let damaged = |error: image::ImageError| unreadable(error.to_string());
+    let image = if extension(file) == "png" {
+        let decoder = png::PngDecoder::with_limits(opened, limits::for_decoder()).map_err(damaged)?;
+        checked(decoder.dimensions())?;
+        DynamicImage::from_decoder(decoder).map_err(damaged)?
+    } else {
+        let mut decoder = jpeg::JpegDecoder::new(opened).map_err(damaged)?;
+        checked(decoder.dimensions())?;
+        decoder.set_limits(limits::for_decoder()).map_err(damaged)?;
+        DynamicImage::from_decoder(decoder).map_err(damaged)?
+    };
+    Ok((image.width(), image.height(), image.into_rgb8().into_raw()))
 }
 
 fn write_synced(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
@@ -73,48 +102,53 @@ fn write_synced(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Res
 }
 
 fn read_rate(path: &Path) -> Result<f64, VideoError> {
-    let text = fs::read_to_string(path).map_err(|source| VideoError::Io { action: "read", path: path.to_path_buf(), source })?;
-    let expected = "expected such as {\"frames_per_second\": 8.0}, above zero";
+    let error = |source| VideoError::Io { action: "read", path: path.to_path_buf(), source };
+    // Opening a pipe that calls itself frames.json would wait for ever.
+    if !path.symlink_metadata().map_err(error)?.is_file() {
+        let problem = "it is not an ordinary file".to_string();
+        return Err(VideoError::Unreadable { path: path.to_path_buf(), problem });
+    }
+    let mut text = String::new();
+    File::open(path).map_err(error)?.take(1000).read_to_string(&mut text).map_err(error)?;
+    let expected = "expected such as {\"frames_per_second\": 8.0}, from 0.01 to 1000";
     let unreadable = |problem| VideoError::Unreadable { path: path.to_path_buf(), problem };
     let rate: Rate = serde_json::from_str(&text).map_err(|error| unreadable(format!("{error}; {expected}")))?;
-    if rate.frames_per_second.is_finite() && rate.frames_per_second > 0.0 {
+    if (limits::MIN_RATE..=limits::MAX_RATE).contains(&rate.frames_per_second) {
         Ok(rate.frames_per_second)
     } else {
         Err(unreadable(format!("frames_per_second is {}; {expected}", rate.frames_per_second)))
     }
 }
 
-/// The directory's `NUMBER.png` files, in number order. Other files are ignored.
+/// The directory's PNG and JPEG files whose names end in a number (`00012.png`, `frame_12.jpg`), in number order. Other files are ignored.
 fn numbered_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, VideoError> {
     let error = |source| VideoError::Io { action: "read", path: directory.to_path_buf(), source };
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(error)? {
         let path = entry.map_err(error)?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u32>().ok());
-        if let (Some(number), true) = (number, path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"))) {
-            files.push((u64::from(number), path));
+        if let Some(number) = frame_number(&path) {
+            files.push((number, path));
+            limits::check(directory, 1, 1, files.len() as u64)?;
         }
     }
     files.sort();
     Ok(files)
 }
 
-fn open_png(file: &Path) -> Result<png::PngDecoder<BufReader<File>>, VideoError> {
-    let opened = File::open(file).map_err(|source| VideoError::Io { action: "read", path: file.to_path_buf(), source })?;
-    let damaged = |error: image::ImageError| VideoError::Unreadable { path: file.to_path_buf(), problem: error.to_string() };
-    png::PngDecoder::with_limits(BufReader::new(opened), limits::for_decoder()).map_err(damaged)
-}
-
-fn decode(decoder: png::PngDecoder<BufReader<File>>, file: &Path) -> Result<Vec<u8>, VideoError> {
-    match DynamicImage::from_decoder(decoder) {
-        Ok(image) => Ok(image.into_rgb8().into_raw()),
-        Err(error) => Err(VideoError::Unreadable { path: file.to_path_buf(), problem: error.to_string() }),
+/// The number that a frame's name ends in; `None` for other files.
+pub(super) fn frame_number(path: &Path) -> Option<u64> {
+    if !matches!(extension(path).as_str(), "png" | "jpg" | "jpeg") {
+        return None;
     }
+    let stem = path.file_stem()?.to_str()?;
+    let digits = stem.len() - stem.trim_end_matches(|letter: char| letter.is_ascii_digit()).len();
+    stem[stem.len() - digits..].parse::<u32>().ok().map(u64::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::video_io::read_video as read;
 
     fn video() -> Video {
         let frame = |t: usize| (0..7 * 5 * 3).map(|value| ((value * 37 + t * 101) % 256) as u8).collect();
@@ -206,6 +240,6 @@ mod tests {
         }
         fs::remove_file(other.join("00000.png")).unwrap();
         fs::write(other.join(RATE_FILE), "{\"frames_per_second\": 8}").unwrap();
-        assert!(read(&other).unwrap_err().to_string().contains("no numbered .png file"));
+        assert!(read(&other).unwrap_err().to_string().contains("no numbered .png or .jpg file"));
     }
 }

@@ -1,20 +1,19 @@
-//! GIF in and out, without any other program.
+//! GIF out, without any other program; [`super::animation`] reads it.
 //!
 //! Lossy in colour: each frame has a palette of its own of at most 256 colours; a frame with no more than that is exact. Times are whole
 //! hundredths of a second.
 
 use std::{
-    fs::File,
-    io::{self, BufReader, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use image::{
-    AnimationDecoder, Delay, Frame, ImageDecoder, ImageError, RgbaImage,
-    codecs::gif::{GifDecoder, GifEncoder, Repeat},
+    Delay, Frame, ImageError, RgbaImage,
+    codecs::gif::{GifEncoder, Repeat},
 };
 
-use super::{VideoError, limits, malformed};
+use super::{VideoError, malformed};
 use crate::{stage, video::Video};
 
 /// Players show frames of less than 0.02 s for 0.1 s instead.
@@ -22,9 +21,6 @@ const MAX_RATE: f64 = 50.0;
 
 /// Delays are stored in 16 bits: a frame lasts up to 655.35 s.
 const MIN_RATE: f64 = 1.0 / 655.0;
-
-/// How long a frame without a delay is shown, in hundredths of a second, by custom among players.
-const UNSPECIFIED_DELAY: u32 = 10;
 
 /// Palette search effort of NeuQuant, 1 (best) to 30 (fastest): at 3, a third of the time of 1 for about a fifth more error.
 const PALETTE_SPEED: i32 = 3;
@@ -50,41 +46,6 @@ pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
     let mut staged = stage::file(path).map_err(error)?;
     staged.write_all(&bytes).map_err(error)?;
     stage::publish_file(staged, path).map_err(error)
-}
-
-/// Reads all frames as a player shows them; what stays transparent is black.
-///
-/// Frames of even length give the rate `frames / total duration` (the whole number of frames per second where the hundredths
-/// allow it). Frames of uneven length are repeated on a grid of their greatest common divisor, so each is shown for its time.
-pub(super) fn read(path: &Path) -> Result<Video, VideoError> {
-    let damaged = |error: ImageError| VideoError::Unreadable { path: path.to_path_buf(), problem: error.to_string() };
-    let file = File::open(path).map_err(|source| VideoError::Io { action: "read", path: path.to_path_buf(), source })?;
-    let mut decoder = GifDecoder::new(BufReader::new(file)).map_err(damaged)?;
-    let (width, height) = decoder.dimensions();
-    limits::check(path, width, height, 1)?;
-    decoder.set_limits(limits::for_decoder()).map_err(damaged)?;
-
-    let (mut frames, mut delays) = (Vec::new(), Vec::new());
-    for frame in decoder.into_frames() {
-        let frame = frame.map_err(damaged)?;
-        limits::check(path, width, height, frames.len() as u64 + 1)?;
-        let (milliseconds, per) = frame.delay().numer_denom_ms();
-        let delay = milliseconds / per.max(1) / 10;
-        delays.push(if delay == 0 { UNSPECIFIED_DELAY } else { delay });
-        frames
-            .push(frame.buffer().pixels().flat_map(|pixel| if pixel[3] == 0 { [0; 3] } else { [pixel[0], pixel[1], pixel[2]] }).collect());
-    }
-    let (Some(&shortest), Some(&longest)) = (delays.iter().min(), delays.iter().max()) else {
-        return Err(VideoError::Unreadable { path: path.to_path_buf(), problem: "it has no frames".to_string() });
-    };
-    if longest - shortest <= 1 {
-        return Ok(Video { width, height, frames_per_second: even_rate(&delays), frames });
-    }
-    let step = delays.iter().copied().fold(0, greatest_common_divisor);
-    let shown: u64 = delays.iter().map(|&delay| u64::from(delay / step)).sum();
-    limits::check(path, width, height, shown)?;
-    let frames = frames.into_iter().zip(&delays).flat_map(|(frame, delay)| vec![frame; (delay / step) as usize]).collect();
-    Ok(Video { width, height, frames_per_second: 100.0 / f64::from(step), frames })
 }
 
 fn encode(path: &Path, video: &Video) -> Result<Vec<u8>, VideoError> {
@@ -119,23 +80,10 @@ fn delay(index: usize, frames_per_second: f64) -> u32 {
     (start(index + 1) - start(index)) as u32
 }
 
-/// Frames over duration; writers round the duration down by up to 0.01 s, so the whole rate just below is taken as meant where that
-/// explains it.
-fn even_rate(delays: &[u32]) -> f64 {
-    let frames = delays.len() as f64;
-    let hundredths: f64 = delays.iter().map(|&delay| f64::from(delay)).sum();
-    let rate = frames * 100.0 / hundredths;
-    let whole = rate.floor();
-    if whole > 0.0 && frames * 100.0 / whole - hundredths < 1.0 { whole } else { rate }
-}
-
-fn greatest_common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::video_io::read_video as read;
 
     /// Twelve colours, moving.
     fn few_colours(frames: usize, frames_per_second: f64) -> Video {
@@ -189,46 +137,6 @@ mod tests {
         let squares: f64 = video.frames[0].iter().zip(&read.frames[0]).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
         let error = (squares / (64.0 * 64.0 * 3.0)).sqrt();
         assert!((3.6..9.1).contains(&error), "root mean square error {error}");
-    }
-
-    #[test]
-    fn uneven_frames_are_shown_for_their_own_time() {
-        let mut bytes = Vec::new();
-        let mut encoder = GifEncoder::new(&mut bytes);
-        for (value, hundredths) in [(10u8, 10u32), (20, 30), (30, 20)] {
-            let picture = RgbaImage::from_pixel(2, 2, image::Rgba([value, value, value, 255]));
-            encoder.encode_frame(Frame::from_parts(picture, 0, 0, Delay::from_numer_denom_ms(hundredths * 10, 1))).unwrap();
-        }
-        drop(encoder);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("uneven.gif");
-        std::fs::write(&path, bytes).unwrap();
-        let video = read(&path).unwrap();
-        assert_eq!(video.frames_per_second, 10.0);
-        assert_eq!(video.frames.iter().map(|frame| frame[0]).collect::<Vec<_>>(), [10, 20, 20, 20, 30, 30]);
-    }
-
-    #[test]
-    fn truncated_files_are_errors_that_name_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cut.gif");
-        let bytes = write_gif_bytes(&few_colours(3, 8.0)).unwrap();
-        for length in 0..bytes.len() {
-            std::fs::write(&path, &bytes[..length]).unwrap();
-            let message = read(&path).expect_err(&format!("{length} of {} bytes", bytes.len())).to_string();
-            assert!(message.contains("cut.gif"), "{message}");
-        }
-    }
-
-    #[test]
-    fn a_gif_that_claims_to_be_huge_is_refused_before_it_is_decoded() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("huge.gif");
-        let mut bytes = write_gif_bytes(&few_colours(1, 8.0)).unwrap();
-        bytes[6..10].copy_from_slice(&[0xff; 4]); // The header's width and height.
-        std::fs::write(&path, bytes).unwrap();
-        let message = read(&path).unwrap_err().to_string();
-        assert!(message.contains("huge.gif") && message.contains("65535 x 65535") && message.contains("8192 x 8192"), "{message}");
     }
 
     #[test]

@@ -7,6 +7,17 @@ use super::VideoError;
 /// Most pixels per row, and most rows.
 pub const MAX_SIDE: u32 = 8192;
 
+/// Most pixels in a frame: 4096 x 2304.
+///
+/// A decoder holds several frames of its own beside the one that it hands out; 512 MiB have to do for all of them.
+pub const MAX_PIXELS: u64 = 4096 * 2304;
+
+/// Most frames per second that a file may claim.
+pub const MAX_RATE: f64 = 1000.0;
+
+/// Fewest frames per second that a file may claim.
+pub const MIN_RATE: f64 = 0.01;
+
 /// Most frames in one video.
 pub const MAX_FRAMES: u64 = 10_000;
 
@@ -24,10 +35,14 @@ pub(super) fn check(path: &Path, width: u32, height: u32, frames: u64) -> Result
     if width > MAX_SIDE || height > MAX_SIDE {
         return too_large("its size in pixels is", format!("{width} x {height}"), format!("{MAX_SIDE} x {MAX_SIDE}"));
     }
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MAX_PIXELS {
+        return too_large("its number of pixels per frame is", format!("{pixels} ({width} x {height})"), MAX_PIXELS.to_string());
+    }
     if frames > MAX_FRAMES {
         return too_large("its number of frames is at least", frames.to_string(), MAX_FRAMES.to_string());
     }
-    let bytes = frames * u64::from(width) * u64::from(height) * 3;
+    let bytes = frames * pixels * 3;
     if bytes > MAX_BYTES {
         let found = format!("{bytes} ({frames} frames of {width} x {height} x 3)");
         return too_large("its number of decoded bytes is at least", found, MAX_BYTES.to_string());
@@ -35,11 +50,20 @@ pub(super) fn check(path: &Path, width: u32, height: u32, frames: u64) -> Result
     Ok(())
 }
 
-/// What the `image` crate's decoders may set aside: 512 MiB hold any one 16-bit RGBA picture of the largest size.
+/// Refuses a rate at which nothing is shown.
+pub(super) fn check_rate(path: &Path, frames_per_second: f64) -> Result<(), VideoError> {
+    if (MIN_RATE..=MAX_RATE).contains(&frames_per_second) {
+        return Ok(());
+    }
+    let problem = format!("its rate is {frames_per_second} frames per second; expected {MIN_RATE} to {MAX_RATE}");
+    Err(VideoError::Unreadable { path: path.to_path_buf(), problem })
+}
+
+/// What the `image` crate's decoders may set aside: 128 MiB hold any one 16-bit RGBA picture of the largest size.
 /// The sides are left to [`check`], whose message names them.
 pub(super) fn for_decoder() -> image::Limits {
     let mut limits = image::Limits::no_limits();
-    limits.max_alloc = Some(512 << 20);
+    limits.max_alloc = Some(128 << 20);
     limits
 }
 
@@ -50,16 +74,20 @@ mod tests {
     #[test]
     fn each_limit_is_allowed_itself_and_refused_one_beyond() {
         let refused = |width, height, frames| check(Path::new("big.gif"), width, height, frames).err().map(|error| error.to_string());
-        assert_eq!(refused(8192, 8192, 10), None);
+        assert_eq!(refused(4096, 2304, 75), None);
         assert_eq!(refused(16, 16, 10_000), None);
         assert_eq!(refused(8192, 1, 10_000), None);
         let message = refused(8193, 1, 1).unwrap();
         assert!(message.contains("big.gif") && message.contains("8193 x 1") && message.contains("8192 x 8192"), "{message}");
         let message = refused(16, 16, 10_001).unwrap();
         assert!(message.contains("10001") && message.contains("limit is 10000"), "{message}");
-        // 8192 * 8192 * 3 * 11 = 2214592512 > 2147483648.
-        let message = refused(8192, 8192, 11).unwrap();
-        assert!(message.contains("2214592512") && message.contains("2147483648"), "{message}");
+        // 4096 * 2304 * 3 * 76 = 2151677952 > 2147483648.
+        let message = refused(4096, 2304, 76).unwrap();
+        assert!(message.contains("2151677952") && message.contains("2147483648"), "{message}");
+        assert!(refused(4096, 2305, 1).unwrap().contains("limit is 9437184"));
+        for rate in [0.0, -1.0, 1000.5, f64::NAN, f64::INFINITY] {
+            assert!(check_rate(Path::new("a.mp4"), rate).unwrap_err().to_string().contains("its rate is"));
+        }
         assert!(refused(0, 5, 1).unwrap().contains("0 x 5"));
     }
 }

@@ -1,27 +1,54 @@
-//! Video files in and out: GIF, directories of PNG frames, and, through an installed ffmpeg, MP4 and its kin.
+//! Video files in and out: GIF, directories of frames, animated WebP and PNG, and, through an installed ffmpeg, MP4 and its kin.
 //!
 //! | name                       | written by             | read by | what survives                                          |
 //! |----------------------------|------------------------|---------|--------------------------------------------------------|
-//! | `x.frames`, or no ending   | this program           | same    | every byte                                             |
+//! | `x.frames`, or no ending   | this program           | same    | every byte (PNG; JPEG is read too)                     |
 //! | `x.gif`                    | this program           | same    | 256 colours per frame; frame times to 0.01 s           |
+//! | `x.webp`, `x.png`, `x.apng`| not written            | this program | animated ones                                     |
 //! | `x.mp4`                    | ffmpeg                 | ffmpeg  | lossy; odd sizes grow to the next even one             |
 //! | `x.mov`, `x.webm`, `x.mkv` | not written            | ffmpeg  |                                                        |
+//!
+//! Files are whatever strangers made. The first bytes must fit the name, size, rate and number of frames are checked before decoding, frames
+//! are handed out one at a time, and ffmpeg is a child without a shell, with one input, no network, and bounded memory and time.
 
+mod animation;
+mod child;
 mod error;
 pub mod ffmpeg;
 mod frames;
 mod gif;
 mod limits;
 mod probe;
+mod quicktime;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{File, FileType},
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use super::video::Video;
 
 pub use error::VideoError;
 pub use ffmpeg::{ffmpeg_version, find_ffmpeg};
 pub use gif::write_gif_bytes;
-pub use limits::{MAX_BYTES, MAX_FRAMES, MAX_SIDE};
+pub use limits::{MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MAX_RATE, MAX_SIDE, MIN_RATE};
+
+use animation::Animation;
+
+/// Size and rate, known before the first frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VideoHeader {
+    /// Pixels per row.
+    pub width: u32,
+    /// Rows per frame.
+    pub height: u32,
+    /// Frames per second, finite and above zero.
+    pub frames_per_second: f64,
+}
+
+/// Who is handed the frames: `height * width * 3` bytes each, RGB, rows from top to bottom.
+pub type Sink<'a> = dyn FnMut(&VideoHeader, &[u8]) + 'a;
 
 /// The formats that videos are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -125,18 +152,30 @@ impl VideoWriter {
     }
 }
 
-/// Reads a GIF, a directory of PNG frames, or an MP4, MOV, WebM or Matroska file (these four through ffmpeg).
+/// The whole of a video; see [`decode_video`].
 ///
-/// The result has at least one frame and a finite rate above zero. Videos of more than [`MAX_SIDE`] pixels a side,
-/// [`MAX_FRAMES`] frames or [`MAX_BYTES`] decoded bytes are refused before they fill the memory.
+/// The result has at least one frame and a finite rate above zero.
 ///
 /// # Errors
-/// [`VideoError`], which names `path`: missing, of an unknown kind, damaged, over a limit, or ffmpeg is needed and missing.
+/// As for [`decode_video`].
 pub fn read_video(path: &Path) -> Result<Video, VideoError> {
+    let mut frames = Vec::new();
+    let header = decode_video(path, &mut |_, frame| frames.push(frame.to_vec()))?;
+    Ok(Video { width: header.width, height: header.height, frames_per_second: header.frames_per_second, frames })
+}
+
+/// Hands out the frames of a video of any kind that the table above names, one at a time, to the last.
+///
+/// Videos of more than [`MAX_SIDE`] pixels a side, [`MAX_PIXELS`] a frame, [`MAX_FRAMES`] frames or [`MAX_BYTES`] decoded bytes are refused, where
+/// they say so themselves before a frame is decoded. After an error the frames handed out so far are worth nothing.
+///
+/// # Errors
+/// [`VideoError`], which names `path`: missing, not an ordinary file, of an unknown kind, damaged, over a limit, or ffmpeg is needed and missing.
+pub fn decode_video(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
     match Source::of(path)? {
-        Source::Frames => frames::read(path),
-        Source::Gif => gif::read(path),
-        Source::Ffmpeg(demuxer) => ffmpeg::read(path, demuxer),
+        Source::Frames => frames::decode(path, sink),
+        Source::Animation(kind) => animation::decode(path, kind, sink),
+        Source::Ffmpeg(demuxer) => ffmpeg::decode(path, demuxer, sink),
     }
 }
 
@@ -146,9 +185,21 @@ pub fn read_video(path: &Path) -> Result<Video, VideoError> {
 /// The [`VideoError`] that [`read_video`] would give for those reasons. Nothing is decoded.
 pub fn check_readable(path: &Path) -> Result<(), VideoError> {
     match Source::of(path)? {
-        Source::Frames | Source::Gif => Ok(()),
+        Source::Frames | Source::Animation(_) => Ok(()),
         Source::Ffmpeg(_) => ffmpeg::require("read", path).map(|_| ()),
     }
+}
+
+/// Whether a name ends as a video file's does; directories of frames have no ending.
+pub fn is_video_name(path: &Path) -> bool {
+    matches!(extension(path).as_str(), "mp4" | "m4v" | "mov" | "webm" | "mkv" | "gif" | "webp" | "apng")
+}
+
+/// Whether `path` is a directory that holds a numbered picture.
+pub fn is_frame_directory(path: &Path) -> bool {
+    let holds_frame =
+        |mut entries: std::fs::ReadDir| entries.any(|entry| entry.is_ok_and(|entry| frames::frame_number(&entry.path()).is_some()));
+    std::fs::read_dir(path).is_ok_and(holds_frame)
 }
 
 /// What is wrong with a video's own numbers, if anything: no pixels, no frames, frames of the wrong length, no rate.
@@ -170,7 +221,7 @@ pub(crate) fn malformed(video: &Video) -> Option<String> {
 /// How a path is read.
 enum Source {
     Frames,
-    Gif,
+    Animation(Animation),
     /// With ffmpeg's name for the container. Naming it keeps ffmpeg from guessing, and so from following a playlist that calls
     /// itself a video to other files.
     Ffmpeg(&'static str),
@@ -178,21 +229,81 @@ enum Source {
 
 impl Source {
     fn of(path: &Path) -> Result<Self, VideoError> {
-        let kind = path.metadata().map_err(|source| VideoError::Io { action: "read", path: path.to_path_buf(), source })?;
+        let error = |source| VideoError::Io { action: "read", path: path.to_path_buf(), source };
+        let unreadable = |problem| VideoError::Unreadable { path: path.to_path_buf(), problem };
+        let kind = path.metadata().map_err(error)?;
         if kind.is_dir() {
             return Ok(Self::Frames);
         }
-        match extension(path).as_str() {
-            "gif" => Ok(Self::Gif),
-            "mp4" | "mov" => Ok(Self::Ffmpeg("mov")),
-            "webm" | "mkv" => Ok(Self::Ffmpeg("matroska")),
-            found => Err(VideoError::Format {
-                path: PathBuf::from(path),
-                found: found.to_string(),
-                expected: "a file ending in .mp4, .mov, .webm, .mkv or .gif, or a directory of PNG frames",
-            }),
+        if !kind.is_file() {
+            return Err(unreadable(format!("it is {}; expected an ordinary file or a directory of frames", special(kind.file_type()))));
+        }
+        let source = match extension(path).as_str() {
+            "gif" => Self::Animation(Animation::Gif),
+            "webp" => Self::Animation(Animation::WebP),
+            "apng" | "png" => Self::Animation(Animation::Apng),
+            "mp4" | "m4v" | "mov" => Self::Ffmpeg("mov"),
+            "webm" | "mkv" => Self::Ffmpeg("matroska"),
+            found => {
+                return Err(VideoError::Format {
+                    path: PathBuf::from(path),
+                    found: found.to_string(),
+                    expected: "a file ending in .mp4, .mov, .webm, .mkv, .gif, .webp or .apng, or a directory of PNG or JPEG frames",
+                });
+            }
+        };
+        let mut start = Vec::new();
+        File::open(path).map_err(error)?.take(12).read_to_end(&mut start).map_err(error)?;
+        match source.contradiction(&start) {
+            Some(problem) => Err(unreadable(problem)),
+            None => Ok(source),
         }
     }
+
+    /// What is wrong with a file of this kind that starts with these (up to 12) bytes.
+    fn contradiction(&self, start: &[u8]) -> Option<String> {
+        if start.is_empty() {
+            return Some("it is empty".to_string());
+        }
+        let expected = match self {
+            Self::Frames => return None,
+            Self::Animation(Animation::Gif) => "a GIF",
+            Self::Animation(Animation::WebP) => "a WebP",
+            Self::Animation(Animation::Apng) => "a PNG",
+            Self::Ffmpeg("mov") => "an MP4 or MOV",
+            Self::Ffmpeg(_) => "a WebM or Matroska file",
+        };
+        let found = match start {
+            [b'G', b'I', b'F', b'8', ..] => "a GIF",
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => "a WebP",
+            [0x89, b'P', b'N', b'G', ..] => "a PNG",
+            [0xff, 0xd8, 0xff, ..] => "a JPEG",
+            [0x1a, 0x45, 0xdf, 0xa3, ..] => "a WebM or Matroska file",
+            [_, _, _, _, kind @ ..] if QUICKTIME.iter().any(|known| kind.starts_with(known)) => "an MP4 or MOV",
+            _ => "of no known kind",
+        };
+        (found != expected).then(|| format!("its name says {expected}, its first bytes say that it is {found}"))
+    }
+}
+
+/// What an MP4 or MOV may begin with, after four bytes of length.
+const QUICKTIME: [&[u8]; 7] = [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"];
+
+/// What a path that is neither file nor directory is.
+fn special(kind: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        for (is, name) in
+            [(kind.is_fifo(), "a pipe"), (kind.is_socket(), "a socket"), (kind.is_char_device() || kind.is_block_device(), "a device")]
+        {
+            if is {
+                return name;
+            }
+        }
+    }
+    let _ = kind;
+    "no file"
 }
 
 /// The ending in lower case, or nothing.

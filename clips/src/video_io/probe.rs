@@ -1,14 +1,14 @@
 //! What a video file says about its first video stream: from ffprobe where it lies beside ffmpeg, else from ffmpeg's description.
 
-use std::{
-    env, fmt,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{env, fmt, path::Path, process::Command};
 
 use serde_json::Value;
 
-use super::{VideoError, ffmpeg};
+use super::{
+    VideoError,
+    child::{Running, tidy},
+    ffmpeg,
+};
 
 /// Size, rate and, where known, length.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,13 @@ pub(super) struct Stream {
     pub rate: Rate,
     /// Length in seconds.
     pub seconds: Option<f64>,
+    /// Whether it says which matrix leads from its colours to RGB.
+    pub names_matrix: bool,
+}
+
+/// The matrix that players take for a stream that names none: television's of its size (mpv, `mp_csp_guess_colorspace`).
+pub(super) fn usual_matrix(width: u32, height: u32) -> &'static str {
+    if width >= 1280 || height > 576 { "bt709" } else { "smpte170m" }
 }
 
 /// Frames per second as a fraction, which is how containers store it; above zero.
@@ -71,12 +78,13 @@ pub(super) fn stream(ffmpeg: &Path, path: &Path, demuxer: &str) -> Result<Stream
     let mut command = Command::new(program);
     command.args(arguments);
     ffmpeg::input(&mut command, path, demuxer);
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|source| VideoError::Io { action: "read", path: path.to_path_buf(), source })?;
-    let described = String::from_utf8_lossy(&output.stderr);
-    let stream = if ffprobe.is_file() { from_ffprobe(&output.stdout) } else { from_ffmpeg(&described) };
-    stream.ok_or_else(|| {
-        let said: String = described.trim().chars().take(2000).collect();
+    let (stdout, stderr) = Running::described(command, path)?;
+    let described = String::from_utf8_lossy(&stderr);
+    let stream = if ffprobe.is_file() { from_ffprobe(&stdout) } else { from_ffmpeg(&described) };
+    // A container that claims a size which no picture has is not believed in the rest either, whatever size its pictures turn out to be.
+    let absurd = described.contains("Picture size") && described.contains("is invalid");
+    stream.filter(|_| !absurd).ok_or_else(|| {
+        let said = tidy(&described);
         VideoError::Unreadable {
             path: path.to_path_buf(),
             problem: format!(
@@ -92,7 +100,8 @@ fn from_ffprobe(json: &[u8]) -> Option<Stream> {
     let stream = described.get("streams")?.get(0)?;
     let side = |name| stream.get(name)?.as_u64().and_then(|side| u32::try_from(side).ok());
     let rate = |name| Rate::parse(stream.get(name)?.as_str()?);
-    let seconds = |part: Option<&Value>| part?.get("duration")?.as_str()?.parse().ok();
+    let seconds = |part: Option<&Value>| part?.get("duration")?.as_str()?.parse().ok().filter(|seconds: &f64| seconds.is_finite());
+    let matrix = stream.get("color_space").and_then(Value::as_str);
     let turn =
         stream.get("side_data_list").and_then(Value::as_array).and_then(|all| all.iter().find_map(|data| data.get("rotation")?.as_f64()));
     Some(turned(
@@ -101,6 +110,7 @@ fn from_ffprobe(json: &[u8]) -> Option<Stream> {
             height: side("height")?,
             rate: rate("avg_frame_rate").or_else(|| rate("r_frame_rate"))?,
             seconds: seconds(Some(stream)).or_else(|| seconds(described.get("format"))),
+            names_matrix: matrix.is_some_and(|matrix| !matches!(matrix, "unknown" | "unspecified" | "reserved")),
         },
         turn,
     ))
@@ -122,7 +132,12 @@ fn from_ffmpeg(described: &str) -> Option<Stream> {
         [24.0, 30.0, 48.0, 60.0, 120.0].into_iter().map(|whole| whole * 1000.0 / 1001.0).find(|rate| (rate - rounded).abs() < 0.006);
     let seconds = lines.clone().find_map(|line| clock(line.strip_prefix("Duration: ")?.split(',').next()?));
     let turn = lines.find_map(|line| line.strip_prefix("displaymatrix: rotation of ")?.split_whitespace().next()?.parse().ok());
-    Some(turned(Stream { width, height, rate: Rate::from_f64(exact.unwrap_or(rounded)), seconds }, turn))
+    // Such as `yuv420p(tv, bt709)`, `yuv420p(bt470bg/unknown/unknown)`: the first name after the range, if any.
+    let names_matrix = ["bt709", "bt470bg", "smpte170m", "smpte240m", "fcc", "bt2020nc", "bt2020c", "gbr", "ycgco"]
+        .iter()
+        .any(|name| line.contains(&format!("({name}")) || line.contains(&format!(", {name}")));
+    let rate = Rate::from_f64(exact.unwrap_or(rounded));
+    Some(turned(Stream { width, height, rate, seconds, names_matrix }, turn))
 }
 
 /// `HH:MM:SS.ss` in seconds.
@@ -163,9 +178,9 @@ mod tests {
             Stream #0:1[0x2](und): Video: h264 (High) (avc1 / 0x31637661), yuv420p(tv, bt709), 64x48 [SAR 1:1 DAR 4:3], 35 kb/s, 23.98 fps, 24 tbr, 16k tbn (default)\n    \
             Side data:\n      displaymatrix: rotation of -90.00 degrees\nAt least one output file must be specified\n";
         let stream = from_ffmpeg(described).unwrap();
-        assert_eq!(stream, Stream { width: 48, height: 64, rate: rate(24000, 1001), seconds: Some(62.13) });
+        assert_eq!(stream, Stream { width: 48, height: 64, rate: rate(24000, 1001), seconds: Some(62.13), names_matrix: true });
         let whole = described.replace("23.98 fps", "24 fps").replace("-90.00", "180.00").replace("00:01:02.13", "N/A");
-        assert_eq!(from_ffmpeg(&whole).unwrap(), Stream { width: 64, height: 48, rate: rate(24, 1), seconds: None });
+        assert_eq!(from_ffmpeg(&whole).unwrap(), Stream { width: 64, height: 48, rate: rate(24, 1), seconds: None, names_matrix: true });
         assert_eq!(from_ffmpeg("x.mp4: Invalid data found"), None);
     }
 
@@ -173,7 +188,10 @@ mod tests {
     fn ffprobes_description_is_understood() {
         let json = r#"{"streams": [{"width": 64, "height": 48, "avg_frame_rate": "0/0", "r_frame_rate": "25/2",
             "side_data_list": [{"x": 1}, {"rotation": -90}]}], "format": {"duration": "2.500000"}}"#;
-        assert_eq!(from_ffprobe(json.as_bytes()).unwrap(), Stream { width: 48, height: 64, rate: rate(25, 2), seconds: Some(2.5) });
+        assert_eq!(
+            from_ffprobe(json.as_bytes()).unwrap(),
+            Stream { width: 48, height: 64, rate: rate(25, 2), seconds: Some(2.5), names_matrix: false }
+        );
         assert_eq!(from_ffprobe(br#"{"streams": []}"#), None);
         assert_eq!(from_ffprobe(b""), None);
     }

@@ -210,3 +210,34 @@ fn a_video_over_the_frame_limit_is_refused() {
     let message = read_video(&path).unwrap_err().to_string();
     assert!(message.contains("long.mp4") && message.contains("10050") && message.contains("limit is 10000"), "{message}");
 }
+
+#[test]
+fn both_colour_ranges_of_the_same_content_become_the_same_pixels() {
+    let Some(ffmpeg) = ffmpeg("both_colour_ranges_of_the_same_content_become_the_same_pixels") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let original = video(64, 48, 3, 8.0);
+    let raw = folder.path().join("raw");
+    fs::write(&raw, original.frames.concat()).unwrap();
+    let encoded = |name: &str, range: &str, tag: &[&str]| {
+        let path = folder.path().join(name);
+        let mut encode = command(&ffmpeg);
+        encode.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", "64x48", "-framerate", "8", "-i"]).arg(&raw);
+        encode.args(["-vf", &format!("scale=out_range={range}:out_color_matrix=bt709,format=yuv444p"), "-color_range", range]);
+        encode.args(["-c:v", "ffv1"]).args(tag).arg(&path);
+        assert!(encode.status().unwrap().success());
+        read_video(&path).unwrap()
+    };
+    let full = encoded("full.mkv", "pc", &["-colorspace", "bt709"]);
+    let limited = encoded("limited.mkv", "tv", &["-colorspace", "bt709"]);
+    let furthest =
+        |a: &Video, b: &Video| a.frames.iter().flatten().zip(b.frames.iter().flatten()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(furthest(&full, &original) <= 3, "{}", furthest(&full, &original));
+    assert!(furthest(&limited, &original) <= 4, "{}", furthest(&limited, &original));
+    assert!(furthest(&limited, &full) <= 4, "{}", furthest(&limited, &full));
+    // Without a tag a small picture is taken to be television's of that size, as players do, and the colours are off.
+    let untagged = encoded("untagged.mkv", "tv", &[]);
+    println!("untagged bt709 at 64 x 48: {} levels off", furthest(&untagged, &original));
+    let extremes = |video: &Video| (*video.frames[0].iter().min().unwrap(), *video.frames[0].iter().max().unwrap());
+    let (low, high) = extremes(&original);
+    assert!(extremes(&limited).0.abs_diff(low) <= 4 && extremes(&limited).1.abs_diff(high) <= 4);
+}

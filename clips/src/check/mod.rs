@@ -1,0 +1,312 @@
+//! Looking at every clip of a folder before anything is made of it: which cannot be used and why, and which are suspicious.
+//!
+//! Clips are decoded to their last frame, several at a time, and looked at one frame at a time. Each result is written to a journal, by which a
+//! check that was killed goes on, and one of the same folder later is quick. What grows with the number of clips is 300 bytes each, and what is
+//! reported.
+
+mod across;
+mod journal;
+mod look;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+pub use journal::JournalError;
+pub use look::Look;
+
+use crate::{
+    layouts::{Entry, Layout, LayoutError, Problem},
+    prepare::check_length,
+    video::ClipShape,
+    video_io::{VideoError, VideoHeader},
+};
+use across::Across;
+use journal::{Journal, Record};
+
+/// Clips in a batch, per thread; the journal is written after each batch.
+const BATCH: usize = 16;
+
+/// What makes a clip suspicious. It may be exactly what is wanted; so a flag is a warning unless a recipe says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flag {
+    /// Black bars on two opposite sides, each at least 3 % of the picture, sharply bounded.
+    Letterbox,
+    /// No 8 x 8th of the picture ever changes by more than 2 of 255 levels.
+    Static,
+    /// No 8 x 8th of the picture is ever brighter than 20 of 255 levels.
+    Black,
+    /// The same pixels as an earlier clip, or at four moments nowhere (of 8 x 8 parts) more than 6 levels from it.
+    Duplicate,
+    /// Edges that never move in a picture that otherwise does, in the same place in at least 80 % of (at least 8) such clips.
+    Watermark,
+}
+
+impl std::fmt::Display for Flag {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Letterbox => "letterbox",
+            Self::Static => "static",
+            Self::Black => "black",
+            Self::Duplicate => "duplicate",
+            Self::Watermark => "watermark",
+        })
+    }
+}
+
+/// A suspicious clip.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Flagged {
+    /// The clip.
+    pub file: String,
+    /// What about it.
+    pub flag: Flag,
+    /// Where, how much, or like which.
+    pub detail: String,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Report {
+    /// How the folder was read.
+    pub layout: Layout,
+    /// Clips, and lines or members that should have been one.
+    pub clips: u64,
+    /// Those that cannot be used, in the folder's order.
+    pub problems: Vec<Problem>,
+    /// Those of them that might be usable on another day: decoding took too long.
+    pub unsettled: BTreeSet<String>,
+    /// Those that can be used but are suspicious, in the folder's order.
+    pub flags: Vec<Flagged>,
+}
+
+impl Report {
+    /// Clips that can be used.
+    pub fn good(&self) -> u64 {
+        self.clips - self.problems.len() as u64
+    }
+}
+
+/// What to look for.
+#[derive(Debug, Clone)]
+pub struct Options<'a> {
+    /// How the folder is read.
+    pub layout: Layout,
+    /// The clip that each video has to be long enough for, if any.
+    pub shape: Option<ClipShape>,
+    /// Where results are kept for the next time; `None` keeps them until the end only.
+    pub journal: Option<&'a Path>,
+    /// Clips decoded at the same time.
+    pub threads: usize,
+}
+
+/// Why a folder could not be checked to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The folder cannot be listed.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Something other than a clip is wrong: the disk, a missing ffmpeg.
+    #[error(transparent)]
+    Video(VideoError),
+    /// There is nothing to check.
+    #[error("{0} lists no clip at all")]
+    Empty(PathBuf),
+    /// `progress` said so; the journal keeps what was done.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Checks the clips of `directory` that `wanted` is true of. `progress` hears (looked at, unusable) now and then, and ends the check with `false`.
+/// The report depends on the files alone: not on threads, timing or interruptions.
+///
+/// # Errors
+/// [`CheckError`]; a clip that cannot be used is no error but part of the report.
+pub fn check(
+    directory: &Path,
+    options: &Options,
+    wanted: &dyn Fn(&Entry) -> bool,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<Report, CheckError> {
+    let report = Report { layout: options.layout, clips: 0, problems: Vec::new(), unsettled: BTreeSet::new(), flags: Vec::new() };
+    let journal = Journal::open(options.journal)?;
+    let mut run = Run { directory, options, journal, across: Across::default(), report };
+    let mut batch: Vec<Result<Entry, Problem>> = Vec::new();
+    let mut ended = Ok(());
+    options.layout.list(directory, &mut |listed| {
+        if listed.as_ref().is_ok_and(|entry| !wanted(entry)) {
+            return true;
+        }
+        batch.push(listed);
+        if batch.len() == BATCH * options.threads.max(1) {
+            ended = run.batch(std::mem::take(&mut batch), progress);
+        }
+        ended.is_ok()
+    })?;
+    ended?;
+    run.batch(batch, progress)?;
+    if run.report.clips == 0 {
+        return Err(CheckError::Empty(directory.to_path_buf()));
+    }
+    run.finish()
+}
+
+struct Run<'a> {
+    directory: &'a Path,
+    options: &'a Options<'a>,
+    journal: Journal,
+    across: Across,
+    report: Report,
+}
+
+impl Run<'_> {
+    fn batch(&mut self, batch: Vec<Result<Entry, Problem>>, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<(), CheckError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut found: Vec<Option<Found>> = Vec::with_capacity(batch.len());
+        for listed in &batch {
+            found.push(match listed {
+                Ok(entry) => self.known(entry)?,
+                Err(problem) => Some(Found::Listed(problem.clone())),
+            });
+        }
+        let unknown: Vec<(usize, &Entry)> = batch
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| found[*index].is_none())
+            .filter_map(|(index, listed)| Some((index, listed.as_ref().ok()?)))
+            .collect();
+        for (index, result) in looked_at(self.directory, &unknown, self.options.threads) {
+            found[index] = Some(Found::Looked(result.map_err(CheckError::Video)?));
+        }
+        for found in found.into_iter().flatten() {
+            self.take(found)?;
+        }
+        self.journal.flush()?;
+        match progress(self.report.clips, self.report.problems.len() as u64) {
+            true => Ok(()),
+            false => Err(CheckError::Stopped),
+        }
+    }
+
+    /// What the journal says about this clip, if its file has not changed since.
+    fn known(&mut self, entry: &Entry) -> Result<Option<Found>, CheckError> {
+        let file = entry.place.to_string();
+        match entry.place.stamp(self.directory) {
+            Ok(stamp) => Ok(self.journal.find(&file, &stamp)?.map(Found::Known)),
+            Err(error) => Ok(Some(Found::Listed(Problem { file, problem: format!("it cannot be read: {error}") }))),
+        }
+    }
+
+    /// Takes one clip into the report, in the folder's order.
+    fn take(&mut self, found: Found) -> Result<(), CheckError> {
+        self.report.clips += 1;
+        let (record, at) = match found {
+            Found::Listed(problem) => {
+                self.report.problems.push(problem);
+                return Ok(());
+            }
+            Found::Known((record, at)) => (record, at),
+            Found::Looked(Looked { record, is_lasting }) => {
+                if !is_lasting {
+                    self.report.unsettled.insert(record.file.clone());
+                    self.report.problems.push(Problem { file: record.file, problem: record.problem.unwrap_or_default() });
+                    return Ok(());
+                }
+                let at = self.journal.add(&record)?;
+                (record, at)
+            }
+        };
+        let problem = match (&record.look, record.problem) {
+            (Some(look), None) => self.options.shape.and_then(|shape| {
+                let header = VideoHeader { width: look.width, height: look.height, frames_per_second: look.frames_per_second };
+                check_length(&header, look.frames, shape).err().map(|error| error.to_string())
+            }),
+            (_, problem) => Some(problem.unwrap_or_else(|| "nothing is known about it".to_string())),
+        };
+        match (problem, record.look) {
+            (None, Some(look)) => {
+                for (flag, detail) in &look.flags {
+                    self.report.flags.push(Flagged { file: record.file.clone(), flag: *flag, detail: detail.clone() });
+                }
+                if let Some(like) = self.across.add(&look, at) {
+                    let earlier = self.journal.read(like.at)?.file;
+                    let detail = if like.exact { format!("the same pixels as {earlier}") } else { format!("nearly the same as {earlier}") };
+                    self.report.flags.push(Flagged { file: record.file, flag: Flag::Duplicate, detail });
+                }
+            }
+            (problem, _) => self.report.problems.push(Problem { file: record.file, problem: problem.unwrap_or_default() }),
+        }
+        Ok(())
+    }
+
+    /// Goes through the good clips once more for what only all of them together tell.
+    fn finish(mut self) -> Result<Report, CheckError> {
+        if let Some(region) = self.across.unmoving() {
+            for at in self.across.busy() {
+                let record = self.journal.read(at)?;
+                if record.look.is_some_and(|look| region.is_in(&look)) {
+                    self.report.flags.push(Flagged { file: record.file, flag: Flag::Watermark, detail: region.detail() });
+                }
+            }
+        }
+        self.journal.sync()?;
+        Ok(self.report)
+    }
+}
+
+/// What became of one entry.
+enum Found {
+    Listed(Problem),
+    Known((Record, u64)),
+    Looked(Looked),
+}
+
+struct Looked {
+    record: Record,
+    is_lasting: bool,
+}
+
+/// Decodes clips at the same time; results come in the order of `entries`, and stop at the first error that is not a clip's.
+fn looked_at(directory: &Path, entries: &[(usize, &Entry)], threads: usize) -> Vec<(usize, Result<Looked, VideoError>)> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((index, entry)) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push((*index, look_at(directory, entry)));
+        }
+        done
+    };
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.clamp(1, entries.len().max(1))).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    done.sort_by_key(|(index, _)| *index);
+    done
+}
+
+fn look_at(directory: &Path, entry: &Entry) -> Result<Looked, VideoError> {
+    // Taken before the clip is read: a file that changes meanwhile is looked at again.
+    let stamp = entry.place.stamp(directory).unwrap_or_default();
+    let file = entry.place.to_string();
+    let mut looking = look::Looking::default();
+    let decoded = entry.place.decode(directory, &mut |header, frame| looking.frame(header, frame));
+    match decoded {
+        Ok(header) => Ok(Looked { record: Record { file, stamp, look: Some(looking.finish(&header)), problem: None }, is_lasting: true }),
+        Err(error) if error.is_lasting() || matches!(error, VideoError::Slow { .. }) => {
+            Ok(Looked { is_lasting: error.is_lasting(), record: Record { file, stamp, look: None, problem: Some(error.to_string()) } })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

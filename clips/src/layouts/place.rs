@@ -1,0 +1,151 @@
+//! Where a clip's bytes are, and how they are handed to a decoder.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use tempfile::{Builder, NamedTempFile};
+
+use super::parquet;
+use crate::video_io::{Sink, VideoError, VideoHeader, decode_video};
+
+/// Most bytes of one clip inside an archive.
+const MAX_MEMBER_BYTES: u64 = 1 << 30;
+
+/// Where a clip's bytes are, relative to the folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A file, or a directory of frames.
+    File(String),
+    /// Some bytes of a tar archive.
+    Member {
+        /// The archive's path.
+        archive: String,
+        /// The member's name.
+        name: String,
+        /// Its first byte in the archive.
+        start: u64,
+        /// How many there are.
+        bytes: u64,
+    },
+    /// A value of a Parquet file.
+    Cell {
+        /// The file's path.
+        file: String,
+        /// Its row group.
+        row_group: usize,
+        /// The row in that group.
+        row: u64,
+        /// The row in the file.
+        number: u64,
+    },
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => formatter.write_str(path),
+            Self::Member { archive, name, .. } => write!(formatter, "{archive}, {name}"),
+            Self::Cell { file, number, .. } => write!(formatter, "{file}, row {number}"),
+        }
+    }
+}
+
+impl Place {
+    /// The file that holds it, relative to the folder.
+    pub fn file(&self) -> &str {
+        match self {
+            Self::File(path) => path,
+            Self::Member { archive, .. } => archive,
+            Self::Cell { file, .. } => file,
+        }
+    }
+
+    /// The path that messages name: the file in the folder, with its member or row.
+    pub fn shown(&self, directory: &Path) -> PathBuf {
+        directory.join(self.to_string())
+    }
+
+    /// A text that changes when the clip's file does: its size and its time of change (of a directory: of all files in it).
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn stamp(&self, directory: &Path) -> io::Result<String> {
+        let path = directory.join(self.file());
+        let kind = path.metadata()?;
+        let time = |kind: &fs::Metadata| {
+            kind.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |time| time.as_nanos())
+        };
+        let (mut bytes, mut changed) = (kind.len(), time(&kind));
+        if kind.is_dir() {
+            bytes = 0;
+            for entry in fs::read_dir(&path)? {
+                let kind = entry?.metadata()?;
+                bytes = bytes.wrapping_add(kind.len());
+                changed = changed.max(time(&kind));
+            }
+        }
+        Ok(format!("{bytes}-{changed}"))
+    }
+
+    /// Decodes the clip; see [`decode_video`]. What lies inside an archive goes through a temporary file.
+    ///
+    /// # Errors
+    /// As [`decode_video`], and a link that leads out of `directory`.
+    pub fn decode(&self, directory: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
+        let shown = self.shown(directory);
+        let error = |source| VideoError::Io { action: "read", path: shown.clone(), source };
+        let unreadable = |problem| VideoError::Unreadable { path: shown.clone(), problem };
+        let copy = match self {
+            Self::File(path) => {
+                // Looked at again: the folder may have changed since it was listed.
+                let root = directory.canonicalize().map_err(error)?;
+                crate::manifest::check_path(path, directory, &root).map_err(unreadable)?;
+                return decode_video(&directory.join(path), sink);
+            }
+            Self::Member { archive, start, bytes, .. } => {
+                if *bytes > MAX_MEMBER_BYTES {
+                    return Err(unreadable(format!("it has {bytes} bytes; at most {MAX_MEMBER_BYTES} are read from an archive")));
+                }
+                let mut file = File::open(directory.join(archive)).map_err(error)?;
+                file.seek(SeekFrom::Start(*start)).map_err(error)?;
+                let mut beginning = Vec::new();
+                (&file).take(12.min(*bytes)).read_to_end(&mut beginning).map_err(error)?;
+                let mut copy = self.copy(&beginning).map_err(error)?;
+                let rest = bytes - beginning.len() as u64;
+                copy.write_all(&beginning).map_err(error)?;
+                let copied = io::copy(&mut file.take(rest), &mut copy).map_err(error)?;
+                if copied != rest {
+                    return Err(unreadable("the archive ends before it does".to_string()));
+                }
+                copy
+            }
+            Self::Cell { file, row_group, row, .. } => {
+                let bytes = parquet::cell(&directory.join(file), *row_group, *row).map_err(unreadable)?;
+                let mut copy = self.copy(&bytes[..bytes.len().min(12)]).map_err(error)?;
+                copy.write_all(&bytes).map_err(error)?;
+                copy
+            }
+        };
+        decode_video(copy.path(), sink).map_err(|error| error.of_original(copy.path(), &shown))
+    }
+
+    /// An empty temporary file that is named as a member is, or as its first bytes say where it has no name.
+    fn copy(&self, beginning: &[u8]) -> io::Result<NamedTempFile> {
+        let ending = match self {
+            Self::Member { name, .. } => super::ending(Path::new(name)),
+            _ => match beginning {
+                [b'G', b'I', b'F', ..] => "gif",
+                [b'R', b'I', b'F', b'F', ..] => "webp",
+                [0x89, b'P', b'N', b'G', ..] => "apng",
+                [0x1a, 0x45, 0xdf, 0xa3, ..] => "mkv",
+                _ => "mp4",
+            }
+            .to_string(),
+        };
+        Builder::new().prefix("afd-").suffix(&format!(".{ending}")).tempfile()
+    }
+}

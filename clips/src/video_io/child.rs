@@ -1,0 +1,213 @@
+//! A child process that reads what strangers made: it gets so much memory and so much time, and does not outlive its parent's interest.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek},
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use tempfile::tempfile;
+
+use super::VideoError;
+
+/// Most memory of a reading child's own (its heap and stacks): 384 MiB.
+#[cfg(target_os = "linux")]
+const MEMORY_BYTES: u64 = 384 << 20;
+
+/// Most processor time of a reading child.
+#[cfg(target_os = "linux")]
+const PROCESSOR_SECONDS: u64 = 60;
+
+/// Longest wait for a reading child, which may have to share the machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Most bytes of a description that are read.
+const DESCRIPTION_BYTES: u64 = 1 << 20;
+
+/// A child process that does not outlive this value. Its messages go to a temporary file: an unread pipe would block it.
+pub(super) struct Running {
+    child: Arc<Mutex<Child>>,
+    messages: File,
+    /// Dropping it tells the watch that all is well.
+    watch: Option<mpsc::Sender<()>>,
+}
+
+impl Running {
+    pub fn start(mut command: Command, stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
+        let messages = tempfile()?;
+        let child = command.stdin(stdin).stdout(stdout).stderr(messages.try_clone()?).spawn()?;
+        Ok(Self { child: Arc::new(Mutex::new(child)), messages, watch: None })
+    }
+
+    /// Its standard input, once.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.lock(|child| child.stdin.take())
+    }
+
+    /// Bounds the child's memory and time, and gives its standard output. What it allocated in the moment before is a few pages.
+    pub fn guard(&mut self) -> Option<ChildStdout> {
+        #[cfg(target_os = "linux")]
+        self.lock(|child| {
+            use rustix::process::{Pid, Resource, Rlimit, prlimit};
+            let exactly = |value| Rlimit { current: Some(value), maximum: Some(value) };
+            let pid = Some(Pid::from_child(child));
+            // A child that has ended already needs no limits.
+            let _ = prlimit(pid, Resource::Data, exactly(MEMORY_BYTES));
+            let _ = prlimit(pid, Resource::Cpu, exactly(PROCESSOR_SECONDS));
+            let _ = prlimit(pid, Resource::Core, exactly(0));
+        });
+        let (sender, receiver) = mpsc::channel();
+        let child = Arc::clone(&self.child);
+        std::thread::spawn(move || {
+            if receiver.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+            }
+        });
+        self.watch = Some(sender);
+        self.lock(|child| child.stdout.take())
+    }
+
+    /// Waits for the end; the error is what the child said.
+    pub fn finish(mut self) -> Result<(), String> {
+        let status = self.wait().map_err(|error| format!("ffmpeg could not be awaited: {error}"))?;
+        if status.success() { Ok(()) } else { Err(format!("ffmpeg ended with {status} and said: {}", self.said())) }
+    }
+
+    /// As [`Running::finish`], for a child that read `path`.
+    pub fn finish_reading(mut self, path: &Path) -> Result<(), VideoError> {
+        let error = |source| VideoError::Io { action: "read", path: path.to_path_buf(), source };
+        let status = self.wait().map_err(error)?;
+        if status.success() {
+            return Ok(());
+        }
+        if let Some(seconds) = ran_out(status) {
+            return Err(VideoError::Slow { path: path.to_path_buf(), seconds });
+        }
+        let problem = format!("ffmpeg ended with {status} and said: {}", self.said());
+        Err(VideoError::Unreadable { path: path.to_path_buf(), problem })
+    }
+
+    /// Runs a program that describes `path` to its end: what it wrote to standard output and to standard error.
+    pub fn described(command: Command, path: &Path) -> Result<(Vec<u8>, Vec<u8>), VideoError> {
+        let error = |source| VideoError::Io { action: "read", path: path.to_path_buf(), source };
+        let mut running = Self::start(command, Stdio::null(), Stdio::piped()).map_err(error)?;
+        let mut written = Vec::new();
+        if let Some(pipe) = running.guard() {
+            pipe.take(DESCRIPTION_BYTES).read_to_end(&mut written).map_err(error)?;
+        }
+        let status = running.wait().map_err(error)?;
+        match ran_out(status) {
+            Some(seconds) => Err(VideoError::Slow { path: path.to_path_buf(), seconds }),
+            None => Ok((written, running.messages())),
+        }
+    }
+
+    /// The first of its messages: they tell; the rest of a long log would bury them.
+    fn messages(&mut self) -> Vec<u8> {
+        let mut said = Vec::new();
+        let _ = self.messages.rewind().and_then(|()| (&self.messages).take(2000).read_to_end(&mut said));
+        said
+    }
+
+    fn said(&mut self) -> String {
+        tidy(&String::from_utf8_lossy(&self.messages()))
+    }
+
+    /// Waits without holding the child, so that the watch can end it.
+    fn wait(&mut self) -> io::Result<ExitStatus> {
+        let mut pause = Duration::from_micros(200);
+        loop {
+            // A child whose output nobody reads any more would wait for ever.
+            let ended = self.lock(|child| {
+                drop((child.stdin.take(), child.stdout.take()));
+                child.try_wait()
+            })?;
+            if let Some(status) = ended {
+                return Ok(status);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
+    }
+
+    fn lock<T>(&self, act: impl FnOnce(&mut Child) -> T) -> T {
+        act(&mut self.child.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Messages on one line, without the addresses that differ from run to run: `[mov,mp4 @ 0x55d0c8]`.
+pub(super) fn tidy(messages: &str) -> String {
+    let words: Vec<&str> = messages.split_whitespace().collect();
+    let mut kept = String::new();
+    for (index, word) in words.iter().enumerate() {
+        let address = word.starts_with("0x") && index > 0 && words[index - 1] == "@";
+        kept.push_str(if index == 0 { "" } else { " " });
+        kept.push_str(if address { word.trim_start_matches(|letter: char| letter.is_ascii_hexdigit() || letter == 'x') } else { word });
+    }
+    kept.replace(" @ ]", "]")
+}
+
+/// The limit in seconds that ended a child, if one did.
+fn ran_out(status: ExitStatus) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        // SIGXCPU, or SIGKILL from the watch; nobody else kills children of this program.
+        match status.signal() {
+            Some(24) => return Some(PROCESSOR_SECONDS),
+            Some(9) => return Some(PATIENCE.as_secs().min(PROCESSOR_SECONDS)),
+            _ => {}
+        }
+    }
+    let _ = status;
+    None
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both are without effect once the child has been awaited.
+        self.lock(|child| {
+            let _ = child.kill();
+            let _ = child.wait();
+        });
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn what_a_child_says_comes_without_addresses() {
+        let mut running =
+            Running::start(shell("echo '[mov,mp4 @ 0x55d0] moov atom @ 0x55d0] gone' >&2; exit 3"), Stdio::null(), Stdio::null()).unwrap();
+        assert!(running.guard().is_none());
+        let message = running.finish_reading(Path::new("a.mp4")).unwrap_err().to_string();
+        assert!(message.contains("[mov,mp4] moov atom] gone") && message.contains("exit status: 3"), "{message}");
+    }
+
+    #[test]
+    fn a_child_that_wants_too_much_memory_does_not_get_it() {
+        // A heap of 1 GiB; dd says so and fails.
+        let mut running =
+            Running::start(shell("sleep 0.2; dd if=/dev/zero of=/dev/null bs=1G count=1"), Stdio::null(), Stdio::null()).unwrap();
+        running.guard();
+        let message = running.finish_reading(Path::new("a.mp4")).unwrap_err().to_string();
+        assert!(message.contains("memory"), "{message}");
+    }
+
+    #[test]
+    fn a_long_description_is_cut_and_its_writer_ended() {
+        let (written, _) = Running::described(shell("yes"), Path::new("a.mp4")).unwrap();
+        assert_eq!(written.len() as u64, DESCRIPTION_BYTES);
+    }
+}

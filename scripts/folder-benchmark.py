@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""`afd data check` and `afd data prepare` over many clips: clips per second, peak memory, and going on after SIGKILL.
+
+    scripts/make-clips.sh /tmp/clips 10000
+    scripts/folder-benchmark.py target/release/afd /tmp/clips /tmp/work
+
+Writes one JSON object per measurement to WORK/results.jsonl. Plain ffmpeg decodes the first 1,000 clips, as many at a time as there are cores.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+afd, clips, work = (pathlib.Path(argument).resolve() for argument in sys.argv[1:4])
+repository = pathlib.Path(__file__).resolve().parent.parent
+cores = os.cpu_count()
+work.mkdir(parents=True, exist_ok=True)
+
+
+def peak(pid):
+    """Peak resident memory in KiB, from /proc."""
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    except (OSError, StopIteration):
+        return 0
+
+
+def run(name, command, kill_after=None, **more):
+    """Runs a command, kills it after some seconds if asked to, and notes what it took."""
+    started = time.monotonic()
+    load = os.getloadavg()[0]
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    own = 0
+    while process.poll() is None:
+        own = max(own, peak(process.pid))
+        if kill_after and time.monotonic() - started > kill_after:
+            process.kill()
+        time.sleep(0.05)
+    seconds = time.monotonic() - started
+    said = process.stdout.read().strip().splitlines()
+    result = {"name": name, "seconds": round(seconds, 1), "peak_mib": round(own / 1024, 1), "status": process.returncode, "load_before": load,
+              "load_after": os.getloadavg()[0], "said": said[-1] if said else "", **more}
+    print(json.dumps(result), flush=True)
+    with open(work / "results.jsonl", "a") as results:
+        results.write(json.dumps(result) + "\n")
+    return result
+
+
+def part(count):
+    """The first clips of the folder, hard-linked."""
+    folder = work / f"clips-{count}"
+    if not folder.exists():
+        lines = (clips / "manifest.jsonl").read_text().splitlines()[:count]
+        (folder / "clips").mkdir(parents=True)
+        for line in lines:
+            video = json.loads(line)["video"]
+            os.link(clips / video, folder / video)
+        (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def recipe(folder, data):
+    text = (repository / "tests/golden/recipe.toml").read_text()
+    path = work / f"{data}.toml"
+    prompts = repository / "recipes/physics-world"
+    listed = {json.loads(line)["prompt"] for line in (folder / "manifest.jsonl").read_text().splitlines()}
+    train = [prompt for prompt in (prompts / "prompts-train.txt").read_text().splitlines() if prompt in listed]
+    text = text[: text.index("[teacher]")] + text[text.index("[sampler]"):]
+    path.write_text(text + f'\n[teacher]\nkind = "folder"\npath = "{folder}"\n\n[prompts]\ntrain = {json.dumps(train)}\nheld_out = {json.dumps(train[:1])}\n'
+                    f'\n[data]\npath = "{work / data}"\nclips_per_shard = 128\n')
+    return path
+
+
+few, many = part(1000), part(sum(1 for _ in open(clips / "manifest.jsonl")))
+count = len(os.listdir(many / "clips"))
+decode = "ffmpeg -nostdin -v error -threads 1 -i {} -f rawvideo -pix_fmt rgb24 pipe:1 > /dev/null"
+run("plain ffmpeg", ["sh", "-c", f"ls {few}/clips/*.mp4 | xargs -P {cores} -I {{}} sh -c '{decode}'"], clips=1000)
+run("check", [afd, "data", "check", few, "--json", work / "few.json"], clips=1000)
+for kill in (60, 150):
+    run("check, killed", [afd, "data", "check", many], kill_after=kill)
+lines = sum(1 for _ in open(many / ".afd-check.jsonl")) - 1
+run("check, the rest", [afd, "data", "check", many, "--json", work / "many.json"], clips=count - lines)
+run("check, all known", [afd, "data", "check", many, "--json", work / "again.json"], clips=count)
+same = (work / "many.json").read_bytes() == (work / "again.json").read_bytes()
+print("the same report:", same)
+for folder, data in ((few, "data-few"), (many, "data-many")):
+    # The check of the folder is known: what is measured is decoding and encoding.
+    (work / data).mkdir(exist_ok=True)
+    shutil.copy(folder / ".afd-check.jsonl", work / data / "check.jsonl")
+    command = [afd, "data", "prepare", recipe(folder, data), "--backend", "flex"]
+    if folder == many:
+        run("prepare, killed", command, kill_after=100)
+        index = work / data / "latents/index.json"
+        done = sum(len(shard["clips"]) for shard in json.loads(index.read_text())["shards"])
+        run("prepare, the rest", command, clips=count - done)
+    else:
+        run("prepare", command, clips=1000)
