@@ -3,10 +3,12 @@
 //! Nothing here knows about networks or tensors.
 #![warn(missing_docs)]
 
+pub mod journal;
 pub mod manifest;
 pub mod prepare;
 pub mod record;
 mod stage;
+pub mod store;
 pub mod teacher;
 pub mod video;
 pub mod video_io;
