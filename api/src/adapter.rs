@@ -212,7 +212,8 @@ impl Default for Limits {
     }
 }
 
-/// If an answer has this status and this value, it means that. The first rule that fits counts.
+/// If an answer has this status and this value, it means that. The first rule that fits counts. What a server in trouble says (429, 5xx) is not
+/// about the job, so that only rules with that status fit it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -352,6 +353,9 @@ impl Rule {
         if self.http.is_some_and(|expected| expected != status) {
             return false;
         }
+        if self.http.is_none() && (status == 429 || status >= 500) {
+            return false;
+        }
         let Some(pointer) = &self.at else { return self.http.is_some() };
         let value = text_at(answer, pointer);
         let any = |list: &Option<Vec<String>>, fits: &dyn Fn(&str, &str) -> bool| {
@@ -413,7 +417,9 @@ mod tests {
             ("http = 400\nat = \"/error\"\nexists = true\noutcome = \"failed\"", true),
         ] {
             assert_eq!(rule(text).fits(400, &answer), fits, "{text}");
+            assert!(!rule(text).fits(500, &answer) && !rule(text).fits(429, &answer), "{text}");
         }
+        assert!(rule("http = 500\nat = \"/error\"\nexists = true\noutcome = \"failed\"").fits(500, &answer));
     }
 
     #[test]

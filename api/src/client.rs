@@ -66,6 +66,8 @@ pub(crate) enum Fetched {
     Clip(Box<Verified>),
     /// Not a clip this time; a fresh address may do better.
     Again(String),
+    /// The network or the server failed, which says nothing of the clip.
+    Weather(String),
     /// No clip will come of it.
     Ended(Outcome, String),
     /// The disk.
@@ -240,8 +242,9 @@ impl Client {
         };
         match self.http.download(&url, &headers, place.as_file_mut(), stop) {
             Ok(200) => {}
+            Ok(status) if status == 429 || status >= 500 => return Fetched::Weather(format!("the clip's address answered HTTP {status}")),
             Ok(status) => return Fetched::Again(format!("the clip's address answered HTTP {status}")),
-            Err(NoAnswer { reason, .. }) => return Fetched::Again(reason),
+            Err(NoAnswer { reason, .. }) => return Fetched::Weather(reason),
         }
         match Verified::decode(place) {
             Ok(clip) => Fetched::Clip(Box::new(clip)),
@@ -254,10 +257,11 @@ impl Client {
 
     /// The answer that names the clip.
     fn clip_address(&self, url: &str, rules: &[Rule]) -> Result<String, Fetched> {
-        let answer = self.ask(url, None, None).map_err(|NoAnswer { reason, .. }| Fetched::Again(self.scrub(&reason)))?;
+        let answer = self.ask(url, None, None).map_err(|NoAnswer { reason, .. }| Fetched::Weather(self.scrub(&reason)))?;
         let reason = self.explain(&answer);
         match outcome_of(rules, answer.status, &answer.json) {
             Some(outcome @ (Outcome::Refused | Outcome::Failed | Outcome::FailedRetry)) => return Err(Fetched::Ended(outcome, reason)),
+            _ if answer.status == 429 || answer.status >= 500 => return Err(Fetched::Weather(reason)),
             _ if !(200..300).contains(&answer.status) => return Err(Fetched::Again(reason)),
             _ => {}
         }

@@ -26,7 +26,7 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(20);
 /// Answers in a row that say that a job is not known, before that is believed.
 const BELIEVED: u32 = 5;
-/// Downloads of a clip, each from a fresh address, before it is given up.
+/// Downloads that gave no clip, each from a fresh address, before it is given up; those that the network broke do not count.
 const DOWNLOADS: u32 = 8;
 
 /// How far a fetch is.
@@ -403,7 +403,8 @@ impl Shared {
                     }
                     Fetched::Disk(error) => return Err(error.into()),
                     Fetched::Ended(outcome, reason) => return self.end(handle, outcome, &reason),
-                    Fetched::Again(_) if self.stopping() => return Ok(false),
+                    Fetched::Again(_) | Fetched::Weather(_) if self.stopping() => return Ok(false),
+                    Fetched::Weather(reason) => trouble = reason,
                     Fetched::Again(reason) => {
                         downloads += 1;
                         if downloads >= DOWNLOADS {

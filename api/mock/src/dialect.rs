@@ -179,7 +179,8 @@ fn ask(shared: &Shared, options: &Options, path: &str) -> Option<Reply> {
     match dialect {
         Dialect::V1Videos => {
             if let Some(id) = segment("/v1/videos/", "/content") {
-                let job = shared.log().jobs[finished(&id)?].clone();
+                let number = finished(&id)?;
+                let job = shared.log().jobs[number].clone();
                 return Some(Reply::bytes((options.maker)(&job.prompt, job.seed)));
             }
             let id = segment("/v1/videos/", "")?;
