@@ -87,7 +87,10 @@ impl ApiTeacher {
     fn clip_of(&self, take: &Take) -> Result<Result<ClipRecord, String>, TeacherError> {
         match &self.source {
             Source::Live(engine) => {
-                engine.wait(take, self.service.settings.ahead, &self.stop).map_err(|error| TeacherError::Data(error.to_string()))
+                engine.wait(take, self.service.settings.ahead, &self.stop).map_err(|error| match (self.stop)() {
+                    true => TeacherError::Stopped,
+                    false => TeacherError::Data(error.to_string()),
+                })
             }
             Source::Replay(survey) => match (survey.clips.get(take), self.standing(take)) {
                 (Some(record), _) => Ok(Ok(record.clone())),

@@ -92,7 +92,7 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         // 1 ROLLOUT: the same prompts to the teacher and, by the old policy, to the student.
         let started = Instant::now();
         let queries = self.batches.queries();
-        let asked = self.batches.prompts_of(round, prompts);
+        let asked = self.batches.prompts_of(round, prompts)?;
         let real = self.batches.teacher_latents(&asked, round, teachers)?;
         report.teacher_queries = self.batches.queries() - queries;
         report.took("teacher", started);

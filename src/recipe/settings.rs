@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use afd_api::service::ApiSettings;
 use afd_models::lora::LoraConfig;
 use afd_models::precision::Precision;
 use afd_models::student::Limits;
@@ -219,7 +220,7 @@ pub struct Sizes {
 pub struct Teacher {
     /// Which one.
     pub kind: TeacherKind,
-    /// The folder of `kind = "folder"`, relative to the recipe; holds `manifest.jsonl`.
+    /// The folder of `kind = "folder"`, which holds `manifest.jsonl`, or the store of `kind = "api"`; relative to the recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// Seed of the world's own randomness.
@@ -228,9 +229,12 @@ pub struct Teacher {
     /// The world with gravity and restitution that ignore the prompt: pre-training data.
     #[serde(default)]
     pub uncurated: bool,
-    /// Distinct training takes per prompt (M_c); 0 = a fresh take every time.
+    /// Distinct training takes per prompt (M_c); 0 = a fresh take every time, which an API's teacher does not give.
     #[serde(default)]
     pub takes_per_prompt: u64,
+    /// The provider (`kind = "api"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiSettings>,
 }
 
 /// Teachers.
@@ -241,6 +245,8 @@ pub enum TeacherKind {
     World,
     /// A folder of finished clips.
     Folder,
+    /// A provider's API, and the store of the clips that it made.
+    Api,
 }
 
 /// Prompt lists.

@@ -54,6 +54,11 @@ pub fn train<B: Trainable>(
         Kind::Distill => Box::new(Alternation::new(recipe, batches.clone(), device.clone())),
         Kind::Pretrain => Box::new(Supervised::new(recipe, batches.clone(), device.clone())),
     };
+    let (prompts, per_prompt) = match settings.kind {
+        Kind::Distill => (settings.afd.prompts_per_alternation, settings.afd.teacher_clips_per_prompt),
+        Kind::Pretrain => (settings.supervised.batch, 1),
+    };
+    batches.expect(recipe, state.round..method.planned_rounds(&state), prompts, per_prompt);
     let every = settings.run.checkpoint_every as u64;
     let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe)?)?;
     let rounds = Arc::new(Rounds {

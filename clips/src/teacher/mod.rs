@@ -49,6 +49,9 @@ pub enum TeacherError {
         /// What was expected instead.
         reason: String,
     },
+    /// The process was asked to stop while a slow teacher was waited for.
+    #[error("stopped while waiting for the teacher; continue with --resume")]
+    Stopped,
     /// The teacher's files cannot be used.
     #[error("{0}")]
     Data(String),
