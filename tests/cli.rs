@@ -156,8 +156,15 @@ fn the_same_job_from_recorded_clips_of_another_size_and_rate() {
             .concat();
     let error = fails(place.path(), &unknown, 2);
     assert!(error.contains("a small green ball is dropped on earth") && error.contains("nearest"), "{error}");
-    // Recording again does not touch the first recording.
-    assert!(fails(place.path(), &["teacher", "record", &recipe, "--out", "clips"], 2).contains("not empty"));
+    // Recording again keeps what is there, and another teacher's clips do not come among them.
+    let manifest = fs::read(place.path().join("clips/manifest.jsonl")).unwrap();
+    succeeds(place.path(), &["teacher", "record", &recipe, "--out", "clips", "--clips", "5"]);
+    assert_eq!(fs::read(place.path().join("clips/manifest.jsonl")).unwrap(), manifest);
+    let other = ["teacher", "record", &recipe, "--out", "clips", "--set", "teacher.seed=6"];
+    assert!(fails(place.path(), &other, 2).contains("another directory"));
+    fs::create_dir(place.path().join("mine")).unwrap();
+    fs::write(place.path().join("mine/notes.txt"), "mine").unwrap();
+    assert!(fails(place.path(), &["teacher", "record", &recipe, "--out", "mine"], 2).contains("not empty"));
     // A manifest line that points outside.
     fs::write(place.path().join("clips/manifest.jsonl"), "{\"prompt\": \"x\", \"video\": \"../secret.gif\"}\n").unwrap();
     let error = fails(place.path(), &[&["validate", recipe.as_str()], &settings[..]].concat(), 2);

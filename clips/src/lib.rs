@@ -4,12 +4,14 @@
 #![warn(missing_docs)]
 
 pub mod check;
+pub mod journal;
 pub mod layouts;
 pub mod manifest;
 pub mod prepare;
 pub mod prompts;
 pub mod record;
 mod stage;
+pub mod store;
 pub mod teacher;
 pub mod video;
 pub mod video_io;

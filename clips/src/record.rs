@@ -1,14 +1,10 @@
-//! A teacher's answers into a directory that [`crate::teacher::folder::FolderTeacher`] opens.
+//! A teacher's answers into a [`ClipStore`], which [`crate::teacher::folder::FolderTeacher`] opens.
 
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    manifest::{Manifest, ManifestEntry, ManifestError},
-    video_io::{VideoError, VideoFormat, write_video},
+    store::{ClipStore, StoreError},
+    video_io::VideoFormat,
 };
 use crate::teacher::{Teacher, TeacherError};
 
@@ -18,82 +14,53 @@ pub enum RecordError {
     /// There is nothing to record, or the same thing twice.
     #[error("cannot record: {0}")]
     Request(String),
-    /// The target holds something already.
-    #[error("{0} is not empty; recordings start in a new or empty directory")]
-    NotEmpty(PathBuf),
-    /// The file system refused.
-    #[error("cannot write {path}: {source}")]
-    Io {
-        /// The directory.
-        path: PathBuf,
-        /// The file system's reason.
-        source: io::Error,
-    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The teacher did not answer.
     #[error(transparent)]
     Teacher(#[from] TeacherError),
-    /// A clip could not be written.
-    #[error(transparent)]
-    Video(#[from] VideoError),
-    /// The manifest could not be written.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
 }
 
-/// Records takes `0..takes` of every prompt as `directory/clips/{prompt:05}-{take:03}.{ending}`, then `directory/manifest.jsonl`.
+/// Records takes `0..takes` of every prompt into the store of `origin` in `directory`, in order, one clip in memory at a time.
 ///
-/// The manifest comes last: a directory without one is a recording that did not finish, and one whose first clip fails stays empty.
-/// `progress` hears (clips written, clips in all) after each clip. One clip is in memory at a time.
+/// Clips that are there already stay: a recording that was stopped, or that asks for more than before, goes on. `progress` hears (clips there,
+/// clips in all) after each clip, and the recording ends early, with `false`, where it answers `false`.
 ///
 /// # Errors
-/// [`RecordError`]: `directory` is not empty, there are no prompts or takes, a prompt is blank or repeated, or the teacher or the disk failed.
+/// [`RecordError`]: `directory` holds something else, there are no prompts or takes, a prompt is blank or repeated, or the teacher or the disk
+/// failed.
 pub fn record(
     teacher: &dyn Teacher,
+    origin: &serde_json::Value,
     prompts: &[String],
     takes: u64,
     format: VideoFormat,
     directory: &Path,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<(), RecordError> {
+    progress: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<bool, RecordError> {
     check_request(prompts, takes)?;
-    let error = |source| RecordError::Io { path: directory.to_path_buf(), source };
-    fs::create_dir_all(directory).map_err(error)?;
-    if fs::read_dir(directory).map_err(error)?.next().is_some() {
-        return Err(RecordError::NotEmpty(directory.to_path_buf()));
-    }
-    let clips = directory.join("clips");
-    fs::create_dir(&clips).map_err(error)?;
-    let entries = record_clips(teacher, prompts, takes, format, directory, progress).inspect_err(|_| {
-        // Only an empty directory is removed, so that a teacher or an ffmpeg that was not there at all can be asked again.
-        let _ = fs::remove_dir(&clips);
-    })?;
-    Ok(Manifest::write(directory, &entries)?)
-}
-
-fn record_clips(
-    teacher: &dyn Teacher,
-    prompts: &[String],
-    takes: u64,
-    format: VideoFormat,
-    directory: &Path,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<ManifestEntry>, RecordError> {
+    let mut store = ClipStore::open(directory, origin)?;
     let total = prompts.len().saturating_mul(usize::try_from(takes).unwrap_or(usize::MAX));
-    let mut entries = Vec::new();
-    for (index, prompt) in prompts.iter().enumerate() {
+    let mut done = 0;
+    for prompt in prompts {
         for take in 0..takes {
-            let videos = teacher.videos(prompt, take..take + 1)?;
-            let [video] = videos.as_slice() else {
-                let problem = format!("the teacher gave {} videos for take {take} of {prompt:?}; expected 1", videos.len());
-                return Err(TeacherError::Data(problem).into());
-            };
-            let name = format!("clips/{index:05}-{take:03}.{}", format.extension());
-            write_video(&directory.join(&name), video)?;
-            entries.push(ManifestEntry { prompt: prompt.clone(), video: name, take: Some(take) });
-            progress(entries.len(), total);
+            if store.get(prompt, take).is_none() {
+                let videos = teacher.videos(prompt, take..take + 1)?;
+                let [video] = videos.as_slice() else {
+                    let problem = format!("the teacher gave {} videos for take {take} of {prompt:?}; expected 1", videos.len());
+                    return Err(TeacherError::Data(problem).into());
+                };
+                store.add_video(prompt, take, video, format)?;
+            }
+            done += 1;
+            if !progress(done, total) && done < total {
+                return Ok(false);
+            }
         }
     }
-    Ok(entries)
+    store.finish()?;
+    Ok(true)
 }
 
 /// What the manifest would refuse at the end is refused before the first clip.
@@ -113,7 +80,9 @@ fn check_request(prompts: &[String], takes: u64) -> Result<(), RecordError> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
+    use std::{fs, ops::Range};
+
+    use serde_json::json;
 
     use super::*;
     use crate::{teacher::folder::FolderTeacher, video::Video};
@@ -136,15 +105,22 @@ mod tests {
         prompts.iter().map(ToString::to_string).collect()
     }
 
+    fn recorded(list: &[&str], takes: u64, format: VideoFormat, directory: &Path) -> Result<bool, RecordError> {
+        record(&Grey, &json!("grey"), &prompts(list), takes, format, directory, &mut |_, _| true)
+    }
+
     #[test]
     fn a_recording_answers_like_its_teacher() {
         for format in [VideoFormat::Gif, VideoFormat::PngFrames] {
             let folder = tempfile::tempdir().unwrap();
             let directory = folder.path().join("new/recording");
             let mut heard = Vec::new();
-            record(&Grey, &prompts(&["one", "three"]), 2, format, &directory, &mut |done, all| heard.push((done, all))).unwrap();
+            let mut listen = |done, all| {
+                heard.push((done, all));
+                true
+            };
+            assert!(record(&Grey, &json!(0), &prompts(&["one", "three"]), 2, format, &directory, &mut listen).unwrap());
             assert_eq!(heard, [(1, 4), (2, 4), (3, 4), (4, 4)]);
-            assert!(directory.join(format!("clips/00001-000.{}", format.extension())).exists());
             let teacher = FolderTeacher::open(&directory).unwrap();
             assert_eq!(teacher.prompts(), ["one", "three"]);
             for prompt in ["one", "three"] {
@@ -154,28 +130,33 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_that_was_stopped_goes_on_and_keeps_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = prompts(&["one", "three"]);
+        let stop = &mut |done, _| done < 3;
+        assert!(!record(&Grey, &json!("grey"), &list, 2, VideoFormat::Gif, folder.path(), stop).unwrap());
+        let before = ClipStore::list(folder.path()).unwrap();
+        assert_eq!(before.len(), 3);
+        assert!(recorded(&["one", "three"], 2, VideoFormat::Gif, folder.path()).unwrap());
+        let after = ClipStore::list(folder.path()).unwrap();
+        assert!(after.len() == 4 && before.iter().all(|(key, record)| after[key] == *record));
+    }
+
+    #[test]
     fn a_directory_with_something_in_it_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        let result = record(&Grey, &prompts(&["one"]), 1, VideoFormat::Gif, folder.path(), &mut |_, _| {});
-        assert!(matches!(result, Err(RecordError::NotEmpty(_))));
+        let result = recorded(&["one"], 1, VideoFormat::Gif, folder.path());
+        assert!(matches!(result, Err(RecordError::Store(StoreError::Foreign(_)))));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn a_recording_that_fails_has_no_manifest() {
+    fn a_recording_that_fails_keeps_the_clips_before() {
         let folder = tempfile::tempdir().unwrap();
-        let result = record(&Grey, &prompts(&["one", "forbidden"]), 1, VideoFormat::Gif, folder.path(), &mut |_, _| {});
+        let result = recorded(&["one", "forbidden"], 1, VideoFormat::Gif, folder.path());
         assert!(matches!(result, Err(RecordError::Teacher(_))));
-        assert!(folder.path().join("clips/00000-000.gif").exists() && !folder.path().join("manifest.jsonl").exists());
-    }
-
-    #[test]
-    fn a_recording_that_fails_at_its_first_clip_leaves_an_empty_directory() {
-        let folder = tempfile::tempdir().unwrap();
-        let result = record(&Grey, &prompts(&["forbidden", "one"]), 1, VideoFormat::Gif, folder.path(), &mut |_, _| {});
-        assert!(matches!(result, Err(RecordError::Teacher(_))));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(ClipStore::list(folder.path()).unwrap().len(), 1);
     }
 
     #[test]
@@ -187,7 +168,7 @@ mod tests {
             (&["a", " "], 1, "prompt 1"),
             (&["a", "b", "a"], 1, "\"a\" is listed twice"),
         ] {
-            let message = record(&Grey, &prompts(list), takes, VideoFormat::Gif, folder.path(), &mut |_, _| {}).unwrap_err().to_string();
+            let message = recorded(list, takes, VideoFormat::Gif, folder.path()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

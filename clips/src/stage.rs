@@ -1,6 +1,6 @@
 //! Nothing is written in place: files and directories are staged beside their target, synced, then renamed.
 //!
-//! A target that exists is never replaced, and a staged file that is dropped before it is published is deleted.
+//! A target that exists is replaced only by [`replace_file`], and a staged file that is dropped before it is published is deleted.
 
 use std::{
     fs::{self, File},
@@ -24,6 +24,21 @@ pub(super) fn publish_file(staged: NamedTempFile, target: &Path) -> io::Result<(
     sync_directory(parent(target))
 }
 
+/// Gives the staged file its name, and replaces what has that name: for files that this program alone writes.
+pub(super) fn replace_file(staged: NamedTempFile, target: &Path) -> io::Result<()> {
+    staged.as_file().sync_all()?;
+    staged.persist(target).map_err(|error| error.error)?;
+    sync_directory(parent(target))
+}
+
+/// Makes a file's name survive a power cut.
+pub(super) fn sync_directory_of(file: &Path) -> io::Result<()> {
+    sync_directory(parent(file))
+}
+
+/// What the names of staged files and directories begin with.
+pub(super) const PREFIX: &str = ".staged-";
+
 /// An empty directory beside the target.
 pub(super) fn directory(target: &Path) -> io::Result<TempDir> {
     builder(0o777).tempdir_in(parent(target))
@@ -44,7 +59,7 @@ pub(super) fn publish_directory(staged: TempDir, target: &Path) -> io::Result<()
 /// A hidden, random name. tempfile makes private files; published ones get the ordinary mode, less the user's umask.
 fn builder(mode: u32) -> Builder<'static, 'static> {
     let mut builder = Builder::new();
-    builder.prefix(".staged-");
+    builder.prefix(PREFIX);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
     #[cfg(not(unix))]

@@ -101,7 +101,7 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         let started = Instant::now();
         let queries = self.batches.queries();
         let drawn = self.drawn_round(state);
-        let asked = self.batches.prompts_of(drawn, prompts);
+        let asked = self.batches.prompts_of(drawn, prompts)?;
         let real = self.batches.teacher_latents(&self.paired(&asked), drawn, teachers)?;
         report.cost.teacher_queries = self.batches.queries() - queries;
         report.took("teacher", started);

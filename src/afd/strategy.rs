@@ -19,6 +19,7 @@ use super::optimizer::AfdOptimizer;
 use super::shards::Shards;
 use super::step::Step;
 use crate::data::batch::BatchError;
+use crate::teacher::TeacherError;
 
 /// Types of the learner; the learning rate that burn-train passes on is 1, each part's own rate lives in its optimizer.
 pub type Components<B> = LearningComponentsMarker<B, f64, AfdModel<B>, AfdOptimizer<B>>;
@@ -233,7 +234,15 @@ impl<B: Trainable> Rounds<B> {
                 round: state.round,
                 norms: BTreeMap::new(),
             };
-            let mut report = self.method.round(&mut handle, state)?;
+            let mut report = match self.method.round(&mut handle, state) {
+                // The teacher is asked before anything changes, so the state is that of the round before.
+                Err(RoundError::Batch(BatchError::Teacher(TeacherError::Stopped))) if journal.stop_requested() => {
+                    drop(handle);
+                    journal.save(&learner.model(), state)?;
+                    return Ok(Ending::Stopped);
+                }
+                other => other?,
+            };
             report.values.append(&mut handle.norms);
             state.round += 1;
             let last = self.method.finished(state);

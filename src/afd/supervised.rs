@@ -70,7 +70,7 @@ impl<B: Trainable> Method<B> for Supervised<B> {
         let mut report = RoundReport::new("supervised");
         let started = Instant::now();
         let queries = self.batches.queries();
-        let prompts = self.batches.prompts_of(round, self.settings.batch);
+        let prompts = self.batches.prompts_of(round, self.settings.batch)?;
         let clean = self.batches.teacher_latents(&prompts, round, 1)?;
         let text = self.batches.text(&prompts, 1)?;
         report.cost.teacher_queries = self.batches.queries() - queries;

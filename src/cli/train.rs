@@ -13,7 +13,7 @@ use clap::Args;
 use super::bar::Bar;
 use super::{CliError, RecipeArgs, STOPPED};
 use crate::afd::strategy::Ending;
-use crate::data::batch::Batches;
+use crate::data::batch::{BatchError, Batches};
 use crate::eval::report::{Report, read_metrics, write_html};
 use crate::eval::table::comparison_table;
 use crate::recipe::Recipe;
@@ -22,6 +22,7 @@ use crate::run::directory::{Environment, RunDirectory};
 use crate::run::signals;
 use crate::session::quarantine::{self, QUARANTINE, Quarantine};
 use crate::session::{SessionError, build, evaluate, journal, train};
+use crate::teacher::TeacherError;
 
 /// A training run.
 #[derive(Debug, Args)]
@@ -155,7 +156,10 @@ impl Job for TrainJob<'_> {
             return Ok(ExitCode::SUCCESS);
         }
         let trained_on = batches.queries();
-        let clips = evaluate::held_out_clips::<B>(recipe, &batches, &students, &device)?;
+        let clips = match evaluate::held_out_clips::<B>(recipe, &batches, &students, &device) {
+            Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => return Ok(ExitCode::from(STOPPED)),
+            clips => clips?,
+        };
         let scores = evaluate::scores::<B>(recipe, &batches, &clips, &device)?;
         let preview = evaluate::write_preview(&run.samples(), &names, &clips, recipe.settings.evaluation.preview_clips)?;
         let rows: Vec<(&str, _)> = names.iter().copied().zip(&scores).collect();

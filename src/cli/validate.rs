@@ -4,11 +4,15 @@ use std::process::ExitCode;
 
 use super::{CliError, RecipeArgs};
 use crate::recipe::Recipe;
+use crate::recipe::settings::TeacherKind;
 
 /// Checks the recipe, its files and its teacher, and says what it would train.
 pub fn run(args: &RecipeArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
-    recipe.teacher()?;
+    // An API's settings were checked with the recipe; nobody is asked, and no store is opened, to validate.
+    if recipe.settings.teacher.kind != TeacherKind::Api {
+        recipe.teacher()?;
+    }
     let [frames, channels, rows, columns] = recipe.latent_shape;
     let student = &recipe.student;
     println!("{} is valid", args.recipe.display());

@@ -17,7 +17,7 @@ use super::near_prompts::near_prompts;
 use super::prepare::{Fit, PrepareError, equalise, prepare_fitted};
 use super::text::{self, TextError};
 use super::video::{Clip, ClipShape};
-use crate::recipe::settings::TextKind;
+use crate::recipe::settings::{TeacherKind, TextKind};
 use crate::recipe::{Recipe, RecipeError};
 use crate::teacher::{Teacher, TeacherError};
 
@@ -146,13 +146,65 @@ impl<B: Kernels> Batches<B> {
         self.queries.load(Ordering::Relaxed)
     }
 
-    /// `count` training prompts of `round`: the list is gone through in one random order after another.
-    pub fn prompts_of(&self, round: u64, count: usize) -> Vec<String> {
+    /// `count` training prompts of `round`: the list is gone through in one random order after another. In place of a prompt that the teacher refuses
+    /// stands the next one of the list that it does not.
+    ///
+    /// # Errors
+    /// The teacher could not find out, or refuses every prompt.
+    pub fn prompts_of(&self, round: u64, count: usize) -> Result<Vec<String>, BatchError> {
+        self.drawn_prompts(round, count).into_iter().map(|place| self.willing(place)).collect()
+    }
+
+    fn willing(&self, place: usize) -> Result<String, BatchError> {
+        for step in 0..self.prompts.len() {
+            let prompt = &self.prompts[(place + step) % self.prompts.len()];
+            if !self.teacher.refuses(prompt)? {
+                return Ok(prompt.clone());
+            }
+        }
+        Err(TeacherError::Data("the teacher refuses every prompt of prompts.train".to_string()).into())
+    }
+
+    /// Tells the teacher what `rounds` of `prompts` prompts with `per_prompt` clips each will ask for, and the evaluation after them.
+    pub fn expect(&self, recipe: &Recipe, rounds: std::ops::Range<u64>, prompts: usize, per_prompt: usize) {
+        if recipe.settings.teacher.kind != TeacherKind::Api {
+            return;
+        }
+        let (mut takes, mut seen) = (Vec::new(), BTreeSet::new());
+        let training = self.prompts.len() as u64 * self.takes_per_prompt;
+        for round in rounds.filter(|_| self.latents.is_none()) {
+            if seen.len() as u64 >= training {
+                break;
+            }
+            let asked: Vec<&String> = self.drawn_prompts(round, prompts).into_iter().map(|place| &self.prompts[place]).collect();
+            for (slot, prompt) in asked.into_iter().enumerate() {
+                let fresh = (0..per_prompt).map(|index| fresh_take(round, prompts, slot, per_prompt, index));
+                takes.extend(
+                    fresh.map(|fresh| (prompt.clone(), self.training_take(prompt, fresh))).filter(|take| seen.insert(take.clone())),
+                );
+            }
+        }
+        let evaluation = &recipe.settings.evaluation;
+        for prompt in &recipe.held_out_prompts {
+            takes.extend((0..evaluation.clips_per_prompt).map(|clip| (prompt.clone(), evaluation.first_take + clip)));
+        }
+        self.teacher.expect(takes);
+    }
+
+    /// Whether the teacher has no clip of a prompt.
+    ///
+    /// # Errors
+    /// The teacher could not find out.
+    pub fn refuses(&self, prompt: &str) -> Result<bool, BatchError> {
+        Ok(self.teacher.refuses(prompt)?)
+    }
+
+    fn drawn_prompts(&self, round: u64, count: usize) -> Vec<usize> {
         let total = self.prompts.len() as u64;
         (round * count as u64..(round + 1) * count as u64)
             .map(|place| {
                 let order = Noise::new(self.seed, Purpose::Prompts, place / total, 0).order(self.prompts.len());
-                self.prompts[order[(place % total) as usize]].clone()
+                order[(place % total) as usize]
             })
             .collect()
     }
@@ -197,7 +249,7 @@ impl<B: Kernels> Batches<B> {
         for (slot, prompt) in prompts.iter().enumerate() {
             for index in 0..per_prompt {
                 // A prompt may stand twice in a round: the slot keeps its takes apart.
-                let fresh = (round * prompts.len() as u64 + slot as u64) * per_prompt as u64 + index as u64;
+                let fresh = fresh_take(round, prompts.len(), slot, per_prompt, index);
                 let take = self.training_take(prompt, fresh);
                 match &self.latents {
                     Some(store) => {
@@ -283,6 +335,11 @@ impl<B: Kernels> Batches<B> {
     }
 }
 
+/// The number of a clip among all that are ever asked for.
+fn fresh_take(round: u64, prompts: usize, slot: usize, per_prompt: usize, index: usize) -> u64 {
+    (round * prompts as u64 + slot as u64) * per_prompt as u64 + index as u64
+}
+
 /// Clips of `shape` to latents `[B, F, C, H, W]`.
 pub fn encode<B: Backend>(codec: &dyn Codec<B>, clips: &[Clip], shape: ClipShape, device: &B::Device) -> Tensor<B, 5> {
     let ClipShape { frames, height, width, .. } = shape;
@@ -292,7 +349,7 @@ pub fn encode<B: Backend>(codec: &dyn Codec<B>, clips: &[Clip], shape: ClipShape
     codec.encode(pixels.permute([0, 1, 4, 2, 3]))
 }
 
-/// Every clip that training may ask for, in a fixed order.
+/// Every clip that training may ask for, in a fixed order; prompts that the teacher refuses have none.
 ///
 /// # Errors
 /// A teacher without an end.
@@ -312,6 +369,14 @@ pub fn training_takes(recipe: &Recipe, teacher: &dyn Teacher) -> Result<Vec<(Str
             all.extend((0..count).map(|take| (prompt.clone(), take)));
         }
     }
+    teacher.expect(all.clone());
+    let mut refused = BTreeSet::new();
+    for prompt in takes {
+        if teacher.refuses(prompt)? {
+            refused.insert(prompt.as_str());
+        }
+    }
+    all.retain(|(prompt, _)| !refused.contains(prompt.as_str()));
     Ok(all)
 }
 

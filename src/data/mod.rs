@@ -7,4 +7,4 @@ pub mod latents;
 pub mod near_prompts;
 pub mod text;
 
-pub use afd_clips::{manifest, prepare, record, video, video_io};
+pub use afd_clips::{manifest, prepare, record, store, video, video_io};

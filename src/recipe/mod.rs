@@ -4,8 +4,13 @@ pub mod document;
 pub mod settings;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use afd_api::adapter::BUILT_IN;
+use afd_api::secret::KeySource;
+use afd_api::service::Service;
+use afd_api::teacher::ApiTeacher;
 use afd_models::lora::LoraConfig;
 use afd_models::student::StudentConfig;
 use afd_models::text::TextEncoder;
@@ -16,6 +21,7 @@ use afd_models::weights::{Pickles, WeightFile};
 
 use crate::data::codec::CodecPlan;
 use crate::flow::schedule::few_step_sigmas;
+use crate::run::signals;
 use crate::teacher::{Teacher, TeacherError, folder::FolderTeacher, world::World};
 use settings::Student as StudentSettings;
 use settings::{Data, DiscriminatorKind, Kind, Method, OldPolicy, PromptList, Settings, SigmaSet, TeacherKind, TextKind};
@@ -74,6 +80,14 @@ impl Recipe {
         let directory = path.parent().unwrap_or(Path::new("."));
         let directory = std::path::absolute(directory).map_err(|error| fail(format!("its directory has no absolute path: {error}")))?;
         settings.teacher.path = settings.teacher.path.map(|folder| directory.join(folder));
+        if let Some(api) = &mut settings.teacher.api {
+            if !BUILT_IN.iter().any(|(name, _)| *name == api.adapter) && api.adapter.contains(['.', '/']) {
+                api.adapter = directory.join(&api.adapter).display().to_string();
+            }
+            if let Some(KeySource::File(file)) = &mut api.key {
+                *file = directory.join(&*file);
+            }
+        }
         for file in
             [&mut settings.student.checkpoint, &mut settings.codec.checkpoint, &mut settings.text.checkpoint, &mut settings.text.tokenizer]
         {
@@ -88,7 +102,11 @@ impl Recipe {
         let latent_shape = codec.latent_shape(&settings.clip).map_err(&fail)?;
         check_patches(&settings, codec.stride() * student.patch).map_err(&fail)?;
         let (path, quarantined) = (path.to_path_buf(), BTreeSet::new());
-        Ok(Self { settings, student, train_prompts, held_out_prompts, codec, latent_shape, path, quarantined })
+        let recipe = Self { settings, student, train_prompts, held_out_prompts, codec, latent_shape, path, quarantined };
+        if recipe.settings.teacher.kind == TeacherKind::Api {
+            recipe.service()?;
+        }
+        Ok(recipe)
     }
 
     /// The recipe with every field written out, for the run directory.
@@ -127,7 +145,35 @@ impl Recipe {
         Ok(Some(folder))
     }
 
-    /// Opens the teacher. A folder's manifest and files are checked here.
+    /// The API behind the teacher, with its store. Asks nobody, and reads no key.
+    ///
+    /// # Errors
+    /// Another kind of teacher, and settings that cannot work.
+    pub fn service(&self) -> Result<Service, RecipeError> {
+        let teacher = &self.settings.teacher;
+        let fail = |problem: String| RecipeError::Value { path: self.path.clone(), problem };
+        let (TeacherKind::Api, Some(api)) = (teacher.kind, &teacher.api) else {
+            let problem = "teacher.kind = \"api\" and [teacher.api] are missing: name the adapter, its key, a price and a budget there";
+            return Err(fail(problem.to_string()));
+        };
+        let store =
+            teacher.path.as_ref().ok_or_else(|| fail("teacher.path is missing: name the directory for the API's clips".to_string()))?;
+        if teacher.takes_per_prompt == 0 {
+            let problem = "teacher.takes_per_prompt is 0, but each take of an API costs money: say how many clips a prompt may have";
+            return Err(fail(problem.to_string()));
+        }
+        Service::new(api, store, Path::new(".")).map_err(|error| fail(error.to_string()))
+    }
+
+    /// The takes that training and evaluation may ask for, prompt by prompt.
+    pub fn announced_takes(&self) -> Vec<(String, Range<u64>)> {
+        let (takes, evaluation) = (self.settings.teacher.takes_per_prompt, &self.settings.evaluation);
+        let last = evaluation.first_take.saturating_add(evaluation.clips_per_prompt);
+        let training = self.train_prompts.iter().map(|prompt| (prompt.clone(), 0..takes));
+        training.chain(self.held_out_prompts.iter().map(|prompt| (prompt.clone(), evaluation.first_take..last))).collect()
+    }
+
+    /// Opens the teacher. A live API's begins to work. A folder's manifest and files are checked here.
     pub fn teacher(&self) -> Result<Box<dyn Teacher>, RecipeError> {
         let teacher = &self.settings.teacher;
         let fail = |problem: String| RecipeError::Value { path: self.path.clone(), problem };
@@ -136,6 +182,10 @@ impl Recipe {
             (TeacherKind::World, _) => Ok(Box::new(World::new(teacher.seed))),
             (TeacherKind::Folder, Some(_)) => Ok(Box::new(self.folder()?.ok_or_else(|| fail("teacher.path is missing".to_string()))?)),
             (TeacherKind::Folder, None) => Err(fail("teacher.path is missing: name the folder that holds the clips".to_string())),
+            (TeacherKind::Api, _) => {
+                let teacher = ApiTeacher::open(&self.service()?, &self.announced_takes(), signals::stop_requested);
+                Ok(Box::new(teacher.map_err(|error| fail(error.to_string()))?))
+            }
         }
     }
 }
@@ -389,6 +439,9 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
                 student.layers
             ));
         }
+    }
+    if settings.teacher.api.is_some() && settings.teacher.kind != TeacherKind::Api {
+        return Err("[teacher.api] is given and teacher.kind is not \"api\"; set it, or remove the table".to_string());
     }
     let clips = settings.evaluation.clips_per_prompt;
     if (1..4).contains(&clips) {

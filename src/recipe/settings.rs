@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use afd_api::service::ApiSettings;
 use afd_clips::check::Flag;
 use afd_clips::layouts::Layout;
 use afd_clips::prepare::Fit;
@@ -255,7 +256,7 @@ pub struct Sizes {
 pub struct Teacher {
     /// Which one.
     pub kind: TeacherKind,
-    /// The folder of `kind = "folder"`, relative to the recipe; see [`afd_clips::layouts`].
+    /// The folder of `kind = "folder"` (see [`afd_clips::layouts`]), or the store of `kind = "api"`; relative to the recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// How the folder says which clip shows which prompt; without it, what the folder holds decides.
@@ -276,9 +277,12 @@ pub struct Teacher {
     /// The world with gravity and restitution that ignore the prompt: pre-training data.
     #[serde(default)]
     pub uncurated: bool,
-    /// Distinct training takes per prompt (M_c); 0 = a fresh take every time.
+    /// Distinct training takes per prompt (M_c); 0 = a fresh take every time, which an API's teacher does not give.
     #[serde(default)]
     pub takes_per_prompt: u64,
+    /// The provider (`kind = "api"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiSettings>,
 }
 
 fn one_percent() -> f64 {
@@ -293,6 +297,8 @@ pub enum TeacherKind {
     World,
     /// A folder of finished clips.
     Folder,
+    /// A provider's API, and the store of the clips that it made.
+    Api,
 }
 
 /// Prompt lists.

@@ -27,7 +27,7 @@ pub struct PromptClips {
     pub students: Vec<Vec<Clip>>,
 }
 
-/// The teacher's and the students' clips of every held-out prompt.
+/// The teacher's and the students' clips of every held-out prompt that the teacher does not refuse.
 pub fn held_out_clips<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches<B::InnerBackend>,
@@ -36,7 +36,7 @@ pub fn held_out_clips<B: Trainable>(
 ) -> Result<Vec<PromptClips>, SessionError> {
     let evaluation = &recipe.settings.evaluation;
     let (sampler, takes) = (sampler(recipe), evaluation.clips_per_prompt);
-    let of_prompt = |prompt: &String| {
+    let of_prompt = |prompt: &String| -> Result<PromptClips, SessionError> {
         let first = evaluation.first_take;
         let request = Request {
             prompt,
@@ -53,7 +53,16 @@ pub fn held_out_clips<B: Trainable>(
             students: students.collect::<Result<_, SessionError>>()?,
         })
     };
-    recipe.held_out_prompts.iter().map(of_prompt).collect()
+    let mut clips = Vec::with_capacity(recipe.held_out_prompts.len());
+    for prompt in &recipe.held_out_prompts {
+        if !batches.refuses(prompt)? {
+            clips.push(of_prompt(prompt)?);
+        }
+    }
+    if clips.is_empty() {
+        return Err(SessionError::Other("the teacher refuses every prompt of prompts.held_out; name others".to_string()));
+    }
+    Ok(clips)
 }
 
 /// Scores of the teacher against itself (the floor), then of every student.

@@ -55,6 +55,12 @@ pub fn train<B: Trainable>(
     } else {
         Box::new(Alternation::new(recipe, batches.clone(), device.clone()))
     };
+    let (prompts, per_prompt) = if settings.is_supervised() {
+        (settings.supervised.batch, 1)
+    } else {
+        (settings.afd.prompts_per_alternation, settings.afd.teacher_clips_per_prompt)
+    };
+    batches.expect(recipe, state.round..method.planned_rounds(&state), prompts, per_prompt);
     let every = settings.run.checkpoint_every as u64;
     let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe)?)?;
     let rounds = Arc::new(Rounds {

@@ -20,6 +20,20 @@ pub trait Teacher: Send + Sync {
         let _ = prompt;
         None
     }
+
+    /// Says which takes will be asked for, in the order of need, so that a slow teacher can begin.
+    fn expect(&self, takes: Vec<(String, u64)>) {
+        let _ = takes;
+    }
+
+    /// Whether no take of `prompt` can be had. A slow teacher may have to wait to know; the answer never changes within a run.
+    ///
+    /// # Errors
+    /// The teacher could not find out.
+    fn refuses(&self, prompt: &str) -> Result<bool, TeacherError> {
+        let _ = prompt;
+        Ok(false)
+    }
 }
 
 /// Why a teacher could not answer. Every message names the offending value and what to do.
@@ -35,6 +49,9 @@ pub enum TeacherError {
         /// What was expected instead.
         reason: String,
     },
+    /// The process was asked to stop while a slow teacher was waited for.
+    #[error("stopped while waiting for the teacher; continue with --resume")]
+    Stopped,
     /// The teacher's files cannot be used.
     #[error("{0}")]
     Data(String),

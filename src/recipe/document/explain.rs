@@ -24,7 +24,10 @@ impl Source<'_> {
         let set =
             |keys: &[String]| (keys.len() <= path.len() || absent) && keys.iter().zip(path).all(|(key, part)| part.to_string() == *key);
         if let Some((_, change)) = self.overridden.iter().rev().find(|(keys, _)| set(keys)) {
-            return format!("the override {change:?}");
+            let (field, _) = change.split_once('=').unwrap_or((change, ""));
+            // Somebody may have put the key itself there.
+            let secret = path.iter().any(|part| part.to_string() == "key");
+            return if secret { format!("the override \"{field}=...\"") } else { format!("the override {change:?}") };
         }
         match offset {
             Some(offset) => format!("{}:{}", self.origin.display(), line_and_column(self.text, offset).0),

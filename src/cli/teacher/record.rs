@@ -3,26 +3,22 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
+use serde_json::json;
 
-use super::{CliError, RecipeArgs};
+use crate::cli::{CliError, RecipeArgs, STOPPED};
 use crate::data::record::{RecordError, record};
+use crate::data::store::StoreError;
 use crate::data::video_io::VideoFormat;
 use crate::recipe::Recipe;
-
-/// What to do with a teacher.
-#[derive(Debug, Subcommand)]
-pub enum TeacherVerb {
-    /// Write the recipe's teacher clips and a manifest.jsonl, ready for `teacher.kind = "folder"`.
-    Record(RecordArgs),
-}
+use crate::run::signals;
 
 /// A recording.
 #[derive(Debug, Args)]
 pub struct RecordArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// A new or empty directory.
+    /// A new or empty directory, or one where such a recording was stopped.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Clips per prompt, of the training and the held-out prompts.
@@ -44,9 +40,9 @@ enum Format {
 }
 
 /// Records.
-pub fn run(verb: &TeacherVerb) -> Result<ExitCode, CliError> {
-    let TeacherVerb::Record(args) = verb;
+pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
     let teacher = recipe.teacher()?;
     let mut prompts = recipe.train_prompts.clone();
     prompts.extend(recipe.held_out_prompts.iter().filter(|prompt| !recipe.train_prompts.contains(prompt)).cloned());
@@ -59,11 +55,26 @@ pub fn run(verb: &TeacherVerb) -> Result<ExitCode, CliError> {
         if done.is_multiple_of(100) || done == all {
             eprintln!("{done} of {all} clips");
         }
+        !signals::stop_requested()
     };
-    record(&*teacher, &prompts, args.clips, format, &args.out, &mut progress).map_err(|error| match error {
-        RecordError::Request(_) | RecordError::NotEmpty(_) => CliError::Usage(error.to_string()),
+    let settings = &recipe.settings.teacher;
+    let origin = json!({
+        "teacher": settings.kind,
+        "path": settings.path,
+        "seed": settings.seed,
+        "uncurated": settings.uncurated,
+        "format": format,
+    });
+    let finished = record(&*teacher, &origin, &prompts, args.clips, format, &args.out, &mut progress).map_err(|error| match error {
+        RecordError::Request(_) | RecordError::Store(StoreError::Foreign(_) | StoreError::Origin { .. } | StoreError::Locked(_)) => {
+            CliError::Usage(error.to_string())
+        }
         other => CliError::Failed(other.to_string()),
     })?;
+    if !finished {
+        eprintln!("stopped; run the same command again to go on");
+        return Ok(ExitCode::from(STOPPED));
+    }
     println!("{}", args.out.join("manifest.jsonl").display());
     Ok(ExitCode::SUCCESS)
 }

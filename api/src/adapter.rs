@@ -1,0 +1,448 @@
+//! What a provider's interface looks like, as data: where to submit, how to ask, what its answers mean.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{ApiError, template};
+
+/// The adapters that ship, by name.
+pub const BUILT_IN: [(&str, &str); 7] = [
+    ("v1-videos", include_str!("../adapters/v1-videos.toml")),
+    ("fal", include_str!("../adapters/fal.toml")),
+    ("replicate", include_str!("../adapters/replicate.toml")),
+    ("veo", include_str!("../adapters/veo.toml")),
+    ("runway", include_str!("../adapters/runway.toml")),
+    ("kling", include_str!("../adapters/kling.toml")),
+    ("dashscope", include_str!("../adapters/dashscope.toml")),
+];
+
+/// A provider's interface.
+///
+/// `{prompt}`, `{model}`, `{app}` (the model's first two parts), `{handle}`, `{id}` and `{seed}` in addresses and bodies are filled in. Addresses
+/// are below the base; pointers are JSON pointers (RFC 6901) into an answer.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adapter {
+    /// Its name: part of where a store's clips come from.
+    pub name: String,
+    /// One line for lists.
+    pub about: String,
+    /// Where the provider's terms stand.
+    pub terms: String,
+    /// The provider's address, without a path; a recipe may name another.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// How requests are signed.
+    pub auth: Auth,
+    /// Headers of every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Parameters that are sent unless the recipe names others.
+    #[serde(default)]
+    pub parameters: Map<String, Value>,
+    /// Where answers explain themselves; the first that is there is quoted in errors.
+    #[serde(default)]
+    pub messages: Vec<String>,
+    /// The submission.
+    pub submit: Submit,
+    /// The question whether a job is done.
+    pub poll: Poll,
+    /// The way to the clip.
+    pub result: ResultStep,
+    /// What tells one submission from another.
+    pub handle: Handle,
+    /// What the price depends on.
+    #[serde(default)]
+    pub price: PriceShape,
+    /// How fast the provider may be asked.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// How requests are signed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Auth {
+    /// `Authorization: Bearer KEY`.
+    Bearer,
+    /// `Authorization: Key KEY`.
+    Key,
+    /// `NAME: KEY`.
+    Header {
+        /// The header.
+        name: String,
+    },
+    /// `Authorization: Bearer TOKEN`, a JSON web token signed with HMAC-SHA256; the key is `ISSUER:SECRET`.
+    JwtHs256 {
+        /// How long a token is valid; a fresh one is made for every request.
+        lifetime_secs: u64,
+    },
+    /// Not at all.
+    None,
+}
+
+/// The submission: `POST base_url + path`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submit {
+    /// Address.
+    pub path: String,
+    /// The JSON body.
+    pub body: Value,
+    /// Pointer into the body: where parameters go.
+    pub parameters_at: String,
+    /// Pointer to the provider's name for the job.
+    pub id: String,
+    /// Pointer to the address to poll, where the provider wants its own used; it must have the base's origin.
+    #[serde(default)]
+    pub poll_at: Option<String>,
+    /// Pointer to the address of the result, under the same condition.
+    #[serde(default)]
+    pub result_at: Option<String>,
+    /// Statuses that say that nothing was accepted, so that asking again pays nothing twice.
+    #[serde(default = "overloaded")]
+    pub not_accepted: Vec<u16>,
+    /// What answers mean, before the status decides.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+fn overloaded() -> Vec<u16> {
+    vec![429, 503]
+}
+
+/// The question whether a job is done: `GET`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Poll {
+    /// Address.
+    pub path: String,
+    /// Pointer to the state.
+    pub state: String,
+    /// What the states mean; numbers and booleans by their text.
+    pub states: BTreeMap<String, Outcome>,
+    /// What it means if there is no state.
+    #[serde(default)]
+    pub absent: Option<Outcome>,
+    /// What answers mean, before the state decides.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+/// The way to the clip.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultStep {
+    /// Address of the clip, or of an answer that names it; without it the poll's answer names it.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Whether that address is the clip.
+    pub kind: ResultKind,
+    /// Pointers to the clip's address; the first that is a string counts.
+    #[serde(default)]
+    pub url: Vec<String>,
+    /// Whether the clip's address needs the key; it is sent to the base's origin only.
+    #[serde(default)]
+    pub authorised: bool,
+    /// What answers mean, before the status decides.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+/// What the result's address leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResultKind {
+    /// JSON that names the clip's address.
+    Url,
+    /// The clip.
+    Bytes,
+}
+
+/// What tells one submission from another, so that a submission whose answer was lost is neither lost nor repeated.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Handle {
+    /// Nothing: a submission without an answer stays unknown until the user decides.
+    None,
+    /// The same submission with the same handle gives the same job.
+    Repeat {
+        /// The header that carries the handle; without it, the body does.
+        #[serde(default)]
+        header: Option<String>,
+    },
+    /// The provider can be asked for the job of a handle, and accepts a handle once.
+    Find {
+        /// Address.
+        path: String,
+        /// Pointer to the job's name.
+        id: String,
+        /// What answers mean; status 404 means `missing`.
+        #[serde(default)]
+        rules: Vec<Rule>,
+    },
+}
+
+/// What the price depends on.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceShape {
+    /// Pointer into the parameters: the clip's seconds.
+    #[serde(default)]
+    pub seconds_at: Option<String>,
+}
+
+/// How fast the provider may be asked.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Jobs under way at once, unless the recipe says otherwise.
+    pub concurrency: usize,
+    /// Submissions a minute; 0 = no limit.
+    pub submissions_per_minute: u32,
+    /// Seconds before the first poll, where the provider asks for more than the usual 2.
+    pub first_poll_secs: Option<f64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrency: 4, submissions_per_minute: 0, first_poll_secs: None }
+    }
+}
+
+/// If an answer has this status and this value, it means that. The first rule that fits counts. What a server in trouble says (429, 5xx) is not
+/// about the job, so that only rules with that status fit it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// HTTP status.
+    #[serde(default)]
+    pub http: Option<u16>,
+    /// Pointer to the value; numbers and booleans count by their text.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// It is one of these.
+    #[serde(default)]
+    pub is: Option<Vec<String>>,
+    /// It is there and none of these.
+    #[serde(default)]
+    pub is_not: Option<Vec<String>>,
+    /// It begins with one of these.
+    #[serde(default)]
+    pub starts_with: Option<Vec<String>>,
+    /// One of these is in it, in capitals or not.
+    #[serde(default)]
+    pub contains: Option<Vec<String>>,
+    /// It is there and not null.
+    #[serde(default)]
+    pub exists: Option<bool>,
+    /// What that means.
+    pub outcome: Outcome,
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The job waits.
+    Pending,
+    /// The job runs.
+    Running,
+    /// The clip is ready.
+    Done,
+    /// The job failed, and would again.
+    Failed,
+    /// The job failed through no fault of the request; another attempt may do better.
+    FailedRetry,
+    /// The provider will not make this clip.
+    Refused,
+    /// The request is not one that the provider understands; nothing was accepted.
+    Rejected,
+    /// Busy: nothing was accepted, ask again later.
+    Again,
+    /// Key, account or address: nothing will be accepted until the user does something.
+    Stop,
+    /// This handle was accepted before.
+    Duplicate,
+    /// There is no job of this handle.
+    Missing,
+}
+
+impl Adapter {
+    /// The adapter of this name, or in this file (a name with a dot or a slash), relative to `directory`.
+    ///
+    /// # Errors
+    /// [`ApiError::Settings`] for an unknown name and for a file that is no adapter.
+    pub fn find(name: &str, directory: &Path) -> Result<Self, ApiError> {
+        if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
+            return Self::parse(text).map_err(|problem| ApiError::Settings(format!("the adapter {name}: {problem}")));
+        }
+        let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+        if !name.contains(['.', '/', '\\']) {
+            let problem = format!("there is no adapter {name:?}; expected one of {}, or a path to a .toml file", names.join(", "));
+            return Err(ApiError::Settings(problem));
+        }
+        let path = directory.join(name);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| ApiError::Settings(format!("the adapter {} cannot be read: {error}", path.display())))?;
+        Self::parse(&text).map_err(|problem| ApiError::Settings(format!("the adapter {}: {problem}", path.display())))
+    }
+
+    /// Reads and checks an adapter.
+    ///
+    /// # Errors
+    /// What was found and expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let adapter: Self = toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
+        adapter.check()?;
+        Ok(adapter)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut paths = vec![("submit.path", &self.submit.path), ("poll.path", &self.poll.path)];
+        paths.extend(self.result.path.as_ref().map(|path| ("result.path", path)));
+        if let Handle::Find { path, .. } = &self.handle {
+            paths.push(("handle.path", path));
+        }
+        for (field, path) in paths {
+            if !path.starts_with('/') || path.starts_with("//") {
+                return Err(format!("{field} is {path:?}; expected a path below base_url, beginning with one /"));
+            }
+            if let Some(name) = template::unknown_name(path) {
+                return Err(format!("{field} has {{{name}}}; expected one of {:?}", template::NAMES));
+            }
+        }
+        if let Some(name) = template::unknown_name_in(&self.submit.body) {
+            return Err(format!("submit.body has {{{name}}}; expected one of {:?}", template::NAMES));
+        }
+        template::merge(&mut self.submit.body.clone(), &self.submit.parameters_at, &self.parameters)?;
+        let mut pointers = vec![&self.submit.id, &self.poll.state];
+        pointers.extend(self.submit.poll_at.iter().chain(&self.submit.result_at).chain(&self.result.url).chain(&self.messages));
+        pointers.extend(&self.price.seconds_at);
+        let mut rules: Vec<&Rule> = self.submit.rules.iter().chain(&self.poll.rules).chain(&self.result.rules).collect();
+        if let Handle::Find { id, rules: of_find, .. } = &self.handle {
+            pointers.push(id);
+            rules.extend(of_find);
+        }
+        pointers.extend(rules.iter().filter_map(|rule| rule.at.as_ref()));
+        if let Some(pointer) = pointers.iter().find(|pointer| !pointer.starts_with('/')) {
+            return Err(format!("{pointer:?} is no JSON pointer; expected one such as \"/data/id\""));
+        }
+        let carried = match &self.handle {
+            Handle::None | Handle::Repeat { header: Some(_) } => true,
+            Handle::Repeat { header: None } | Handle::Find { .. } => self.submit.body.to_string().contains("{handle}"),
+        };
+        if !carried {
+            return Err(
+                "handle.kind says that the provider knows handles, but neither submit.body nor handle.header sends {handle}".to_string()
+            );
+        }
+        match (self.result.kind, &self.result.path) {
+            (ResultKind::Bytes, None) => Err("result.kind = \"bytes\" needs result.path".to_string()),
+            (ResultKind::Url, _) if self.result.url.is_empty() => Err("result.kind = \"url\" needs result.url".to_string()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Rule {
+    /// Whether the rule fits an answer.
+    pub(crate) fn fits(&self, status: u16, answer: &Value) -> bool {
+        if self.http.is_some_and(|expected| expected != status) {
+            return false;
+        }
+        if self.http.is_none() && (status == 429 || status >= 500) {
+            return false;
+        }
+        let Some(pointer) = &self.at else { return self.http.is_some() };
+        let value = text_at(answer, pointer);
+        let any = |list: &Option<Vec<String>>, fits: &dyn Fn(&str, &str) -> bool| {
+            list.as_ref().is_none_or(|list| value.as_ref().is_some_and(|value| list.iter().any(|item| fits(value, item))))
+        };
+        any(&self.is, &|value, item| value == item)
+            && any(&self.starts_with, &|value, item| value.starts_with(item))
+            && any(&self.contains, &|value, item| value.to_lowercase().contains(&item.to_lowercase()))
+            && self.is_not.as_ref().is_none_or(|list| value.as_ref().is_some_and(|value| !list.contains(value)))
+            && self.exists.is_none_or(|expected| value.is_some() == expected)
+    }
+}
+
+/// What the first rule that fits says.
+pub(crate) fn outcome_of(rules: &[Rule], status: u16, answer: &Value) -> Option<Outcome> {
+    rules.iter().find(|rule| rule.fits(status, answer)).map(|rule| rule.outcome)
+}
+
+/// A value as text; `None` where there is none, or null, or an empty string.
+pub(crate) fn text_at(answer: &Value, pointer: &str) -> Option<String> {
+    match answer.pointer(pointer)? {
+        Value::Null => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_adapter_that_ships_is_whole_and_says_whose_terms_hold() {
+        for (name, text) in BUILT_IN {
+            let adapter = Adapter::parse(text).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+            assert_eq!(adapter.name, name);
+            assert!(!adapter.terms.is_empty() && !adapter.about.is_empty());
+            assert_eq!(Adapter::find(name, Path::new(".")).unwrap(), adapter);
+        }
+    }
+
+    #[test]
+    fn rules_fit_by_status_and_value() {
+        let rule = |text: &str| toml::from_str::<Rule>(text).unwrap();
+        let answer = json!({ "code": 1301, "error": { "message": "Safety first" }, "done": false, "nothing": null });
+        for (text, fits) in [
+            ("http = 400\noutcome = \"refused\"", true),
+            ("http = 401\noutcome = \"refused\"", false),
+            ("at = \"/code\"\nis = [\"1301\"]\noutcome = \"refused\"", true),
+            ("at = \"/code\"\nis_not = [\"0\"]\noutcome = \"refused\"", true),
+            ("at = \"/absent\"\nis_not = [\"0\"]\noutcome = \"refused\"", false),
+            ("at = \"/error/message\"\ncontains = [\"safety\"]\noutcome = \"refused\"", true),
+            ("at = \"/error/message\"\nstarts_with = [\"first\"]\noutcome = \"refused\"", false),
+            ("at = \"/done\"\nis = [\"false\"]\noutcome = \"running\"", true),
+            ("at = \"/nothing\"\nexists = true\noutcome = \"failed\"", false),
+            ("http = 400\nat = \"/error\"\nexists = true\noutcome = \"failed\"", true),
+        ] {
+            assert_eq!(rule(text).fits(400, &answer), fits, "{text}");
+            assert!(!rule(text).fits(500, &answer) && !rule(text).fits(429, &answer), "{text}");
+        }
+        assert!(rule("http = 500\nat = \"/error\"\nexists = true\noutcome = \"failed\"").fits(500, &answer));
+    }
+
+    #[test]
+    fn adapters_that_cannot_work_are_refused_with_the_field() {
+        let (_, good) = BUILT_IN[5];
+        for (from, to, part) in [
+            ("path = \"/v1/videos/text2video\"", "path = \"https://elsewhere\"", "submit.path"),
+            ("path = \"/v1/videos/text2video\"", "path = \"//elsewhere/x\"", "submit.path"),
+            ("text2video/{id}", "text2video/{task}", "{task}"),
+            ("external_task_id = \"{handle}\"", "x = \"{nobody}\"", "{nobody}"),
+            ("external_task_id = \"{handle}\"", "x = 1", "handle.kind"),
+            ("id = \"/data/task_id\"", "id = \"data.task_id\"", "JSON pointer"),
+            ("parameters_at = \"\"", "parameters_at = \"/prompt\"", "parameters_at"),
+            ("duration = \"5\"", "prompt = \"x\"", "\"prompt\""),
+            ("kind = \"find\"", "kind = \"search\"", "search"),
+            ("[poll]", "[poll]\nspeed = 1", "speed"),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let problem = Adapter::parse(&good.replacen(from, to, 1)).unwrap_err();
+            assert!(problem.contains(part), "{to}: {problem}");
+        }
+        let message = Adapter::find("klang", Path::new(".")).unwrap_err().to_string();
+        assert!(message.contains("\"klang\"") && message.contains("kling"), "{message}");
+        assert!(Adapter::find("no/such.toml", Path::new("/x")).unwrap_err().to_string().contains("/x/no/such.toml"));
+    }
+}

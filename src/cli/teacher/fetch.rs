@@ -1,0 +1,163 @@
+//! `afd teacher fetch`: clips from an API.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use afd_api::ApiError;
+use afd_api::engine::{self, Progress};
+use afd_api::ledger::{End, Ledger, State};
+use afd_api::service::Service;
+use afd_api::survey::Survey;
+use afd_api::teacher::takes_of;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::{CliError, RecipeArgs, STOPPED};
+use crate::data::store::ClipStore;
+use crate::recipe::Recipe;
+use crate::run::signals;
+
+/// A fetch.
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Print what is missing and what it may cost; ask nobody, change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Submit such takes again, in addition; what they may have cost stays spent. Not between a run and its --resume.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STATES")]
+    again: Vec<Again>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Again {
+    /// Perhaps submitted; the answer was lost, and the provider cannot be asked.
+    Unknown,
+    /// Refused by the provider.
+    Refused,
+    /// Failed there.
+    Failed,
+    /// Not done before teacher.api.deadline_secs.
+    Overdue,
+}
+
+impl Again {
+    fn fits(self, service: &Service, state: &State) -> bool {
+        match (self, state) {
+            (Self::Unknown, State::Unanswered) => service.adapter.handle == afd_api::adapter::Handle::None,
+            (Self::Refused, State::Ended(end, _)) => *end == End::Refused,
+            (Self::Failed, State::Ended(end, _)) => matches!(end, End::Failed | End::FailedRetry),
+            (Self::Overdue, State::Ended(end, _)) => *end == End::Overdue,
+            _ => false,
+        }
+    }
+}
+
+impl From<ApiError> for CliError {
+    fn from(error: ApiError) -> Self {
+        use crate::data::store::StoreError;
+        match error {
+            ApiError::Settings(_) | ApiError::Store(StoreError::Foreign(_) | StoreError::Origin { .. } | StoreError::Locked(_)) => {
+                Self::Usage(error.to_string())
+            }
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// Fetches, or says what that would cost.
+pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
+    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let service = recipe.service()?;
+    let wanted = takes_of(&recipe.announced_takes());
+    if args.dry_run {
+        bill(&service, &Survey::of(&service, &wanted)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+    if !args.again.is_empty() {
+        let released = release(&service, &args.again)?;
+        println!("released  {released} takes to be submitted again");
+    }
+    println!("terms     {}: check that they allow training on the clips", service.adapter.terms);
+    let mut shown = Shown::new(wanted.len());
+    let fetch = engine::fetch(&service, &wanted, &signals::stop_requested, &mut |progress| shown.show(progress))?;
+    shown.end();
+    let counts = fetch.progress.counts;
+    println!("clips     {} of {} are in {}", counts.there, counts.wanted, service.store.display());
+    println!("spent     {} of {} may be spent", fetch.progress.spent, service.settings.budget);
+    let gone = counts.refused + counts.failed + counts.overdue + counts.unknown;
+    if gone > 0 {
+        println!("not there {gone} will not come by themselves; `afd teacher status` lists them");
+    }
+    if let Some(reason) = fetch.halted {
+        return Err(CliError::Failed(reason));
+    }
+    if fetch.stopped {
+        eprintln!("stopped; run the same command again to go on");
+        return Ok(ExitCode::from(STOPPED));
+    }
+    Ok(if counts.unknown > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn release(service: &Service, again: &[Again]) -> Result<usize, ApiError> {
+    // For its lock.
+    let _store = ClipStore::open(&service.store, &service.origin())?;
+    let mut ledger = Ledger::open(&service.store, service.settings.budget)?;
+    Ok(ledger.release(&|state| again.iter().any(|again| again.fits(service, state)))?)
+}
+
+fn bill(service: &Service, survey: &Survey) {
+    let (counts, budget) = (survey.counts, service.settings.budget);
+    let left = budget.minus(survey.spent);
+    println!("adapter   {} at {}", service.adapter.name, service.base_url);
+    println!("terms     {}: check that they allow training on the clips", service.adapter.terms);
+    println!("clips     {} wanted, {} there, {} under way, {} to submit", counts.wanted, counts.there, counts.open, counts.missing);
+    println!("price     {} a clip", service.price);
+    println!("bill      {} for {} clips, if each succeeds at once", survey.bill, counts.missing);
+    println!("budget    {budget}, {} of it spent or reserved, {left} left", survey.spent);
+    match survey.bill > left {
+        true => println!("the budget does not cover the bill: the fetch will stop at {budget}"),
+        false => println!("the budget covers the bill"),
+    }
+}
+
+/// A bar on a terminal, a line now and then elsewhere.
+struct Shown {
+    bar: Option<ProgressBar>,
+    said: Instant,
+}
+
+impl Shown {
+    fn new(wanted: usize) -> Self {
+        let style =
+            ProgressStyle::with_template("clips {wide_bar} {pos}/{len} {msg} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(wanted as u64).with_style(style));
+        Self { bar, said: Instant::now() }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        let counts = progress.counts;
+        let message =
+            format!("{} under way, {} gone, {} spent", counts.open, counts.refused + counts.failed + counts.overdue, progress.spent);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(message);
+                bar.set_position(counts.there as u64);
+            }
+            None if self.said.elapsed().as_secs() >= 10 => {
+                eprintln!("clips {} of {}, {message}", counts.there, counts.wanted);
+                self.said = Instant::now();
+            }
+            None => {}
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `afd teacher`: the teacher's clips as files, recorded or bought.
+
+mod fetch;
+mod record;
+mod status;
+
+use std::process::ExitCode;
+
+use afd_api::adapter::{Adapter, BUILT_IN};
+use clap::{Args, Subcommand};
+
+use super::CliError;
+
+/// What to do with a teacher.
+#[derive(Debug, Subcommand)]
+pub enum TeacherVerb {
+    /// Write the recipe's teacher clips into a clip store, ready for `teacher.kind = "folder"`; goes on where it was stopped.
+    Record(record::RecordArgs),
+    /// Have an API make the clips that the recipe needs and its store lacks; goes on where it was stopped, and never pays twice.
+    Fetch(fetch::FetchArgs),
+    /// Say how far a fetch is, what it has cost, and what will not come.
+    Status(status::StatusArgs),
+    /// List the API adapters that ship, or print one as a start for one's own.
+    Adapters(AdaptersArgs),
+}
+
+/// Which adapter.
+#[derive(Debug, Args)]
+pub struct AdaptersArgs {
+    /// Print this one.
+    name: Option<String>,
+}
+
+/// Does it.
+pub fn run(verb: &TeacherVerb) -> Result<ExitCode, CliError> {
+    match verb {
+        TeacherVerb::Record(args) => record::run(args),
+        TeacherVerb::Fetch(args) => fetch::run(args),
+        TeacherVerb::Status(args) => status::run(args),
+        TeacherVerb::Adapters(args) => adapters(args),
+    }
+}
+
+fn adapters(args: &AdaptersArgs) -> Result<ExitCode, CliError> {
+    let usage = |error: afd_api::ApiError| CliError::Usage(error.to_string());
+    if let Some(name) = &args.name {
+        let text = BUILT_IN.iter().find(|(known, _)| known == name).map(|(_, text)| *text);
+        // The search for an unknown name says which ones there are.
+        print!("{}", text.ok_or(()).or_else(|()| Adapter::find(name, std::path::Path::new("/nowhere")).map(|_| "")).map_err(usage)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (name, text) in BUILT_IN {
+        let adapter = Adapter::parse(text).map_err(CliError::Failed)?;
+        println!("{name:<10} {} (terms: {})", adapter.about, adapter.terms);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,52 @@
+//! `afd teacher status`: how far an API's clips are.
+
+use std::process::ExitCode;
+
+use afd_api::ledger::End;
+use afd_api::survey::{Standing, Survey};
+use afd_api::teacher::takes_of;
+use clap::Args;
+
+use crate::cli::{CliError, RecipeArgs};
+use crate::recipe::Recipe;
+
+/// Which recipe.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// List at most this many takes that will not come.
+    #[arg(long, default_value_t = 20)]
+    list: usize,
+}
+
+/// Looks at the store; another process may be filling it meanwhile.
+pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
+    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let service = recipe.service()?;
+    let survey = Survey::of(&service, &takes_of(&recipe.announced_takes()))?;
+    let (counts, budget) = (survey.counts, service.settings.budget);
+    println!("store     {}, {} clips in all", service.store.display(), survey.clips.len());
+    println!("wanted    {}: {} there, {} under way, {} to submit", counts.wanted, counts.there, counts.open, counts.missing);
+    println!("gone      {} refused, {} failed, {} overdue, {} unknown", counts.refused, counts.failed, counts.overdue, counts.unknown);
+    println!("spent     {} of {budget} spent or reserved, the rest may cost {}", survey.spent, survey.bill);
+    for ((prompt, take), standing) in survey.troubles.iter().take(args.list) {
+        let (state, reason) = match standing {
+            Standing::Gone(End::Refused, reason) => ("refused", reason.as_str()),
+            Standing::Gone(End::Failed | End::FailedRetry, reason) => ("failed", reason.as_str()),
+            Standing::Gone(End::Overdue, reason) => ("overdue", reason.as_str()),
+            _ => ("unknown", "its answer was lost, and the provider cannot be asked"),
+        };
+        println!("  {state:<8} take {take} of {prompt:?}: {reason}");
+    }
+    if survey.troubles.len() > args.list {
+        println!("  and {} more; --list {} lists them", survey.troubles.len() - args.list, survey.troubles.len());
+    }
+    if counts.unknown > 0 {
+        println!(
+            "unknown: look at the provider's own list of jobs. Clips that it made and nobody fetched are lost to this store; \
+             `afd teacher fetch --again unknown` submits these takes again, and counts them twice in the budget."
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
