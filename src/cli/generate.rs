@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use afd_clips::prompts::read_prompts;
 use afd_backends::{Job, Place};
+use afd_clips::prompts::read_prompts;
 use afd_models::codec::Codec;
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::noise::{Noise, Purpose, key_of};
