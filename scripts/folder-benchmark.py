@@ -2,7 +2,9 @@
 """`afd data check` and `afd data prepare` over many clips: clips per second, peak memory, and going on after SIGKILL.
 
     scripts/make-clips.sh /tmp/clips 10000
-    scripts/folder-benchmark.py target/release/afd /tmp/clips /tmp/work
+    scripts/folder-benchmark.py target/release/afd /tmp/clips /tmp/work check
+    cargo run -p afd-clips --example make_gifs /tmp/gifs 10000 recipes/physics-world/prompts-train.txt
+    scripts/folder-benchmark.py target/release/afd /tmp/gifs /tmp/work-gifs prepare
 
 Writes one JSON object per measurement to WORK/results.jsonl. Plain ffmpeg decodes the first 1,000 clips, as many at a time as there are cores.
 """
@@ -10,7 +12,6 @@ Writes one JSON object per measurement to WORK/results.jsonl. Plain ffmpeg decod
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import time
@@ -71,32 +72,40 @@ def recipe(folder, data):
     listed = {json.loads(line)["prompt"] for line in (folder / "manifest.jsonl").read_text().splitlines()}
     train = [prompt for prompt in (prompts / "prompts-train.txt").read_text().splitlines() if prompt in listed]
     text = text[: text.index("[teacher]")] + text[text.index("[sampler]"):]
+    text = text.replace("length = 12", "length = 24")
     path.write_text(text + f'\n[teacher]\nkind = "folder"\npath = "{folder}"\n\n[prompts]\ntrain = {json.dumps(train)}\nheld_out = {json.dumps(train[:1])}\n'
                     f'\n[data]\npath = "{work / data}"\nclips_per_shard = 128\n')
     return path
 
 
-few, many = part(1000), part(sum(1 for _ in open(clips / "manifest.jsonl")))
-count = len(os.listdir(many / "clips"))
-decode = "ffmpeg -nostdin -v error -threads 1 -i {} -f rawvideo -pix_fmt rgb24 pipe:1 > /dev/null"
-run("plain ffmpeg", ["sh", "-c", f"ls {few}/clips/*.mp4 | xargs -P {cores} -I {{}} sh -c '{decode}'"], clips=1000)
-run("check", [afd, "data", "check", few, "--json", work / "few.json"], clips=1000)
-for kill in (60, 150):
-    run("check, killed", [afd, "data", "check", many], kill_after=kill)
-lines = sum(1 for _ in open(many / ".afd-check.jsonl")) - 1
-run("check, the rest", [afd, "data", "check", many, "--json", work / "many.json"], clips=count - lines)
-run("check, all known", [afd, "data", "check", many, "--json", work / "again.json"], clips=count)
-same = (work / "many.json").read_bytes() == (work / "again.json").read_bytes()
-print("the same report:", same)
-for folder, data in ((few, "data-few"), (many, "data-many")):
-    # The check of the folder is known: what is measured is decoding and encoding.
-    (work / data).mkdir(exist_ok=True)
-    shutil.copy(folder / ".afd-check.jsonl", work / data / "check.jsonl")
-    command = [afd, "data", "prepare", recipe(folder, data), "--backend", "flex"]
-    if folder == many:
-        run("prepare, killed", command, kill_after=100)
-        index = work / data / "latents/index.json"
-        done = sum(len(shard["clips"]) for shard in json.loads(index.read_text())["shards"])
-        run("prepare, the rest", command, clips=count - done)
-    else:
-        run("prepare", command, clips=1000)
+def check(count):
+    """Throughput of the check beside plain ffmpeg's, its memory, and going on after two kills."""
+    few, many = part(min(1000, count // 2)), part(count)
+    clips = len(os.listdir(few / "clips"))
+    decode = "ffmpeg -nostdin -v error -threads 1 -i {} -f rawvideo -pix_fmt rgb24 pipe:1 > /dev/null"
+    plain = ["sh", "-c", f"ls {few}/clips/* | xargs -P {cores} -I {{}} sh -c '{decode}'"]
+    run("plain ffmpeg", plain, clips=clips)
+    run("check", [afd, "data", "check", few, "--json", work / "few.json"], clips=clips)
+    for kill in (30, 60):
+        run("check, killed", [afd, "data", "check", many], kill_after=kill)
+    known = sum(1 for _ in open(many / ".afd-check.jsonl")) - 1
+    run("check, the rest", [afd, "data", "check", many, "--json", work / "many.json"], clips=count - known)
+    run("plain ffmpeg", plain, clips=clips)
+    run("check, all known", [afd, "data", "check", many, "--json", work / "again.json"], clips=count)
+    print("the same report:", (work / "many.json").read_bytes() == (work / "again.json").read_bytes())
+
+
+def prepare(count, kills):
+    """Check, decoding and encoding to latents: twice whole, once killed thrice and gone on with."""
+    for number, data in ((count // 10, "data-few"), (count, "data-many")):
+        run("check and prepare", [afd, "data", "prepare", recipe(part(number), data), "--backend", "flex"], clips=number)
+    command = [afd, "data", "prepare", recipe(part(count), "data-killed"), "--backend", "flex"]
+    for seconds in kills:
+        run("check and prepare, killed", command, kill_after=seconds)
+    run("check and prepare, the rest", command)
+    files = lambda data: {path.name: path.read_bytes() for path in sorted((work / data / "latents").iterdir())}
+    print("the same latents:", files("data-many") == files("data-killed"))
+
+
+total = sum(1 for _ in open(clips / "manifest.jsonl"))
+{"check": lambda: check(total), "prepare": lambda: prepare(total, (10, 20, 10))}[sys.argv[4]]()

@@ -52,11 +52,16 @@ pub fn prepare_latents<B: Kernels>(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Done, SessionError> {
     let Some(settings) = &recipe.settings.data else { return Err(no_data()) };
-    let teacher = recipe.teacher()?;
     let folder = recipe.folder()?;
+    let other = if folder.is_none() { Some(recipe.teacher()?) } else { None };
+    let teacher: &dyn Teacher = match (&folder, &other) {
+        (Some(folder), _) => folder,
+        (None, Some(other)) => &**other,
+        (None, None) => return Err(no_data()),
+    };
     let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
     store.verify()?;
-    let wanted = training_takes(recipe, &*teacher)?;
+    let wanted = training_takes(recipe, teacher)?;
     let missing: Vec<_> = wanted.iter().filter(|(prompt, take)| !store.has(prompt, *take)).collect();
     let kept = wanted.len() - missing.len();
     let codec = recipe.codec.load::<B>(device)?;
@@ -67,7 +72,7 @@ pub fn prepare_latents<B: Kernels>(
             if signals::stop_requested() {
                 return Ok(Done { written, kept, finished: false });
             }
-            for ((prompt, take), clip) in some.iter().zip(decoded(recipe, &*teacher, folder.as_ref(), some)) {
+            for ((prompt, take), clip) in some.iter().zip(decoded(recipe, teacher, folder.as_ref(), some)) {
                 let clip = clip?;
                 let record = ClipRecord { prompt: prompt.clone(), take: *take, pixels: pixel_hash(&clip) };
                 let latents: Tensor<B, 5> = encode(&*codec, &[clip], recipe.settings.clip, device);

@@ -114,7 +114,9 @@ impl Journal {
         self.flush()?;
         let mut line = Vec::new();
         let read = self.reader.seek(SeekFrom::Start(at)).and_then(|_| self.reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line));
-        let record = read.and_then(|_| Ok(serde_json::from_slice(&line)?));
+        // Reader and writer share one place in the file.
+        let back = self.writer.get_mut().seek(SeekFrom::Start(self.end));
+        let record = read.and(back).and_then(|_| Ok(serde_json::from_slice(&line)?));
         record.map_err(|source| self.error(source))
     }
 
@@ -170,6 +172,20 @@ mod tests {
             journal.sync().unwrap();
             let mut again = Journal::open(Some(&path)).unwrap();
             assert_eq!(again.find("c", "1").unwrap().map(|(record, _)| record), Some(record("c", "1")), "{cut}");
+        }
+    }
+
+    #[test]
+    fn reading_between_additions_disturbs_nothing() {
+        let mut journal = Journal::open(None).unwrap();
+        let mut places = Vec::new();
+        for index in 0..200 {
+            places.push(journal.add(&record(&format!("clip {index}"), "1")).unwrap());
+            let earlier = index / 2;
+            assert_eq!(journal.read(places[earlier]).unwrap(), record(&format!("clip {earlier}"), "1"));
+        }
+        for (index, place) in places.iter().enumerate() {
+            assert_eq!(journal.read(*place).unwrap(), record(&format!("clip {index}"), "1"));
         }
     }
 
