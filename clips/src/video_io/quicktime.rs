@@ -122,7 +122,7 @@ mod tests {
 
     /// A film's description with one track.
     fn film(handler: &[u8; 4], width: u16, height: u16, pictures: u32) -> Vec<u8> {
-        let mut entry = vec![0; 36];
+        let mut entry = [0; 36];
         entry[..4].copy_from_slice(&36u32.to_be_bytes());
         entry[32..34].copy_from_slice(&width.to_be_bytes());
         entry[34..].copy_from_slice(&height.to_be_bytes());
