@@ -156,6 +156,8 @@ pub struct Log {
     pub repeated: usize,
     /// Submissions refused for their prompt.
     pub refused: usize,
+    /// Requests in all, downloads included.
+    pub requests: usize,
     /// Submissions in all, whatever became of them.
     pub submissions: usize,
     /// Requests with a wrong key or none.
@@ -313,6 +315,7 @@ impl Shared {
     fn serve(&self, mut stream: TcpStream, of_files: bool) {
         // A client that was killed leaves half a request.
         let Some(request) = wire::read(&mut stream) else { return };
+        self.log().requests += 1;
         let options = self.options();
         thread::sleep(Duration::from_millis(options.latency_ms));
         let of_clip = of_files || request.path.ends_with("/content");
