@@ -1,7 +1,7 @@
 //! A video API on the loopback interface that speaks every shipped adapter's shape and misbehaves on request: for tests.
 //!
 //! Faults are drawn per request from a seeded stream. What becomes of a job is said by its prompt: `forbidden` is refused when submitted, `unsafe`
-//! while it runs, `broken` fails, `flaky` fails at its first attempt, `endless` is never done.
+//! while it runs, `picky` likewise for every other seed, `broken` fails, `flaky` fails at its first attempt, `endless` is never done.
 #![warn(missing_docs)]
 
 mod dialect;
@@ -400,6 +400,7 @@ impl Shared {
         let seen = log.jobs.iter().any(|job| job.prompt == prompt && job.seed == seed);
         let fate = match prompt {
             _ if prompt.contains("unsafe") => Fate::Refused,
+            _ if prompt.contains("picky") && seed % 2 == 1 => Fate::Refused,
             _ if prompt.contains("broken") => Fate::Failed,
             _ if prompt.contains("flaky") && !seen => Fate::Flaky,
             _ if prompt.contains("endless") => Fate::Endless,
