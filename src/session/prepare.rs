@@ -12,6 +12,7 @@ use crate::data::text;
 use crate::data::video::{Clip, to_byte};
 use crate::recipe::Recipe;
 use crate::run::signals;
+use crate::teacher::TeacherError;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,10 @@ pub fn prepare_latents<B: Kernels>(
     let teacher = recipe.teacher()?;
     let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
     store.verify()?;
-    let wanted = training_takes(recipe, &*teacher)?;
+    let wanted = match training_takes(recipe, &*teacher) {
+        Err(BatchError::Teacher(TeacherError::Stopped)) => return Ok(Done { written: 0, kept: 0, finished: false }),
+        wanted => wanted?,
+    };
     let missing: Vec<_> = wanted.iter().filter(|(prompt, take)| !store.has(prompt, *take)).collect();
     let kept = wanted.len() - missing.len();
     let codec = recipe.codec.load::<B>(device)?;
@@ -65,7 +69,10 @@ pub fn prepare_latents<B: Kernels>(
             if signals::stop_requested() {
                 return Ok(Done { written, kept, finished: false });
             }
-            let videos = teacher.videos(prompt, *take..*take + 1).map_err(BatchError::from)?;
+            let videos = match teacher.videos(prompt, *take..*take + 1) {
+                Err(TeacherError::Stopped) => return Ok(Done { written, kept, finished: false }),
+                videos => videos.map_err(BatchError::from)?,
+            };
             let video = videos.first().ok_or_else(|| SessionError::Other(format!("the teacher has no take {take} of {prompt:?}")))?;
             let failed = |source| BatchError::Prepare { prompt: prompt.clone(), take: *take, source };
             let clip = prepare(video, recipe.settings.clip).map_err(failed)?;
