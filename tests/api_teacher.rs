@@ -175,6 +175,47 @@ fn a_live_run_asks_while_it_trains_and_equals_its_replay_whatever_came_when() {
     assert!(search(place.path()) > 20);
 }
 
+/// Starts the program, sends SIGTERM when `ready` says so, and gives its exit status.
+#[cfg(unix)]
+fn terminated(place: &Path, arguments: &[&str], ready: &dyn Fn() -> bool) -> Option<i32> {
+    let mut child = command(place, arguments)
+        .env("AFD_CANARY", CANARY.join(":"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !ready() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::process::Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    child.wait().unwrap().code()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_while_the_provider_is_waited_for_saves_the_state() {
+    let place = tempfile::tempdir().unwrap();
+    let server = server(0.0);
+    // No job is ever done.
+    server.change(|options| options.polls = u32::MAX);
+    let recipe = recipe(place.path(), &server.url(), "live = true");
+    let polled = || server.log().jobs.iter().any(|job| job.polls > 0);
+    assert_eq!(terminated(place.path(), &["teacher", "fetch", &recipe], &polled), Some(75));
+    let jobs = server.log().jobs.len();
+    assert!(jobs > 0);
+    let submissions = || server.log().requests;
+    let before = submissions();
+    // Past the start of the run: its first poll comes from there.
+    let waits = || submissions() > before && place.path().join("runs/live").exists();
+    assert_eq!(terminated(place.path(), &["distill", &recipe, "--name", "live"], &waits), Some(75));
+    server.change(|options| options.polls = 2);
+    succeeds(place.path(), &["distill", &recipe, "--name", "live", "--resume"]);
+    succeeds(place.path(), &["distill", &recipe, "--name", "replay", "--set", "teacher.api.live=false"]);
+    assert!(final_state(&place.path().join("runs/live")) == final_state(&place.path().join("runs/replay")));
+    let log = server.log();
+    assert_eq!((log.jobs.len(), log.duplicates()), (13, 0));
+}
+
 #[test]
 fn refused_prompts_and_takes_do_not_stop_a_run() {
     let place = tempfile::tempdir().unwrap();

@@ -53,16 +53,19 @@ fn start(place: &Place, prompts: u64) -> Child {
         .unwrap()
 }
 
-/// Starts the client again and again, killing it after a random time; gives how many kills met it alive.
-fn kill_again_and_again(place: &Place, prompts: u64, kills: u64, seed: u64) -> u64 {
+/// Starts the client again and again, killing it a random time after a random number of its requests (0 to 20), so that the moments fall all over
+/// the fetch on a slow machine as on a fast one; gives how many kills met it alive.
+fn kill_again_and_again(server: &MockServer, place: &Place, prompts: u64, kills: u64, seed: u64) -> u64 {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut met = 0;
     for _ in 0..kills {
+        let last = server.log().requests + random.usize(0..=20);
         let mut child = start(place, prompts);
-        thread::sleep(Duration::from_millis(random.u64(1..number("AFD_KILL_LONGEST_MS", 120))));
-        if child.try_wait().unwrap().is_none() {
-            met += 1;
+        while server.log().requests < last && child.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(1));
         }
+        thread::sleep(Duration::from_micros(random.u64(0..20_000)));
+        met += u64::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -102,7 +105,7 @@ fn survives(dialect: Dialect, adapter: impl Fn(&mut Place), seed: u64) {
     adapter(&mut place);
     // To the cent: paying anything twice would leave some clip unpaid.
     place.settings.budget = Money::parse("0.10").unwrap().times(prompts);
-    let met = kill_again_and_again(&place, prompts, kills, seed);
+    let met = kill_again_and_again(&server, &place, prompts, kills, seed);
     let before = server.log().jobs.len();
     let fetch = place.fetch(&wanted(prompts));
     let log = server.log();
@@ -117,7 +120,7 @@ fn survives(dialect: Dialect, adapter: impl Fn(&mut Place), seed: u64) {
         fetch.progress.spent,
         place.settings.budget
     );
-    assert!(met > 0, "no kill met the client alive");
+    assert_eq!(met, kills, "the fetch ended before the kills did");
     assert_eq!(log.duplicates(), 0);
     assert_eq!(log.jobs.len() as u64, prompts);
     assert_eq!(fetch.progress.counts.there as u64, prompts, "{fetch:?}");
@@ -142,7 +145,7 @@ fn a_fetch_without_handles_pays_nothing_twice_and_says_what_it_does_not_know() {
     let server = MockServer::start(faulty(Dialect::Fal));
     let mut place = Place::new(&server, Dialect::Fal);
     place.settings.budget = Money::parse("0.10").unwrap().times(prompts);
-    let met = kill_again_and_again(&place, prompts, kills, 3);
+    let met = kill_again_and_again(&server, &place, prompts, kills, 3);
     let counts = place.fetch(&wanted(prompts)).progress.counts;
     let log = server.log();
     println!(
@@ -173,7 +176,7 @@ fn a_budget_below_the_need_holds_under_kills_too() {
     let mut place = Place::new(&server, Dialect::Kling);
     place.settings = settings(Dialect::Kling, &server.url(), &place.folder.path().join("key"));
     place.settings.budget = Money::parse("0.75").unwrap();
-    kill_again_and_again(&place, 20, 5, 4);
+    kill_again_and_again(&server, &place, 20, 5, 4);
     let fetch = place.fetch(&wanted(20));
     assert_eq!((server.log().jobs.len(), fetch.progress.counts.there), (7, 7), "{fetch:?}");
 }

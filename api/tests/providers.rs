@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{fs, time::Instant};
+use std::{fs, sync::Arc, time::Instant};
 
 use afd_api::{
     ledger::{End, State, Submissions},
@@ -12,6 +12,8 @@ use afd_api::{
 use afd_clips::{
     store::ClipStore,
     teacher::{Teacher, folder::FolderTeacher},
+    video::Video,
+    video_io::{VideoError, write_video},
 };
 use afd_mock_api::{Dialect, Faults, MockServer, Options};
 use common::{Place, adapter_file, contents, takes};
@@ -200,6 +202,28 @@ fn clips_that_never_become_whole_are_failures_and_leave_nothing() {
     let survey = Survey::of(&place.service(), &takes(&["a"], 1)).unwrap();
     let reason = survey.troubles[0].1.unavailable().unwrap();
     assert!(reason.contains("downloads") && !reason.contains("S3CRET"), "{reason}");
+}
+
+#[test]
+fn mp4_clips_come_through_truncation_and_damage_byte_for_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let frames = (0..12).map(|frame| vec![frame * 20; 16 * 16 * 3]).collect();
+    let video = Video { width: 16, height: 16, frames_per_second: 12.0, frames };
+    if let Err(error @ VideoError::FfmpegMissing { .. }) = write_video(&path, &video) {
+        println!("skipped: {error}");
+        return;
+    }
+    let bytes = fs::read(&path).unwrap();
+    let (made, faults) = (bytes.clone(), Faults { truncated: 0.3, corrupt: 0.3, expired: 0.2, ..Faults::default() });
+    let server = MockServer::start(Options { faults, maker: Arc::new(move |_, _| made.clone()), ..Options::new(Dialect::Runway) });
+    let place = Place::new(&server, Dialect::Runway);
+    let wanted = takes(&["a", "b"], 2);
+    assert_eq!(place.fetch(&wanted).progress.counts.there, 4);
+    for record in ClipStore::list(&place.store()).unwrap().values() {
+        assert!(record.video.ends_with(".mp4") && fs::read(place.store().join(&record.video)).unwrap() == bytes);
+        assert_eq!((record.width, record.height, record.frames, record.frames_per_second), (16, 16, 12, 12.0));
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::SessionError;
 use super::generate::{Request, generate};
 use crate::afd::alternation::sampler;
 use crate::data::batch::Batches;
-use crate::data::prepare::prepare;
+use crate::data::prepare::prepare_fitted;
 use crate::data::video::{Clip, ClipShape};
 use crate::data::video_io::write_gif_bytes;
 use crate::eval::continuation::Case;
@@ -200,7 +200,9 @@ impl<B: Trainable> Bench<'_, B> {
         let first = self.recipe.settings.evaluation.first_take + offset;
         let world = self.world.lasting(afd_world::frames_for(shape)).filmed_again(again);
         let videos = world.videos(prompt, first..first + count).map_err(|error| SessionError::Other(error.to_string()))?;
-        let prepared = videos.iter().map(|video| prepare(video, shape).map_err(|error| SessionError::Other(error.to_string())));
+        let prepared = videos.iter().map(|video| {
+            prepare_fitted(video, shape, self.recipe.settings.teacher.fit).map_err(|error| SessionError::Other(error.to_string()))
+        });
         prepared.collect()
     }
 

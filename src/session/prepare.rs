@@ -12,7 +12,7 @@ use crate::data::text;
 use crate::data::video::{Clip, to_byte};
 use crate::recipe::Recipe;
 use crate::run::signals;
-use crate::teacher::{Teacher, folder::FolderTeacher};
+use crate::teacher::{Teacher, TeacherError, folder::FolderTeacher};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,10 @@ pub fn prepare_latents<B: Kernels>(
     };
     let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
     store.verify()?;
-    let wanted = training_takes(recipe, teacher)?;
+    let wanted = match training_takes(recipe, teacher) {
+        Err(BatchError::Teacher(TeacherError::Stopped)) => return Ok(Done { written: 0, kept: 0, finished: false }),
+        wanted => wanted?,
+    };
     let missing: Vec<_> = wanted.iter().filter(|(prompt, take)| !store.has(prompt, *take)).collect();
     let kept = wanted.len() - missing.len();
     let codec = recipe.codec.load::<B>(device)?;
@@ -73,7 +76,12 @@ pub fn prepare_latents<B: Kernels>(
                 return Ok(Done { written, kept, finished: false });
             }
             for ((prompt, take), clip) in some.iter().zip(decoded(recipe, teacher, folder.as_ref(), some)) {
-                let clip = clip?;
+                let clip = match clip {
+                    Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {
+                        return Ok(Done { written, kept, finished: false });
+                    }
+                    clip => clip?,
+                };
                 let record = ClipRecord { prompt: prompt.clone(), take: *take, pixels: pixel_hash(&clip) };
                 let latents: Tensor<B, 5> = encode(&*codec, &[clip], recipe.settings.clip, device);
                 clips.push((record, latents.into_data().iter::<f32>().collect()));

@@ -1,7 +1,7 @@
 //! A video API on the loopback interface that speaks every shipped adapter's shape and misbehaves on request: for tests.
 //!
 //! Faults are drawn per request from a seeded stream. What becomes of a job is said by its prompt: `forbidden` is refused when submitted, `unsafe`
-//! while it runs, `broken` fails, `flaky` fails at its first attempt, `endless` is never done.
+//! while it runs, `picky` likewise for every other seed, `broken` fails, `flaky` fails at its first attempt, `endless` is never done.
 #![warn(missing_docs)]
 
 mod dialect;
@@ -156,6 +156,8 @@ pub struct Log {
     pub repeated: usize,
     /// Submissions refused for their prompt.
     pub refused: usize,
+    /// Requests in all, downloads included.
+    pub requests: usize,
     /// Submissions in all, whatever became of them.
     pub submissions: usize,
     /// Requests with a wrong key or none.
@@ -313,6 +315,7 @@ impl Shared {
     fn serve(&self, mut stream: TcpStream, of_files: bool) {
         // A client that was killed leaves half a request.
         let Some(request) = wire::read(&mut stream) else { return };
+        self.log().requests += 1;
         let options = self.options();
         thread::sleep(Duration::from_millis(options.latency_ms));
         let of_clip = of_files || request.path.ends_with("/content");
@@ -397,6 +400,7 @@ impl Shared {
         let seen = log.jobs.iter().any(|job| job.prompt == prompt && job.seed == seed);
         let fate = match prompt {
             _ if prompt.contains("unsafe") => Fate::Refused,
+            _ if prompt.contains("picky") && seed % 2 == 1 => Fate::Refused,
             _ if prompt.contains("broken") => Fate::Failed,
             _ if prompt.contains("flaky") && !seen => Fate::Flaky,
             _ if prompt.contains("endless") => Fate::Endless,
