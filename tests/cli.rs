@@ -24,6 +24,12 @@ fn every_shipped_recipe_is_valid() {
     let listed = succeeds(&repository(), &["recipes"]);
     let recipes: Vec<&str> = listed.lines().filter(|line| line.ends_with(".toml")).collect();
     assert!(recipes.len() >= 4, "{listed}");
+    let (benchmarks, recipes): (Vec<&str>, Vec<&str>) = recipes.into_iter().partition(|recipe| recipe.contains("evidence"));
+    assert!(benchmarks.len() >= 4, "{listed}");
+    for benchmark in benchmarks {
+        // Reads the recipe of every run.
+        succeeds(&repository(), &["bench", benchmark, "--dry-run"]);
+    }
     // Those for real weights: tests/wan_recipes.rs.
     for recipe in recipes.into_iter().filter(|recipe| !recipe.contains("wan2.1")) {
         assert!(succeeds(&repository(), &["validate", recipe]).contains("is valid"));
