@@ -246,7 +246,7 @@ impl<B: Trainable> Bench<'_, B> {
     }
 }
 
-/// Reads what [`write`] wrote; `None` if there is nothing.
+/// Reads what [`write()`] wrote; `None` if there is nothing.
 pub fn read(directory: &Path) -> Result<Option<Measured>, SessionError> {
     let path = directory.join(FILE);
     match fs::read_to_string(&path) {
