@@ -138,6 +138,16 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
     // Again for nothing: everything is there, the failed run fails again.
     let again = afd(place, &bench);
     assert_eq!(again.status.code(), Some(1));
+
+    // Numbers of one recipe are not taken for those of another, trained or measured.
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("afd.warmup_steps=2", "afd.warmup_steps=1")).unwrap();
+    let error = fails(place, &[&bench[..], &["--report-only"]].concat(), 1);
+    assert!(error.contains("was measured with another recipe") && error.contains("--again"), "{error}");
+    fs::remove_file(place.join("runs/small/measured/afd.chunk.fresh.s1/measured.json")).unwrap();
+    let one = [&bench[..], &["--only", "afd.chunk.fresh.s1"]].concat();
+    let other = afd(place, &one);
+    assert!(String::from_utf8_lossy(&other.stdout).contains("differs from"), "{}", String::from_utf8_lossy(&other.stdout));
 }
 
 #[test]

@@ -6,14 +6,14 @@ use std::path::Path;
 use afd_report::{Benchmark, Better, Cost, Curve, Metric, Preview, Run, State};
 
 use super::plan::{CheckedPlan, PlannedRun, Trainee};
-use super::runner::{Places, train_command, wall_seconds};
+use super::runner::{Places, found, train_command, wall_seconds};
 use crate::eval::metric::Better as Direction;
 use crate::eval::physics::PHYSICS_METRICS;
 use crate::eval::report::Report;
 use crate::eval::table::METRICS;
 use crate::recipe::Recipe;
 use crate::run::directory::RunDirectory;
-use crate::session::measure::{self, DRIFT, FIRST_JUDGE, LEARNING, Measured, PERMANENCE_DRIFT};
+use crate::session::measure::{DRIFT, FIRST_JUDGE, LEARNING, Measured, PERMANENCE_DRIFT};
 use crate::session::{SessionError, journal};
 
 /// Everything that is there, and what is missing by name.
@@ -58,8 +58,7 @@ fn one(planned: &PlannedRun, places: &Places) -> Result<Run, SessionError> {
         curves: Default::default(),
         previews: Vec::new(),
     };
-    let measured = places.measured(planned);
-    let Some(Measured { values, curves, previews }) = measure::read(&measured)? else {
+    let Some(Measured { values, curves, previews, .. }) = found(places, planned)? else {
         let reason = fs::read_to_string(places.failure(planned));
         run.state = reason.map_or_else(|_| State::Missing("not made yet".to_string()), State::Failed);
         return Ok(run);
@@ -73,7 +72,7 @@ fn one(planned: &PlannedRun, places: &Places) -> Result<Run, SessionError> {
             (run.cost, run.commit) = cost(&directory, planned)?;
         }
         _ => {
-            run.directory = measured.display().to_string();
+            run.directory = places.measured(planned).display().to_string();
             run.command = format!("afd measure {} (control)", planned.recipe.display());
         }
     }

@@ -1,5 +1,6 @@
 //! What a benchmark compares: TOML in, checked recipes of every run out.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use afd_report::{Method as ReportMethod, Named, Role};
@@ -166,6 +167,8 @@ pub struct PlannedRun {
     pub set: Vec<String>,
     /// More of them for measuring.
     pub measure_set: Vec<String>,
+    /// Hash of the recipe that it is measured with.
+    pub recipe_hash: String,
 }
 
 impl PlannedRun {
@@ -204,32 +207,27 @@ impl CheckedPlan {
             control("base", "base", "The student before training.", Role::Base),
         ];
         let mut runs = plan.runs(directory);
-        for method in &plan.methods {
-            let mut refused = None;
-            for run in runs.iter().filter(|run| run.trainee == Trainee::Method(method.name.clone())) {
-                match (Recipe::load(&run.recipe, &run.set), method.refused) {
-                    (Ok(_), false) => Recipe::load(&run.recipe, &[&run.set[..], &run.measure_set].concat())
-                        .map_err(|error| error.to_string())
-                        .and_then(|recipe| measure::check(&recipe).map_err(|error| error.to_string()))
-                        .map_err(|error| fail(format!("{}: {error}", run.id())))?,
-                    (Err(error), false) => return Err(fail(format!("{}: {error}", run.id()))),
-                    (Err(error), true) => refused = Some(error.to_string()),
-                    (Ok(_), true) => {
-                        return Err(fail(format!("methods.{}: refused = true, but its recipe {} works", method.name, run.id())));
-                    }
+        let mut reasons = BTreeMap::new();
+        for run in &mut runs {
+            let refused = plan.methods.iter().any(|method| method.refused && method.name == run.trainee.name());
+            match (Recipe::load(&run.recipe, &run.set), refused) {
+                (Ok(_), false) => run.recipe_hash = measured_recipe(run).map_err(|problem| fail(format!("{}: {problem}", run.id())))?,
+                (Err(error), false) => return Err(fail(format!("{}: {error}", run.id()))),
+                (Err(error), true) => {
+                    reasons.insert(run.trainee.name().to_string(), error.to_string());
                 }
+                (Ok(_), true) => return Err(fail(format!("refused = true, but the recipe of {} works", run.id()))),
             }
-            methods.push(ReportMethod {
-                name: method.name.clone(),
-                title: method.title.clone(),
-                about: method.about.clone(),
-                role: Role::Method,
-                group: method.group.clone(),
-                refused,
-            });
         }
-        let refused: Vec<&str> = methods.iter().filter(|method| method.refused.is_some()).map(|method| method.name.as_str()).collect();
-        runs.retain(|run| !refused.contains(&run.trainee.name()));
+        runs.retain(|run| !reasons.contains_key(run.trainee.name()));
+        methods.extend(plan.methods.iter().map(|method| ReportMethod {
+            name: method.name.clone(),
+            title: method.title.clone(),
+            about: method.about.clone(),
+            role: Role::Method,
+            group: method.group.clone(),
+            refused: reasons.get(&method.name).cloned(),
+        }));
         Ok(Self { plan, runs, methods })
     }
 
@@ -242,6 +240,13 @@ impl CheckedPlan {
     pub fn regimes(&self) -> Vec<Named> {
         self.plan.regimes.iter().map(|regime| Named { name: regime.name.clone(), title: regime.title.clone() }).collect()
     }
+}
+
+/// The hash of the recipe that a run is measured with, which must be one that can be measured.
+fn measured_recipe(run: &PlannedRun) -> Result<String, String> {
+    let recipe = Recipe::load(&run.recipe, &[&run.set[..], &run.measure_set].concat()).map_err(|error| error.to_string())?;
+    measure::check(&recipe).map_err(|error| error.to_string())?;
+    measure::fingerprint(&recipe).map_err(|error| error.to_string())
 }
 
 fn control(name: &str, title: &str, about: &str, role: Role) -> ReportMethod {
@@ -311,6 +316,7 @@ impl Plan {
                         recipe,
                         set,
                         measure_set: self.measure_set.clone(),
+                        recipe_hash: String::new(),
                     }
                 };
                 runs.extend([Trainee::Teacher, Trainee::Base].map(|trainee| planned(trainee, None, &[])));

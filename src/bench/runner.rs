@@ -11,7 +11,8 @@ use super::plan::{PlannedRun, Trainee};
 use crate::cli::STOPPED;
 use crate::run::files::{FileError, remove_directory, write_atomically};
 use crate::run::signals;
-use crate::session::measure;
+use crate::session::SessionError;
+use crate::session::measure::{self, Measured};
 
 /// How often children and signals are looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -104,11 +105,19 @@ pub struct Progress {
 
 impl Runner {
     /// Makes what is missing, in order; a run that failed before is tried again.
-    pub fn run(&self, runs: &[PlannedRun]) -> Result<Progress, FileError> {
+    ///
+    /// # Errors
+    /// Measurements of another recipe; what the disk says.
+    pub fn run(&self, runs: &[PlannedRun]) -> Result<Progress, SessionError> {
         self.places.create()?;
         let started = Instant::now();
         let before = wall_seconds(&self.places);
-        let missing: VecDeque<&PlannedRun> = runs.iter().filter(|run| !self.is_done(run)).collect();
+        let mut missing = VecDeque::new();
+        for run in runs {
+            if found(&self.places, run)?.is_none() {
+                missing.push_back(run);
+            }
+        }
         let queue = Mutex::new(missing);
         let stop = || signals::stop_requested() || self.limit.is_some_and(|limit| started.elapsed() >= limit);
         let result: Result<(), FileError> = std::thread::scope(|scope| {
@@ -125,13 +134,14 @@ impl Runner {
             workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         result?;
-        let done = runs.iter().filter(|run| self.is_done(run)).count();
-        let failed = runs.iter().filter(|run| !self.is_done(run) && self.places.failure(run).exists()).count();
-        Ok(Progress { done, failed, total: runs.len() })
-    }
-
-    fn is_done(&self, run: &PlannedRun) -> bool {
-        self.places.measured(run).join(measure::FILE).exists()
+        let mut progress = Progress { done: 0, failed: 0, total: runs.len() };
+        for run in runs {
+            match found(&self.places, run)? {
+                Some(_) => progress.done += 1,
+                None => progress.failed += usize::from(self.places.failure(run).exists()),
+            }
+        }
+        Ok(progress)
     }
 
     /// Trains, or goes on training, and measures.
@@ -181,8 +191,8 @@ impl Runner {
                     train.push("--resume".into());
                 }
                 measure.extend(["--run".into(), directory.display().to_string()]);
-                // A run with a report has ended.
-                if directory.join("report.json").exists() { vec![measure] } else { vec![train, measure] }
+                // A run that has ended is resumed too: that is how one which was made from another recipe is noticed.
+                vec![train, measure]
             }
         }
     }
@@ -227,6 +237,22 @@ pub fn train_command(run: &PlannedRun, runs: &Path) -> Vec<String> {
 /// Seconds that the benchmark has taken so far.
 pub fn wall_seconds(places: &Places) -> f64 {
     fs::read_to_string(places.wall()).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0.0)
+}
+
+/// A run's measurements; `None` if there are none yet.
+///
+/// # Errors
+/// Measurements that were made with another recipe than the benchmark now asks for, or that cannot be read.
+pub fn found(places: &Places, run: &PlannedRun) -> Result<Option<Measured>, SessionError> {
+    let measured = measure::read(&places.measured(run))?;
+    if measured.as_ref().is_some_and(|measured| measured.recipe != run.recipe_hash) {
+        return Err(SessionError::Other(format!(
+            "{} was measured with another recipe than the benchmark now asks for; make it anew with --only {} --again, or give the benchmark another name",
+            run.id(),
+            run.id()
+        )));
+    }
+    Ok(measured)
 }
 
 /// Forgets a run, so that it is made anew.

@@ -9,7 +9,7 @@ use clap::Args;
 use super::{CliError, STOPPED};
 use crate::bench::gather::gather;
 use crate::bench::plan::CheckedPlan;
-use crate::bench::runner::{Places, Runner, forget};
+use crate::bench::runner::{Places, Runner, forget, found};
 use crate::run::signals;
 
 /// A benchmark.
@@ -55,7 +55,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
     }
     if args.dry_run {
         for run in &runs {
-            let state = if places.measured(run).join(crate::session::measure::FILE).exists() {
+            let state = if found(&places, run).map_err(|error| failed(&error))?.is_some() {
                 "done"
             } else if places.failure(run).exists() {
                 "failed"

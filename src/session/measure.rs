@@ -22,8 +22,8 @@ use crate::eval::holdout::{self, PromptGroup};
 use crate::eval::physics::{self, PHYSICS_METRICS, PromptEvidence};
 use crate::eval::preview::side_by_side;
 use crate::eval::table::{METRICS, score};
-use crate::recipe::Recipe;
 use crate::recipe::settings::{CodecKind, TeacherKind};
+use crate::recipe::{Recipe, RecipeError};
 use crate::rollout::{RolloutNoise, continuation};
 use crate::run::files::{FileError, write_atomically};
 use crate::teacher::{Teacher, world::World};
@@ -47,6 +47,8 @@ const PREVIEWS: usize = 3;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
+    /// Hash of the recipe that it was measured with, every field of it.
+    pub recipe: String,
     /// Metrics by name; `None` where these clips have no value.
     pub values: BTreeMap<String, Option<f64>>,
     /// Points by the curve's name.
@@ -61,6 +63,14 @@ pub enum Subject<'a, B: Backend> {
     Teacher,
     /// A student, and what it was on the way: x of the learning curve and weights.
     Student(&'a Student<B>, Vec<(f64, Student<B>)>),
+}
+
+/// Hash of every field of a recipe, so that numbers are not taken for those of another.
+///
+/// # Errors
+/// A recipe that cannot be written as TOML.
+pub fn fingerprint(recipe: &Recipe) -> Result<String, RecipeError> {
+    Ok(blake3::hash(recipe.resolved()?.as_bytes()).to_hex().to_string())
 }
 
 /// Whether the recipe can be measured: its teacher must be the world, and latent frames must be frames.
@@ -95,7 +105,7 @@ pub fn measure<B: Trainable>(
     check(recipe)?;
     let bench = Bench::<B> { recipe, batches, device, world: World::new(recipe.settings.teacher.seed) };
     let takes = recipe.settings.evaluation.clips_per_prompt;
-    let mut measured = Measured::default();
+    let mut measured = Measured { recipe: fingerprint(recipe)?, ..Measured::default() };
     let (mut groups, mut of_base, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
     for prompt in &recipe.held_out_prompts {
         let first = recipe.settings.evaluation.first_take;
