@@ -60,7 +60,12 @@ pub fn train<B: Trainable>(
     } else {
         (settings.afd.prompts_per_alternation, settings.afd.teacher_clips_per_prompt)
     };
-    batches.expect(recipe, state.round..method.planned_rounds(&state), prompts, per_prompt);
+    let rounds = match settings.method {
+        // After the warm-up it goes round the first rounds only.
+        MethodKind::Offline => 0..settings.afd.warmup_steps + settings.afd.offline_rounds,
+        _ => state.round..method.planned_rounds(&state),
+    };
+    batches.expect(recipe, rounds, prompts, per_prompt);
     let every = settings.run.checkpoint_every as u64;
     let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe)?)?;
     let rounds = Arc::new(Rounds {
