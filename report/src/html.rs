@@ -56,7 +56,7 @@ pub(crate) fn page(benchmark: &Benchmark, summary: &Summary, previews: &Previews
 }
 
 /// Text as it may stand between tags and inside quoted attributes; what no document may hold becomes a replacement character.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

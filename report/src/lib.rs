@@ -25,6 +25,7 @@ mod write;
 pub use benchmark::{Benchmark, Better, Cost, Curve, Method, Metric, Named, Preview, Role, Run, State};
 pub use check::BenchmarkError;
 pub use comparison::{Comparison, Pair, Verdict};
+pub use html::escape;
 pub use markdown::markdown;
 pub use plot::PlotError;
 pub use summary::{Absence, Cell, Sample, Summary};

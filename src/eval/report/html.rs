@@ -6,6 +6,7 @@ use super::{
     svg,
 };
 use crate::eval::table::comparison_table;
+use afd_report::escape;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -21,22 +22,6 @@ pub(super) fn page(report: &Report, metrics: &[MetricsLine], previews: &[(String
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{sections}</body>\n</html>\n"
     )
-}
-
-/// Text as it may stand between tags and inside quoted attributes.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            _ => escaped.push(letter),
-        }
-    }
-    escaped
 }
 
 fn facts(report: &Report) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::html::escape;
+use afd_report::escape;
 
 /// The picture, in its own units.
 const WIDTH: f64 = 300.0;
