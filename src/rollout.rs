@@ -47,115 +47,94 @@ impl RolloutNoise {
     }
 }
 
-/// Generates clips of `[F, C, H, W]` = `shape`, one per noise stream, for prompts already read into `text`.
-pub fn rollout<B: Kernels>(
-    student: &Student<B>,
-    text: &TextMemory<B>,
-    sampler: &Sampler,
-    noise: RolloutNoise,
-    shape: [usize; 4],
-    device: &B::Device,
-) -> Rollout<B> {
-    rollout_watched(student, text, sampler, noise, shape, device, &mut |_, _| {})
-}
-
 /// Hears of a block: its clean latents, and the states on the way to them.
 pub type BlockFinished<'a, B> = dyn FnMut(&Tensor<B, 5>, &[Tensor<B, 5>]) + 'a;
 
-/// [`rollout`] that keeps the states on the way.
-pub fn rollout_with_states<B: Kernels>(
-    student: &Student<B>,
-    text: &TextMemory<B>,
-    sampler: &Sampler,
-    noise: RolloutNoise,
-    shape: [usize; 4],
-    device: &B::Device,
-) -> Rollout<B> {
-    let mut blocks = vec![Vec::new(); sampler.sigmas.len()];
-    let mut made = rollout_watched(student, text, sampler, noise, shape, device, &mut |_, states| {
-        blocks.iter_mut().zip(states).for_each(|(blocks, state)| blocks.push(state.clone()));
-    });
-    made.states = blocks.into_iter().map(|blocks| Tensor::cat(blocks, 1)).collect();
-    made
+/// Everything that decides what clips a student makes, but for their noise.
+#[derive(Debug, Clone, Copy)]
+pub struct Generator<'a, B: Kernels> {
+    /// Who makes the clips.
+    pub student: &'a Student<B>,
+    /// One prompt per clip, read by that student.
+    pub text: &'a TextMemory<B>,
+    /// The noise levels on the way to each block.
+    pub sampler: &'a Sampler,
+    /// Latent shape of a clip, `[F, C, H, W]`.
+    pub shape: [usize; 4],
+    /// Where the clips are made.
+    pub device: &'a B::Device,
 }
 
-/// [`rollout`] that shows every block's clean latents `[B, frames of the block, C, H, W]`, and the states on the way to them, to `finished` as soon
-/// as they are made.
-pub fn rollout_watched<B: Kernels>(
-    student: &Student<B>,
-    text: &TextMemory<B>,
-    sampler: &Sampler,
-    noise: RolloutNoise,
-    shape: [usize; 4],
-    device: &B::Device,
-    finished: &mut BlockFinished<B>,
-) -> Rollout<B> {
-    block_by_block(student, text, sampler, noise, shape, None, device, finished)
-}
-
-/// [`rollout`] that goes on from given first frames, latents `[B, frames, C, H, W]`; they must be whole blocks of the student.
-pub fn continuation<B: Kernels>(
-    student: &Student<B>,
-    text: &TextMemory<B>,
-    sampler: &Sampler,
-    noise: RolloutNoise,
-    shape: [usize; 4],
-    prefix: Tensor<B, 5>,
-    device: &B::Device,
-) -> Rollout<B> {
-    block_by_block(student, text, sampler, noise, shape, Some(prefix), device, &mut |_, _| {})
-}
-
-#[allow(clippy::too_many_arguments)]
-fn block_by_block<B: Kernels>(
-    student: &Student<B>,
-    text: &TextMemory<B>,
-    sampler: &Sampler,
-    mut noise: RolloutNoise,
-    shape: [usize; 4],
-    prefix: Option<Tensor<B, 5>>,
-    device: &B::Device,
-    finished: &mut BlockFinished<B>,
-) -> Rollout<B> {
-    let [frames, channels, height, width] = shape;
-    let batch = noise.streams.len();
-    let layout = student.layout(frames);
-    let mut memory: Option<Memory<B>> = None;
-    let clips = noise.clips.clone();
-    let mut blocks = Vec::new();
-    for block in layout.blocks() {
-        let numbers: Vec<usize> = block.clone().collect();
-        // What the rolling window still shows; the whole memory is kept because the flow update reads it in parallel.
-        let past = memory.clone().and_then(|memory| memory.keep(&layout.past_of(&block)));
-        let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), block.len());
-        let forward = |x: Tensor<B, 5>, timestep: f32| {
-            let timesteps = vec![timestep; batch * block.len()];
-            let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text, past: past.as_ref(), visibility: &visibility };
-            student.forward(x, &inputs)
-        };
-        let clean = match prefix.as_ref().filter(|prefix| block.end <= prefix.dims()[1]) {
-            Some(prefix) => prefix.clone().slice_dim(1, block.clone()),
-            None => {
-                let block_shape = [block.len(), channels, height, width];
-                let start = noise.draw(block_shape, device);
-                let (clean, states) = sampler.denoise(start, |x, sigma| forward(x, 1000.0 * sigma).0, || noise.draw(block_shape, device));
-                finished(&clean, &states);
-                clean
-            }
-        };
-        if block.end < frames {
-            // The clean pass at t = 0 commits the block; the last block is never looked back at.
-            let committed = forward(clean.clone(), 0.0).1;
-            // Appending copies layer by layer; nothing else may hold on to the old ones.
-            drop(past);
-            memory = Some(match memory {
-                Some(memory) => memory.append(committed),
-                None => committed,
-            });
-        }
-        blocks.push(clean);
+impl<B: Kernels> Generator<'_, B> {
+    /// Clips, one per noise stream.
+    pub fn rollout(&self, noise: RolloutNoise) -> Rollout<B> {
+        self.rollout_watched(noise, &mut |_, _| {})
     }
-    Rollout { latents: Tensor::cat(blocks, 1), memory, states: Vec::new(), clips }
+
+    /// [`Generator::rollout`] that keeps the states on the way.
+    pub fn rollout_with_states(&self, noise: RolloutNoise) -> Rollout<B> {
+        let mut blocks = vec![Vec::new(); self.sampler.sigmas.len()];
+        let mut made = self.rollout_watched(noise, &mut |_, states| {
+            blocks.iter_mut().zip(states).for_each(|(blocks, state)| blocks.push(state.clone()));
+        });
+        made.states = blocks.into_iter().map(|blocks| Tensor::cat(blocks, 1)).collect();
+        made
+    }
+
+    /// [`Generator::rollout`] that shows every block's clean latents `[B, frames of the block, C, H, W]`, and the states on the way to them, to
+    /// `finished` as soon as they are made.
+    pub fn rollout_watched(&self, noise: RolloutNoise, finished: &mut BlockFinished<B>) -> Rollout<B> {
+        self.block_by_block(noise, None, finished)
+    }
+
+    /// [`Generator::rollout`] that goes on from given first frames, latents `[B, frames, C, H, W]`; they must be whole blocks of the student.
+    pub fn continuation(&self, noise: RolloutNoise, prefix: Tensor<B, 5>) -> Rollout<B> {
+        self.block_by_block(noise, Some(prefix), &mut |_, _| {})
+    }
+
+    fn block_by_block(&self, mut noise: RolloutNoise, prefix: Option<Tensor<B, 5>>, finished: &mut BlockFinished<B>) -> Rollout<B> {
+        let Self { student, text, sampler, shape, device } = *self;
+        let [frames, channels, height, width] = shape;
+        let batch = noise.streams.len();
+        let layout = student.layout(frames);
+        let mut memory: Option<Memory<B>> = None;
+        let clips = noise.clips.clone();
+        let mut blocks = Vec::new();
+        for block in layout.blocks() {
+            let numbers: Vec<usize> = block.clone().collect();
+            // What the rolling window still shows; the whole memory is kept because the flow update reads it in parallel.
+            let past = memory.clone().and_then(|memory| memory.keep(&layout.past_of(&block)));
+            let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), block.len());
+            let forward = |x: Tensor<B, 5>, timestep: f32| {
+                let timesteps = vec![timestep; batch * block.len()];
+                let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text, past: past.as_ref(), visibility: &visibility };
+                student.forward(x, &inputs)
+            };
+            let clean = match prefix.as_ref().filter(|prefix| block.end <= prefix.dims()[1]) {
+                Some(prefix) => prefix.clone().slice_dim(1, block.clone()),
+                None => {
+                    let block_shape = [block.len(), channels, height, width];
+                    let start = noise.draw(block_shape, device);
+                    let (clean, states) =
+                        sampler.denoise(start, |x, sigma| forward(x, 1000.0 * sigma).0, || noise.draw(block_shape, device));
+                    finished(&clean, &states);
+                    clean
+                }
+            };
+            if block.end < frames {
+                // The clean pass at t = 0 commits the block; the last block is never looked back at.
+                let committed = forward(clean.clone(), 0.0).1;
+                // Appending copies layer by layer; nothing else may hold on to the old ones.
+                drop(past);
+                memory = Some(match memory {
+                    Some(memory) => memory.append(committed),
+                    None => committed,
+                });
+            }
+            blocks.push(clean);
+        }
+        Rollout { latents: Tensor::cat(blocks, 1), memory, states: Vec::new(), clips }
+    }
 }
 
 #[cfg(test)]
@@ -217,7 +196,8 @@ mod tests {
             let rows = Noise::new(1, Purpose::Words, 0, 0).normals(2 * 3 * 8);
             let text = student.read_text(Tensor::from_data(TensorData::new(rows, [2, 3, 8]), &device));
             let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.8333, 0.5] };
-            let cached = rollout(&student, &text, &sampler, RolloutNoise::new(4, 2, 0..2), [6, 4, 4, 4], &device);
+            let generator = Generator { student: &student, text: &text, sampler: &sampler, shape: [6, 4, 4, 4], device: &device };
+            let cached = generator.rollout(RolloutNoise::new(4, 2, 0..2));
             let again = uncached(&student, &text, &sampler, RolloutNoise::new(4, 2, 0..2));
             let gap: f32 = (cached.latents - again).abs().max().into_scalar().elem();
             // f32 sums over other batch shapes, carried on through six frames of own outputs.
@@ -239,7 +219,8 @@ mod tests {
         let run = |clips: std::ops::Range<u64>| {
             let rows = Tensor::<NdArray, 3>::ones([clips.clone().count(), 3, 8], &device);
             let text = student.read_text(rows);
-            rollout(&student, &text, &sampler, RolloutNoise::new(4, 2, clips), [6, 4, 4, 4], &device).latents
+            let generator = Generator { student: &student, text: &text, sampler: &sampler, shape: [6, 4, 4, 4], device: &device };
+            generator.rollout(RolloutNoise::new(4, 2, clips)).latents
         };
         let gap = (run(0..3).slice_dim(0, 2..3) - run(2..3)).abs().max().into_scalar();
         assert!(gap < 1e-5, "{gap}");
@@ -253,15 +234,15 @@ mod tests {
             let student = initialise(Student::<NdArray>::new(&config(frames_per_block, 0, 0), &device), 5, "student");
             let sampler = Sampler { fresh_noise: 0.0, sigmas: vec![1.0, 0.5] };
             let text = student.read_text(Tensor::ones([2, 3, 8], &device));
-            let shape = [6, 4, 4, 4];
-            let whole = rollout(&student, &text, &sampler, RolloutNoise::new(4, 2, 0..2), shape, &device).latents;
+            let generator = Generator { student: &student, text: &text, sampler: &sampler, shape: [6, 4, 4, 4], device: &device };
+            let whole = generator.rollout(RolloutNoise::new(4, 2, 0..2)).latents;
             // The noise of the given frames is not drawn: let the streams stand where the whole rollout's stood after them.
             let mut noise = RolloutNoise::new(4, 2, 0..2);
             for _ in 0..3 / frames_per_block {
                 noise.draw::<NdArray>([frames_per_block, 4, 4, 4], &device);
             }
             let prefix = whole.clone().slice_dim(1, 0..3);
-            let again = continuation(&student, &text, &sampler, noise, shape, prefix, &device).latents;
+            let again = generator.continuation(noise, prefix).latents;
             assert!((whole - again).abs().max().into_scalar() < 1e-6);
         }
     }

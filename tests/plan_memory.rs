@@ -8,7 +8,7 @@ use afd::afd::model::{AfdModel, Context, DiscriminatorWork, FlowWork, Supervised
 use afd::flow::sampler::Sampler;
 use afd::plan::Plan;
 use afd::plan::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs};
-use afd::rollout::{RolloutNoise, rollout};
+use afd::rollout::{Generator, RolloutNoise};
 use afd_models::discriminator::{AnyDiscriminator, RegisterConfig, RegisterDiscriminator};
 use afd_models::init::initialise;
 use afd_models::kernels::Trainable;
@@ -176,7 +176,11 @@ impl Size {
         MEMORY.reset_peak_usage();
         match work {
             Some(work) => drop(model.step(work)),
-            None => drop(rollout(&plain, &read, &sampler, RolloutNoise::new(1, 0, 0..1), self.latents(), &Default::default())),
+            None => {
+                let generator =
+                    Generator { student: &plain, text: &read, sampler: &sampler, shape: self.latents(), device: &Default::default() };
+                drop(generator.rollout(RolloutNoise::new(1, 0, 0..1)));
+            }
         }
         (MEMORY.peak_usage() - before) as u64
     }

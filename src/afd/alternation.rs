@@ -24,7 +24,7 @@ use crate::flow::sampler::Sampler;
 use crate::flow::schedule::few_step_sigmas;
 use crate::recipe::Recipe;
 use crate::recipe::settings::{Afd, Discriminator as DiscriminatorSettings, Method as MethodKind, ReverseChain};
-use crate::rollout::{Rollout, RolloutNoise, rollout, rollout_with_states};
+use crate::rollout::{Generator, Rollout, RolloutNoise};
 use flow::Samples;
 use pairs::{Sides, fresh_accuracy};
 
@@ -245,8 +245,8 @@ impl<B: Trainable> Alternation<B> {
         let made = portions.iter().map(|portion| {
             let text = policy.read_text(rows.clone().slice_dim(0, portion.clone()));
             let noise = RolloutNoise::new(self.seed, round, clips.start + portion.start as u64..clips.start + portion.end as u64);
-            let roll = if self.learns_from_states() { rollout_with_states } else { rollout };
-            let mut made = roll(policy, &text, sampler, noise, self.shape, &self.device);
+            let generator = Generator { student: policy, text: &text, sampler, shape: self.shape, device: &self.device };
+            let mut made = if self.learns_from_states() { generator.rollout_with_states(noise) } else { generator.rollout(noise) };
             made.memory = made.memory.filter(|_| portions.len() == 1);
             made
         });

@@ -23,7 +23,7 @@ use crate::data::video::to_byte;
 use crate::data::video_io::{VideoFormat, VideoWriter};
 use crate::flow::sampler::Sampler;
 use crate::flow::schedule::few_step_sigmas;
-use crate::rollout::{RolloutNoise, rollout_watched};
+use crate::rollout::{Generator, RolloutNoise};
 use crate::run::files::{FileError, StagedDirectory};
 use crate::session::SessionError;
 use crate::session::build::finished_student;
@@ -209,7 +209,8 @@ impl GenerateJob<'_> {
         let sampler = Sampler { fresh_noise: settings.kind.fresh_noise(), sigmas };
         let mut writer = VideoWriter::create(path, card.clip.height as u32, card.clip.width as u32, card.clip.frames_per_second)?;
         let mut decoder = codec.decoder();
-        rollout_watched(student, &text, &sampler, RolloutNoise::of(vec![noise]), shape, device, &mut |block, _| {
+        let generator = Generator { student, text: &text, sampler: &sampler, shape, device };
+        generator.rollout_watched(RolloutNoise::of(vec![noise]), &mut |block, _| {
             // [1, T, 3, H, W] -> [T, H, W, 3]
             let pixels = decoder.push(block.clone()).permute([0, 1, 3, 4, 2]).into_data();
             let bytes: Vec<u8> = pixels.iter::<f32>().map(to_byte).collect();

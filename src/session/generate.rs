@@ -8,7 +8,7 @@ use super::SessionError;
 use crate::data::batch::Batches;
 use crate::data::video::Clip;
 use crate::flow::sampler::Sampler;
-use crate::rollout::{RolloutNoise, rollout};
+use crate::rollout::{Generator, RolloutNoise};
 
 /// Generates the clips numbered `takes` of a prompt, `batch` at a time. A clip is a pure function of (weights, seed, prompt, take).
 pub fn generate<B: Kernels>(
@@ -24,7 +24,7 @@ pub fn generate<B: Kernels>(
         let rows = batches.text(&[request.prompt.to_string()], takes.len())?;
         let text = student.read_text(rows);
         let streams = takes.iter().map(|take| Noise::new(request.seed, Purpose::Evaluation, *take, key_of(request.prompt))).collect();
-        let made = rollout(student, &text, sampler, RolloutNoise::of(streams), request.latent_shape, device);
+        let made = Generator { student, text: &text, sampler, shape: request.latent_shape, device }.rollout(RolloutNoise::of(streams));
         clips.extend(batches.decode_frames(made.latents, request.frames));
     }
     Ok(clips)

@@ -24,7 +24,7 @@ use crate::eval::preview::side_by_side;
 use crate::eval::table::{METRICS, score};
 use crate::recipe::settings::{CodecKind, TeacherKind};
 use crate::recipe::{Recipe, RecipeError};
-use crate::rollout::{RolloutNoise, continuation};
+use crate::rollout::{Generator, RolloutNoise};
 use crate::run::files::{FileError, write_atomically};
 use crate::teacher::{Teacher, world::World};
 
@@ -238,8 +238,8 @@ impl<B: Trainable> Bench<'_, B> {
             |sample| Noise::new(self.recipe.settings.seed, Purpose::Evaluation, 1 << 32 | (scene * CONTINUATIONS + sample), key_of(prompt));
         let noise = RolloutNoise::of((0..CONTINUATIONS).map(stream).collect());
         let (text, sampler) = (student.read_text(rows), sampler(self.recipe));
-        let made = continuation(student, &text, &sampler, noise, self.recipe.latent_shape, prefix, self.device);
-        Ok(self.batches.decode(made.latents))
+        let generator = Generator { student, text: &text, sampler: &sampler, shape: self.recipe.latent_shape, device: self.device };
+        Ok(self.batches.decode(generator.continuation(noise, prefix).latents))
     }
 
     /// The trajectory energy distance of a student at every point of its training, on a few clips per prompt.
