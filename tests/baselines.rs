@@ -43,24 +43,25 @@ fn lines(metrics: &str) -> Vec<Value> {
     metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn works_and_resumes(method: &str, loss: &str) {
+fn works_and_resumes(method: &str, loss: &str, more: &[&str]) {
     let place = tempfile::tempdir().unwrap();
     let place = place.path();
-    let metrics = distil(place, "whole", method, &[]);
+    let metrics = distil(place, "whole", method, more);
     let last = lines(&metrics).pop().unwrap();
     assert!(last[loss].as_f64().is_some_and(f64::is_finite), "{method}: {last}");
     assert!(last["student_gradient_norm"].as_f64().unwrap() > 0.0, "{method}: {last}");
     let expected = final_state(&place.join("whole/golden"));
 
-    let halves = distil(place, "halves", method, &["--set", "run.shards=2"]);
+    let halves = distil(place, "halves", method, &[more, &["--set", "run.shards=2"]].concat());
     // The same sums in another order, carried on through the run.
     assert!(largest_difference(&metrics, &halves) < 1e-4, "{method}: how the batch is split matters");
-    let portions = distil(place, "portions", method, &["--set", "run.clips_at_once=3"]);
+    let portions = distil(place, "portions", method, &[more, &["--set", "run.clips_at_once=3"]].concat());
     assert!(largest_difference(&metrics, &portions) < 1e-4, "{method}: clips at once matter");
 
     let (options, recipe) = (options(method), golden());
     let mut arguments = vec!["distill", &recipe, "--runs", "killed", "--backend", "flex"];
     arguments.extend(options.iter().map(String::as_str));
+    arguments.extend(more);
     let mut child = command(place, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let run = place.join("killed/golden");
     while fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count()) < ROUNDS / 2 {
@@ -76,22 +77,22 @@ fn works_and_resumes(method: &str, loss: &str) {
 
 #[test]
 fn direct_adversarial_training_runs_to_the_same_bytes_after_a_kill() {
-    works_and_resumes("direct-adversarial", "direct_loss");
+    works_and_resumes("direct-adversarial", "direct_loss", &[]);
 }
 
 #[test]
 fn reverse_chain_learning_runs_to_the_same_bytes_after_a_kill() {
-    works_and_resumes("reverse-chain", "reverse_chain_loss");
+    works_and_resumes("reverse-chain", "reverse_chain_loss", &[]);
 }
 
 #[test]
 fn supervised_training_of_a_base_student_runs_to_the_same_bytes_after_a_kill() {
-    works_and_resumes("supervised", "supervised_loss");
+    works_and_resumes("supervised", "supervised_loss", &[]);
 }
 
 #[test]
 fn a_frozen_discriminator_learns_in_the_warm_up_only() {
-    works_and_resumes("frozen-discriminator", "flow_loss");
+    works_and_resumes("frozen-discriminator", "flow_loss", &[]);
     let place = tempfile::tempdir().unwrap();
     for line in lines(&distil(place.path(), "runs", "frozen-discriminator", &[])) {
         assert_eq!(line.get("discriminator_loss").is_some(), line["phase"] == "warm-up", "{line}");
@@ -100,7 +101,7 @@ fn a_frozen_discriminator_learns_in_the_warm_up_only() {
 
 #[test]
 fn offline_rounds_come_round_again_with_the_same_clips_and_scores() {
-    works_and_resumes("offline", "flow_loss");
+    works_and_resumes("offline", "flow_loss", &[]);
     let place = tempfile::tempdir().unwrap();
     let rounds: Vec<Value> =
         lines(&distil(place.path(), "runs", "offline", &[])).into_iter().filter(|line| line["phase"] == "alternation").collect();
@@ -112,6 +113,28 @@ fn offline_rounds_come_round_again_with_the_same_clips_and_scores() {
     assert!(deviations[0] != deviations[1], "rounds of one cycle are different data");
     // The student moves nevertheless.
     assert!(rounds[7]["policy_shift"].as_f64().unwrap() > rounds[1]["policy_shift"].as_f64().unwrap());
+}
+
+#[test]
+fn a_supervised_start_hands_its_student_over() {
+    let start = [
+        "--set",
+        "afd.supervised_rounds=3",
+        "--set",
+        "afd.warmup_steps=2",
+        "--set",
+        "afd.flow_steps=1",
+        "--set",
+        "afd.old_policy_decay=0.5",
+    ];
+    works_and_resumes("afd", "flow_loss", &start);
+    let place = tempfile::tempdir().unwrap();
+    let rounds = lines(&distil(place.path(), "runs", "afd", &start));
+    let phases: Vec<&str> = rounds.iter().map(|round| round["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases[..6], ["supervised", "supervised", "supervised", "warm-up", "warm-up", "alternation"]);
+    // The old policy is the student that was made: the first alternation starts where it stands, but for the rounding of mean squares.
+    let shift = |round: usize| rounds[round]["policy_shift"].as_f64().unwrap();
+    assert!(shift(5) < 1e-15 && shift(6) > 1e-12, "{} {}", shift(5), shift(6));
 }
 
 #[test]

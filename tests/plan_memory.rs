@@ -7,7 +7,7 @@ use afd::afd::forward_process::{ForwardProcessSettings, LossForm, Noised};
 use afd::afd::model::{AfdModel, Context, DiscriminatorWork, FlowWork, SupervisedWork, Work};
 use afd::flow::sampler::Sampler;
 use afd::plan::Plan;
-use afd::plan::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs};
+use afd::plan::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, Pretrain};
 use afd::rollout::{Generator, RolloutNoise};
 use afd_models::discriminator::{AnyDiscriminator, RegisterConfig, RegisterDiscriminator};
 use afd_models::init::initialise;
@@ -102,6 +102,7 @@ impl Size {
             teacher_clips: 1,
             teacher_positives: 0,
             sampler_steps: 2,
+            supervised_start: None,
             discriminator_steps: 1,
             flow_steps: 1,
             context: Context::OwnClean,
@@ -188,7 +189,7 @@ impl Size {
     /// What the plan says of the same.
     fn planned(&self, what: What, kernels: KernelSet) -> u64 {
         let method = match what {
-            What::Supervised { forcing } => Method::Pretrain { batch: 1, teacher_forcing: forcing },
+            What::Supervised { forcing } => Method::Pretrain(Pretrain { batch: 1, clips_at_once: 1, teacher_forcing: forcing }),
             _ => self.distill(),
         };
         let phase = match what {

@@ -87,7 +87,7 @@ impl<B: Trainable> Method<B> for Alternation<B> {
     }
 
     fn planned_rounds(&self, state: &RoundState) -> u64 {
-        state.warm_up_rounds.unwrap_or(self.afd.warmup_steps) + self.afd.alternations
+        state.warm_up_rounds.unwrap_or(self.longest_warm_up()) + self.afd.alternations
     }
 
     fn round(&self, learner: &mut dyn LearnerHandle<B>, state: &mut RoundState) -> Result<RoundReport, RoundError> {
@@ -215,7 +215,7 @@ impl<B: Trainable> Method<B> for Alternation<B> {
             model.evaluation = policies::blend::<B, _>(model.evaluation, &model.student, decay);
             learner.replace(model);
             report.took("flow", started);
-        } else if smoothed >= low || round + 1 >= self.afd.warmup_steps {
+        } else if smoothed >= low || round + 1 >= self.longest_warm_up() {
             state.warm_up_rounds = Some(round + 1);
         }
 
@@ -231,6 +231,11 @@ impl<B: Trainable> Method<B> for Alternation<B> {
 }
 
 impl<B: Trainable> Alternation<B> {
+    /// Rounds that the warm-up has ended after, those of a supervised start included.
+    fn longest_warm_up(&self) -> u64 {
+        self.afd.supervised_rounds + self.afd.warmup_steps
+    }
+
     /// Rollouts of the clips numbered `clips` for their text rows. What the policy remembers of them is kept if all are made at once, the states on the
     /// way if the method learns from them.
     fn rollouts(

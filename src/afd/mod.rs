@@ -16,3 +16,4 @@ pub mod shards;
 pub mod step;
 pub mod strategy;
 pub mod supervised;
+pub mod supervised_start;

@@ -29,7 +29,7 @@ pub type Components<B> = LearningComponentsMarker<B, f64, AfdModel<B>, AfdOptimi
 pub struct RoundState {
     /// Rounds done.
     pub round: u64,
-    /// Rounds that the warm-up took; `None` while it lasts.
+    /// Rounds before the first alternation: supervised start and warm-up; `None` while they last.
     pub warm_up_rounds: Option<u64>,
     /// Running pair accuracy on clips that the discriminator had not seen.
     pub pair_accuracy: Option<f64>,

@@ -33,12 +33,12 @@ pub struct Supervised<B: Trainable> {
 }
 
 impl<B: Trainable> Supervised<B> {
-    /// The recipe's pre-training on its prompts and teacher.
-    pub fn new(recipe: &Recipe, batches: Arc<Batches<B::InnerBackend>>, device: B::Device) -> Self {
+    /// Flow matching with `settings` on the recipe's prompts and teacher.
+    pub fn new(recipe: &Recipe, settings: Settings, batches: Arc<Batches<B::InnerBackend>>, device: B::Device) -> Self {
         Self {
-            settings: recipe.settings.supervised.clone(),
             learning_rate: recipe.settings.optimizer.learning_rate,
-            sigmas: recipe.training_sigmas(recipe.settings.supervised.sigmas),
+            sigmas: recipe.training_sigmas(settings.sigmas),
+            settings,
             shift: recipe.settings.sampler.timestep_shift,
             frames_per_block: recipe.student.frames_per_block,
             seed: recipe.settings.seed,

@@ -60,6 +60,17 @@ pub enum BatchError {
     Weights(#[from] WeightsError),
 }
 
+/// What rounds ask the teacher for.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Numbers of the rounds.
+    pub rounds: std::ops::Range<u64>,
+    /// Prompts of each.
+    pub prompts: usize,
+    /// Clips of each prompt.
+    pub per_prompt: usize,
+}
+
 /// The teacher, prepared to the student's shape, and the prompts, encoded.
 pub struct Batches<B: Kernels> {
     teacher: Box<dyn Teacher>,
@@ -165,14 +176,15 @@ impl<B: Kernels> Batches<B> {
         Err(TeacherError::Data("the teacher refuses every prompt of prompts.train".to_string()).into())
     }
 
-    /// Tells the teacher what `rounds` of `prompts` prompts with `per_prompt` clips each will ask for, and the evaluation after them.
-    pub fn expect(&self, recipe: &Recipe, rounds: std::ops::Range<u64>, prompts: usize, per_prompt: usize) {
+    /// Tells the teacher what the rounds will ask for, and the evaluation after them.
+    pub fn expect(&self, recipe: &Recipe, rounds: &[Asked]) {
         if recipe.settings.teacher.kind != TeacherKind::Api {
             return;
         }
         let (mut takes, mut seen) = (Vec::new(), BTreeSet::new());
         let training = self.prompts.len() as u64 * self.takes_per_prompt;
-        for round in rounds.filter(|_| self.latents.is_none()) {
+        let each = |asked: &Asked| asked.rounds.clone().map(|round| (round, asked.prompts, asked.per_prompt)).collect::<Vec<_>>();
+        for (round, prompts, per_prompt) in rounds.iter().flat_map(each).filter(|_| self.latents.is_none()) {
             if seen.len() as u64 >= training {
                 break;
             }
@@ -335,7 +347,7 @@ impl<B: Kernels> Batches<B> {
     }
 }
 
-/// The number of a clip among all that are ever asked for.
+/// The number of a clip among all that rounds of this size ever ask for.
 fn fresh_take(round: u64, prompts: usize, slot: usize, per_prompt: usize, index: usize) -> u64 {
     (round * prompts as u64 + slot as u64) * per_prompt as u64 + index as u64
 }

@@ -105,12 +105,18 @@ pub enum Method {
     /// Adversarial Flow Distillation.
     Distill(Distill),
     /// Supervised flow matching.
-    Pretrain {
-        /// Clips per update.
-        batch: usize,
-        /// Whether blocks look back at clean clips: two passes instead of one.
-        teacher_forcing: bool,
-    },
+    Pretrain(Pretrain),
+}
+
+/// One supervised update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pretrain {
+    /// Clips per update.
+    pub batch: usize,
+    /// Clips that go through the student at once.
+    pub clips_at_once: usize,
+    /// Whether blocks look back at clean clips: two passes instead of one.
+    pub teacher_forcing: bool,
 }
 
 /// One alternation.
@@ -126,6 +132,8 @@ pub struct Distill {
     pub teacher_positives: usize,
     /// Steps of the few-step sampler.
     pub sampler_steps: usize,
+    /// What comes before the first one.
+    pub supervised_start: Option<Pretrain>,
     /// Discriminator updates.
     pub discriminator_steps: u64,
     /// Student updates.
@@ -164,15 +172,23 @@ impl PlanInputs {
         let settings = &recipe.settings;
         let (afd, judge) = (&settings.afd, &settings.discriminator);
         let clip = settings.clip;
+        // Every part is cut by itself.
+        let at_once = |clips: usize| match settings.run.clips_at_once {
+            0 => clips,
+            limit => clips.min(limit * settings.run.shards),
+        };
+        let batch = settings.supervised.batch;
+        let supervised = Pretrain { batch, clips_at_once: at_once(batch), teacher_forcing: settings.supervised.teacher_forcing };
         // The baselines with a discriminator are planned like AFD: the same rollouts, an update of the same size.
         let method = match settings.is_supervised() {
-            true => Method::Pretrain { batch: settings.supervised.batch, teacher_forcing: settings.supervised.teacher_forcing },
+            true => Method::Pretrain(supervised),
             false => Method::Distill(Distill {
                 prompts: afd.prompts_per_alternation,
                 rollouts: afd.rollouts_per_prompt,
                 teacher_clips: afd.teacher_clips_per_prompt,
                 teacher_positives: afd.teacher_positives,
                 sampler_steps: settings.sampler.denoising_step_list.len(),
+                supervised_start: (afd.supervised_rounds > 0).then_some(supervised),
                 discriminator_steps: afd.discriminator_steps,
                 flow_steps: afd.flow_steps,
                 context: afd.context,
@@ -195,14 +211,10 @@ impl PlanInputs {
             }),
         };
         let clips = match &method {
-            Method::Pretrain { batch, .. } => *batch,
+            Method::Pretrain(pretrain) => pretrain.batch,
             Method::Distill(distill) => distill.prompts * (distill.rollouts + distill.teacher_positives),
         };
-        // Every part is cut by itself.
-        let at_once = match settings.run.clips_at_once {
-            0 => clips,
-            limit => clips.min(limit * settings.run.shards),
-        };
+        let at_once = at_once(clips);
         Self {
             student: recipe.student.clone(),
             latents: recipe.latent_shape,

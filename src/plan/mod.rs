@@ -92,7 +92,7 @@ impl Plan {
     pub fn round(&self) -> &'static str {
         match self.inputs.method {
             Method::Distill(_) => "alternation",
-            Method::Pretrain { .. } => "update",
+            Method::Pretrain(_) => "update",
         }
     }
 }

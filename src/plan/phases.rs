@@ -4,7 +4,7 @@ use afd_models::student::{StudentConfig, Visibility};
 use serde::Serialize;
 
 use super::activations::{self, Peak, Run};
-use super::inputs::{DiscriminatorSizes, Distill, Method, PlanInputs};
+use super::inputs::{DiscriminatorSizes, Distill, Method, PlanInputs, Pretrain};
 use super::transformer::{Flops, cache_values, conv_scales, forward, rollout};
 use super::weights::Weights;
 use crate::afd::model::Context;
@@ -23,6 +23,8 @@ pub struct Part {
 pub struct Phase {
     /// Its name.
     pub name: String,
+    /// Whether it comes before the rounds instead of in each.
+    pub before: bool,
     /// What it holds besides what is always held.
     pub parts: Vec<Part>,
     /// Floating-point operations of a round.
@@ -39,7 +41,7 @@ impl Phase {
 /// The phases of a round, in order.
 pub fn phases(inputs: &PlanInputs, weights: &Weights) -> Vec<Phase> {
     match &inputs.method {
-        Method::Pretrain { batch, teacher_forcing } => vec![supervised(inputs, weights, *batch, *teacher_forcing)],
+        Method::Pretrain(pretrain) => vec![supervised(inputs, weights, pretrain)],
         Method::Distill(distill) => Round { inputs, weights, distill }.phases(),
     }
 }
@@ -92,11 +94,12 @@ fn update_flops(inputs: &PlanInputs, forward: Flops) -> Flops {
     forward.plus(forward.backward(inputs.student_lora.is_none())).plus(again)
 }
 
-fn supervised(inputs: &PlanInputs, weights: &Weights, batch: usize, teacher_forcing: bool) -> Phase {
+fn supervised(inputs: &PlanInputs, weights: &Weights, pretrain: &Pretrain) -> Phase {
+    let Pretrain { batch, clips_at_once, teacher_forcing } = *pretrain;
     let layout = inputs.layout();
     let causal = Visibility::block_causal(&layout);
     let visibility = if teacher_forcing { Visibility::teacher_forcing(&layout) } else { causal.clone() };
-    let run = Run { passes: if teacher_forcing { 2 } else { 1 }, ..run(inputs, inputs.clips_at_once.min(batch), &visibility) };
+    let run = Run { passes: if teacher_forcing { 2 } else { 1 }, ..run(inputs, clips_at_once, &visibility) };
     let mut flops = forward(&inputs.student, inputs.tokens_per_frame(), &visibility);
     if teacher_forcing {
         flops = flops.plus(forward(&inputs.student, inputs.tokens_per_frame(), &causal));
@@ -104,7 +107,7 @@ fn supervised(inputs: &PlanInputs, weights: &Weights, batch: usize, teacher_forc
     let mut parts = update(inputs, weights, &run);
     // Clips, context, noise and state, in f32.
     parts.push(part("latents and noise", 4 * 4 * (batch * inputs.latent_values()) as u64));
-    Phase { name: "supervised update".into(), parts, flops: update_flops(inputs, flops).times(batch as f64) }
+    Phase { before: false, name: "supervised update".into(), parts, flops: update_flops(inputs, flops).times(batch as f64) }
 }
 
 /// An alternation's phases.
@@ -116,7 +119,9 @@ struct Round<'a> {
 
 impl Round<'_> {
     fn phases(&self) -> Vec<Phase> {
-        let mut phases = vec![self.rollout(), self.scoring(), self.discriminator()];
+        let start =
+            self.distill.supervised_start.map(|pretrain| Phase { before: true, ..supervised(self.inputs, self.weights, &pretrain) });
+        let mut phases: Vec<_> = start.into_iter().chain([self.rollout(), self.scoring(), self.discriminator()]).collect();
         if self.distill.lagging_old || self.distill.reference {
             phases.push(self.velocities());
         }
@@ -175,7 +180,7 @@ impl Round<'_> {
         ];
         let flops = rollout(&inputs.student, inputs.tokens_per_frame(), &layout, self.distill.sampler_steps, false);
         let rollouts = (self.distill.prompts * self.distill.rollouts) as f64;
-        Phase { name: "rollout".into(), parts, flops: flops.times(rollouts) }
+        Phase { before: false, name: "rollout".into(), parts, flops: flops.times(rollouts) }
     }
 
     /// Clips that one discriminator update scores.
@@ -211,7 +216,7 @@ impl Round<'_> {
             None => parts.push(part("scoring", scoring)),
         }
         let scored = (self.distill.prompts * (self.distill.rollouts + self.distill.teacher_clips)) as f64;
-        Phase { name: "scores".into(), parts, flops: self.judge_flops().times(scored) }
+        Phase { before: false, name: "scores".into(), parts, flops: self.judge_flops().times(scored) }
     }
 
     fn discriminator(&self) -> Phase {
@@ -248,7 +253,7 @@ impl Round<'_> {
         // Scores first, then a pass that keeps the tokens between blocks, then each block again.
         let forwards = if in_pieces { 3.0 } else { 1.0 };
         let flops = once.times(forwards).plus(once.backward(trained)).times(judged as f64 * self.distill.discriminator_steps as f64);
-        Phase { name: "discriminator update".into(), parts, flops }
+        Phase { before: false, name: "discriminator update".into(), parts, flops }
     }
 
     /// Operations of scoring one clip.
@@ -308,7 +313,7 @@ impl Round<'_> {
             flops = flops.plus(noisy).plus(clean);
         }
         let times = self.samples() as f64 * self.distill.flow_steps as f64;
-        Phase { name: "velocities of old policy and reference".into(), parts, flops: flops.times(times) }
+        Phase { before: false, name: "velocities of old policy and reference".into(), parts, flops: flops.times(times) }
     }
 
     fn flow(&self) -> Phase {
@@ -344,6 +349,6 @@ impl Round<'_> {
             update_flops(inputs, noisy).plus(if constant { clean } else { Flops::default() })
         };
         let times = self.samples() as f64 * self.distill.flow_steps as f64;
-        Phase { name: "flow update".into(), parts, flops: flops.times(times) }
+        Phase { before: false, name: "flow update".into(), parts, flops: flops.times(times) }
     }
 }

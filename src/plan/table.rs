@@ -58,7 +58,7 @@ impl fmt::Display for Plan {
             writeln!(f, "\n{}: {} more, {} in all; {}", phase.name, bytes(more), bytes(all), flops(phase.flops.total()))?;
             list(f, &phase.parts)?;
         }
-        let work: f64 = self.phases.iter().map(|phase| phase.flops.total()).sum();
+        let work: f64 = self.phases.iter().filter(|phase| !phase.before).map(|phase| phase.flops.total()).sum();
         writeln!(f, "\none {}: {}", self.round(), flops(work))?;
         writeln!(f, "checkpoint: {}, {} of host memory to write it", bytes(weights.checkpoint), bytes(weights.checkpoint_host))?;
         let data = self.data;

@@ -26,6 +26,7 @@ fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> Pl
             teacher_clips: 1,
             teacher_positives: 0,
             sampler_steps: 4,
+            supervised_start: None,
             discriminator_steps: 1,
             flow_steps: 1,
             context: Context::OwnClean,

@@ -50,7 +50,7 @@ impl Weights {
         let mut push = |what: &str, bytes: u64| held.push(Part { what: what.to_string(), bytes });
         let distill = match &inputs.method {
             Method::Distill(distill) => Some(distill),
-            Method::Pretrain { .. } => None,
+            Method::Pretrain(_) => None,
         };
         let reference = distill.is_some_and(|distill| distill.reference);
         let (trainable, lagging) = match factors {

@@ -363,6 +363,8 @@ pub enum OldPolicy {
 pub struct Afd {
     /// Alternations after the warm-up.
     pub alternations: u64,
+    /// Supervised updates on teacher clips before the warm-up, as `[supervised]` says (but for its `steps`); 0 goes without.
+    pub supervised_rounds: u64,
     /// Most warm-up rounds, in which only the discriminator learns.
     pub warmup_steps: u64,
     /// The warm-up ends when the pair accuracy on fresh clips has reached this band; inside a run a discriminator above the
@@ -424,6 +426,7 @@ impl Default for Afd {
     fn default() -> Self {
         Self {
             alternations: 100,
+            supervised_rounds: 0,
             warmup_steps: 60,
             warmup_pair_accuracy: [0.85, 0.95],
             pause_above_band: false,

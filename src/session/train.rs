@@ -17,7 +17,8 @@ use crate::afd::progress::{Gauge, NoItems, NoMetricFiles, PlainLines};
 use crate::afd::shards::Shards;
 use crate::afd::strategy::{Ending, Method, RoundState, Rounds, SHOWN, ending};
 use crate::afd::supervised::Supervised;
-use crate::data::batch::Batches;
+use crate::afd::supervised_start::SupervisedStart;
+use crate::data::batch::{Asked, Batches};
 use crate::recipe::Recipe;
 use crate::recipe::settings::Method as MethodKind;
 use crate::run::directory::RunDirectory;
@@ -48,24 +49,34 @@ pub fn train<B: Trainable>(
         checkpoints.point_at(step)?;
         (model, state) = read_training_state(&checkpoint, model, &optimizer)?;
     } else if !settings.is_supervised() && settings.afd.warmup_steps == 0 {
-        state.warm_up_rounds = Some(0);
+        state.warm_up_rounds = Some(settings.afd.supervised_rounds);
     }
     let method: Box<dyn Method<B>> = if settings.is_supervised() {
-        Box::new(Supervised::new(recipe, batches.clone(), device.clone()))
+        Box::new(Supervised::new(recipe, settings.supervised.clone(), batches.clone(), device.clone()))
+    } else if settings.afd.supervised_rounds > 0 {
+        Box::new(SupervisedStart::new(recipe, batches.clone(), device.clone()))
     } else {
         Box::new(Alternation::new(recipe, batches.clone(), device.clone()))
     };
-    let (prompts, per_prompt) = if settings.is_supervised() {
-        (settings.supervised.batch, 1)
+    let planned = method.planned_rounds(&state);
+    let (supervised, adversarial) = if settings.is_supervised() {
+        (state.round..planned, 0..0)
     } else {
-        (settings.afd.prompts_per_alternation, settings.afd.teacher_clips_per_prompt)
+        let start = settings.afd.supervised_rounds;
+        let rounds = match settings.method {
+            // After the warm-up it goes round the first rounds only.
+            MethodKind::Offline => start..start + settings.afd.warmup_steps + settings.afd.offline_rounds,
+            _ => state.round.max(start)..planned,
+        };
+        (state.round..start, rounds)
     };
-    let rounds = match settings.method {
-        // After the warm-up it goes round the first rounds only.
-        MethodKind::Offline => 0..settings.afd.warmup_steps + settings.afd.offline_rounds,
-        _ => state.round..method.planned_rounds(&state),
-    };
-    batches.expect(recipe, rounds, prompts, per_prompt);
+    batches.expect(
+        recipe,
+        &[
+            Asked { rounds: supervised, prompts: settings.supervised.batch, per_prompt: 1 },
+            Asked { rounds: adversarial, prompts: settings.afd.prompts_per_alternation, per_prompt: settings.afd.teacher_clips_per_prompt },
+        ],
+    );
     let every = settings.run.checkpoint_every as u64;
     let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe)?)?;
     let rounds = Arc::new(Rounds {
