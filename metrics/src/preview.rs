@@ -25,7 +25,8 @@ const INK: [u8; 3] = [236, 238, 242];
 ///
 /// Put clips of one prompt in one row: row r holds every column's clip r, and places without a clip stay empty. Each pixel becomes a square
 /// of `scale` x `scale` (1 to 16, clamped). The sheet runs at the fastest clip's rate; slower clips keep their own time and shorter ones stay
-/// on their last frame. Labels may hold any characters; those outside printable ASCII are drawn as boxes.
+/// on their last frame. Labels may hold any characters; those outside printable ASCII are drawn as boxes. Where all are empty there is no line of
+/// labels.
 ///
 /// Meant for [`afd_clips::video_io::write_gif_bytes`], which allows at most 50 frames per second and 256 colours per frame. Without clips
 /// the sheet is one frame of labels.
@@ -57,6 +58,7 @@ struct Layout {
     rows: usize,
     column_width: usize,
     row_height: usize,
+    labelled: bool,
     label_scale: usize,
     scale: usize,
 }
@@ -71,6 +73,7 @@ impl Layout {
             rows: columns.iter().map(|(_, clips)| clips.len()).max().unwrap_or(0),
             column_width: clip_width.max(label_width),
             row_height: clips().map(|clip| clip.shape.height).max().unwrap_or(0) * scale,
+            labelled: columns.iter().any(|(label, _)| !label.is_empty()),
             label_scale: (2..=MAX_LABEL_SCALE).rev().find(|times| label_width * times <= clip_width).unwrap_or(1),
             scale,
         }
@@ -91,7 +94,8 @@ impl Layout {
 
     /// The upper edge of a row of clips.
     fn top(&self, row: usize) -> usize {
-        2 * GAP + font::HEIGHT * self.label_scale + row * (self.row_height + GAP)
+        let labels = if self.labelled { font::HEIGHT * self.label_scale + GAP } else { 0 };
+        GAP + labels + row * (self.row_height + GAP)
     }
 
     /// What all frames share.
@@ -224,6 +228,14 @@ mod tests {
         let lit = (0..53 * 7).filter(|at| pixel(&sheet, 0, 4 + at % 53, 4 + at / 53) == INK).count();
         assert_eq!(lit, "distilled".chars().map(|letter| font::pixels(letter).count()).sum::<usize>());
         assert_eq!(side_by_side(&[(&"x".repeat(500), &clip)], 1).width, 4 + 32 * 6 - 1 + 4);
+    }
+
+    #[test]
+    fn without_labels_there_is_no_line_for_them() {
+        let clip = [greys(1, 8, 8.0, 90)];
+        let sheet = side_by_side(&[("", &clip), ("", &clip)], 1);
+        assert_eq!((sheet.width, sheet.height), (4 + 2 * (8 + 4), 4 + 8 + 4));
+        assert_eq!(pixel(&sheet, 0, 4, 4), [90; 3]);
     }
 
     #[test]

@@ -151,7 +151,9 @@ pub fn measure<B: Trainable>(
     }
     for (prompt, _, student) in groups.iter().step_by((groups.len() / PREVIEWS).max(1)).take(PREVIEWS) {
         let name = format!("{}.gif", prompt.replace(' ', "-"));
-        write_atomically(&directory.join(&name), &write_gif_bytes(&side_by_side(&[("", &student[..2.min(student.len())])], 6))?)?;
+        // At their own size: the page enlarges them.
+        let columns: Vec<(&str, &[Clip])> = student.chunks(1).take(2).map(|clip| ("", clip)).collect();
+        write_atomically(&directory.join(&name), &write_gif_bytes(&side_by_side(&columns, 1))?)?;
         measured.previews.push((prompt.clone(), name));
     }
     Ok(measured)

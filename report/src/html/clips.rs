@@ -1,4 +1,5 @@
-//! Clips that play in the page: one row per method, the same prompt throughout, the teacher first.
+//! Clips that play in the page: one row per method, the same prompt throughout, the teacher first; the first seed stands for all, so that the page
+//! stays small.
 
 use super::{Previews, escape};
 use crate::{
@@ -37,8 +38,11 @@ fn block(benchmark: &Benchmark, runs: &[&Run], label: &str, previews: &Previews)
     let (first, rest): (Vec<&Method>, Vec<&Method>) = benchmark.methods.iter().partition(|method| method.role == Role::Teacher);
     let mut rows = String::new();
     for method in first.into_iter().chain(rest) {
-        let of_method = runs.iter().filter(|run| run.method == method.name);
+        let mut of_method = runs.iter().filter(|run| run.method == method.name).collect::<Vec<_>>();
+        of_method.sort_by_key(|run| run.seed);
+        of_method.truncate(1);
         let pictures: String = of_method
+            .into_iter()
             .flat_map(|run| {
                 run.previews.iter().filter(|preview| preview.label == label).map(|preview| picture(method, run, preview, previews))
             })
