@@ -101,7 +101,7 @@ fn main_table(benchmark: &Benchmark, summary: &Summary, group: Option<&str>, met
 fn metric_section(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> String {
     let decimals = view::metric_decimals(summary, &metric.name);
     let mut text = format!("\n### {}\n\n", plain(&view::metric_heading(metric)));
-    text += &format!("{} ({}).\n\n", plain(metric.about.trim_end_matches('.')), view::direction(metric.better));
+    text += &format!("{}\n\n", plain(&view::explanation(metric)));
     let header =
         ["where", "method", "mean", "difference", "95 % interval", "pairs", "p (t)", "p (exact)", "p (Holm)", "verdict"].map(String::from);
     let mut rows: Vec<Vec<String>> = Vec::new();

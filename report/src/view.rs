@@ -80,8 +80,17 @@ fn title<'a>(list: &'a [crate::Named], name: &'a str) -> &'a str {
     list.iter().find(|item| item.name == name).map_or(name, |item| &item.title)
 }
 
+/// "Share of prompts whose ball bounces (lower is better)."
+pub(crate) fn explanation(metric: &Metric) -> String {
+    let direction = direction(metric.better);
+    match metric.about.trim_end_matches('.') {
+        "" => direction[..1].to_uppercase() + &direction[1..] + ".",
+        about => format!("{about} ({direction})."),
+    }
+}
+
 /// "lower is better".
-pub(crate) fn direction(better: Better) -> String {
+fn direction(better: Better) -> String {
     match better {
         Better::Lower => "lower is better".into(),
         Better::Higher => "higher is better".into(),
@@ -202,7 +211,7 @@ pub(crate) fn reading(benchmark: &Benchmark) -> Vec<String> {
     let exact = 2.0 / f64::from(1u32 << benchmark.seeds.len().min(31));
     if exact >= SIGNIFICANCE {
         reading.push(format!(
-            "With {} pairs its p-value cannot be below {}: it can decide only where families or regimes are taken together.",
+            "With {} seeds its p-value cannot be below {}: it can decide only where families or regimes are taken together.",
             benchmark.seeds.len(),
             crate::number::short(exact)
         ));

@@ -212,10 +212,9 @@ fn metric_details(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> 
         }
     }
     format!(
-        "<details><summary><b>{}</b></summary>\n<p>{} ({}).</p>\n{}</details>\n",
+        "<details><summary><b>{}</b></summary>\n<p>{}</p>\n{}</details>\n",
         escape(&view::metric_heading(metric)),
-        escape(metric.about.trim_end_matches('.')),
-        escape(&view::direction(metric.better)),
+        escape(&view::explanation(metric)),
         table_of("sort tests", &header, &rows)
     )
 }
