@@ -22,7 +22,8 @@ use afd_models::weights::{Pickles, WeightFile};
 use crate::data::codec::CodecPlan;
 use crate::flow::schedule::few_step_sigmas;
 use crate::run::signals;
-use crate::teacher::{Teacher, TeacherError, folder::FolderTeacher, world::World};
+use crate::teacher::world::{FRAMES, World, frames_for};
+use crate::teacher::{Teacher, TeacherError, folder::FolderTeacher};
 use settings::Student as StudentSettings;
 use settings::{Data, DiscriminatorKind, Kind, Method, OldPolicy, PromptList, Settings, SigmaSet, TeacherKind, TextKind};
 
@@ -178,8 +179,11 @@ impl Recipe {
         let teacher = &self.settings.teacher;
         let fail = |problem: String| RecipeError::Value { path: self.path.clone(), problem };
         match (teacher.kind, &teacher.path) {
-            (TeacherKind::World, _) if teacher.uncurated => Ok(Box::new(World::uncurated(teacher.seed))),
-            (TeacherKind::World, _) => Ok(Box::new(World::new(teacher.seed))),
+            (TeacherKind::World, _) => {
+                let world = if teacher.uncurated { World::uncurated(teacher.seed) } else { World::new(teacher.seed) };
+                // A simulator films for as long as the clip needs; longer videos begin as the shorter ones do.
+                Ok(Box::new(world.lasting(FRAMES.max(frames_for(self.settings.clip)))))
+            }
             (TeacherKind::Folder, Some(_)) => Ok(Box::new(self.folder()?.ok_or_else(|| fail("teacher.path is missing".to_string()))?)),
             (TeacherKind::Folder, None) => Err(fail("teacher.path is missing: name the folder that holds the clips".to_string())),
             (TeacherKind::Api, _) => {
@@ -477,4 +481,21 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_world_films_for_as_long_as_the_clip_needs_and_longer_videos_begin_as_the_shorter_ones() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/physics-world/distill.toml");
+        let video = |frames: usize| {
+            let recipe = Recipe::load(&path, &[format!("clip.frames={frames}")]).unwrap();
+            recipe.teacher().unwrap().videos("a small red ball is dropped on the moon", 0..1).unwrap().remove(0)
+        };
+        let (short, long) = (video(12), video(24));
+        assert_eq!((short.frames.len(), long.frames.len()), (36, 47));
+        assert_eq!(short.frames, long.frames[..36]);
+    }
 }
