@@ -135,6 +135,14 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
     let page = fs::read_to_string(place.join("runs/small/report/report.html")).unwrap();
     assert!(page.contains("data:image/gif;base64,"));
 
+    // The same numbers, compared with another method.
+    let against = afd(place, &[&bench[..], &["--report-only", "--reference", "sft"]].concat());
+    assert_eq!(against.status.code(), Some(0), "{}", String::from_utf8_lossy(&against.stderr));
+    let page = fs::read_to_string(place.join("runs/small/report-against-sft/report.md")).unwrap();
+    assert!(page.contains("worse than SFT") && !page.contains("worse than AFD"), "{page}");
+    let error = fails(place, &[&bench[..], &["--report-only", "--reference", "sgd"]].concat(), 2);
+    assert!(error.contains("none of [[methods]]"), "{error}");
+
     // Again for nothing: everything is there, the failed run fails again.
     let again = afd(place, &bench);
     assert_eq!(again.status.code(), Some(1));

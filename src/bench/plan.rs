@@ -182,7 +182,9 @@ impl PlannedRun {
 /// A benchmark whose recipes have been read.
 #[derive(Debug, Clone)]
 pub struct CheckedPlan {
-    /// The file's contents.
+    /// The file.
+    pub path: PathBuf,
+    /// Its contents.
     pub plan: Plan,
     /// Every run, in the order in which they are made: after each seed the table is complete for the seeds so far.
     pub runs: Vec<PlannedRun>,
@@ -228,7 +230,17 @@ impl CheckedPlan {
             group: method.group.clone(),
             refused: reasons.get(&method.name).cloned(),
         }));
-        Ok(Self { plan, runs, methods })
+        Ok(Self { path: path.to_path_buf(), plan, runs, methods })
+    }
+
+    /// The same with the other methods compared with `method`.
+    ///
+    /// # Errors
+    /// [`PlanError::Value`] where there is no such method.
+    pub fn against(mut self, method: &str) -> Result<Self, PlanError> {
+        self.plan.reference = method.to_string();
+        self.plan.check().map_err(|problem| PlanError::Value { path: self.path.clone(), problem })?;
+        Ok(self)
     }
 
     /// Families as the report shows them.

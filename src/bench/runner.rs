@@ -59,9 +59,9 @@ impl Places {
         self.root.join("logs").join(format!("{}.failed", run.id()))
     }
 
-    /// The report.
-    pub fn report(&self) -> PathBuf {
-        self.root.join("report")
+    /// The report, or the one that compares with another method than the benchmark says.
+    pub fn report(&self, reference: Option<&str>) -> PathBuf {
+        self.root.join(reference.map_or("report".to_string(), |method| format!("report-against-{method}")))
     }
 
     /// Seconds that `afd bench` has spent so far.

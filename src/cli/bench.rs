@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{CliError, STOPPED};
 use crate::bench::gather::gather;
-use crate::bench::plan::CheckedPlan;
+use crate::bench::plan::{CheckedPlan, PlanError};
 use crate::bench::runner::{Places, Runner, forget, found};
 use crate::run::signals;
 
@@ -38,6 +38,9 @@ pub struct BenchArgs {
     /// Write the report of what is there, make nothing.
     #[arg(long, conflicts_with = "dry_run")]
     report_only: bool,
+    /// Compare the others with this method instead of the benchmark's own `reference`; the report goes to a directory of its own.
+    #[arg(long, value_name = "METHOD", conflicts_with = "dry_run")]
+    reference: Option<String>,
     /// cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
     #[arg(long)]
     backend: Option<String>,
@@ -45,7 +48,9 @@ pub struct BenchArgs {
 
 /// Makes what is missing, then the report.
 pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
-    let checked = CheckedPlan::read(&args.benchmark).map_err(|error| CliError::Usage(error.to_string()))?;
+    let usage = |error: PlanError| CliError::Usage(error.to_string());
+    let checked = CheckedPlan::read(&args.benchmark).map_err(usage)?;
+    let checked = args.reference.iter().try_fold(checked, |checked, method| checked.against(method)).map_err(usage)?;
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
     let places = Places::new(args.runs.join(&checked.plan.name));
     let asked = |id: &str| args.only.is_empty() || args.only.iter().any(|text| id.contains(text.as_str()));
@@ -89,7 +94,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
     let today = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string().chars().take(10).collect();
     let command = format!("afd bench {}", args.benchmark.display());
     let benchmark = gather(&checked, &places, today, command).map_err(|error| failed(&error))?;
-    let written = benchmark.write(&places.report(), places.root()).map_err(|error| failed(&error))?;
+    let report = places.report(args.reference.as_deref());
+    let written = benchmark.write(&report, places.root()).map_err(|error| failed(&error))?;
     written.missing_previews.iter().for_each(|problem| eprintln!("not shown: {problem}"));
     println!("report    {}", written.html.display());
     println!("table     {}", written.markdown.display());
