@@ -73,8 +73,8 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// The colours of plots on a dark page.
-fn dark_style() -> String {
+/// Style rules that give plots their colours on a dark page.
+pub fn dark_style() -> String {
     let mut rules = String::new();
     for colour in palette::all() {
         let (light, dark) = (palette::hex(colour.light), palette::hex(colour.dark));

@@ -38,7 +38,7 @@ pub(crate) fn probability(value: f64) -> String {
 }
 
 /// At most four significant digits, without zeros at the end; scientific below 0.001 and from 10^7.
-pub(crate) fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 {
         return "0".into();
@@ -63,8 +63,8 @@ pub(crate) fn count(value: u64) -> String {
     text
 }
 
-/// `1 h 02 min 05 s`; below a minute with tenths.
-pub(crate) fn duration(seconds: f64) -> String {
+/// Seconds as `1 h 02 min 05 s`; below a minute with tenths.
+pub fn duration(seconds: f64) -> String {
     if seconds < 59.95 || !seconds.is_finite() {
         return format!("{seconds:.1} s");
     }

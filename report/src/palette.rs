@@ -47,7 +47,8 @@ pub(crate) const INK: Colour = colour(0x1D2127, 0xE5E8EC);
 pub(crate) const QUIET: Colour = colour(0x606873, 0x9AA2AD);
 /// Grid lines.
 pub(crate) const LINE: Colour = colour(0xDDE1E6, 0x333941);
-const REFERENCE: Colour = colour(0x0072B2, 0x5AB8F5);
+/// The reference, and what is alone in its plot.
+pub(crate) const REFERENCE: Colour = colour(0x0072B2, 0x5AB8F5);
 
 /// Found by a search for colours that stay apart, also from the reference's and the controls', for all kinds of colour vision (the tests say how far).
 const OTHERS: [Colour; 8] = [

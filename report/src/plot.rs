@@ -2,6 +2,7 @@
 //!
 //! Colours are written as on a light page; the page's style replaces them by name on a dark one.
 
+mod curve;
 mod intervals;
 mod lines;
 
@@ -13,6 +14,7 @@ use plotters::{
 
 use crate::palette::{Colour, INK, LINE, Look, Marker, QUIET};
 
+pub use curve::curve;
 pub(crate) use intervals::{Interval, intervals};
 pub(crate) use lines::{Line, Point, categories, lines};
 

@@ -2,7 +2,6 @@
 
 mod html;
 mod metrics;
-mod svg;
 
 use std::path::Path;
 
