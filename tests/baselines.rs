@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{command, fails, final_state, golden, largest_difference, succeeds};
+use common::{command, fails, final_state, golden, largest_difference, newest_student, succeeds};
 use serde_json::Value;
 
 /// Rounds of every run below, warm-up included: at most.
@@ -30,9 +30,12 @@ fn options(method: &str) -> Vec<String> {
 }
 
 fn distil(place: &Path, runs: &str, method: &str, more: &[&str]) -> String {
+    train(place, ["distill", &golden(), runs], method, more)
+}
+
+fn train(place: &Path, [verb, recipe, runs]: [&str; 3], method: &str, more: &[&str]) -> String {
     let options = options(method);
-    let recipe = golden();
-    let mut arguments = vec!["distill", &recipe, "--runs", runs, "--backend", "flex"];
+    let mut arguments = vec![verb, recipe, "--runs", runs, "--backend", "flex"];
     arguments.extend(options.iter().map(String::as_str));
     arguments.extend(more);
     succeeds(place, &arguments);
@@ -44,22 +47,27 @@ fn lines(metrics: &str) -> Vec<Value> {
 }
 
 fn works_and_resumes(method: &str, loss: &str, more: &[&str]) {
+    works_and_resumes_as(["distill", &golden()], method, loss, more);
+}
+
+fn works_and_resumes_as([verb, recipe]: [&str; 2], method: &str, loss: &str, more: &[&str]) {
     let place = tempfile::tempdir().unwrap();
     let place = place.path();
-    let metrics = distil(place, "whole", method, more);
+    let train = |runs: &str, more: &[&str]| train(place, [verb, recipe, runs], method, more);
+    let metrics = train("whole", more);
     let last = lines(&metrics).pop().unwrap();
     assert!(last[loss].as_f64().is_some_and(f64::is_finite), "{method}: {last}");
     assert!(last["student_gradient_norm"].as_f64().unwrap() > 0.0, "{method}: {last}");
     let expected = final_state(&place.join("whole/golden"));
 
-    let halves = distil(place, "halves", method, &[more, &["--set", "run.shards=2"]].concat());
+    let halves = train("halves", &[more, &["--set", "run.shards=2"]].concat());
     // The same sums in another order, carried on through the run.
     assert!(largest_difference(&metrics, &halves) < 1e-4, "{method}: how the batch is split matters");
-    let portions = distil(place, "portions", method, &[more, &["--set", "run.clips_at_once=3"]].concat());
+    let portions = train("portions", &[more, &["--set", "run.clips_at_once=3"]].concat());
     assert!(largest_difference(&metrics, &portions) < 1e-4, "{method}: clips at once matter");
 
-    let (options, recipe) = (options(method), golden());
-    let mut arguments = vec!["distill", &recipe, "--runs", "killed", "--backend", "flex"];
+    let options = options(method);
+    let mut arguments = vec![verb, recipe, "--runs", "killed", "--backend", "flex"];
     arguments.extend(options.iter().map(String::as_str));
     arguments.extend(more);
     let mut child = command(place, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -88,6 +96,32 @@ fn reverse_chain_learning_runs_to_the_same_bytes_after_a_kill() {
 #[test]
 fn supervised_training_of_a_base_student_runs_to_the_same_bytes_after_a_kill() {
     works_and_resumes("supervised", "supervised_loss", &[]);
+}
+
+#[test]
+fn a_few_step_student_of_its_own_trajectories_runs_to_the_same_bytes_after_a_kill() {
+    let place = tempfile::tempdir().unwrap();
+    distil(place.path(), "flow", "supervised", &[]);
+    let student = newest_student(&place.path().join("flow/golden"));
+    let recipe = fs::read_to_string(golden()).unwrap();
+    let (before, sizes) = recipe.split_once("[student.sizes]").unwrap();
+    let after = &sizes[sizes.find("[teacher]").unwrap()..];
+    let recipe = format!("{before}checkpoint = {student:?}\n\n{after}").replace("kind = \"distill\"", "kind = \"pretrain\"");
+    let path = place.path().join("few-step.toml");
+    fs::write(&path, recipe).unwrap();
+    let path = path.display().to_string();
+    let more = ["--set", "supervised.trajectory_steps=4"];
+    works_and_resumes_as(["pretrain", &path], "afd", "supervised_loss", &more);
+
+    let refused = |set: &str| fails(place.path(), &["validate", &path, "--set", "supervised.trajectory_steps=4", "--set", set], 2);
+    for (set, problem) in [
+        ("supervised.trajectory_steps=3", "miss 500"),
+        ("supervised.batch=3", "multiple of the 2 entries"),
+        ("kind=distill", "kind = \"pretrain\""),
+    ] {
+        let error = refused(set);
+        assert!(error.contains(problem), "{set}: {error}");
+    }
 }
 
 #[test]

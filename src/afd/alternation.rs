@@ -174,7 +174,7 @@ impl<B: Trainable> Method<B> for Alternation<B> {
             let alternation = round - warm_up + 1;
             let reference = model.reference.as_ref().map(AutodiffModule::valid);
             let share = (round - warm_up) as f64 / self.afd.alternations as f64;
-            learner.set_student_rate(self.learning_rate * half_cosine(share, self.afd.final_rate));
+            learner.set_student_rate(self.learning_rate * self.afd.first_rate * half_cosine(share, self.afd.final_rate));
             let positives = self.positives(share);
             let judged = self.judged_again(&*learner, &parts, &sides, &texts)?;
             let samples = learner.shards().map(parts.clone(), |index, part| {

@@ -17,3 +17,4 @@ pub mod step;
 pub mod strategy;
 pub mod supervised;
 pub mod supervised_start;
+pub mod trajectories;

@@ -1,10 +1,11 @@
-//! Supervised flow matching on teacher clips (method.md H.1): makes the base student.
+//! Supervised flow matching (method.md H.1): makes the base student of teacher clips, and a few-step student of its own many-step ones.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use afd_models::kernels::Trainable;
 use afd_models::noise::{Noise, Purpose};
+use burn::module::AutodiffModule;
 use burn::prelude::*;
 
 use super::forward_process::Noised;
@@ -13,15 +14,19 @@ use super::model::{SupervisedWork, Work};
 use super::policies;
 use super::shards::portions;
 use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
+use super::trajectories::Trajectories;
 use crate::data::batch::Batches;
 use crate::flow::path::{levels, noised};
 use crate::flow::schedule::draw_sigma;
 use crate::recipe::Recipe;
 use crate::recipe::settings::Supervised as Settings;
 
-/// Teacher- or diffusion-forced flow matching, one update per round.
+/// Teacher- or diffusion-forced flow matching, one update per round, on teacher clips or on the student's own trajectories.
 pub struct Supervised<B: Trainable> {
     settings: Settings,
+    /// Where the clips come from if not from the teacher.
+    trajectories: Option<Trajectories>,
+    shape: [usize; 4],
     learning_rate: f64,
     sigmas: Vec<f32>,
     shift: f64,
@@ -38,6 +43,8 @@ impl<B: Trainable> Supervised<B> {
         Self {
             learning_rate: recipe.settings.optimizer.learning_rate,
             sigmas: recipe.training_sigmas(settings.sigmas),
+            trajectories: recipe.trajectories.clone(),
+            shape: recipe.latent_shape,
             settings,
             shift: recipe.settings.sampler.timestep_shift,
             frames_per_block: recipe.student.frames_per_block,
@@ -56,28 +63,25 @@ impl<B: Trainable> Supervised<B> {
     }
 }
 
-impl<B: Trainable> Method<B> for Supervised<B> {
-    fn finished(&self, state: &RoundState) -> bool {
-        state.round >= self.settings.steps
-    }
+/// Clips to learn from.
+struct Examples<B: Backend> {
+    clips: Noised<B>,
+    /// Noise level of every (clip, frame), frame fastest.
+    sigmas: Vec<f32>,
+    /// Text rows `[B, L, text_width]`.
+    text: Tensor<B, 3>,
+}
 
-    fn planned_rounds(&self, _state: &RoundState) -> u64 {
-        self.settings.steps
-    }
-
-    fn round(&self, learner: &mut dyn LearnerHandle<B>, state: &mut RoundState) -> Result<RoundReport, RoundError> {
-        let round = state.round;
-        let mut report = RoundReport::new("supervised");
+impl<B: Trainable> Supervised<B> {
+    /// Teacher clips with noise and levels of their own.
+    fn teacher_clips(&self, round: u64, report: &mut RoundReport) -> Result<Examples<B::InnerBackend>, RoundError> {
         let started = Instant::now();
         let queries = self.batches.queries();
         let prompts = self.batches.prompts_of(round, self.settings.batch)?;
         let clean = self.batches.teacher_latents(&prompts, round, 1)?;
         let text = self.batches.text(&prompts, 1)?;
         report.cost.teacher_queries = self.batches.queries() - queries;
-        report.cost.student_passes = self.settings.batch as u64;
         report.took("teacher", started);
-
-        let started = Instant::now();
         let [batch, frames, ..] = clean.dims();
         let mut draw = Noise::new(self.seed, Purpose::Sigma, round, 0);
         let mut sigmas = Vec::with_capacity(batch * frames);
@@ -90,15 +94,73 @@ impl<B: Trainable> Method<B> for Supervised<B> {
                 sigmas.push(current);
             }
         }
-        let normal = |index: u64| {
-            let values = Noise::new(self.seed, Purpose::ForwardProcess, round, index).normals(clean.dims().iter().product());
-            Tensor::<B::InnerBackend, 5>::from_data(TensorData::new(values, clean.dims()), &self.device)
+        let noise = self.normals(round, 0, clean.dims());
+        let level = levels(&sigmas, batch, frames, &self.device);
+        Ok(Examples { clips: Noised { clean, noise, sigmas: level }, sigmas, text })
+    }
+
+    /// Clips that the student of the start makes in many steps, each at all levels of the few-step sampler.
+    fn own_clips(
+        &self,
+        trajectories: &Trajectories,
+        round: u64,
+        learner: &dyn LearnerHandle<B>,
+        report: &mut RoundReport,
+    ) -> Result<Examples<B::InnerBackend>, RoundError> {
+        let started = Instant::now();
+        let model = learner.model();
+        let student = model.reference.as_ref().unwrap_or(&model.student).valid();
+        let repeats = trajectories.levels();
+        let prompts = self.batches.prompts_of(round, self.settings.batch / repeats)?;
+        let made = learner.shards().map(learner.shards().ranges(prompts.len()), |_, part| {
+            let made = portions(part.len(), self.clips_at_once).into_iter().map(|portion| {
+                let clips = part.start + portion.start..part.start + portion.end;
+                let rows = self.batches.text(&prompts[clips.clone()], 1)?;
+                Ok(trajectories.examples(&student, rows, self.shape, [self.seed, round], clips.start as u64..clips.end as u64))
+            });
+            made.collect::<Result<Vec<_>, RoundError>>()
+        });
+        let made: Vec<_> = made.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+        let all = |of: fn(&Noised<B::InnerBackend>) -> &Tensor<B::InnerBackend, 5>| {
+            Tensor::cat(made.iter().map(|(clips, _)| of(clips).clone()).collect(), 0)
         };
+        let clips = Noised { clean: all(|clips| &clips.clean), noise: all(|clips| &clips.noise), sigmas: all(|clips| &clips.sigmas) };
+        let text = self.batches.text(&prompts, repeats)?;
+        report.cost.rollouts = prompts.len() as u64;
+        report.took("rollout", started);
+        Ok(Examples { clips, sigmas: made.into_iter().flat_map(|(_, sigmas)| sigmas).collect(), text })
+    }
+
+    fn normals(&self, round: u64, index: u64, dims: [usize; 5]) -> Tensor<B::InnerBackend, 5> {
+        let values = Noise::new(self.seed, Purpose::ForwardProcess, round, index).normals(dims.iter().product());
+        Tensor::from_data(TensorData::new(values, dims), &self.device)
+    }
+}
+
+impl<B: Trainable> Method<B> for Supervised<B> {
+    fn finished(&self, state: &RoundState) -> bool {
+        state.round >= self.settings.steps
+    }
+
+    fn planned_rounds(&self, _state: &RoundState) -> u64 {
+        self.settings.steps
+    }
+
+    fn round(&self, learner: &mut dyn LearnerHandle<B>, state: &mut RoundState) -> Result<RoundReport, RoundError> {
+        let round = state.round;
+        let mut report = RoundReport::new("supervised");
+        let Examples { clips: Noised { clean, noise, .. }, sigmas, text } = match &self.trajectories {
+            None => self.teacher_clips(round, &mut report)?,
+            Some(trajectories) => self.own_clips(trajectories, round, learner, &mut report)?,
+        };
+        report.cost.student_passes = self.settings.batch as u64;
+
+        let started = Instant::now();
+        let [batch, frames, ..] = clean.dims();
         let context = self.settings.teacher_forcing.then(|| {
             let level = levels(&vec![self.settings.context_noise; batch * frames], batch, frames, &self.device);
-            noised(clean.clone(), normal(1), &level)
+            noised(clean.clone(), self.normals(round, 1, clean.dims()), &level)
         });
-        let noise = normal(0);
         learner.set_student_rate(self.rate(round));
         let part = |range: std::ops::Range<usize>| {
             let cut = |tensor: &Tensor<B::InnerBackend, 5>| tensor.clone().slice_dim(0, range.clone());

@@ -140,6 +140,12 @@ impl<B: Kernels> Batches<B> {
         })
     }
 
+    /// Distinct clips that training may ask for; `None` if there is no end to them.
+    pub fn training_clips(&self) -> Option<u64> {
+        let distinct: BTreeSet<&String> = self.prompts.iter().collect();
+        distinct.into_iter().map(|prompt| takes_of(self.takes_per_prompt, &*self.teacher, prompt)).sum()
+    }
+
     /// Refuses prepared latents that lack any of the clips that training may ask for.
     ///
     /// # Errors
@@ -366,16 +372,10 @@ pub fn encode<B: Backend>(codec: &dyn Codec<B>, clips: &[Clip], shape: ClipShape
 /// # Errors
 /// A teacher without an end.
 pub fn training_takes(recipe: &Recipe, teacher: &dyn Teacher) -> Result<Vec<(String, u64)>, BatchError> {
-    let of_recipe = recipe.settings.teacher.takes_per_prompt;
     let mut takes = BTreeSet::new();
     let mut all = Vec::new();
     for prompt in &recipe.train_prompts {
-        let count = match (of_recipe, teacher.takes(prompt)) {
-            (0, Some(count)) => count,
-            (0, None) => return Err(BatchError::Endless),
-            (asked, Some(count)) => asked.min(count),
-            (asked, None) => asked,
-        };
+        let count = takes_of(recipe.settings.teacher.takes_per_prompt, teacher, prompt).ok_or(BatchError::Endless)?;
         // A prompt may stand in the list twice.
         if takes.insert(prompt) {
             all.extend((0..count).map(|take| (prompt.clone(), take)));
@@ -390,6 +390,14 @@ pub fn training_takes(recipe: &Recipe, teacher: &dyn Teacher) -> Result<Vec<(Str
     }
     all.retain(|(prompt, _)| !refused.contains(prompt.as_str()));
     Ok(all)
+}
+
+/// Distinct takes of a training prompt where the recipe asks for `asked` (0: as many as there are); `None` if there is no end to them.
+fn takes_of(asked: u64, teacher: &dyn Teacher, prompt: &str) -> Option<u64> {
+    match (asked, teacher.takes(prompt)) {
+        (0, there) => there,
+        (asked, there) => Some(there.map_or(asked, |there| asked.min(there))),
+    }
 }
 
 /// What the latents of a recipe's clips depend on.

@@ -1,6 +1,7 @@
 //! Recipes: TOML in, a checked [`Recipe`] out. A recipe that exists is valid; nothing downstream re-checks or defaults.
 
 pub mod document;
+mod passes;
 pub mod settings;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use afd_models::text::words::WordVectors;
 use afd_models::weights::transformer::TransformerFile;
 use afd_models::weights::{Pickles, WeightFile};
 
+use crate::afd::trajectories::Trajectories;
 use crate::data::codec::CodecPlan;
 use crate::flow::schedule::few_step_sigmas;
 use crate::run::signals;
@@ -66,6 +68,8 @@ pub struct Recipe {
     pub codec: CodecPlan,
     /// Latent shape `[F, C, H, W]` of a clip.
     pub latent_shape: [usize; 4],
+    /// The student's own many-step clips, if it learns from them.
+    pub trajectories: Option<Trajectories>,
     /// Where the recipe was read from.
     pub path: PathBuf,
     /// The folder's clips that are left out, by name; empty until [`crate::session::quarantine`] has looked.
@@ -102,8 +106,9 @@ impl Recipe {
         check(&settings, &student, &train_prompts, &held_out_prompts).map_err(&fail)?;
         let latent_shape = codec.latent_shape(&settings.clip).map_err(&fail)?;
         check_patches(&settings, codec.stride() * student.patch).map_err(&fail)?;
+        let trajectories = trajectories(&settings).map_err(&fail)?;
         let (path, quarantined) = (path.to_path_buf(), BTreeSet::new());
-        let recipe = Self { settings, student, train_prompts, held_out_prompts, codec, latent_shape, path, quarantined };
+        let recipe = Self { settings, student, train_prompts, held_out_prompts, codec, latent_shape, trajectories, path, quarantined };
         if recipe.settings.teacher.kind == TeacherKind::Api {
             recipe.service()?;
         }
@@ -261,6 +266,27 @@ fn checkpoint_sizes(path: &Path, pickles: Pickles, student: &StudentSettings) ->
     Ok(StudentConfig { heads: student.heads.unwrap_or(sizes.heads), ..sizes })
 }
 
+/// The many-step clips of a student that learns from its own.
+fn trajectories(settings: &Settings) -> Result<Option<Trajectories>, String> {
+    let (steps, batch) = (settings.supervised.trajectory_steps, settings.supervised.batch);
+    if steps == 0 {
+        return Ok(None);
+    }
+    if settings.kind != Kind::Pretrain || settings.student.checkpoint.is_none() || settings.student.lora.is_some() {
+        return Err("supervised.trajectory_steps is for kind = \"pretrain\" with a student.checkpoint that takes many steps, and without student.lora; \
+                    set it to 0, or name the checkpoint"
+            .to_string());
+    }
+    let trajectories = Trajectories::new(&settings.sampler, steps)?;
+    if !batch.is_multiple_of(trajectories.levels()) {
+        return Err(format!(
+            "supervised.batch is {batch}, must be a multiple of the {} entries of sampler.denoising_step_list: every trajectory is shown at each",
+            trajectories.levels()
+        ));
+    }
+    Ok(Some(trajectories))
+}
+
 /// `step`: pixels per token and side.
 fn check_patches(settings: &Settings, step: usize) -> Result<(), String> {
     let (height, width) = (settings.clip.height, settings.clip.width);
@@ -338,6 +364,7 @@ fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_ou
         ("clip.frames_per_second", settings.clip.frames_per_second),
         ("afd.beta", settings.afd.beta),
         ("afd.advantage_clip", settings.afd.advantage_clip),
+        ("afd.first_rate", settings.afd.first_rate),
         ("afd.final_rate", settings.afd.final_rate),
         ("supervised.final_rate", settings.supervised.final_rate),
         ("sampler.timestep_shift", settings.sampler.timestep_shift),

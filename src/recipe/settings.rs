@@ -96,7 +96,7 @@ impl Settings {
 pub enum Kind {
     /// Adversarial Flow Distillation of a base student.
     Distill,
-    /// Teacher-forced flow matching from random weights: makes a base student.
+    /// Supervised flow matching: makes a base student of random weights, or a few-step student of one that takes many (`supervised.trajectory_steps`).
     Pretrain,
 }
 
@@ -414,6 +414,8 @@ pub struct Afd {
     pub old_policy_schedule: OldPolicySchedule,
     /// Its decay per alternation (the ceiling of the ramp).
     pub old_policy_decay: f64,
+    /// Student learning rate of the first alternation, as a share of `optimizer.learning_rate`, which a supervised start has.
+    pub first_rate: f64,
     /// Student learning rate of the last alternation, as a share of the first's; a half cosine leads there.
     pub final_rate: f64,
     /// Weight lambda of `|v_theta - v_ref|^2`; 0 keeps no reference.
@@ -451,6 +453,7 @@ impl Default for Afd {
             old_policy: OldPolicy::Lagging,
             old_policy_schedule: OldPolicySchedule::Constant,
             old_policy_decay: 0.9,
+            first_rate: 1.0,
             final_rate: 1.0,
             reference_weight: 1e-4,
             evaluation_decay: 0.9,
@@ -556,6 +559,13 @@ pub struct Supervised {
     pub steps: u64,
     /// Clips per update.
     pub batch: usize,
+    /// Most updates that a teacher clip, on average, takes part in directly: here, in AFD's supervised start, and as one of its `teacher_positives`. More
+    /// teach a student few clips by heart; the discriminator goes on seeing them. AFD makes up for what falls away with alternations. 0 sets no limit,
+    /// and a teacher without an end needs none.
+    pub passes: u64,
+    /// Steps in which the student of the start makes the clips that it learns to make in few (`kind = "pretrain"` with `student.checkpoint`); the noise
+    /// levels are then the sampler's. 0 learns from teacher clips.
+    pub trajectory_steps: usize,
     /// Noise levels: all of them (`shifted`, default), or only those that a few-step student visits (`sampler`, `unwarped`).
     pub sigmas: SigmaSet,
     /// Whether blocks look back at clean clips (teacher forcing) or at noisy ones (diffusion forcing).
@@ -575,6 +585,8 @@ impl Default for Supervised {
         Self {
             steps: 1000,
             batch: 32,
+            passes: 0,
+            trajectory_steps: 0,
             sigmas: SigmaSet::Shifted,
             teacher_forcing: true,
             context_noise: 0.05,

@@ -115,7 +115,9 @@ pub fn model<B: Trainable>(recipe: &Recipe, device: &B::Device) -> Result<AfdMod
         Method::DirectAdversarial | Method::Supervised => 0.0,
         _ => settings.afd.reference_weight,
     };
-    let reference = (plays && weight > 0.0).then(|| at_rest(without_factors(copy()), recipe.settings.run.precision));
+    // Whoever learns from its own trajectories learns from those of the student that it was.
+    let reference =
+        ((plays && weight > 0.0) || recipe.trajectories.is_some()).then(|| at_rest(without_factors(copy()), recipe.settings.run.precision));
     let discriminator = plays.then(|| discriminator(recipe, &student, recipe.settings.seed, device));
     Ok(AfdModel { student, old, reference, evaluation, discriminator })
 }

@@ -40,7 +40,9 @@ pub fn train<B: Trainable>(
     batches: &Arc<Batches<B::InnerBackend>>,
     device: &B::Device,
 ) -> Result<Trained<B>, SessionError> {
-    let settings = &recipe.settings;
+    let mut recipe = recipe.clone();
+    recipe.settings = recipe.settings.within_passes(batches.training_clips());
+    let (recipe, settings) = (&recipe, &recipe.settings);
     let optimizer = AfdOptimizer::<B>::new(&settings.optimizer, &settings.discriminator.optimizer);
     let mut model = build::model::<B>(recipe, device)?;
     let mut state = RoundState::default();

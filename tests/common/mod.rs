@@ -64,6 +64,13 @@ pub fn final_state(run: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// The weights of a run's newest student.
+pub fn newest_student(run: &Path) -> PathBuf {
+    let checkpoints = run.join("checkpoints");
+    let newest = std::fs::read_to_string(checkpoints.join("latest")).expect("latest");
+    checkpoints.join(newest.trim()).join("student/model.safetensors")
+}
+
 /// Largest difference between two metric files, relative to the larger of 1 and the golden's value.
 pub fn largest_difference(golden: &str, found: &str) -> f64 {
     assert_eq!(golden.lines().count(), found.lines().count());
