@@ -84,7 +84,8 @@ impl Run<'_> {
         let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
         let freed = tokens * (7 * width + 2 * self.hidden());
         let split = if self.kernels == KernelSet::Operations { 8 * tokens * width } else { 0 };
-        let attention = 5 * tokens * width + split + self.scores(2, 4);
+        // Gradients of keys and values are summed in f32.
+        let attention = (3 + 2 * self.wide) * tokens * width + split + self.scores(2, 4);
         (tokens * (2 * self.hidden() + self.wide * width)).max(attention.saturating_sub(freed))
     }
 
