@@ -168,14 +168,15 @@ fn gradients_of_all_weights_equal_pytorch_on_flex() {
 }
 
 /// Products in bf16 on the way: the largest deviation from the exact reference. A bf16 has 8 bits, so that each rounding is up to 4e-3 of its value,
-/// and a few dozen of them add up like a random walk: measured 6.4e-3 for the velocity; for the gradient of all weights as one vector 6.3e-3 of its
-/// length and 5.8e-3 of its largest value.
+/// and a few dozen of them add up like a random walk: measured 4.3e-3 for the velocity; for the gradient of all weights as one vector 4.8e-3 of its
+/// length and 4.3e-3 of its largest value.
 const TOLERANCE_BF16: f64 = 1e-2;
 
-/// The same for the gradient of each weight against that weight's own largest value: measured 3.8e-2 in the worst tensor (keys of a cross-attention, whose gradient is
-/// a small difference of large numbers), below 1e-2 in 38 of 69. Rounding what goes into and out of products alone, everything else in f64, gives 2.1e-2
-/// (tests/fixtures/bf16_gradients.py); PyTorch's own bf16 on the diffusers fixture 1.1e-1 (autocast) and 1.3e-1 (pure).
-const TOLERANCE_BF16_GRADIENTS: f64 = 5e-2;
+/// The same for the gradient of each weight against that weight's own largest value: measured 2.8e-2 in the worst tensor (keys of a cross-attention,
+/// whose gradient is a small difference of large numbers), below 1e-2 in 53 of 69. tests/fixtures/bf16_gradients.py shows, over many draws of weights
+/// and inputs, that no rounding to 8 bits of what products read brings every weight below 1e-2 (docs/results/wan.md); PyTorch's own bf16 on the
+/// diffusers fixture gives 1.1e-1 (autocast) and 1.3e-1 (pure).
+const TOLERANCE_BF16_GRADIENTS: f64 = 4e-2;
 
 #[test]
 fn bf16_velocities_and_gradients_stay_near_pytorch_on_flex() {
@@ -200,10 +201,12 @@ fn bf16_velocities_and_gradients_stay_near_pytorch_on_flex() {
         println!("the whole gradient deviates by {deviation:e} of its {what}");
         assert!(deviation < TOLERANCE_BF16, "the whole gradient deviates by {deviation:e} of its {what}");
     }
-    for (name, expected) in &expected {
-        let deviation = deviation(&found[name], expected);
-        assert!(deviation < TOLERANCE_BF16_GRADIENTS, "the gradient of {name} deviates by {deviation:e}");
-    }
+    let deviations: Vec<(f64, &String)> = expected.iter().map(|(name, expected)| (deviation(&found[name], expected), name)).collect();
+    let below = deviations.iter().filter(|(deviation, _)| *deviation < TOLERANCE_BF16).count();
+    println!("{below} of {} gradients deviate by less than {TOLERANCE_BF16:e}", deviations.len());
+    let (worst, name) = deviations.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+    println!("the gradient of {name} deviates most, by {worst:e}");
+    assert!(worst < TOLERANCE_BF16_GRADIENTS, "the gradient of {name} deviates by {worst:e}");
 }
 
 /// diffusers' transformer is not causal: one block over the whole clip.

@@ -43,7 +43,8 @@ impl<B: Kernels> FeedForward<B> {
 
 /// A linear layer over the last dimension, `x W + b`, with low-rank factors beside its weight if it has been given some.
 ///
-/// It computes in the type of its input: weights that are held wider are narrowed when they are used, so that their gradients stay wide.
+/// It computes in the type of its input: weights that are held wider are narrowed when they are used, so that their gradients stay wide, and weights that
+/// rest narrower are widened.
 #[derive(Module, Debug)]
 pub struct Projection<B: Backend> {
     /// `[input, output]`.

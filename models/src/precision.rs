@@ -9,8 +9,9 @@ use crate::student::Student;
 
 /// The type of what products of matrices read and make, of keys and values, and of weights at rest.
 ///
-/// Tokens between the branches of a block, modulation, norms, the softmax, rotations and losses are in f32 in either case, and trained weights are
-/// held in f32.
+/// Tokens between the branches of a block, modulation, norms, the softmax, rotations and losses are in f32 in either case, trained weights are held in
+/// f32, and so are the products that are too small to be worth rounding: those of patches, timesteps and text, and the head's. They begin and end every
+/// pass, where a rounding reaches everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {

@@ -64,16 +64,18 @@ impl Run<'_> {
     pub fn block(&self) -> u64 {
         let (width, rank) = (self.width(), self.rank as u64);
         let per_token = (14 + 3 * self.wide) * width + 2 * self.hidden() + 8 * rank;
-        // Keys twice and values of the text, and about 14 vectors of modulation per frame.
-        let per_text_row = 3 * width + 2 * rank;
+        // Keys and values of the text, the keys before their norm in f32 like everything else of the text; about 14 vectors of modulation per frame.
+        let per_text_row = (2 + self.wide) * width + 2 * self.wide * rank;
         let frames = (self.passes * self.clips * self.visibility.own_frames) as u64;
-        self.tokens() * per_token + (self.clips * self.text_rows) as u64 * per_text_row + frames * 14 * self.wide * width
+        // Weights that rest in 16 bits are widened for the text.
+        let widened = if self.wide > 1 && rank > 0 { 2 * self.wide * width * width } else { 0 };
+        self.tokens() * per_token + (self.clips * self.text_rows) as u64 * per_text_row + frames * 14 * self.wide * width + widened
     }
 
     /// Kept besides the blocks: rotations, the text before and after its embedding, the head.
     pub fn outside(&self) -> u64 {
         let rotations = 2 * self.wide * (self.passes * self.clip_tokens()) as u64 * self.width();
-        let text = (self.clips * self.text_rows) as u64 * (self.config.text_width as u64 + 3 * self.width());
+        let text = self.wide * (self.clips * self.text_rows) as u64 * (self.config.text_width as u64 + 3 * self.width());
         rotations + text
     }
 
@@ -84,7 +86,8 @@ impl Run<'_> {
         let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
         let freed = tokens * (7 * width + 2 * self.hidden());
         let split = if self.kernels == KernelSet::Operations { 8 * tokens * width } else { 0 };
-        let attention = 5 * tokens * width + split + self.scores(2, 4);
+        // Gradients of keys and values are summed in f32.
+        let attention = (3 + 2 * self.wide) * tokens * width + split + self.scores(2, 4);
         (tokens * (2 * self.hidden() + self.wide * width)).max(attention.saturating_sub(freed))
     }
 

@@ -631,8 +631,8 @@ pub struct Run {
     pub attention_queries: usize,
     /// Hold the graph of one block of the student at a time and run the blocks twice: less memory, more time, the last bits of the results.
     pub recompute_blocks: bool,
-    /// The type of products of matrices, keys, values and weights at rest (`f32` or `bf16`); tokens between the branches of a block, trained weights,
-    /// norms, softmax and losses are in f32 either way.
+    /// The type of the blocks' products of matrices, keys, values and weights at rest (`f32` or `bf16`); tokens between the branches of a block, trained
+    /// weights, patches, text, head, norms, softmax and losses are in f32 either way.
     pub precision: Precision,
     /// Rounds between checkpoints.
     pub checkpoint_every: usize,

@@ -299,7 +299,7 @@ fn run_block<B: Kernels, I: Backend>(
     limits: Limits,
     constant: impl Fn(&Memory<I>) -> KeysValues<B>,
 ) -> Vec<Tensor<B, 3>> {
-    let text = block.cross_attn.keys_values(shared.text.clone());
+    let text = block.read_text(shared.text.clone(), limits.precision);
     let mut own: Vec<KeysValues<B>> = Vec::with_capacity(passes.len());
     let mut next = Vec::with_capacity(passes.len());
     for (((pass, tokens), modulation), rotation) in passes.iter().zip(tokens).zip(&shared.modulations).zip(&shared.rotations) {

@@ -13,6 +13,7 @@ use super::config::{Limits, StudentConfig};
 use super::rope::Rotation;
 use crate::kernels::{Affine, Kernels, Norm};
 use crate::layers::{FeedForward, Projection, affine_layer_norm, linear, normalise, rows};
+use crate::precision::Precision;
 
 /// The student network: latents, timesteps and text to velocity.
 #[derive(Module, Debug)]
@@ -145,7 +146,7 @@ impl<B: Kernels> Student<B> {
     /// Text rows `[B, L, text_width]` to cross-attention keys and values.
     pub fn read_text(&self, text: Tensor<B, 3>) -> TextMemory<B> {
         let rows = self.embed_text(text);
-        TextMemory { layers: self.blocks.iter().map(|block| block.cross_attn.keys_values(rows.clone())).collect() }
+        TextMemory { layers: self.blocks.iter().map(|block| block.read_text(rows.clone(), self.limits.precision)).collect() }
     }
 
     /// Velocity `[B, F, C, H, W]` of latents `[B, F, C, H, W]`, and the keys and values that a later frame may attend to.
@@ -161,13 +162,12 @@ impl<B: Kernels> Student<B> {
         // b0 shift, b1 scale of e (not e0).
         let modulation = self.head.modulation.val() + embedding.reshape([rows, 1, width]);
         let modulated_tokens = modulated(tokens, vector(&modulation, 0), vector(&modulation, 1));
-        let output = self.head.output.forward(modulated_tokens.cast(self.limits.precision.dtype()));
-        self.unpatchify(output.cast(DType::F32), shape)
+        self.unpatchify(self.head.output.forward(modulated_tokens), shape)
     }
 
-    /// Text rows `[B, L, text_width]` as the cross-attentions read them, `[B, L, D]`.
+    /// Text rows `[B, L, text_width]` as [`StudentBlock::read_text`] reads them, `[B, L, D]`.
     pub(super) fn embed_text(&self, text: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.text_embedding.forward(text.cast(self.limits.precision.dtype()))
+        self.text_embedding.forward(text)
     }
 
     /// All blocks: tokens `[B, F * S, D]`, the time embedding e `[B * F or 1, D]`, and the sequence's own memory.
@@ -199,7 +199,7 @@ impl<B: Kernels> Student<B> {
 
     /// `[B, F, C, H, W]` to tokens `[B, F * S, D]`.
     pub(super) fn embed_latents(&self, latents: Tensor<B, 5>) -> Tensor<B, 3> {
-        self.patch_embedding.forward(self.patchify(latents).cast(self.limits.precision.dtype())).cast(DType::F32)
+        self.patch_embedding.forward(self.patchify(latents))
     }
 
     /// e of every (sample, frame), `[B * F, D]`; `[1, D]` where all timesteps are one, as in every step of a rollout.
@@ -270,6 +270,14 @@ pub(super) struct Surroundings<'a, B: Backend> {
 }
 
 impl<B: Kernels> StudentBlock<B> {
+    /// Keys and values of embedded text rows `[B, L, D]`: computed in f32 and narrowed at the end.
+    ///
+    /// The text is so few rows that this costs nothing, and the gradients that all blocks have for them are summed in f32.
+    pub(super) fn read_text(&self, rows: Tensor<B, 3>, precision: Precision) -> KeysValues<B> {
+        let (keys, values) = self.cross_attn.keys_values(rows);
+        (keys.cast(precision.dtype()), values.cast(precision.dtype()))
+    }
+
     pub(super) fn forward(&self, tokens: Tensor<B, 3>, around: &Surroundings<B>) -> (Tensor<B, 3>, KeysValues<B>) {
         // a0..a5 of method.md B.2.4: shift, scale and gate of the self-attention, then of the feed-forward network.
         let modulation = self.modulation.val() + around.modulation.clone();
