@@ -164,6 +164,13 @@ fn the_same_job_from_recorded_clips_of_another_size_and_rate() {
             .concat();
     let error = fails(place.path(), &unknown, 2);
     assert!(error.contains("a small green ball is dropped on earth") && error.contains("nearest"), "{error}");
+    assert!(error.contains("evaluation.clips_per_prompt = 0"), "{error}");
+    // Nobody asks for its clips where nothing is compared with the teacher; then there need be no held-out prompts at all.
+    let no_table = ["--set", "evaluation.clips_per_prompt=0"];
+    succeeds(place.path(), &[&unknown[..], &no_table].concat());
+    let none = [&["distill", recipe.as_str(), "--name", "no-table"], &SHORT[..], &settings[..], &["--set", "prompts.held_out=[]"]].concat();
+    assert!(fails(place.path(), &none, 2).contains("prompts.held_out has no prompts"));
+    succeeds(place.path(), &[&none[..], &no_table].concat());
     // Recording again keeps what is there, and another teacher's clips do not come among them.
     let manifest = fs::read(place.path().join("clips/manifest.jsonl")).unwrap();
     succeeds(place.path(), &["teacher", "record", &recipe, "--out", "clips", "--clips", "5"]);

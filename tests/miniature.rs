@@ -30,12 +30,12 @@ fn format() -> &'static str {
     if found.is_ok_and(|status| status.success()) { "mp4" } else { "frames" }
 }
 
-/// Clips of the physics world and everything prepared from them, in `place`.
+/// Clips of the physics world, none of the held-out prompt, and everything prepared from them, in `place`.
 fn prepared(place: &Path) -> Vec<String> {
     let world = repository().join("recipes/physics-world/distill.toml").display().to_string();
-    let prompts = |name: &str| format!("prompts.{name}={}", list(name));
+    let prompts = ["--set", &format!("prompts.train={}", train_prompts()), "--set", "prompts.held_out=[]"];
     let record = ["teacher", "record", &world, "--out", "clips", "--clips", "2", "--format", format()];
-    succeeds(place, &[&record[..], &["--set", &prompts("train"), "--set", &prompts("held_out")]].concat());
+    succeeds(place, &[&record[..], &prompts, &["--set", "evaluation.clips_per_prompt=0"]].concat());
     let options = vec![
         "--set".to_string(),
         format!("teacher.path={}", place.join("clips").display()),
@@ -46,11 +46,11 @@ fn prepared(place: &Path) -> Vec<String> {
     options
 }
 
-/// A prompt list of the recipe as TOML.
-fn list(name: &str) -> String {
+/// The recipe's training prompts as TOML.
+fn train_prompts() -> String {
     let text = fs::read_to_string(recipe()).unwrap();
     let table: toml::Table = text.parse().unwrap();
-    table["prompts"][name].to_string()
+    table["prompts"]["train"].to_string()
 }
 
 fn with<'a>(arguments: &[&'a str], options: &'a [String]) -> Vec<&'a str> {

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use afd_clips::video::Video;
+use afd_clips::video_io::write_video;
 use afd_models::codec::wan_vae::WanVaeConfig;
 use afd_models::student::StudentConfig;
 use afd_models::weights::layout::Layout;
@@ -46,11 +48,30 @@ fn overrides(place: &Path) -> Vec<String> {
         format!("student.checkpoint={}", file("student.safetensors")),
         format!("codec.checkpoint={}", file("vae.safetensors")),
         r#"prompts.train=["one", "two", "three", "four"]"#.to_string(),
-        r#"prompts.held_out=["five"]"#.to_string(),
     ]
     .into_iter()
     .flat_map(|set| ["--set".to_string(), set])
     .collect()
+}
+
+#[test]
+fn a_folder_with_clips_of_the_training_prompts_is_all_that_they_ask_of_a_teacher() {
+    let place = tempfile::tempdir().unwrap();
+    let mut overrides = overrides(place.path());
+    let clip = Video { width: 2, height: 2, frames_per_second: 16.0, frames: vec![vec![0; 12]; 2] };
+    write_video(&place.path().join("clip.gif"), &clip).unwrap();
+    let line = |prompt: &str| format!("{}\n", serde_json::json!({ "prompt": prompt, "video": "clip.gif" }));
+    std::fs::write(place.path().join("manifest.jsonl"), ["one", "two", "three", "four"].map(line).concat()).unwrap();
+    overrides.extend(["--set".to_string(), format!("teacher.path={}", place.path().display())]);
+    for name in RECIPES {
+        let recipe = repository().join(format!("recipes/wan2.1-1.3b/{name}/distill.toml")).display().to_string();
+        let validate = |more: &[&str]| {
+            let overrides = overrides.iter().map(String::as_str);
+            succeeds(place.path(), &["validate", &recipe].into_iter().chain(overrides).chain(more.iter().copied()).collect::<Vec<_>>())
+        };
+        assert!(validate(&[]).contains("4 to train on, 0 held out"));
+        assert!(validate(&["--set", r#"prompts.held_out=["of my own"]"#]).contains("1 held out"));
+    }
 }
 
 #[test]

@@ -138,17 +138,30 @@ impl Recipe {
     /// Opens the folder of a folder teacher, without what is quarantined; `None` for other teachers.
     ///
     /// # Errors
-    /// A folder that lists no clips, one that cannot be used, or none for one of the recipe's prompts.
+    /// A folder that lists no clips, one that cannot be used, or none for a prompt whose clips training or evaluation asks for.
     pub fn folder(&self) -> Result<Option<FolderTeacher>, RecipeError> {
         let teacher = &self.settings.teacher;
         let (TeacherKind::Folder, Some(path)) = (teacher.kind, &teacher.path) else { return Ok(None) };
         let fail = |error: TeacherError| RecipeError::Value { path: self.path.clone(), problem: error.to_string() };
         let folder = FolderTeacher::open_without(path, teacher.layout, &self.quarantined).map_err(fail)?;
-        for prompt in self.train_prompts.iter().chain(&self.held_out_prompts) {
-            // Asking for no takes checks the prompt and reads nothing.
+        // Asking for no takes checks the prompt and reads nothing.
+        for prompt in &self.train_prompts {
             folder.videos(prompt, 0..0).map_err(fail)?;
         }
+        for prompt in self.compared_prompts() {
+            folder.videos(prompt, 0..0).map_err(|error| RecipeError::Value {
+                path: self.path.clone(),
+                problem: format!(
+                    "{error}; prompts.held_out needs clips of the teacher to compare with, evaluation.clips_per_prompt = 0 goes without"
+                ),
+            })?;
+        }
         Ok(Some(folder))
+    }
+
+    /// The held-out prompts that the teacher is asked for clips of: none where the evaluation is left out.
+    pub fn compared_prompts(&self) -> &[String] {
+        if self.settings.evaluation.clips_per_prompt == 0 { &[] } else { &self.held_out_prompts }
     }
 
     /// The API behind the teacher, with its store. Asks nobody, and reads no key.
@@ -176,7 +189,7 @@ impl Recipe {
         let (takes, evaluation) = (self.settings.teacher.takes_per_prompt, &self.settings.evaluation);
         let last = evaluation.first_take.saturating_add(evaluation.clips_per_prompt);
         let training = self.train_prompts.iter().map(|prompt| (prompt.clone(), 0..takes));
-        training.chain(self.held_out_prompts.iter().map(|prompt| (prompt.clone(), evaluation.first_take..last))).collect()
+        training.chain(self.compared_prompts().iter().map(|prompt| (prompt.clone(), evaluation.first_take..last))).collect()
     }
 
     /// Opens the teacher. A live API's begins to work. A folder's manifest and files are checked here.
@@ -205,9 +218,6 @@ fn read_prompts(list: &mut PromptList, field: &str, directory: &Path) -> Result<
         PromptList::File(file) => afd_clips::prompts::read_prompts(&directory.join(file)).map_err(|error| format!("{field}: {error}"))?,
         PromptList::Inline(prompts) => prompts.clone(),
     };
-    if prompts.is_empty() {
-        return Err(format!("{field} has no prompts, expected at least one"));
-    }
     *list = PromptList::Inline(prompts.clone());
     Ok(prompts)
 }
@@ -340,6 +350,12 @@ fn check_method(settings: &Settings) -> Result<(), String> {
 
 /// Everything else that has to hold between fields.
 fn check(settings: &Settings, student: &StudentConfig, train: &[String], held_out: &[String]) -> Result<(), String> {
+    if train.is_empty() {
+        return Err("prompts.train has no prompts, expected at least one".to_string());
+    }
+    if held_out.is_empty() && settings.evaluation.clips_per_prompt > 0 {
+        return Err("prompts.held_out has no prompts, expected at least one; evaluation.clips_per_prompt = 0 goes without".to_string());
+    }
     let at_least_one = [
         ("clip.frames", settings.clip.frames),
         ("clip.height", settings.clip.height),

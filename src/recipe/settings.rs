@@ -307,7 +307,8 @@ pub enum TeacherKind {
 pub struct Prompts {
     /// Prompts trained on.
     pub train: PromptList,
-    /// Prompts kept for evaluation.
+    /// Prompts kept for evaluation; needed where `evaluation.clips_per_prompt` is not 0.
+    #[serde(default)]
     pub held_out: PromptList,
 }
 
@@ -319,6 +320,12 @@ pub enum PromptList {
     File(PathBuf),
     /// The prompts.
     Inline(Vec<String>),
+}
+
+impl Default for PromptList {
+    fn default() -> Self {
+        Self::Inline(Vec::new())
+    }
 }
 
 /// The few-step sampler (method.md A.3, A.4).

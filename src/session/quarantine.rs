@@ -242,7 +242,9 @@ fn leave_out(recipe: &mut Recipe, bad: Vec<Problem>) -> Result<Quarantine, Sessi
         true
     };
     layout.list(path, &mut count).map_err(QuarantineError::from)?;
-    for (field, prompts) in [("prompts.train", &mut recipe.train_prompts), ("prompts.held_out", &mut recipe.held_out_prompts)] {
+    let compared = !recipe.compared_prompts().is_empty();
+    let held_out = compared.then_some(("prompts.held_out", &mut recipe.held_out_prompts));
+    for (field, prompts) in [("prompts.train", &mut recipe.train_prompts)].into_iter().chain(held_out) {
         let before = prompts.len();
         prompts.retain(|prompt| left.get(prompt) != Some(&0));
         quarantine.prompts += before - prompts.len();
