@@ -152,14 +152,21 @@ fn generates(place: &Path, run: &Path) {
             .map(|(path, bytes)| (path.strip_prefix(place.join(out)).unwrap().to_path_buf(), bytes))
             .collect()
     };
+    let embeddings = || fs::read_dir(place.join("prepared/text")).unwrap().count();
+    let before = embeddings();
     let made: BTreeMap<PathBuf, Vec<u8>> = ask("made");
+    // The held-out prompt was prepared with the others; the rows of the new one are kept beside them.
+    assert_eq!(embeddings(), before + 1);
     let manifest = String::from_utf8(made[Path::new("manifest.jsonl")].clone()).unwrap();
     let first: serde_json::Value = serde_json::from_str(manifest.lines().next().unwrap()).unwrap();
-    let (prompt, name) = ("a large red ball is dropped on the moon", format!("a large red ball is dropped on the moon-0.{}", format()));
+    let (prompt, name) =
+        ("a large red ball is dropped on the moon", format!("videos/a large red ball is dropped on the moon-0.{}", format()));
     assert_eq!((first["prompt"].as_str(), first["video"].as_str(), first["seed"].as_u64()), (Some(prompt), Some(name.as_str()), Some(7)));
     assert_eq!(first["prompt_blake3"].as_str(), Some(blake3::hash(prompt.as_bytes()).to_hex().to_string().as_str()));
     assert_eq!(manifest.lines().count(), 4);
+    assert_eq!(first["checkpoint_blake3"].as_array().unwrap().len(), 2, "the factors' file and the base's");
     assert!(made == ask("again"), "the same seed makes other clips");
+    assert_eq!(embeddings(), before + 1);
     if format() == "mp4" {
         assert!(made[Path::new(&name)] != made[Path::new(&name.replace("-0.", "-1."))], "two clips of a prompt are one");
     }

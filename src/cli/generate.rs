@@ -1,32 +1,32 @@
 //! `afd generate`: clips from a student, written as they are made.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use afd_backends::{Job, Place};
 use afd_clips::prompts::read_prompts;
-use afd_models::codec::Codec;
 use afd_models::kernels::{Kernels, Trainable};
-use afd_models::noise::{Noise, Purpose, key_of};
-use afd_models::student::Student;
+use afd_models::text::TextEncoder;
 use afd_models::weights::Pickles;
 use burn::prelude::*;
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::CliError;
+use super::bar::Bar;
 use super::checkpoint::{Found, find};
+use super::{CliError, STOPPED};
 use crate::data::codec::CodecPlan;
 use crate::data::manifest;
 use crate::data::text;
-use crate::data::video::to_byte;
-use crate::data::video_io::{VideoFormat, VideoWriter};
-use crate::flow::sampler::Sampler;
-use crate::flow::schedule::few_step_sigmas;
-use crate::rollout::{Generator, RolloutNoise};
-use crate::run::files::{FileError, StagedDirectory};
+use crate::data::video_io::VideoFormat;
+use crate::recipe::settings::TextKind;
+use crate::run::signals;
 use crate::session::SessionError;
 use crate::session::build::finished_student;
+use crate::session::generate::{Filming, clip_noise, sampler};
+use crate::session::samples::{Made, Samples};
+use crate::session::state::StudentCard;
 
 /// Clips of one prompt, or of a list.
 #[derive(Debug, Args)]
@@ -51,7 +51,8 @@ pub struct GenerateArgs {
     /// Where to write one clip: .mp4 (needs ffmpeg), .gif, or a directory of PNG frames (.frames).
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The directory to make for clips and a manifest.jsonl of their prompts, seeds and prompt hashes; it must not exist.
+    /// The directory for clips (in videos/) and a manifest.jsonl of their prompts, seeds and hashes: a new or empty one, or one where the
+    /// same command was stopped.
     #[arg(long, value_name = "DIR")]
     out_dir: Option<PathBuf>,
     /// File format in --out-dir; mp4 needs ffmpeg.
@@ -60,6 +61,10 @@ pub struct GenerateArgs {
     /// File names in --out-dir: as VBench expects them (`PROMPT-CLIP.mp4`), or by number (`00000-0.mp4`).
     #[arg(long, value_enum, default_value_t = Naming::Vbench)]
     naming: Naming,
+    /// Where umT5's embeddings of the prompts are kept [default: the data.path that the student was trained with if it is here, else
+    /// --out-dir].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
     #[arg(long)]
     backend: Option<String>,
@@ -75,6 +80,16 @@ enum Format {
     Frames,
 }
 
+impl Format {
+    fn video(self) -> VideoFormat {
+        match self {
+            Self::Mp4 => VideoFormat::Mp4,
+            Self::Gif => VideoFormat::Gif,
+            Self::Frames => VideoFormat::PngFrames,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Naming {
     /// The prompt itself, a hyphen and the clip's number.
@@ -84,45 +99,105 @@ enum Naming {
 }
 
 /// One clip to make.
+#[derive(Debug, Clone)]
 struct Wanted {
-    prompt: usize,
+    prompt: String,
     take: u64,
-    path: PathBuf,
+    /// Its file in the directory.
+    name: String,
 }
 
-/// Generates the clips; existing files are left alone.
+/// Generates the clips; existing ones are left alone.
 pub fn run(args: &GenerateArgs) -> Result<ExitCode, CliError> {
     let found = find(&args.checkpoint)?;
-    let prompts = prompts(args)?;
-    if let Some(out) = &args.out {
-        if out.exists() {
-            return Err(CliError::Usage(format!("{} exists already; choose another --out", out.display())));
-        }
-        VideoFormat::of(out).map_err(|error| CliError::Usage(error.to_string()))?;
-        let wanted = vec![Wanted { prompt: 0, take: 0, path: out.clone() }];
-        afd_backends::dispatch(args.backend.as_deref(), GenerateJob { seed: args.seed, found: &found, prompts: &prompts, wanted })??;
-        println!("{}", out.display());
-        return Ok(ExitCode::SUCCESS);
+    match (&args.out, &args.out_dir) {
+        (Some(out), _) => one_clip(args, &found, out),
+        (None, Some(directory)) => clips_of_a_list(args, &found, directory),
+        (None, None) => unreachable!("clap asks for --out or --out-dir"),
     }
-    let Some(directory) = &args.out_dir else { unreachable!("clap asks for --out or --out-dir") };
-    let staged = StagedDirectory::new(directory).map_err(|error| CliError::Usage(error.to_string()))?;
+}
+
+fn one_clip(args: &GenerateArgs, found: &Found, out: &Path) -> Result<ExitCode, CliError> {
+    if out.symlink_metadata().is_ok() {
+        return Err(CliError::Usage(format!("{} exists already; choose another --out", out.display())));
+    }
+    VideoFormat::of(out).and_then(|format| format.require(out)).map_err(|error| CliError::Usage(error.to_string()))?;
+    let Some(prompt) = &args.prompt else { unreachable!("clap asks for --out-dir beside --prompts") };
+    check_words(found, std::slice::from_ref(prompt))?;
+    let temporary = tempfile::tempdir().map_err(|error| CliError::Failed(format!("no temporary directory can be made: {error}")))?;
+    let wanted = vec![Wanted { prompt: prompt.clone(), take: 0, name: String::new() }];
+    let data = data(args, found, temporary.path());
+    let job = GenerateJob { seed: args.seed, found, data, wanted, there: 0, to: To::File(out) };
+    afd_backends::dispatch(args.backend.as_deref(), job)??;
+    println!("{}", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn clips_of_a_list(args: &GenerateArgs, found: &Found, directory: &Path) -> Result<ExitCode, CliError> {
+    args.format.video().require(directory).map_err(|error| CliError::Usage(error.to_string()))?;
+    let prompts = prompts(args)?;
     let mut wanted = Vec::new();
-    let mut lines = String::new();
     for (number, prompt) in prompts.iter().enumerate() {
         for take in 0..args.clips {
-            let name = file_name(args, number, prompt, take)?;
-            let hash = blake3::hash(prompt.as_bytes()).to_hex().to_string();
-            let line = json!({ "prompt": prompt, "video": name, "take": take, "seed": args.seed, "prompt_blake3": hash });
-            lines.push_str(&format!("{line}\n"));
-            wanted.push(Wanted { prompt: number, take, path: staged.path().join(name) });
+            wanted.push(Wanted { prompt: prompt.clone(), take, name: file_name(args, number, prompt, take)? });
         }
     }
-    afd_backends::dispatch(args.backend.as_deref(), GenerateJob { seed: args.seed, found: &found, prompts: &prompts, wanted })??;
-    let path = staged.path().join(manifest::FILE_NAME);
-    std::fs::write(&path, lines).map_err(|error| CliError::Failed(FileError::new("write", &path, error).to_string()))?;
-    staged.commit().map_err(|error| CliError::Failed(error.to_string()))?;
+    let names: Vec<String> = wanted.iter().map(|wanted| wanted.name.clone()).collect();
+    check_words(found, &prompts)?;
+    let mut samples = Samples::open(directory, &settings(args, found, &prompts)?).map_err(SessionError::from)?;
+    wanted.retain(|wanted| !samples.has(&wanted.name));
+    if !wanted.is_empty() {
+        signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+        let (data, there) = (data(args, found, directory), names.len() - wanted.len());
+        let to = To::Directory(&mut samples, found.card.weights(&found.directory)?);
+        let job = GenerateJob { seed: args.seed, found, data, wanted, there, to };
+        if !afd_backends::dispatch(args.backend.as_deref(), job)?? {
+            eprintln!("stopped; run the same command again to go on");
+            return Ok(ExitCode::from(STOPPED));
+        }
+    }
+    samples.finish(&names).map_err(SessionError::from)?;
     println!("{}", directory.join(manifest::FILE_NAME).display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses prompts that word vectors cannot be made of; umT5 takes any.
+fn check_words(found: &Found, prompts: &[String]) -> Result<(), CliError> {
+    let text = &found.card.text;
+    if text.kind == TextKind::Umt5 {
+        return Ok(());
+    }
+    let words = text::reader(text, None).map_err(SessionError::from)?;
+    prompts.iter().try_for_each(|prompt| words.encode(prompt).map(drop)).map_err(CliError::Usage)
+}
+
+/// Where embeddings of prompts are read and kept.
+fn data(args: &GenerateArgs, found: &Found, otherwise: &Path) -> PathBuf {
+    let trained = found.card.data.clone().filter(|data| data.is_dir());
+    args.data.clone().or(trained).unwrap_or_else(|| otherwise.to_path_buf())
+}
+
+/// Everything that decides what clips there will be, but for how many of each prompt.
+fn settings(args: &GenerateArgs, found: &Found, prompts: &[String]) -> Result<Map<String, Value>, SessionError> {
+    let card = &found.card;
+    let codec = CodecPlan::of(&card.codec, Pickles::Allowed).map_err(SessionError::Other)?;
+    let list = serde_json::to_vec(prompts).map_err(|error| SessionError::Other(error.to_string()))?;
+    let Value::Object(settings) = json!({
+        "checkpoint_blake3": card.weights(&found.directory)?,
+        "student": card.student,
+        "precision": card.precision,
+        "sampler": card.sampler,
+        "clip": card.clip,
+        "codec": codec.identity()?,
+        "text": text::identity(&card.text, Pickles::Allowed)?,
+        "seed": args.seed,
+        "format": args.format.video(),
+        "naming": format!("{:?}", args.naming).to_lowercase(),
+        "prompts_blake3": blake3::hash(&list).to_hex().to_string(),
+    }) else {
+        unreachable!("an object was written")
+    };
+    Ok(settings)
 }
 
 /// The prompts asked for, each once.
@@ -131,13 +206,9 @@ fn prompts(args: &GenerateArgs) -> Result<Vec<String>, CliError> {
         return Ok(vec![prompt.clone()]);
     }
     let Some(path) = &args.prompts else { unreachable!("clap asks for --prompt or --prompts") };
-    let listed = read_prompts(path).map_err(|error| CliError::Usage(error.to_string()))?;
-    let mut prompts: Vec<String> = Vec::new();
-    for prompt in &listed {
-        if !prompts.iter().any(|known| known == prompt) {
-            prompts.push(prompt.clone());
-        }
-    }
+    let mut prompts = read_prompts(path).map_err(|error| CliError::Usage(error.to_string()))?;
+    let mut seen = BTreeSet::new();
+    prompts.retain(|prompt| seen.insert(prompt.clone()));
     if prompts.is_empty() {
         return Err(CliError::Usage(format!("{} has no prompts, expected one a line", path.display())));
     }
@@ -145,12 +216,7 @@ fn prompts(args: &GenerateArgs) -> Result<Vec<String>, CliError> {
 }
 
 fn file_name(args: &GenerateArgs, number: usize, prompt: &str, take: u64) -> Result<String, CliError> {
-    let ending = match args.format {
-        Format::Mp4 => VideoFormat::Mp4,
-        Format::Gif => VideoFormat::Gif,
-        Format::Frames => VideoFormat::PngFrames,
-    }
-    .extension();
+    let ending = args.format.video().extension();
     let name = match args.naming {
         Naming::Numbers => format!("{number:05}-{take}.{ending}"),
         Naming::Vbench => format!("{prompt}-{take}.{ending}"),
@@ -162,60 +228,80 @@ fn file_name(args: &GenerateArgs, number: usize, prompt: &str, take: u64) -> Res
     Ok(name)
 }
 
+/// Where clips go.
+enum To<'a> {
+    /// The one clip.
+    File(&'a Path),
+    /// A directory, and the hashes of the student's weights.
+    Directory(&'a mut Samples, Vec<String>),
+}
+
 struct GenerateJob<'a> {
     seed: u64,
     found: &'a Found,
-    prompts: &'a [String],
+    data: PathBuf,
     wanted: Vec<Wanted>,
+    /// Clips that were there before.
+    there: usize,
+    to: To<'a>,
 }
 
 impl Job for GenerateJob<'_> {
-    type Output = Result<(), SessionError>;
+    /// Whether all clips were made; otherwise a signal came between.
+    type Output = Result<bool, SessionError>;
 
-    fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
+    fn run<B: Trainable>(mut self, _place: Place, device: B::Device) -> Self::Output {
         let card = &self.found.card;
         // The text encoder first, and gone before the student comes.
-        let rows = text::encode::<B::InnerBackend>(&card.text, Pickles::Allowed, self.prompts, &device)?;
+        let prompts: Vec<String> = self.wanted.iter().map(|wanted| wanted.prompt.clone()).collect();
+        let rows = text_rows::<B::InnerBackend>(card, &self.data, prompts, &device)?;
+        if signals::stop_requested() {
+            return Ok(false);
+        }
         let plan = CodecPlan::of(&card.codec, Pickles::Allowed).map_err(SessionError::Other)?;
         let codec = plan.load::<B::InnerBackend>(&device)?;
         let student = finished_student::<B::InnerBackend>(card, &self.found.directory, &device)?;
-        let shape = plan.latent_shape(&card.clip).map_err(SessionError::Other)?;
-        for wanted in &self.wanted {
-            let noise = Noise::new(self.seed, Purpose::Evaluation, wanted.take, key_of(&self.prompts[wanted.prompt]));
-            self.clip(&student, &*codec, &rows[wanted.prompt], noise, shape, &wanted.path, &device)?;
+        let filming = Filming {
+            student: &student,
+            codec: &*codec,
+            sampler: &sampler(&card.sampler),
+            clip: card.clip,
+            latent_shape: plan.latent_shape(&card.clip).map_err(SessionError::Other)?,
+            device: &device,
+        };
+        let mut bar = Bar::new("clips");
+        for (number, Wanted { prompt, take, name }) in self.wanted.iter().enumerate() {
+            if signals::stop_requested() {
+                bar.end();
+                return Ok(false);
+            }
+            let values = rows.encode(prompt).map_err(SessionError::Other)?;
+            let text = Tensor::from_data(TensorData::new(values, [1, card.text.length, card.text.width]), &device);
+            let noise = clip_noise(self.seed, prompt, *take);
+            match &mut self.to {
+                To::File(path) => filming.write(text, noise, path)?,
+                To::Directory(samples, weights) => {
+                    filming.write(text, noise, &samples.staged(name))?;
+                    samples.publish(name, Made { prompt, take: *take, seed: self.seed, weights })?;
+                    bar.show(self.there + number + 1, self.there + self.wanted.len());
+                }
+            }
         }
-        Ok(())
+        bar.end();
+        Ok(true)
     }
 }
 
-impl GenerateJob<'_> {
-    /// One clip, block by block from noise to the file.
-    #[allow(clippy::too_many_arguments)]
-    fn clip<B: Kernels>(
-        &self,
-        student: &Student<B>,
-        codec: &dyn Codec<B>,
-        rows: &[f32],
-        noise: Noise,
-        shape: [usize; 4],
-        path: &Path,
-        device: &B::Device,
-    ) -> Result<(), SessionError> {
-        let card = &self.found.card;
-        let [length, width] = [card.text.length, card.text.width];
-        let text = student.read_text(Tensor::from_data(TensorData::new(rows.to_vec(), [1, length, width]), device));
-        let settings = &card.sampler;
-        let sigmas = few_step_sigmas(&settings.denoising_step_list, settings.timestep_shift, settings.warp_denoising_step);
-        let sampler = Sampler { fresh_noise: settings.kind.fresh_noise(), sigmas };
-        let mut writer = VideoWriter::create(path, card.clip.height as u32, card.clip.width as u32, card.clip.frames_per_second)?;
-        let mut decoder = codec.decoder();
-        let generator = Generator { student, text: &text, sampler: &sampler, shape, device };
-        generator.rollout_watched(RolloutNoise::of(vec![noise]), &mut |block, _| {
-            // [1, T, 3, H, W] -> [T, H, W, 3]
-            let pixels = decoder.push(block.clone()).permute([0, 1, 3, 4, 2]).into_data();
-            let bytes: Vec<u8> = pixels.iter::<f32>().map(to_byte).collect();
-            writer.push(bytes.chunks(card.clip.height * card.clip.width * 3).map(<[u8]>::to_vec).collect());
-        });
-        Ok(writer.finish()?)
-    }
+/// A reader of the prompts' rows, all of them encoded; umT5 is loaded for those that `data` lacks, and holds no memory afterwards.
+fn text_rows<B: Kernels>(
+    card: &StudentCard,
+    data: &Path,
+    mut prompts: Vec<String>,
+    device: &B::Device,
+) -> Result<Box<dyn TextEncoder>, SessionError> {
+    prompts.dedup();
+    let mut bar = Bar::new("prompts");
+    text::prepare::<B>(&card.text, Pickles::Allowed, data, &prompts, device, &mut |done, all| bar.show(done, all))?;
+    bar.end();
+    Ok(text::reader(&card.text, Some(data))?)
 }

@@ -126,11 +126,13 @@ impl From<crate::session::SessionError> for CliError {
         use crate::run::directory::RunError;
         use crate::session::SessionError;
         use crate::session::quarantine::QuarantineError;
+        use crate::session::samples::SamplesError;
         use afd_clips::check::CheckError;
         match error {
             SessionError::Recipe(_)
             | SessionError::Check(CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_))
             | SessionError::Quarantine(QuarantineError::Layout(_))
+            | SessionError::Samples(SamplesError::Foreign(_) | SamplesError::Differs { .. } | SamplesError::Locked(_))
             | SessionError::Batch(BatchError::Recipe(_) | BatchError::Endless)
             | SessionError::Run(RunError::Exists { .. } | RunError::Name { .. } | RunError::NotARun { .. }) => {
                 Self::Usage(error.to_string())

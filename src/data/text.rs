@@ -77,17 +77,17 @@ pub fn prepare<B: Kernels>(
     Ok(Some(embeddings::prepare(&directory, &identity, &encoder, prompts, Stored::Bf16, progress)?))
 }
 
-/// The rows of every prompt by the encoder itself, for prompts that no cache has.
+/// What tells text encoders apart, wherever their files are; see [`embeddings::identity`].
 ///
 /// # Errors
-/// [`TextError`].
-pub fn encode<B: Kernels>(text: &Text, pickles: Pickles, prompts: &[String], device: &B::Device) -> Result<Vec<Vec<f32>>, TextError> {
-    let all = |encoder: &dyn TextEncoder| prompts.iter().map(|prompt| encoder.encode(prompt).map_err(TextError::Recipe)).collect();
+/// umT5's files.
+pub fn identity(text: &Text, pickles: Pickles) -> Result<serde_json::Value, TextError> {
     match text.kind {
-        TextKind::Words => all(&WordVectors { length: text.length, width: text.width }),
+        TextKind::Words => Ok(serde_json::json!({ "kind": "words", "length": text.length, "width": text.width })),
         TextKind::Umt5 => {
             let (tokenizer, weights) = files(text)?;
-            all(&UmT5::<B>::open(tokenizer, &WeightFile::open(weights, pickles)?, text.precision.dtype().into(), device)?)
+            let identity = embeddings::identity(tokenizer, &WeightFile::open(weights, pickles)?, text.precision.dtype().into())?;
+            Ok(serde_json::json!({ "kind": "umt5", "identity": identity }))
         }
     }
 }

@@ -194,7 +194,7 @@ fn sync_tree(directory: &Path) -> Result<(), FileError> {
 }
 
 /// Makes renames and new names inside `directory` survive a power cut.
-fn sync_directory(directory: &Path) -> Result<(), FileError> {
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), FileError> {
     if cfg!(windows) {
         return Ok(()); // Windows has no such call: the journal of NTFS orders the renames.
     }

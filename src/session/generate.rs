@@ -1,16 +1,34 @@
-//! Clips from a student.
+//! Clips from a student: in memory for evaluation, or written block by block as they are made.
 
+use std::path::Path;
+
+use afd_models::codec::Codec;
 use afd_models::kernels::Kernels;
 use afd_models::noise::{Noise, Purpose, key_of};
 use afd_models::student::Student;
+use burn::prelude::*;
 
 use super::SessionError;
 use crate::data::batch::Batches;
-use crate::data::video::Clip;
+use crate::data::video::{Clip, ClipShape, to_byte};
+use crate::data::video_io::VideoWriter;
 use crate::flow::sampler::Sampler;
+use crate::flow::schedule::few_step_sigmas;
+use crate::recipe::settings;
 use crate::rollout::{Generator, RolloutNoise};
 
-/// Generates the clips numbered `takes` of a prompt, `batch` at a time. A clip is a pure function of (weights, seed, prompt, take).
+/// The noise of a clip, which is a pure function of (weights, seed, prompt, take).
+pub fn clip_noise(seed: u64, prompt: &str, take: u64) -> Noise {
+    Noise::new(seed, Purpose::Evaluation, take, key_of(prompt))
+}
+
+/// The sampler that `settings` describe.
+pub fn sampler(settings: &settings::Sampler) -> Sampler {
+    let sigmas = few_step_sigmas(&settings.denoising_step_list, settings.timestep_shift, settings.warp_denoising_step);
+    Sampler { fresh_noise: settings.kind.fresh_noise(), sigmas }
+}
+
+/// Generates the clips numbered `takes` of a prompt, `batch` at a time.
 pub fn generate<B: Kernels>(
     student: &Student<B>,
     batches: &Batches<B>,
@@ -23,7 +41,7 @@ pub fn generate<B: Kernels>(
     for takes in takes.chunks(request.batch.max(1)) {
         let rows = batches.text(&[request.prompt.to_string()], takes.len())?;
         let text = student.read_text(rows);
-        let streams = takes.iter().map(|take| Noise::new(request.seed, Purpose::Evaluation, *take, key_of(request.prompt))).collect();
+        let streams = takes.iter().map(|take| clip_noise(request.seed, request.prompt, *take)).collect();
         let made = Generator { student, text: &text, sampler, shape: request.latent_shape, device }.rollout(RolloutNoise::of(streams));
         clips.extend(batches.decode_frames(made.latents, request.frames));
     }
@@ -44,4 +62,41 @@ pub struct Request<'a> {
     pub frames: usize,
     /// Latent shape `[F, C, H, W]`.
     pub latent_shape: [usize; 4],
+}
+
+/// Single clips from noise to file, block by block.
+pub struct Filming<'a, B: Kernels> {
+    /// Who makes them.
+    pub student: &'a Student<B>,
+    /// Latents to pixels.
+    pub codec: &'a dyn Codec<B>,
+    /// The noise levels on the way to each block.
+    pub sampler: &'a Sampler,
+    /// Size and rate of the clips.
+    pub clip: ClipShape,
+    /// Latent shape `[F, C, H, W]`.
+    pub latent_shape: [usize; 4],
+    /// Where they are made.
+    pub device: &'a B::Device,
+}
+
+impl<B: Kernels> Filming<'_, B> {
+    /// Makes the clip of the prompt with these `rows`, `[1, L, text_width]`; the file appears when it is whole.
+    ///
+    /// # Errors
+    /// [`crate::data::video_io::VideoError`].
+    pub fn write(&self, rows: Tensor<B, 3>, noise: Noise, path: &Path) -> Result<(), SessionError> {
+        let Self { student, codec, sampler, clip, latent_shape, device } = *self;
+        let text = student.read_text(rows);
+        let mut writer = VideoWriter::create(path, clip.height as u32, clip.width as u32, clip.frames_per_second)?;
+        let mut decoder = codec.decoder();
+        let generator = Generator { student, text: &text, sampler, shape: latent_shape, device };
+        generator.rollout_watched(RolloutNoise::of(vec![noise]), &mut |block, _| {
+            // [1, T, 3, H, W] -> [T, H, W, 3]
+            let pixels = decoder.push(block.clone()).permute([0, 1, 3, 4, 2]).into_data();
+            let bytes: Vec<u8> = pixels.iter::<f32>().map(to_byte).collect();
+            writer.push(bytes.chunks(clip.height * clip.width * 3).map(<[u8]>::to_vec).collect());
+        });
+        Ok(writer.finish()?)
+    }
 }

@@ -7,6 +7,7 @@ pub mod journal;
 pub mod measure;
 pub mod prepare;
 pub mod quarantine;
+pub mod samples;
 pub mod state;
 pub mod train;
 
@@ -58,6 +59,9 @@ pub enum SessionError {
     /// Too many of them are bad.
     #[error(transparent)]
     Quarantine(#[from] quarantine::QuarantineError),
+    /// A directory of generated clips.
+    #[error(transparent)]
+    Samples(#[from] samples::SamplesError),
     /// Anything else that the user can act on.
     #[error("{0}")]
     Other(String),

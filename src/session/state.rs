@@ -40,6 +40,9 @@ pub struct StudentCard {
     /// The type of its products and weights at rest.
     #[serde(default)]
     pub precision: Precision,
+    /// The directory that `afd data prepare` filled for its recipe, absolute: embeddings of prompts are kept there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
     /// What its low-rank factors stand beside, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<Adapter>,
@@ -105,8 +108,16 @@ impl StudentCard {
             text: settings.text.clone(),
             sampler: settings.sampler.clone(),
             precision: settings.run.precision,
+            data: recipe.data().map(Path::to_path_buf),
             adapter: Adapter::of(recipe)?,
         })
+    }
+
+    /// BLAKE3 of the files that hold the weights of the student in `directory`: its own first, then those that its factors stand beside.
+    pub fn weights(&self, directory: &Path) -> Result<Vec<String>, SessionError> {
+        let own = directory.join(if self.adapter.is_some() { FACTORS } else { MODEL });
+        let beside = self.adapter.iter().flat_map(|adapter| adapter.blake3.iter().cloned());
+        Ok(std::iter::once(hash(&own)?).chain(beside).collect())
     }
 }
 

@@ -38,6 +38,9 @@ pub(super) struct Running {
 impl Running {
     pub fn start(mut command: Command, stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
         let messages = tempfile()?;
+        // Ctrl-C at a terminal is the program's to answer: the video in hand is finished first.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.stdin(stdin).stdout(stdout).stderr(messages.try_clone()?).spawn()?;
         Ok(Self { child: Arc::new(Mutex::new(child)), messages, watch: None })
     }

@@ -72,6 +72,14 @@ impl VideoFormat {
         }
     }
 
+    /// Whether such videos can be written on this machine: an MP4 needs ffmpeg. `path` is for the message.
+    ///
+    /// # Errors
+    /// [`VideoError::FfmpegMissing`].
+    pub fn require(self, path: &Path) -> Result<(), VideoError> {
+        if self == Self::Mp4 { ffmpeg::require("write", path).map(drop) } else { Ok(()) }
+    }
+
     /// The format that a path's ending asks for when writing; a name without an ending is a directory of frames.
     ///
     /// # Errors

@@ -1,0 +1,185 @@
+//! `afd generate`: directories of clips that survive kills, signals and mistakes.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::{command, fails, golden, succeeds};
+
+const PROMPTS: [&str; 3] =
+    ["a small red ball is dropped on earth", "a large blue ball is dropped on the moon", "a large green ball is dropped on jupiter"];
+
+/// A student that was trained for a moment, in `place/runs/golden`, and a list of prompts.
+fn student(place: &Path) {
+    let short = ["--set", "afd.alternations=1", "--set", "afd.warmup_steps=1", "--set", "evaluation.clips_per_prompt=0"];
+    succeeds(place, &[&["distill", &golden()], &short[..]].concat());
+    fs::write(place.join("prompts.txt"), PROMPTS.join("\n")).unwrap();
+}
+
+/// A request for `clips` clips of each prompt in `out`.
+fn request<'a>(out: &'a str, clips: &'a str) -> Vec<&'a str> {
+    let from =
+        ["generate", "--checkpoint", "runs/golden", "--prompts", "prompts.txt", "--backend", "flex", "--format", "gif", "--seed", "1"];
+    [&from[..], &["--clips", clips, "--out-dir", out]].concat()
+}
+
+fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut places = vec![directory.to_path_buf()];
+    while let Some(place) = places.pop() {
+        for entry in fs::read_dir(place).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => places.push(path),
+                false => drop(files.insert(path.strip_prefix(directory).unwrap().to_path_buf(), fs::read(&path).unwrap())),
+            }
+        }
+    }
+    files
+}
+
+fn started(place: &Path, arguments: &[&str]) -> Child {
+    command(place, arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits until the manifest has more than `lines` lines; `false` if the child ended before.
+fn has_more_than(lines: usize, child: &mut Child, directory: &Path) -> bool {
+    while fs::read_to_string(directory.join("manifest.jsonl")).map_or(0, |text| text.lines().count()) <= lines {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+#[test]
+fn clips_are_published_one_by_one_and_a_killed_command_goes_on_to_the_same_bytes() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    student(place);
+    let said = succeeds(place, &request("straight", "40"));
+    assert_eq!(said.trim(), "straight/manifest.jsonl");
+    let straight = files(&place.join("straight"));
+    assert_eq!(straight.len(), 120 + 3, "{:?}", straight.keys());
+    let manifest = String::from_utf8(straight[Path::new("manifest.jsonl")].clone()).unwrap();
+    let lines: Vec<serde_json::Value> = manifest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (line, (prompt, take)) in lines.iter().zip(PROMPTS.iter().flat_map(|prompt| (0..40).map(move |take| (prompt, take)))) {
+        let video = format!("videos/{prompt}-{take}.gif");
+        assert_eq!((line["prompt"].as_str(), line["video"].as_str()), (Some(*prompt), Some(video.as_str())));
+        let hash = blake3::hash(&straight[Path::new(&video)]).to_hex().to_string();
+        assert_eq!(line["blake3"].as_str(), Some(hash.as_str()));
+    }
+    let newest = fs::read_to_string(place.join("runs/golden/checkpoints/latest")).unwrap();
+    let weights = fs::read(place.join("runs/golden/checkpoints").join(newest.trim()).join("student/model.safetensors")).unwrap();
+    assert_eq!(lines[0]["checkpoint_blake3"], serde_json::json!([blake3::hash(&weights).to_hex().to_string()]));
+
+    let (killed, ask) = (place.join("killed"), request("killed", "40"));
+    let mut kills = 0;
+    for lines in [0, 7, 31, 60, 61, 100] {
+        let mut child = started(place, &ask);
+        if has_more_than(lines, &mut child, &killed) {
+            kills += 1;
+            // Nobody else may add to it meanwhile.
+            if kills == 1 {
+                assert!(fails(place, &ask, 2).contains("in use by another process"));
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What is there is whole and is what it would be at the end.
+        for (path, bytes) in files(&killed).into_iter().filter(|(path, _)| path.starts_with("videos")) {
+            assert!(straight[&path] == bytes, "{}", path.display());
+        }
+    }
+    assert!(kills > 3, "{kills} kills");
+    // As if it had been killed while a line was written, and a finished clip had no line yet.
+    let path = killed.join("manifest.jsonl");
+    let cut = fs::read_to_string(&path).unwrap();
+    fs::write(&path, &cut[..cut.len() - 20]).unwrap();
+    succeeds(place, &ask);
+    assert!(files(&killed) == straight);
+    // Nothing is left to do, and nothing changes.
+    succeeds(place, &ask);
+    assert!(files(&killed) == straight);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_it_after_the_clip_in_hand_with_status_75() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    student(place);
+    let ask = request("made", "200");
+    let mut child = started(place, &ask);
+    assert!(has_more_than(2, &mut child, &place.join("made")));
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("run the same command again"), "{said}");
+    let made = files(&place.join("made"));
+    let clips = made.keys().filter(|path| path.starts_with("videos")).count();
+    assert!(clips < 600 && !made.keys().any(|path| path.starts_with("staging")), "{clips}");
+    assert_eq!(String::from_utf8_lossy(&made[Path::new("manifest.jsonl")]).lines().count(), clips);
+}
+
+#[test]
+fn clips_that_would_be_made_in_another_way_are_refused_by_what_differs() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    student(place);
+    succeeds(place, &request("made", "2"));
+    let before = files(&place.join("made"));
+    let with = |more: &[&'static str]| -> Vec<&'static str> { [&request("made", "2")[..], more].concat() };
+    let mut seed = request("made", "2");
+    seed[10] = "2";
+    assert!(fails(place, &seed, 2).contains("seed is 1 there, 2 was asked for"));
+    assert!(fails(place, &with(&["--naming", "numbers"]), 2).contains("naming is \"vbench\" there, \"numbers\" was asked for"));
+    fs::write(place.join("prompts.txt"), PROMPTS[..2].join("\n")).unwrap();
+    let error = fails(place, &request("made", "2"), 2);
+    assert!(error.contains("prompts_blake3 is") && !error.contains("seed"), "{error}");
+    fs::write(place.join("prompts.txt"), PROMPTS.join("\n")).unwrap();
+    let more = ["--set", "afd.alternations=2", "--set", "afd.warmup_steps=1", "--set", "evaluation.clips_per_prompt=0", "--name", "other"];
+    succeeds(place, &[&["distill", &golden()], &more[..]].concat());
+    let mut other = request("made", "2");
+    other[2] = "runs/other";
+    let error = fails(place, &other, 2);
+    assert!(error.contains("checkpoint_blake3 is") && !error.contains("sampler"), "{error}");
+    assert!(files(&place.join("made")) == before);
+
+    fs::create_dir(place.join("mine")).unwrap();
+    fs::write(place.join("mine/notes.txt"), "mine").unwrap();
+    assert!(fails(place, &request("mine", "1"), 2).contains("is not empty and holds no generated clips"));
+    assert_eq!(files(&place.join("mine")).len(), 1);
+
+    // More clips of each prompt, and one that was lost, come among those that are there.
+    let lost = place.join(format!("made/videos/{}-1.gif", PROMPTS[0]));
+    fs::remove_file(&lost).unwrap();
+    succeeds(place, &request("made", "3"));
+    succeeds(place, &request("straight", "3"));
+    assert!(files(&place.join("made")) == files(&place.join("straight")));
+}
+
+#[test]
+fn a_missing_ffmpeg_and_a_prompt_that_is_too_long_are_named_before_anything_is_made() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    student(place);
+    let to_mp4 = ["generate", "--checkpoint", "runs/golden", "--prompts", "prompts.txt", "--out-dir", "made"];
+    let one = ["generate", "--checkpoint", "runs/golden", "--prompt", PROMPTS[0], "--out", "one.mp4"];
+    for arguments in [&to_mp4[..], &one] {
+        let output = command(place, arguments).env("AFD_FFMPEG", "/nowhere/ffmpeg").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("AFD_FFMPEG is \"/nowhere/ffmpeg\""), "{error}");
+    }
+    assert!(!place.join("made").exists() && !place.join("one.mp4").exists());
+    fs::write(place.join("prompts.txt"), format!("{}\na ball{}\n", PROMPTS[0], " and a ball".repeat(9))).unwrap();
+    let error = fails(place, &request("long", "1"), 2);
+    assert!(error.contains("and a ball and a ball") && !place.join("long").exists(), "{error}");
+}
