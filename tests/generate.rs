@@ -166,6 +166,36 @@ fn clips_that_would_be_made_in_another_way_are_refused_by_what_differs() {
 }
 
 #[test]
+fn clips_of_extended_prompts_are_called_as_vbench_looks_for_them() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    student(place);
+    // VBench's own list holds the same prompt for two dimensions; its clips are made once.
+    fs::write(place.join("names.txt"), "a ball, on earth\n\na ball on the moon\na ball, on earth\n").unwrap();
+    let ask = |out: &'static str| [&request(out, "2")[..], &["--names", "names.txt"]].concat();
+    let output = common::afd(place, &ask("made"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 of 3 names in names.txt were there before"), "{said}");
+    let manifest = fs::read_to_string(place.join("made/manifest.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = manifest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = lines.iter().map(|line| ["prompt", "name", "video"].map(|field| line[field].as_str().unwrap())).collect();
+    assert_eq!(told[1], [PROMPTS[0], "a ball, on earth", "videos/a ball, on earth-1.gif"]);
+    assert_eq!((told.len(), told[2]), (4, [PROMPTS[1], "a ball on the moon", "videos/a ball on the moon-0.gif"]));
+    // Called otherwise, they are the clips of the same prompts.
+    succeeds(place, &request("plain", "2"));
+    let read = |path: String| fs::read(place.join(path)).unwrap();
+    assert!(read("made/videos/a ball, on earth-1.gif".to_string()) == read(format!("plain/videos/{}-1.gif", PROMPTS[0])));
+    let other = common::afd(place, &ask("plain"));
+    assert!(other.status.code() == Some(2) && String::from_utf8_lossy(&other.stderr).contains("prompts_blake3 is"));
+
+    fs::write(place.join("names.txt"), "one\ntwo\n").unwrap();
+    assert!(fails(place, &ask("short"), 2).contains("names.txt has 2 names, prompts.txt has 3 prompts"));
+    fs::write(place.join("names.txt"), "one\ntwo/three\nfour\n").unwrap();
+    assert!(fails(place, &ask("slash"), 2).contains("\"two/three\" cannot be a file name"));
+    assert!(!place.join("short").exists() && !place.join("slash").exists());
+}
+
+#[test]
 fn a_missing_ffmpeg_and_a_prompt_that_is_too_long_are_named_before_anything_is_made() {
     let place = tempfile::tempdir().unwrap();
     let place = place.path();

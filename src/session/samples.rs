@@ -64,6 +64,9 @@ pub enum SamplesError {
 pub struct Sample {
     /// What it was generated from.
     pub prompt: String,
+    /// What it is called, where that is something else: VBench looks for clips of extended prompts under its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Its path inside the directory, with forward slashes.
     pub video: String,
     /// Which of the prompt's clips it is, counted from 0.
@@ -85,6 +88,8 @@ pub struct Sample {
 pub struct Made<'a> {
     /// What from.
     pub prompt: &'a str,
+    /// What it is called, where that is something else.
+    pub name: Option<&'a str>,
     /// Which of the prompt's clips it is.
     pub take: u64,
     /// Seed of its noise.
@@ -159,6 +164,7 @@ impl Samples {
         let target = self.directory.join(&video);
         let sample = Sample {
             prompt: made.prompt.to_string(),
+            name: made.name.map(str::to_string),
             video: video.clone(),
             take: made.take,
             seed: made.seed,

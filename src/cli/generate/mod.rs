@@ -1,18 +1,19 @@
 //! `afd generate`: clips from a student, written as they are made.
 
-use std::collections::BTreeSet;
+mod list;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use afd_backends::{Job, Place};
-use afd_clips::prompts::read_prompts;
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::text::TextEncoder;
 use afd_models::weights::Pickles;
 use burn::prelude::*;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Map, Value, json};
 
+use self::list::{Format, Listed, Naming, Wanted, file_name, prompts};
 use super::bar::Bar;
 use super::checkpoint::{Found, find};
 use super::{CliError, STOPPED};
@@ -42,6 +43,10 @@ pub struct GenerateArgs {
     /// A file of prompts: .txt with one a line, or .json as VBench has it.
     #[arg(long, value_name = "FILE", requires = "out_dir")]
     prompts: Option<PathBuf>,
+    /// What to call the clips, line by line, where that is not the prompts: VBench's own prompts beside extended ones. Of equal names the first
+    /// counts.
+    #[arg(long, value_name = "FILE", requires = "prompts")]
+    names: Option<PathBuf>,
     /// Clips of each prompt (with --out-dir).
     #[arg(long, default_value_t = 1, requires = "out_dir")]
     clips: u64,
@@ -70,43 +75,6 @@ pub struct GenerateArgs {
     backend: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// H.264 through ffmpeg.
-    Mp4,
-    /// Animated GIF, 256 colours a frame.
-    Gif,
-    /// Directories of PNG frames, exact.
-    Frames,
-}
-
-impl Format {
-    fn video(self) -> VideoFormat {
-        match self {
-            Self::Mp4 => VideoFormat::Mp4,
-            Self::Gif => VideoFormat::Gif,
-            Self::Frames => VideoFormat::PngFrames,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Naming {
-    /// The prompt itself, a hyphen and the clip's number.
-    Vbench,
-    /// The prompt's number in the list, a hyphen and the clip's number.
-    Numbers,
-}
-
-/// One clip to make.
-#[derive(Debug, Clone)]
-struct Wanted {
-    prompt: String,
-    take: u64,
-    /// Its file in the directory.
-    name: String,
-}
-
 /// Generates the clips; existing ones are left alone.
 pub fn run(args: &GenerateArgs) -> Result<ExitCode, CliError> {
     let found = find(&args.checkpoint)?;
@@ -123,9 +91,9 @@ fn one_clip(args: &GenerateArgs, found: &Found, out: &Path) -> Result<ExitCode, 
     }
     VideoFormat::of(out).and_then(|format| format.require(out)).map_err(|error| CliError::Usage(error.to_string()))?;
     let Some(prompt) = &args.prompt else { unreachable!("clap asks for --out-dir beside --prompts") };
-    check_words(found, std::slice::from_ref(prompt))?;
+    check_words(found, [prompt])?;
     let temporary = tempfile::tempdir().map_err(|error| CliError::Failed(format!("no temporary directory can be made: {error}")))?;
-    let wanted = vec![Wanted { prompt: prompt.clone(), take: 0, name: String::new() }];
+    let wanted = vec![Wanted { of: Listed { prompt: prompt.clone(), name: None }, take: 0, file: String::new() }];
     let data = data(args, found, temporary.path());
     let job = GenerateJob { seed: args.seed, found, data, wanted, there: 0, to: To::File(out) };
     afd_backends::dispatch(args.backend.as_deref(), job)??;
@@ -137,18 +105,18 @@ fn clips_of_a_list(args: &GenerateArgs, found: &Found, directory: &Path) -> Resu
     args.format.video().require(directory).map_err(|error| CliError::Usage(error.to_string()))?;
     let prompts = prompts(args)?;
     let mut wanted = Vec::new();
-    for (number, prompt) in prompts.iter().enumerate() {
+    for (number, of) in prompts.iter().enumerate() {
         for take in 0..args.clips {
-            wanted.push(Wanted { prompt: prompt.clone(), take, name: file_name(args, number, prompt, take)? });
+            wanted.push(Wanted { of: of.clone(), take, file: file_name(args, number, of.called(), take)? });
         }
     }
-    let names: Vec<String> = wanted.iter().map(|wanted| wanted.name.clone()).collect();
-    check_words(found, &prompts)?;
+    let files: Vec<String> = wanted.iter().map(|wanted| wanted.file.clone()).collect();
+    check_words(found, prompts.iter().map(|listed| &listed.prompt))?;
     let mut samples = Samples::open(directory, &settings(args, found, &prompts)?).map_err(SessionError::from)?;
-    wanted.retain(|wanted| !samples.has(&wanted.name));
+    wanted.retain(|wanted| !samples.has(&wanted.file));
     if !wanted.is_empty() {
         signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
-        let (data, there) = (data(args, found, directory), names.len() - wanted.len());
+        let (data, there) = (data(args, found, directory), files.len() - wanted.len());
         let to = To::Directory(&mut samples, found.card.weights(&found.directory)?);
         let job = GenerateJob { seed: args.seed, found, data, wanted, there, to };
         if !afd_backends::dispatch(args.backend.as_deref(), job)?? {
@@ -156,19 +124,19 @@ fn clips_of_a_list(args: &GenerateArgs, found: &Found, directory: &Path) -> Resu
             return Ok(ExitCode::from(STOPPED));
         }
     }
-    samples.finish(&names).map_err(SessionError::from)?;
+    samples.finish(&files).map_err(SessionError::from)?;
     println!("{}", directory.join(manifest::FILE_NAME).display());
     Ok(ExitCode::SUCCESS)
 }
 
 /// Refuses prompts that word vectors cannot be made of; umT5 takes any.
-fn check_words(found: &Found, prompts: &[String]) -> Result<(), CliError> {
+fn check_words<'a>(found: &Found, prompts: impl IntoIterator<Item = &'a String>) -> Result<(), CliError> {
     let text = &found.card.text;
     if text.kind == TextKind::Umt5 {
         return Ok(());
     }
     let words = text::reader(text, None).map_err(SessionError::from)?;
-    prompts.iter().try_for_each(|prompt| words.encode(prompt).map(drop)).map_err(CliError::Usage)
+    prompts.into_iter().try_for_each(|prompt| words.encode(prompt).map(drop)).map_err(CliError::Usage)
 }
 
 /// Where embeddings of prompts are read and kept.
@@ -178,7 +146,7 @@ fn data(args: &GenerateArgs, found: &Found, otherwise: &Path) -> PathBuf {
 }
 
 /// Everything that decides what clips there will be, but for how many of each prompt.
-fn settings(args: &GenerateArgs, found: &Found, prompts: &[String]) -> Result<Map<String, Value>, SessionError> {
+fn settings(args: &GenerateArgs, found: &Found, prompts: &[Listed]) -> Result<Map<String, Value>, SessionError> {
     let card = &found.card;
     let codec = CodecPlan::of(&card.codec, Pickles::Allowed).map_err(SessionError::Other)?;
     let list = serde_json::to_vec(prompts).map_err(|error| SessionError::Other(error.to_string()))?;
@@ -198,34 +166,6 @@ fn settings(args: &GenerateArgs, found: &Found, prompts: &[String]) -> Result<Ma
         unreachable!("an object was written")
     };
     Ok(settings)
-}
-
-/// The prompts asked for, each once.
-fn prompts(args: &GenerateArgs) -> Result<Vec<String>, CliError> {
-    if let Some(prompt) = &args.prompt {
-        return Ok(vec![prompt.clone()]);
-    }
-    let Some(path) = &args.prompts else { unreachable!("clap asks for --prompt or --prompts") };
-    let mut prompts = read_prompts(path).map_err(|error| CliError::Usage(error.to_string()))?;
-    let mut seen = BTreeSet::new();
-    prompts.retain(|prompt| seen.insert(prompt.clone()));
-    if prompts.is_empty() {
-        return Err(CliError::Usage(format!("{} has no prompts, expected one a line", path.display())));
-    }
-    Ok(prompts)
-}
-
-fn file_name(args: &GenerateArgs, number: usize, prompt: &str, take: u64) -> Result<String, CliError> {
-    let ending = args.format.video().extension();
-    let name = match args.naming {
-        Naming::Numbers => format!("{number:05}-{take}.{ending}"),
-        Naming::Vbench => format!("{prompt}-{take}.{ending}"),
-    };
-    // A file name ends at 255 bytes on common file systems, and staging adds some.
-    if name.contains(['/', '\\', '\0']) || name.starts_with('.') || name.len() > 240 {
-        return Err(CliError::Usage(format!("the prompt {prompt:?} cannot be a file name; use --naming numbers")));
-    }
-    Ok(name)
 }
 
 /// Where clips go.
@@ -253,7 +193,7 @@ impl Job for GenerateJob<'_> {
     fn run<B: Trainable>(mut self, _place: Place, device: B::Device) -> Self::Output {
         let card = &self.found.card;
         // The text encoder first, and gone before the student comes.
-        let prompts: Vec<String> = self.wanted.iter().map(|wanted| wanted.prompt.clone()).collect();
+        let prompts: Vec<String> = self.wanted.iter().map(|wanted| wanted.of.prompt.clone()).collect();
         let rows = text_rows::<B::InnerBackend>(card, &self.data, prompts, &device)?;
         if signals::stop_requested() {
             return Ok(false);
@@ -270,7 +210,7 @@ impl Job for GenerateJob<'_> {
             device: &device,
         };
         let mut bar = Bar::new("clips");
-        for (number, Wanted { prompt, take, name }) in self.wanted.iter().enumerate() {
+        for (number, Wanted { of: Listed { prompt, name }, take, file }) in self.wanted.iter().enumerate() {
             if signals::stop_requested() {
                 bar.end();
                 return Ok(false);
@@ -281,8 +221,9 @@ impl Job for GenerateJob<'_> {
             match &mut self.to {
                 To::File(path) => filming.write(text, noise, path)?,
                 To::Directory(samples, weights) => {
-                    filming.write(text, noise, &samples.staged(name))?;
-                    samples.publish(name, Made { prompt, take: *take, seed: self.seed, weights })?;
+                    filming.write(text, noise, &samples.staged(file))?;
+                    let name = name.as_deref();
+                    samples.publish(file, Made { prompt, name, take: *take, seed: self.seed, weights })?;
                     bar.show(self.there + number + 1, self.there + self.wanted.len());
                 }
             }
