@@ -25,11 +25,6 @@ impl<B: Backend> Lora<B> {
         let dtype = x.dtype();
         x.matmul(self.down.val().cast(dtype)).matmul(self.up.val().cast(dtype)) * self.scale
     }
-
-    /// `scale A B`, `[input, output]`.
-    fn product(&self) -> Tensor<B, 2> {
-        self.down.val().matmul(self.up.val()) * self.scale
-    }
 }
 
 /// Linear layers of a block that can be adapted.
@@ -129,19 +124,6 @@ pub fn without_factors<B: Backend>(student: Student<B>) -> Student<B> {
     each_layer(student, |layer| layer.lora = None)
 }
 
-/// `student` with every product of factors added to its weight, computed in f32.
-pub fn merged<B: Backend>(student: Student<B>) -> Student<B> {
-    each_layer(student, |layer| {
-        if let Some(lora) = layer.lora.take() {
-            let product = lora.product();
-            layer.weight = layer.weight.clone().map(|weight| {
-                let dtype = weight.dtype();
-                (weight.cast(product.dtype()) + product).cast(dtype).detach()
-            });
-        }
-    })
-}
-
 fn each_layer<B: Backend>(mut student: Student<B>, mut change: impl FnMut(&mut Projection<B>)) -> Student<B> {
     for block in &mut student.blocks {
         for attention in [&mut block.self_attn, &mut block.cross_attn] {
@@ -176,7 +158,7 @@ impl<B: Backend> ModuleMapper<B> for OnlyFactors {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use burn::backend::{Autodiff, Flex, NdArray};
     use burn::optim::{GradientsAccumulator, GradientsParams};
 
@@ -189,6 +171,19 @@ mod tests {
     use crate::student::{Limits, StudentConfig, Visibility};
     use crate::weights::tests::tiny;
     use crate::weights::{HostTensor, collect, collect_gradients, fill_where};
+
+    /// `student` with every product of factors added to its weight, computed in f32.
+    pub(crate) fn merged<B: Backend>(student: Student<B>) -> Student<B> {
+        each_layer(student, |layer| {
+            if let Some(lora) = layer.lora.take() {
+                let product = lora.down.val().matmul(lora.up.val()) * lora.scale;
+                layer.weight = layer.weight.clone().map(|weight| {
+                    let dtype = weight.dtype();
+                    (weight.cast(product.dtype()) + product).cast(dtype).detach()
+                });
+            }
+        })
+    }
 
     fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {
         let values = Noise::new(9, Purpose::Evaluation, 0, index).normals(shape.iter().product());

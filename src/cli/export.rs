@@ -13,6 +13,7 @@ use afd_models::weights::lora::{LoraFile, LoraLayout};
 use afd_models::weights::transformer::TransformerFile;
 use afd_models::weights::{HostTensor, WeightFile, WeightsError};
 use clap::{Args, ValueEnum};
+use safetensors::Dtype;
 use serde_json::json;
 
 use super::{CliError, PickleArgs, checkpoint};
@@ -28,6 +29,22 @@ enum Reader {
     Diffusers,
     /// ComfyUI: a file for its folder of diffusion models.
     Comfyui,
+}
+
+/// Number types of merged weights.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Precision {
+    F32,
+    Bf16,
+}
+
+impl Precision {
+    fn stored(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::Bf16 => Dtype::BF16,
+        }
+    }
 }
 
 /// What to export, and for whom.
@@ -52,12 +69,16 @@ pub struct ExportArgs {
     /// Write low-rank factors as part of the weights that they were trained beside, instead of on their own.
     #[arg(long)]
     merge_lora: bool,
+    /// The type of all weights after --merge-lora. bf16 halves the file and rounds away what is small against the weights, as most of a
+    /// short training is.
+    #[arg(long, value_enum, default_value_t = Precision::F32, requires = "merge_lora")]
+    dtype: Precision,
     /// What computes the merged weights: cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
     #[arg(long)]
     backend: Option<String>,
 }
 
-/// Writes the weights under the reader's names, bit for bit as they are, and the sizes as the reader expects them.
+/// Writes the weights under the reader's names, bit for bit as they are unless they are merged, and the sizes as the reader expects them.
 pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
     let student = args.path.is_dir().then(|| checkpoint::find(&args.path)).and_then(Result::ok);
     let adapter = student.as_ref().and_then(|student| Some((student, student.card.adapter.as_ref()?)));
@@ -136,9 +157,9 @@ fn write_transformer(
     let created = File::create(&path).map_err(|error| failed(&FileError::new("create", &path, error)))?;
     let mut out = BufWriter::with_capacity(1 << 20, created);
     match factors {
-        None => transformer.export(&config, layout, |_, _| Ok(None), &mut out).map_err(|error| failed(&error))?,
+        None => transformer.export(&config, layout, None, |_, _| Ok(None), &mut out).map_err(|error| failed(&error))?,
         Some(factors) => {
-            let job = MergeJob { transformer: &transformer, factors, config: &config, layout, out: &mut out };
+            let job = MergeJob { transformer: &transformer, factors, config: &config, layout, dtype: args.dtype.stored(), out: &mut out };
             afd_backends::dispatch(args.backend.as_deref(), job)?.map_err(|error| failed(&error))?;
         }
     }
@@ -158,6 +179,7 @@ struct MergeJob<'a, W: Write> {
     factors: &'a LoraFile,
     config: &'a StudentConfig,
     layout: Layout,
+    dtype: Dtype,
     out: &'a mut W,
 }
 
@@ -167,7 +189,7 @@ impl<W: Write> Job for MergeJob<'_, W> {
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let merge =
             |name: &str, read: &dyn Fn() -> Result<HostTensor, WeightsError>| self.factors.merged::<B::InnerBackend>(name, read, &device);
-        self.transformer.export(self.config, self.layout, merge, self.out)
+        self.transformer.export(self.config, self.layout, Some(self.dtype), merge, self.out)
     }
 }
 

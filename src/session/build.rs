@@ -6,7 +6,7 @@ use afd_models::copies::{frozen_copy, trained_copy};
 use afd_models::discriminator::{AnyDiscriminator, ConvConfig, ConvDiscriminator, RegisterConfig, RegisterDiscriminator};
 use afd_models::init::{initialise, initialise_where};
 use afd_models::kernels::Trainable;
-use afd_models::lora::{adapted, is_factor, merged, without_factors};
+use afd_models::lora::{adapted, is_factor, without_factors};
 use afd_models::precision::{Precision, at_rest};
 use afd_models::student::{Limits, Student, StudentConfig};
 use afd_models::weights::lora::LoraFile;
@@ -31,19 +31,20 @@ fn load_student<B: Backend>(
     Ok(TransformerFile::find(file, part)?.load(config, precision, device)?)
 }
 
-/// The student of a checkpoint, its low-rank factors merged into what they were trained beside.
+/// The student of a checkpoint as it was trained: low-rank factors stay beside the weights at rest, whose 8 bits in bf16 would swallow small ones.
 pub fn finished_student<B: Backend>(card: &StudentCard, directory: &Path, device: &B::Device) -> Result<Student<B>, SessionError> {
     supported::<B>(card.precision, device)?;
     let limits = Limits { precision: card.precision, ..Limits::default() };
     let Some(adapter) = &card.adapter else {
         let file = WeightFile::open(&directory.join(MODEL), Pickles::Refused)?;
-        return Ok(load_student(&card.student, &file, None, card.precision, device)?.within(limits));
+        // As training held them: some of its products are in f32 whatever the precision.
+        return Ok(load_student(&card.student, &file, None, Precision::F32, device)?.within(limits));
     };
     adapter.verify()?;
     let base = load_student(&card.student, &adapter.open()?, adapter.part.as_deref(), card.precision, device)?;
     let factors = directory.join(FACTORS);
     let file = LoraFile::open(&WeightFile::open(&factors, Pickles::Refused)?)?;
-    Ok(merged(file.apply(adapted(base, &adapter.lora), &adapter.lora, &factors)?).within(limits))
+    Ok(file.apply(adapted(base, &adapter.lora), &adapter.lora, &factors)?.within(limits))
 }
 
 /// The student a recipe starts from.

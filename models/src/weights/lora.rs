@@ -290,7 +290,8 @@ mod tests {
     use super::super::{Pickles, collect, to_bytes};
     use super::*;
     use crate::init::{initialise, initialise_where};
-    use crate::lora::{LoraTarget, adapted, merged};
+    use crate::lora::tests::merged;
+    use crate::lora::{LoraTarget, adapted};
 
     fn config() -> LoraConfig {
         LoraConfig { rank: 3, alpha: 6.0, targets: vec![LoraTarget::SelfAttention, LoraTarget::FeedForward] }

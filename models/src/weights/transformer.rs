@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use burn::prelude::*;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::check::{Offered, Shapes, problems};
 use super::file::WeightFile;
@@ -78,8 +78,8 @@ impl<'a> TransformerFile<'a> {
         })
     }
 
-    /// Writes the transformer as a safetensors file in `layout`, tensor by tensor: the same bytes under other names, but for those tensors
-    /// (by Wan's names) that `change` gives other values, which are rounded to the type that they had.
+    /// Writes the transformer as a safetensors file in `layout`, tensor by tensor: the same values under other names, but for those tensors (by Wan's
+    /// names) that `change` gives others. Each is in the type that it had, or all are in `dtype` (f32, bf16 or f16), rounded to nearest.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] if it is not a complete transformer of these sizes, before anything is written; what `out` refuses.
@@ -87,6 +87,7 @@ impl<'a> TransformerFile<'a> {
         &self,
         config: &StudentConfig,
         layout: Layout,
+        dtype: Option<Dtype>,
         mut change: impl FnMut(&str, &dyn Fn() -> Result<HostTensor, WeightsError>) -> Result<Option<HostTensor>, WeightsError>,
         out: &mut impl Write,
     ) -> Result<(), WeightsError> {
@@ -94,13 +95,14 @@ impl<'a> TransformerFile<'a> {
         let mut tensors: Vec<(String, &str, &str)> =
             self.offered.iter().map(|(wan, offered)| (layout.name(wan), &wan[..], &offered.name[..])).collect();
         let entry = |name: &str| &self.file.entries()[name];
+        let stored = |name: &str| dtype.unwrap_or(entry(name).dtype);
         // Wide types first keeps every value aligned, as the format asks.
-        tensors.sort_by_key(|(name, _, from)| (Reverse(entry(from).dtype.bitsize()), name.clone()));
+        tensors.sort_by_key(|(name, _, from)| (Reverse(stored(from).bitsize()), name.clone()));
         let mut end = 0;
         let infos = tensors.iter().map(|(name, _, from)| {
-            let (entry, start) = (entry(from), end);
-            end += entry.bytes;
-            (name.clone(), TensorInfo { dtype: entry.dtype, shape: entry.shape.clone(), data_offsets: (start, end) })
+            let (shape, start) = (entry(from).shape.clone(), end);
+            end += shape.iter().product::<usize>() * stored(from).bitsize() / 8;
+            (name.clone(), TensorInfo { dtype: stored(from), shape, data_offsets: (start, end) })
         });
         // Readers of PyTorch files look for "pt".
         let metadata = [("format".to_string(), "pt".to_string())].into();
@@ -113,8 +115,9 @@ impl<'a> TransformerFile<'a> {
         write(&header)?;
         for (_, wan, from) in &tensors {
             match change(wan, &|| self.file.read(from))? {
-                Some(changed) => write(&encoded(changed.values.into_iter(), entry(from).dtype))?,
-                None => self.file.with_bytes(from, &mut write)??,
+                Some(changed) => write(&encoded(changed.values.into_iter(), stored(from)))?,
+                None if stored(from) == entry(from).dtype => self.file.with_bytes(from, &mut write)??,
+                None => write(&encoded(self.file.read(from)?.values.into_iter(), stored(from)))?,
             }
         }
         Ok(())
@@ -129,7 +132,6 @@ impl<'a> TransformerFile<'a> {
 #[cfg(test)]
 mod tests {
     use burn::backend::NdArray;
-    use safetensors::tensor::Dtype;
 
     use super::super::Pickles;
     use super::super::collect;
@@ -214,7 +216,7 @@ mod tests {
         for (step, layout) in [Layout::Diffusers, Layout::Wan, Layout::Diffusers].into_iter().enumerate() {
             let file = WeightFile::open(&path, Pickles::Refused).unwrap();
             let mut bytes = Vec::new();
-            TransformerFile::find(&file, None).unwrap().export(&tiny(), layout, |_, _| Ok(None), &mut bytes).unwrap();
+            TransformerFile::find(&file, None).unwrap().export(&tiny(), layout, None, |_, _| Ok(None), &mut bytes).unwrap();
             path = directory.path().join(format!("{}.safetensors", step + 1));
             std::fs::write(&path, bytes).unwrap();
         }
