@@ -216,6 +216,8 @@ fn exports(place: &Path, run: &Path) {
     println!("merged and adapted velocities differ by {in_f32:.1e} of what was learned in f32, by {in_bf16:.1e} in bf16");
     assert!(in_f32 < 1e-4 && in_bf16 > 10.0 * in_f32 && in_bf16 < 1.0, "{in_f32} {in_bf16}");
     samples_what_was_trained(&run, &plain, &adapted);
+    merges_factors_of_a_file(place, &plain);
+    exports_the_discriminator(place, &run);
     leave_for_diffusers(place, &of_merged, &of_adapted);
 }
 
@@ -230,6 +232,84 @@ fn samples_what_was_trained(run: &str, plain: &Student<Flex>, adapted: &Student<
     let of = |student: &Student<Flex>| velocity(student).into_data();
     assert_eq!(of(&sampled), of(&trained));
     assert_ne!(of(&sampled), of(&at_rest(plain.clone(), Precision::Bf16).within(limits)));
+}
+
+/// Anybody's factors onto anybody's weights; those of a short training, a thousandth of the ones here, survive in f32 and vanish in bf16.
+fn merges_factors_of_a_file(place: &Path, plain: &Student<Flex>) {
+    let base = repository().join("tests/miniature/transformer.pt").display().to_string();
+    let onto_base = |lora: &str, more: &[&'static str], out: &str| {
+        let arguments = ["export", &base, "--allow-pickle", "--heads", "2", "--layout", "diffusers", "--backend", "flex", "--merge-lora"];
+        let to = ["--lora", lora, "--out", out];
+        afd(place, &[&arguments[..], &to, more].concat())
+    };
+    assert!(onto_base("lora-comfyui/lora.safetensors", &[], "merged-file").status.success());
+    let weights = |name: &str| fs::read(place.join(name).join("diffusion_pytorch_model.safetensors")).unwrap();
+    assert!(weights("merged-file") == weights("merged-diffusers"), "the run's own factors, from a file");
+
+    let own = WeightFile::open(&place.join("lora-wan/lora.safetensors"), Pickles::Refused).unwrap();
+    let scaled = |name: &String| {
+        let mut tensor = own.read(name).unwrap();
+        if name.contains("lora_B") {
+            tensor.values.iter_mut().for_each(|value| *value /= 1024.0);
+        }
+        (name.clone(), tensor)
+    };
+    let small: Tensors = own.entries().keys().map(scaled).collect();
+    fs::write(place.join("small.safetensors"), to_bytes(&small, &BTreeMap::new()).unwrap()).unwrap();
+    let factors = LoraFile::open(&WeightFile::open(&place.join("small.safetensors"), Pickles::Refused).unwrap()).unwrap();
+    let lora = factors.config().clone();
+    let adapted = velocity(&factors.apply(afd_models::lora::adapted(plain.clone(), &lora), &lora, place).unwrap());
+    let largest = |a: &Tensor<Flex, 5>, b: &Tensor<Flex, 5>| (a.clone() - b.clone()).abs().max().into_scalar();
+    let lost = |out: &str, more: &[&'static str]| {
+        assert!(onto_base("small.safetensors", more, out).status.success());
+        let file = WeightFile::open(&place.join(out), Pickles::Refused).unwrap();
+        let transformer = TransformerFile::find(&file, None).unwrap();
+        let merged: Student<Flex> = transformer.load(plain.config(), Precision::F32, &Default::default()).unwrap();
+        largest(&adapted, &velocity(&merged)) / largest(&adapted, &velocity(plain))
+    };
+    let (in_f32, in_bf16) = (lost("small-f32", &[]), lost("small-bf16", &["--dtype", "bf16"]));
+    println!("of factors a thousandth as large {in_f32:.1e} is lost in f32, {in_bf16:.1e} in bf16");
+    assert!(in_f32 < 1e-2 && in_bf16 > 0.3, "{in_f32} {in_bf16}");
+
+    // Factors of a wider transformer, and names that hide their layers.
+    let matrix = |rows: usize, columns: usize| HostTensor { shape: vec![rows, columns], values: vec![0.0; rows * columns] };
+    for (names, problem) in [
+        (["blocks.0.ffn.0.lora_A.weight", "blocks.0.ffn.0.lora_B.weight"], "these factors are not for"),
+        (["lora_unet_blocks_0_ffn_0.lora_down.weight", "lora_unet_blocks_0_ffn_0.lora_up.weight"], "Kohya"),
+    ] {
+        let tensors: Tensors = [(names[0].to_string(), matrix(1, 999)), (names[1].to_string(), matrix(999, 1))].into();
+        fs::write(place.join("other.safetensors"), to_bytes(&tensors, &BTreeMap::new()).unwrap()).unwrap();
+        let output = onto_base("other.safetensors", &[], "never");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && error.contains(problem) && !error.contains("panicked"), "{error}");
+    }
+    assert!(!place.join("never").exists());
+}
+
+/// The discriminator's factors under others' names, and its readers and head under ours, as training left them.
+fn exports_the_discriminator(place: &Path, run: &str) {
+    succeeds(place, &["export", run, "--part", "discriminator", "--layout", "wan", "--out", "judge"]);
+    let said = succeeds(place, &["inspect", "judge/lora.safetensors"]);
+    assert!(said.contains("low-rank factors of 30 layers, rank 2, alpha 2"), "{said}");
+    let open = |path: PathBuf| WeightFile::open(&path, Pickles::Refused).unwrap();
+    let state = open(newest(Path::new(run)).join("training_state/model.safetensors"));
+    let (factors, readers) = (open(place.join("judge/lora.safetensors")), open(place.join("judge/readers.safetensors")));
+    let trained: Vec<&String> = state.entries().keys().filter(|name| name.starts_with("discriminator.")).collect();
+    // Of every layer A, B and alpha.
+    assert_eq!(trained.len(), factors.entries().len() / 3 * 2 + readers.entries().len());
+    let down = factors.read("blocks.2.self_attn.q.lora_A.weight").unwrap();
+    let own = trained.iter().find(|name| name.ends_with("backbone.blocks.2.self_attn.q.lora.down")).unwrap();
+    let own = state.read(own).unwrap();
+    // Ours are [input, rank].
+    assert!((0..2).all(|rank| (0..down.shape[1]).all(|input| down.values[rank * down.shape[1] + input] == own.values[input * 2 + rank])));
+    let student = newest(Path::new(run)).join("student").display().to_string();
+    fs::create_dir(place.join("alone")).unwrap();
+    for file in ["config.json", "lora.safetensors"] {
+        fs::copy(Path::new(&student).join(file), place.join("alone").join(file)).unwrap();
+    }
+    assert!(
+        fails(place, &["export", "alone", "--part", "discriminator", "--layout", "wan", "--out", "none"], 2).contains("a student alone")
+    );
 }
 
 /// What `scripts/check-export.py` compares with diffusers.

@@ -58,8 +58,12 @@ pub fn recipe_of(path: &Path, named: Option<&Path>, overrides: &[String]) -> Res
     if let Some(recipe) = named {
         return Ok(Recipe::load(recipe, overrides)?);
     }
-    let absolute = std::path::absolute(path).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
-    let snapshot = absolute.ancestors().map(|directory| directory.join("recipe.resolved.toml")).find(|file| file.is_file());
     let missing = || CliError::Usage(format!("{} lies in no run directory; say what to evaluate on with --recipe", path.display()));
-    Ok(Recipe::load(&snapshot.ok_or_else(missing)?, overrides)?)
+    Ok(Recipe::load(&snapshot_of(path)?.ok_or_else(missing)?, overrides)?)
+}
+
+/// The recipe of the run that `path` lies in, if it lies in one.
+pub fn snapshot_of(path: &Path) -> Result<Option<PathBuf>, CliError> {
+    let absolute = std::path::absolute(path).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
+    Ok(absolute.ancestors().map(|directory| directory.join("recipe.resolved.toml")).find(|file| file.is_file()))
 }

@@ -1,5 +1,6 @@
 //! `afd export`: a student as a file that other programs load.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -7,16 +8,20 @@ use std::process::ExitCode;
 
 use afd_backends::{Job, Place};
 use afd_models::kernels::Trainable;
+use afd_models::lora::{LoraConfig, is_factor};
 use afd_models::student::StudentConfig;
 use afd_models::weights::layout::Layout;
 use afd_models::weights::lora::{LoraFile, LoraLayout};
 use afd_models::weights::transformer::TransformerFile;
-use afd_models::weights::{HostTensor, WeightFile, WeightsError};
+use afd_models::weights::{HostTensor, Tensors, WeightFile, WeightsError, read_file, to_bytes};
 use clap::{Args, ValueEnum};
 use safetensors::Dtype;
 use serde_json::json;
 
+use super::checkpoint::Found;
 use super::{CliError, PickleArgs, checkpoint};
+use crate::recipe::document;
+use crate::recipe::settings::Settings;
 use crate::run::files::{FileError, StagedDirectory};
 use crate::session::state::{FACTORS, MODEL};
 
@@ -58,7 +63,8 @@ pub struct ExportArgs {
     /// The directory to make; it must not exist.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Which part of a training checkpoint: generator_ema, generator or critic [default: the first of these that is there].
+    /// Which part of a training checkpoint: generator_ema, generator or critic [default: the first of these that is there]; or, of a run or a
+    /// checkpoint, the discriminator's low-rank factors.
     #[arg(long)]
     part: Option<String>,
     #[command(flatten)]
@@ -69,6 +75,9 @@ pub struct ExportArgs {
     /// Write low-rank factors as part of the weights that they were trained beside, instead of on their own.
     #[arg(long)]
     merge_lora: bool,
+    /// Merge the factors of this file, in any layout, into the weights at PATH.
+    #[arg(long, value_name = "FILE", requires = "merge_lora")]
+    lora: Option<PathBuf>,
     /// The type of all weights after --merge-lora. bf16 halves the file and rounds away what is small against the weights, as most of a
     /// short training is.
     #[arg(long, value_enum, default_value_t = Precision::F32, requires = "merge_lora")]
@@ -81,24 +90,40 @@ pub struct ExportArgs {
 /// Writes the weights under the reader's names, bit for bit as they are unless they are merged, and the sizes as the reader expects them.
 pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
     let student = args.path.is_dir().then(|| checkpoint::find(&args.path)).and_then(Result::ok);
+    if let (Some(student), Some("discriminator")) = (&student, args.part.as_deref()) {
+        return write_discriminator(student, args);
+    }
     let adapter = student.as_ref().and_then(|student| Some((student, student.card.adapter.as_ref()?)));
     if let Some((student, adapter)) = adapter {
         adapter.verify()?;
+        if args.lora.is_some() {
+            let path = args.path.display();
+            return Err(CliError::Usage(format!(
+                "{path} has low-rank factors of its own; merge those first, then --lora into what comes of it"
+            )));
+        }
         let factors = opened(&student.directory.join(FACTORS), args)?;
         let factors = LoraFile::open(&factors).map_err(|error| failed(&error))?;
         if !args.merge_lora {
-            return write_factors(&factors, args);
+            return write_factors(&factors, None, args);
         }
         let known = Some(student.card.student.clone());
         return write_transformer(&adapter.open()?, adapter.part.as_deref(), known, Some(&factors), args);
     }
     let path = student.as_ref().map_or(args.path.clone(), |student| student.directory.join(MODEL));
     let file = opened(&path, args)?;
+    if let Some(lora) = &args.lora {
+        let factors = LoraFile::open(&opened(lora, args)?).map_err(|error| failed(&error))?;
+        return write_transformer(&file, args.part.as_deref(), student.map(|student| student.card.student), Some(&factors), args);
+    }
     if args.merge_lora {
-        return Err(CliError::Usage(format!("{} has no low-rank factors to merge; leave out --merge-lora", args.path.display())));
+        let path = args.path.display();
+        return Err(CliError::Usage(format!(
+            "{path} has no low-rank factors to merge; name their file with --lora, or leave out --merge-lora"
+        )));
     }
     if LoraFile::is_recognised(&file) {
-        return write_factors(&LoraFile::open(&file).map_err(|error| failed(&error))?, args);
+        return write_factors(&LoraFile::open(&file).map_err(|error| failed(&error))?, None, args);
     }
     write_transformer(&file, args.part.as_deref(), student.map(|student| student.card.student), None, args)
 }
@@ -111,8 +136,45 @@ fn opened(path: &Path, args: &ExportArgs) -> Result<WeightFile, CliError> {
     WeightFile::open(path, args.pickles.allowed()).map_err(|error| failed(&error))
 }
 
-/// A file of low-rank factors alone.
-fn write_factors(factors: &LoraFile, args: &ExportArgs) -> Result<ExitCode, CliError> {
+/// The register discriminator's factors as a file of their own, and beside it what else of it was trained, under this program's names.
+fn write_discriminator(student: &Found, args: &ExportArgs) -> Result<ExitCode, CliError> {
+    let path = args.path.display();
+    if args.merge_lora {
+        return Err(CliError::Usage("--part discriminator writes factors alone; merge them with --lora afterwards".to_string()));
+    }
+    let state = student.directory.with_file_name("training_state").join(MODEL);
+    if !state.is_file() {
+        return Err(CliError::Usage(format!("{path} is a student alone; name the run or the checkpoint that holds its discriminator")));
+    }
+    let lora = discriminator_lora(&student.directory)?;
+    let (tensors, _) = read_file(&state).map_err(|error| failed(&error))?;
+    let of_discriminator = |name: String| name.strip_prefix("discriminator.").map(str::to_string);
+    let tensors = tensors.into_iter().filter_map(|(name, tensor)| Some((of_discriminator(name)?, tensor)));
+    let (factors, others): (Tensors, Tensors) = tensors.partition(|(name, _)| is_factor(name));
+    let in_backbone = |name: &str| name.split_once("backbone.").map_or(name.to_string(), |(_, inside)| inside.to_string());
+    let factors: Tensors = factors.into_iter().map(|(name, tensor)| (in_backbone(&name), tensor)).collect();
+    let others = to_bytes(&others, &BTreeMap::new()).map_err(|error| failed(&error))?;
+    write_factors(&LoraFile::of_tensors(&factors, &lora), Some(("readers.safetensors", others)), args)
+}
+
+/// Rank and alpha of a run's discriminator, which only its recipe tells.
+fn discriminator_lora(student: &Path) -> Result<LoraConfig, CliError> {
+    let recipe = checkpoint::snapshot_of(student)?.ok_or_else(|| {
+        CliError::Usage(format!(
+            "{} lies in no run directory, whose recipe tells the scale of the discriminator's factors",
+            student.display()
+        ))
+    })?;
+    let text = std::fs::read_to_string(&recipe).map_err(|error| failed(&FileError::new("read", &recipe, error)))?;
+    let settings: Settings = document::parse(&text, &recipe, &[]).map_err(|error| failed(&error))?;
+    settings.discriminator.lora.ok_or_else(|| {
+        let recipe = recipe.display();
+        CliError::Usage(format!("the discriminator of {recipe} has no low-rank factors: discriminator.lora is missing there"))
+    })
+}
+
+/// A file of low-rank factors alone, and a file that goes `beside` it.
+fn write_factors(factors: &LoraFile, beside: Option<(&str, Vec<u8>)>, args: &ExportArgs) -> Result<ExitCode, CliError> {
     let (layout, name) = match args.layout {
         Reader::Wan => (LoraLayout::Wan, "lora.safetensors"),
         Reader::Diffusers => (LoraLayout::Diffusers, "pytorch_lora_weights.safetensors"),
@@ -120,8 +182,10 @@ fn write_factors(factors: &LoraFile, args: &ExportArgs) -> Result<ExitCode, CliE
     };
     let bytes = factors.to_bytes(layout).map_err(|error| failed(&error))?;
     let staged = StagedDirectory::new(&args.out).map_err(|error| failed(&error))?;
-    let path = staged.path().join(name);
-    std::fs::write(&path, bytes).map_err(|error| failed(&FileError::new("write", &path, error)))?;
+    for (name, bytes) in [(name, bytes)].into_iter().chain(beside) {
+        let path = staged.path().join(name);
+        std::fs::write(&path, bytes).map_err(|error| failed(&FileError::new("write", &path, error)))?;
+    }
     staged.commit().map_err(|error| failed(&error))?;
     println!("{}", args.out.join(name).display());
     Ok(ExitCode::SUCCESS)
@@ -145,6 +209,9 @@ fn write_transformer(
     let config = StudentConfig { heads: args.heads.unwrap_or(sizes.heads), ..sizes };
     if let Some(problem) = config.problem() {
         return Err(CliError::Usage(format!("{problem}; say how many heads it has with --heads")));
+    }
+    if let Some(problems) = factors.map(|factors| factors.problems(&config)).filter(|problems| !problems.is_empty()) {
+        return Err(CliError::Failed(format!("these factors are not for {}: {}", file.path().display(), problems.join("; "))));
     }
     let (layout, name, sizes) = match args.layout {
         Reader::Wan => (Layout::Wan, "diffusion_pytorch_model.safetensors", Some(wan_sizes(&config))),

@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::file::WeightFile;
 use super::layout::Layout;
-use super::{HostTensor, WeightsError, collect_where, fill_where, wan};
+use super::{HostTensor, Tensors, WeightsError, collect_where, fill_where, wan};
 use crate::lora::{LoraConfig, is_factor};
 use crate::student::{Student, StudentConfig};
 
@@ -25,6 +25,8 @@ pub enum LoraLayout {
 
 /// Prefixes that programs put before a transformer's factors.
 const PREFIXES: [&str; 3] = ["diffusion_model.", "transformer.", "base_model.model."];
+/// What Kohya's trainers begin their names with.
+const KOHYA: [&str; 2] = ["lora_unet_", "lora_te"];
 /// What programs call A and B.
 const DOWN: [&str; 4] = [".lora_A.weight", ".lora_A.default.weight", ".lora_down.weight", ".lora.down.weight"];
 const UP: [&str; 4] = [".lora_B.weight", ".lora_B.default.weight", ".lora_up.weight", ".lora.up.weight"];
@@ -50,12 +52,17 @@ pub struct LoraFile {
 impl LoraFile {
     /// The factors of an adapted student, in f32.
     pub fn of<B: Backend>(student: &Student<B>, config: &LoraConfig) -> Self {
+        Self::of_tensors(&collect_where(student, is_factor), config)
+    }
+
+    /// The factors that lie under a student's Burn paths in `tensors`, in f32.
+    pub fn of_tensors(tensors: &Tensors, config: &LoraConfig) -> Self {
         let mut layers = BTreeMap::<String, Factors>::new();
-        for (path, tensor) in collect_where(student, is_factor) {
-            let (layer, is_down) = layer_of(&path);
+        for (path, tensor) in tensors.iter().filter(|(path, _)| is_factor(path)) {
+            let (layer, is_down) = layer_of(path);
             let factors = layers.entry(layer).or_default();
             factors.alpha = Some(config.alpha);
-            *(if is_down { &mut factors.down } else { &mut factors.up }) = Some(wan::transposed(&tensor));
+            *(if is_down { &mut factors.down } else { &mut factors.up }) = Some(wan::transposed(tensor));
         }
         Self { config: config.clone(), layers, dtype: Dtype::F32 }
     }
@@ -68,6 +75,13 @@ impl LoraFile {
         let mut layers = BTreeMap::<String, Factors>::new();
         let mut problems = Vec::new();
         let mut dtype = Dtype::F32;
+        if let Some(name) = file.entries().keys().find(|name| KOHYA.iter().any(|prefix| name.starts_with(prefix))) {
+            let problem = format!(
+                "tensor {name:?} is named as Kohya's trainers name theirs, where underscores hide which layer it is; convert the file first, such as \
+                 with musubi-tuner's convert_lora.py --target other"
+            );
+            return Err(WeightsError::Mismatch { origin: file.path().display().to_string(), problems: vec![problem] });
+        }
         for (name, entry) in file.entries() {
             let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
             let part = |endings: &[&str]| endings.iter().find_map(|ending| bare.strip_suffix(ending));
@@ -120,6 +134,25 @@ impl LoraFile {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
+    }
+
+    /// Every way in which the factors do not belong to a transformer of these sizes. They may leave layers of it out.
+    pub fn problems(&self, student: &StudentConfig) -> Vec<String> {
+        let shapes = wan::shapes(student);
+        let problem = |(layer, factors): (&String, &Factors)| {
+            let Some(shape) = shapes.get(&format!("{layer}.weight")) else {
+                return Some(format!(
+                    "the factors of {layer:?} are for a layer that the transformer of {} blocks does not have",
+                    student.layers
+                ));
+            };
+            let (down, up) = (factors.down.as_ref()?, factors.up.as_ref()?);
+            let (output, input) = (shape[0], shape[1]);
+            (down.shape[1] != input || up.shape[0] != output).then(|| {
+                format!("the factors of {layer:?} are for a layer of {} x {}, it is {output} x {input}", up.shape[0], down.shape[1])
+            })
+        };
+        self.layers.iter().filter_map(problem).collect()
     }
 
     /// Puts the factors into a student that was adapted as `config` says.
@@ -372,6 +405,31 @@ mod tests {
         ] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn kohyas_names_and_factors_of_another_transformer_are_refused() {
+        let matrix = |rows: usize, columns: usize| HostTensor { shape: vec![rows, columns], values: vec![0.0; rows * columns] };
+        let file = |tensors: &[(&str, HostTensor)]| {
+            let tensors = tensors.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+            open(&to_bytes(&tensors, &BTreeMap::new()).unwrap())
+        };
+        let (_directory, kohya) = file(&[("lora_unet_blocks_0_self_attn_q.lora_down.weight", matrix(2, 24))]);
+        let error = LoraFile::open(&kohya).unwrap_err().to_string();
+        assert!(error.contains("lora_unet_blocks_0_self_attn_q.lora_down.weight") && error.contains("convert_lora.py"), "{error}");
+        let (_directory, wide) = file(&[
+            ("blocks.0.self_attn.q.lora_A.weight", matrix(2, 48)),
+            ("blocks.0.self_attn.q.lora_B.weight", matrix(24, 2)),
+            ("blocks.9.self_attn.q.lora_A.weight", matrix(2, 24)),
+            ("blocks.9.self_attn.q.lora_B.weight", matrix(24, 2)),
+        ]);
+        let problems = LoraFile::open(&wide).unwrap().problems(&tiny());
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(
+            problems[0].contains("a layer of 24 x 48, it is 24 x 24") && problems[1].contains("\"blocks.9.self_attn.q\""),
+            "{problems:?}"
+        );
+        assert!(LoraFile::of(&student(1), &config()).problems(&tiny()).is_empty());
     }
 
     #[test]
