@@ -82,7 +82,8 @@ impl Recipe {
         let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.to_path_buf(), source })?;
         let mut settings: Settings = document::parse(&text, path, overrides)?;
         let fail = |problem: String| RecipeError::Value { path: path.to_path_buf(), problem };
-        let directory = path.parent().unwrap_or(Path::new("."));
+        // A bare file name has an empty parent.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = std::path::absolute(directory).map_err(|error| fail(format!("its directory has no absolute path: {error}")))?;
         settings.teacher.path = settings.teacher.path.map(|folder| directory.join(folder));
         if let Some(api) = &mut settings.teacher.api {
