@@ -196,6 +196,33 @@ fn clips_of_extended_prompts_are_called_as_vbench_looks_for_them() {
 }
 
 #[test]
+fn the_student_that_a_recipe_starts_from_is_sampled_like_a_trained_one() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    student(place);
+    let trained = request("trained", "2");
+    succeeds(place, &trained);
+    // The same weights, as a recipe's student.checkpoint.
+    let newest = fs::read_to_string(place.join("runs/golden/checkpoints/latest")).unwrap();
+    let weights = place.join("runs/golden/checkpoints").join(newest.trim()).join("student/model.safetensors");
+    let recipe = fs::read_to_string(golden()).unwrap();
+    let (before, after) = recipe.split_once("[student.sizes]").unwrap();
+    let before = before.replace("[student]", &format!("[student]\ncheckpoint = {:?}", weights.display().to_string()));
+    fs::write(place.join("base.toml"), before + &after[after.find("[teacher]").unwrap()..]).unwrap();
+    let base = [&["generate", "--recipe", "base.toml"], &trained[3..trained.len() - 1], &["base"]].concat();
+    succeeds(place, &base);
+    assert!(files(&place.join("base")) == files(&place.join("trained")));
+    // Another sampler is another way of making clips.
+    let error = fails(place, &[&base[..], &["--set", "sampler.denoising_step_list=[1000]"]].concat(), 2);
+    assert!(error.contains("sampler is {") && !error.contains("checkpoint_blake3"), "{error}");
+
+    let fresh = ["generate", "--recipe", &golden(), "--prompt", PROMPTS[0], "--out", "fresh.gif"];
+    assert!(fails(place, &fresh, 2).contains("starts from random weights"));
+    let both = ["generate", "--recipe", "base.toml", "--checkpoint", "runs/golden", "--prompt", PROMPTS[0], "--out", "both.gif"];
+    assert_eq!(common::afd(place, &both).status.code(), Some(2));
+}
+
+#[test]
 fn a_missing_ffmpeg_and_a_prompt_that_is_too_long_are_named_before_anything_is_made() {
     let place = tempfile::tempdir().unwrap();
     let place = place.path();

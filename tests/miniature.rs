@@ -172,6 +172,14 @@ fn generates(place: &Path, run: &Path) {
     if format() == "mp4" {
         assert!(made[Path::new(&name)] != made[Path::new(&name.replace("-0.", "-1."))], "two clips of a prompt are one");
     }
+
+    // The base's clip of the same noise, from its pickle and the same prepared rows: another one.
+    let options = [format!("teacher.path={}", place.join("clips").display()), format!("data.path={}", place.join("prepared").display())];
+    let sets: Vec<&str> = options.iter().flat_map(|option| ["--set", option.as_str()]).collect();
+    let base = ["generate", "--recipe", &recipe(), "--prompts", "prompts.txt", "--clips", "2", "--seed", "7", "--backend", "flex"];
+    succeeds(place, &[&base[..], &["--format", format(), "--out-dir", "base"], &sets].concat());
+    assert!(fs::read(place.join("base").join(&name)).unwrap() != made[Path::new(&name)], "the base makes the student's clips");
+    assert_eq!(embeddings(), before + 1);
     let error = fails(place, &["generate", "--checkpoint", &run, "--prompts", "prompts.txt", "--out-dir", "made"], 2);
     assert!(error.contains("made"), "{error}");
 }

@@ -3,11 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use afd_models::student::Student;
+use afd_models::weights::Pickles;
+use burn::prelude::*;
+
 use super::CliError;
 use crate::recipe::Recipe;
 use crate::run::checkpoints::Checkpoints;
 use crate::run::manifest::Manifest;
-use crate::session::state::StudentCard;
+use crate::session::SessionError;
+use crate::session::build::{finished_student, sampled_base};
+use crate::session::state::{StudentCard, hashes};
 
 /// A student on disk.
 #[derive(Debug, Clone)]
@@ -16,6 +22,60 @@ pub struct Found {
     pub directory: PathBuf,
     /// What it takes to generate with it.
     pub card: StudentCard,
+}
+
+/// A student to sample.
+pub enum Source {
+    /// One that was trained.
+    Trained(Found),
+    /// The one that a recipe starts from, such as a downloaded checkpoint.
+    Base(Box<Recipe>, StudentCard),
+}
+
+impl Source {
+    /// The base student of a recipe.
+    pub fn base(recipe: Recipe) -> Result<Self, CliError> {
+        if recipe.settings.student.checkpoint.is_none() {
+            let path = recipe.path.display();
+            return Err(CliError::Usage(format!(
+                "{path} has no base student to sample: it starts from random weights, not from a student.checkpoint"
+            )));
+        }
+        let card = StudentCard::of_base(&recipe);
+        Ok(Self::Base(Box::new(recipe), card))
+    }
+
+    /// What it takes to generate with it.
+    pub fn card(&self) -> &StudentCard {
+        match self {
+            Self::Trained(found) => &found.card,
+            Self::Base(_, card) => card,
+        }
+    }
+
+    /// Whether its files may be pickles; for a trained student that was settled when its recipe was read.
+    pub fn pickles(&self) -> Pickles {
+        match self {
+            Self::Trained(_) => Pickles::Allowed,
+            Self::Base(recipe, _) => recipe.settings.pickles(),
+        }
+    }
+
+    /// BLAKE3 of the files that hold its weights.
+    pub fn weights(&self) -> Result<Vec<String>, SessionError> {
+        match self {
+            Self::Trained(found) => found.card.weights(&found.directory),
+            Self::Base(recipe, _) => recipe.settings.student.checkpoint.as_deref().map_or(Ok(Vec::new()), hashes),
+        }
+    }
+
+    /// The student on a device.
+    pub fn load<B: Backend>(&self, device: &B::Device) -> Result<Student<B>, SessionError> {
+        match self {
+            Self::Trained(found) => finished_student(&found.card, &found.directory, device),
+            Self::Base(recipe, _) => sampled_base(recipe, device),
+        }
+    }
 }
 
 /// The student below `path`: a run directory (its newest checkpoint), a checkpoint, or a `student` directory.

@@ -47,16 +47,32 @@ pub fn finished_student<B: Backend>(card: &StudentCard, directory: &Path, device
     Ok(file.apply(adapted(base, &adapter.lora), &adapter.lora, &factors)?.within(limits))
 }
 
+/// The student that a recipe starts from, to be sampled: without factors, and held as training holds it.
+pub fn sampled_base<B: Backend>(recipe: &Recipe, device: &B::Device) -> Result<Student<B>, SessionError> {
+    let settings = &recipe.settings;
+    supported::<B>(settings.run.precision, device)?;
+    let Some(path) = &settings.student.checkpoint else {
+        let recipe = recipe.path.display();
+        return Err(SessionError::Other(format!("{recipe} starts from random weights; give student.checkpoint to have a base student")));
+    };
+    let file = WeightFile::open(path, settings.pickles())?;
+    let student = load_student(&recipe.student, &file, settings.student.part.as_deref(), rest(recipe), device)?;
+    Ok(student.within(Limits { precision: settings.run.precision, ..Limits::default() }))
+}
+
+/// How the weights that a recipe starts from rest: what is trained is held in f32 whatever it is computed in.
+fn rest(recipe: &Recipe) -> Precision {
+    if recipe.settings.student.lora.is_some() { recipe.settings.run.precision } else { Precision::F32 }
+}
+
 /// The student a recipe starts from.
 pub fn base_student<B: Backend>(recipe: &Recipe, device: &B::Device) -> Result<Student<B>, SessionError> {
     let settings = &recipe.settings;
     supported::<B>(settings.run.precision, device)?;
-    // What is trained is held in f32 whatever it is computed in.
-    let rest = if settings.student.lora.is_some() { settings.run.precision } else { Precision::F32 };
     let student = match &settings.student.checkpoint {
         Some(path) => {
             let file = WeightFile::open(path, settings.pickles())?;
-            load_student(&recipe.student, &file, settings.student.part.as_deref(), rest, device)?
+            load_student(&recipe.student, &file, settings.student.part.as_deref(), rest(recipe), device)?
         }
         None => initialise(Student::new(&recipe.student, device), settings.seed, "student"),
     };

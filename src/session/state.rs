@@ -92,16 +92,22 @@ impl Adapter {
     }
 }
 
-fn hashes(base: &Path) -> Result<Vec<String>, SessionError> {
+/// BLAKE3 of the files that hold weights, in the order of their names.
+pub fn hashes(base: &Path) -> Result<Vec<String>, SessionError> {
     let file = WeightFile::open(base, Pickles::Allowed)?;
     Ok(file.files().map(hash).collect::<Result<_, FileError>>()?)
 }
 
 impl StudentCard {
-    /// The card of a recipe's student.
+    /// The card of a recipe's trained student.
     pub fn of(recipe: &Recipe) -> Result<Self, SessionError> {
+        Ok(Self { adapter: Adapter::of(recipe)?, ..Self::of_base(recipe) })
+    }
+
+    /// The card of the student that a recipe starts from.
+    pub fn of_base(recipe: &Recipe) -> Self {
         let settings = &recipe.settings;
-        Ok(Self {
+        Self {
             student: recipe.student.clone(),
             clip: settings.clip,
             codec: settings.codec.clone(),
@@ -109,8 +115,8 @@ impl StudentCard {
             sampler: settings.sampler.clone(),
             precision: settings.run.precision,
             data: recipe.data().map(Path::to_path_buf),
-            adapter: Adapter::of(recipe)?,
-        })
+            adapter: None,
+        }
     }
 
     /// BLAKE3 of the files that hold the weights of the student in `directory`: its own first, then those that its factors stand beside.

@@ -8,35 +8,40 @@ use std::process::ExitCode;
 use afd_backends::{Job, Place};
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::text::TextEncoder;
-use afd_models::weights::Pickles;
 use burn::prelude::*;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use self::list::{Format, Listed, Naming, Wanted, file_name, prompts};
 use super::bar::Bar;
-use super::checkpoint::{Found, find};
+use super::checkpoint::{Source, find};
 use super::{CliError, STOPPED};
 use crate::data::codec::CodecPlan;
 use crate::data::manifest;
 use crate::data::text;
 use crate::data::video_io::VideoFormat;
+use crate::recipe::Recipe;
 use crate::recipe::settings::TextKind;
 use crate::run::signals;
 use crate::session::SessionError;
-use crate::session::build::finished_student;
 use crate::session::generate::{Filming, clip_noise, sampler};
 use crate::session::samples::{Made, Samples};
-use crate::session::state::StudentCard;
 
 /// Clips of one prompt, or of a list.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("who").required(true).args(["checkpoint", "recipe"])))]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["prompt", "prompts"])))]
 #[command(group(clap::ArgGroup::new("where").required(true).args(["out", "out_dir"])))]
 pub struct GenerateArgs {
     /// A run directory, a checkpoint or its student directory.
     #[arg(long, value_name = "DIR")]
-    checkpoint: PathBuf,
+    checkpoint: Option<PathBuf>,
+    /// Instead of a trained student, the one that this recipe starts from: its student.checkpoint.
+    #[arg(long, value_name = "RECIPE")]
+    recipe: Option<PathBuf>,
+    /// Override a field of that recipe.
+    #[arg(long = "set", value_name = "FIELD=VALUE", requires = "recipe")]
+    overrides: Vec<String>,
     /// The prompt.
     #[arg(long)]
     prompt: Option<String>,
@@ -77,31 +82,35 @@ pub struct GenerateArgs {
 
 /// Generates the clips; existing ones are left alone.
 pub fn run(args: &GenerateArgs) -> Result<ExitCode, CliError> {
-    let found = find(&args.checkpoint)?;
+    let source = match (&args.checkpoint, &args.recipe) {
+        (Some(checkpoint), _) => Source::Trained(find(checkpoint)?),
+        (None, Some(recipe)) => Source::base(Recipe::load(recipe, &args.overrides)?)?,
+        (None, None) => unreachable!("clap asks for --checkpoint or --recipe"),
+    };
     match (&args.out, &args.out_dir) {
-        (Some(out), _) => one_clip(args, &found, out),
-        (None, Some(directory)) => clips_of_a_list(args, &found, directory),
+        (Some(out), _) => one_clip(args, &source, out),
+        (None, Some(directory)) => clips_of_a_list(args, &source, directory),
         (None, None) => unreachable!("clap asks for --out or --out-dir"),
     }
 }
 
-fn one_clip(args: &GenerateArgs, found: &Found, out: &Path) -> Result<ExitCode, CliError> {
+fn one_clip(args: &GenerateArgs, source: &Source, out: &Path) -> Result<ExitCode, CliError> {
     if out.symlink_metadata().is_ok() {
         return Err(CliError::Usage(format!("{} exists already; choose another --out", out.display())));
     }
     VideoFormat::of(out).and_then(|format| format.require(out)).map_err(|error| CliError::Usage(error.to_string()))?;
     let Some(prompt) = &args.prompt else { unreachable!("clap asks for --out-dir beside --prompts") };
-    check_words(found, [prompt])?;
+    check_words(source, [prompt])?;
     let temporary = tempfile::tempdir().map_err(|error| CliError::Failed(format!("no temporary directory can be made: {error}")))?;
     let wanted = vec![Wanted { of: Listed { prompt: prompt.clone(), name: None }, take: 0, file: String::new() }];
-    let data = data(args, found, temporary.path());
-    let job = GenerateJob { seed: args.seed, found, data, wanted, there: 0, to: To::File(out) };
+    let data = data(args, source, temporary.path());
+    let job = GenerateJob { seed: args.seed, source, data, wanted, there: 0, to: To::File(out) };
     afd_backends::dispatch(args.backend.as_deref(), job)??;
     println!("{}", out.display());
     Ok(ExitCode::SUCCESS)
 }
 
-fn clips_of_a_list(args: &GenerateArgs, found: &Found, directory: &Path) -> Result<ExitCode, CliError> {
+fn clips_of_a_list(args: &GenerateArgs, source: &Source, directory: &Path) -> Result<ExitCode, CliError> {
     args.format.video().require(directory).map_err(|error| CliError::Usage(error.to_string()))?;
     let prompts = prompts(args)?;
     let mut wanted = Vec::new();
@@ -111,14 +120,14 @@ fn clips_of_a_list(args: &GenerateArgs, found: &Found, directory: &Path) -> Resu
         }
     }
     let files: Vec<String> = wanted.iter().map(|wanted| wanted.file.clone()).collect();
-    check_words(found, prompts.iter().map(|listed| &listed.prompt))?;
-    let mut samples = Samples::open(directory, &settings(args, found, &prompts)?).map_err(SessionError::from)?;
+    check_words(source, prompts.iter().map(|listed| &listed.prompt))?;
+    let mut samples = Samples::open(directory, &settings(args, source, &prompts)?).map_err(SessionError::from)?;
     wanted.retain(|wanted| !samples.has(&wanted.file));
     if !wanted.is_empty() {
         signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
-        let (data, there) = (data(args, found, directory), files.len() - wanted.len());
-        let to = To::Directory(&mut samples, found.card.weights(&found.directory)?);
-        let job = GenerateJob { seed: args.seed, found, data, wanted, there, to };
+        let (data, there) = (data(args, source, directory), files.len() - wanted.len());
+        let to = To::Directory(&mut samples, source.weights()?);
+        let job = GenerateJob { seed: args.seed, source, data, wanted, there, to };
         if !afd_backends::dispatch(args.backend.as_deref(), job)?? {
             eprintln!("stopped; run the same command again to go on");
             return Ok(ExitCode::from(STOPPED));
@@ -130,8 +139,8 @@ fn clips_of_a_list(args: &GenerateArgs, found: &Found, directory: &Path) -> Resu
 }
 
 /// Refuses prompts that word vectors cannot be made of; umT5 takes any.
-fn check_words<'a>(found: &Found, prompts: impl IntoIterator<Item = &'a String>) -> Result<(), CliError> {
-    let text = &found.card.text;
+fn check_words<'a>(source: &Source, prompts: impl IntoIterator<Item = &'a String>) -> Result<(), CliError> {
+    let text = &source.card().text;
     if text.kind == TextKind::Umt5 {
         return Ok(());
     }
@@ -140,24 +149,24 @@ fn check_words<'a>(found: &Found, prompts: impl IntoIterator<Item = &'a String>)
 }
 
 /// Where embeddings of prompts are read and kept.
-fn data(args: &GenerateArgs, found: &Found, otherwise: &Path) -> PathBuf {
-    let trained = found.card.data.clone().filter(|data| data.is_dir());
+fn data(args: &GenerateArgs, source: &Source, otherwise: &Path) -> PathBuf {
+    let trained = source.card().data.clone().filter(|data| data.is_dir());
     args.data.clone().or(trained).unwrap_or_else(|| otherwise.to_path_buf())
 }
 
 /// Everything that decides what clips there will be, but for how many of each prompt.
-fn settings(args: &GenerateArgs, found: &Found, prompts: &[Listed]) -> Result<Map<String, Value>, SessionError> {
-    let card = &found.card;
-    let codec = CodecPlan::of(&card.codec, Pickles::Allowed).map_err(SessionError::Other)?;
+fn settings(args: &GenerateArgs, source: &Source, prompts: &[Listed]) -> Result<Map<String, Value>, SessionError> {
+    let card = source.card();
+    let codec = CodecPlan::of(&card.codec, source.pickles()).map_err(SessionError::Other)?;
     let list = serde_json::to_vec(prompts).map_err(|error| SessionError::Other(error.to_string()))?;
     let Value::Object(settings) = json!({
-        "checkpoint_blake3": card.weights(&found.directory)?,
+        "checkpoint_blake3": source.weights()?,
         "student": card.student,
         "precision": card.precision,
         "sampler": card.sampler,
         "clip": card.clip,
         "codec": codec.identity()?,
-        "text": text::identity(&card.text, Pickles::Allowed)?,
+        "text": text::identity(&card.text, source.pickles())?,
         "seed": args.seed,
         "format": args.format.video(),
         "naming": format!("{:?}", args.naming).to_lowercase(),
@@ -178,7 +187,7 @@ enum To<'a> {
 
 struct GenerateJob<'a> {
     seed: u64,
-    found: &'a Found,
+    source: &'a Source,
     data: PathBuf,
     wanted: Vec<Wanted>,
     /// Clips that were there before.
@@ -191,16 +200,16 @@ impl Job for GenerateJob<'_> {
     type Output = Result<bool, SessionError>;
 
     fn run<B: Trainable>(mut self, _place: Place, device: B::Device) -> Self::Output {
-        let card = &self.found.card;
+        let card = self.source.card();
         // The text encoder first, and gone before the student comes.
         let prompts: Vec<String> = self.wanted.iter().map(|wanted| wanted.of.prompt.clone()).collect();
-        let rows = text_rows::<B::InnerBackend>(card, &self.data, prompts, &device)?;
+        let rows = text_rows::<B::InnerBackend>(self.source, &self.data, prompts, &device)?;
         if signals::stop_requested() {
             return Ok(false);
         }
-        let plan = CodecPlan::of(&card.codec, Pickles::Allowed).map_err(SessionError::Other)?;
+        let plan = CodecPlan::of(&card.codec, self.source.pickles()).map_err(SessionError::Other)?;
         let codec = plan.load::<B::InnerBackend>(&device)?;
-        let student = finished_student::<B::InnerBackend>(card, &self.found.directory, &device)?;
+        let student = self.source.load::<B::InnerBackend>(&device)?;
         let filming = Filming {
             student: &student,
             codec: &*codec,
@@ -235,14 +244,15 @@ impl Job for GenerateJob<'_> {
 
 /// A reader of the prompts' rows, all of them encoded; umT5 is loaded for those that `data` lacks, and holds no memory afterwards.
 fn text_rows<B: Kernels>(
-    card: &StudentCard,
+    source: &Source,
     data: &Path,
     mut prompts: Vec<String>,
     device: &B::Device,
 ) -> Result<Box<dyn TextEncoder>, SessionError> {
     prompts.dedup();
+    let text = &source.card().text;
     let mut bar = Bar::new("prompts");
-    text::prepare::<B>(&card.text, Pickles::Allowed, data, &prompts, device, &mut |done, all| bar.show(done, all))?;
+    text::prepare::<B>(text, source.pickles(), data, &prompts, device, &mut |done, all| bar.show(done, all))?;
     bar.end();
-    Ok(text::reader(&card.text, Some(data))?)
+    Ok(text::reader(text, Some(data))?)
 }
