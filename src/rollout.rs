@@ -48,7 +48,16 @@ impl RolloutNoise {
 }
 
 /// Hears of a block: its clean latents, and the states on the way to them.
-pub type BlockFinished<'a, B> = dyn FnMut(&Tensor<B, 5>, &[Tensor<B, 5>]) + 'a;
+type BlockFinished<'a, B> = dyn FnMut(&Tensor<B, 5>, &[Tensor<B, 5>]) + 'a;
+
+/// What is kept of a block after the next ones have been made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// All of them: the flow update reads the whole clip in parallel.
+    Everything,
+    /// Those that a later block still sees: window and sink bound the memory.
+    Visible,
+}
 
 /// Everything that decides what clips a student makes, but for their noise.
 #[derive(Debug, Clone, Copy)]
@@ -66,33 +75,39 @@ pub struct Generator<'a, B: Kernels> {
 }
 
 impl<B: Kernels> Generator<'_, B> {
-    /// Clips, one per noise stream.
+    /// Clips to learn from, one per noise stream, with everything that the student remembers of them.
     pub fn rollout(&self, noise: RolloutNoise) -> Rollout<B> {
-        self.rollout_watched(noise, &mut |_, _| {})
+        self.block_by_block(noise, None, Kept::Everything, &mut |_, _| {})
     }
 
     /// [`Generator::rollout`] that keeps the states on the way.
     pub fn rollout_with_states(&self, noise: RolloutNoise) -> Rollout<B> {
         let mut blocks = vec![Vec::new(); self.sampler.sigmas.len()];
-        let mut made = self.rollout_watched(noise, &mut |_, states| {
+        let mut made = self.block_by_block(noise, None, Kept::Everything, &mut |_, states| {
             blocks.iter_mut().zip(states).for_each(|(blocks, state)| blocks.push(state.clone()));
         });
         made.states = blocks.into_iter().map(|blocks| Tensor::cat(blocks, 1)).collect();
         made
     }
 
-    /// [`Generator::rollout`] that shows every block's clean latents `[B, frames of the block, C, H, W]`, and the states on the way to them, to
-    /// `finished` as soon as they are made.
-    pub fn rollout_watched(&self, noise: RolloutNoise, finished: &mut BlockFinished<B>) -> Rollout<B> {
-        self.block_by_block(noise, None, finished)
+    /// The same clips to look at, clean latents `[B, F, C, H, W]`: what the window has passed is forgotten. Every block's
+    /// `[B, frames of the block, C, H, W]` are shown to `finished` as soon as they are made.
+    pub fn clips(&self, noise: RolloutNoise, finished: &mut dyn FnMut(&Tensor<B, 5>)) -> Tensor<B, 5> {
+        self.block_by_block(noise, None, Kept::Visible, &mut |clean, _| finished(clean)).latents
     }
 
-    /// [`Generator::rollout`] that goes on from given first frames, latents `[B, frames, C, H, W]`; they must be whole blocks of the student.
-    pub fn continuation(&self, noise: RolloutNoise, prefix: Tensor<B, 5>) -> Rollout<B> {
-        self.block_by_block(noise, Some(prefix), &mut |_, _| {})
+    /// [`Generator::clips`] that go on from given first frames, latents `[B, frames, C, H, W]`; they must be whole blocks of the student.
+    pub fn continuation(&self, noise: RolloutNoise, prefix: Tensor<B, 5>) -> Tensor<B, 5> {
+        self.block_by_block(noise, Some(prefix), Kept::Visible, &mut |_, _| {}).latents
     }
 
-    fn block_by_block(&self, mut noise: RolloutNoise, prefix: Option<Tensor<B, 5>>, finished: &mut BlockFinished<B>) -> Rollout<B> {
+    fn block_by_block(
+        &self,
+        mut noise: RolloutNoise,
+        prefix: Option<Tensor<B, 5>>,
+        kept: Kept,
+        finished: &mut BlockFinished<B>,
+    ) -> Rollout<B> {
         let Self { student, text, sampler, shape, device } = *self;
         let [frames, channels, height, width] = shape;
         let batch = noise.streams.len();
@@ -102,7 +117,7 @@ impl<B: Kernels> Generator<'_, B> {
         let mut blocks = Vec::new();
         for block in layout.blocks() {
             let numbers: Vec<usize> = block.clone().collect();
-            // What the rolling window still shows; the whole memory is kept because the flow update reads it in parallel.
+            // What the rolling window still shows.
             let past = memory.clone().and_then(|memory| memory.keep(&layout.past_of(&block)));
             let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), block.len());
             let forward = |x: Tensor<B, 5>, timestep: f32| {
@@ -126,10 +141,15 @@ impl<B: Kernels> Generator<'_, B> {
                 let committed = forward(clean.clone(), 0.0).1;
                 // Appending copies layer by layer; nothing else may hold on to the old ones.
                 drop(past);
-                memory = Some(match memory {
+                let all = match memory {
                     Some(memory) => memory.append(committed),
                     None => committed,
-                });
+                };
+                let next = block.end..(block.end + layout.frames_per_block).min(frames);
+                memory = match kept {
+                    Kept::Everything => Some(all),
+                    Kept::Visible => all.keep(&layout.past_of(&next)),
+                };
             }
             blocks.push(clean);
         }
@@ -211,6 +231,28 @@ mod tests {
         cached_equals_uncached::<Flex>();
     }
 
+    /// Forgetting what no later block sees changes no bit, and holds a window of frames however long the clip is.
+    #[test]
+    fn clips_to_look_at_are_those_to_learn_from_and_their_memory_is_bounded_by_the_window() {
+        let device = Default::default();
+        for (frames_per_block, window, sink) in [(3, 0, 0), (1, 3, 1), (2, 4, 0), (2, 2, 0), (2, 5, 2)] {
+            let student = initialise(Student::<Flex>::new(&config(frames_per_block, window, sink), &device), 5, "student");
+            let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.5] };
+            let text = student.read_text(Tensor::ones([1, 3, 8], &device));
+            let generator = Generator { student: &student, text: &text, sampler: &sampler, shape: [13, 4, 4, 4], device: &device };
+            let noise = || RolloutNoise::new(4, 2, 0..1);
+            let whole = generator.rollout(noise());
+            let mut seen = Vec::new();
+            let looked_at = generator.clips(noise(), &mut |block| seen.push(block.clone()));
+            assert_eq!(looked_at.to_data(), whole.latents.to_data());
+            assert_eq!(Tensor::cat(seen, 1).into_data(), looked_at.into_data());
+            let held = |kept| generator.block_by_block(noise(), None, kept, &mut |_, _| {}).memory.map_or(0, |memory| memory.frames.len());
+            let last = (13 - 1) / frames_per_block * frames_per_block;
+            assert_eq!(held(Kept::Everything), last);
+            assert!(window == 0 || held(Kept::Visible) < window, "{window} {}", held(Kept::Visible));
+        }
+    }
+
     #[test]
     fn a_clip_does_not_depend_on_the_batch_it_is_generated_in() {
         let device = Default::default();
@@ -242,7 +284,7 @@ mod tests {
                 noise.draw::<NdArray>([frames_per_block, 4, 4, 4], &device);
             }
             let prefix = whole.clone().slice_dim(1, 0..3);
-            let again = generator.continuation(noise, prefix).latents;
+            let again = generator.continuation(noise, prefix);
             assert!((whole - again).abs().max().into_scalar() < 1e-6);
         }
     }

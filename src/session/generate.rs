@@ -42,8 +42,9 @@ pub fn generate<B: Kernels>(
         let rows = batches.text(&[request.prompt.to_string()], takes.len())?;
         let text = student.read_text(rows);
         let streams = takes.iter().map(|take| clip_noise(request.seed, request.prompt, *take)).collect();
-        let made = Generator { student, text: &text, sampler, shape: request.latent_shape, device }.rollout(RolloutNoise::of(streams));
-        clips.extend(batches.decode_frames(made.latents, request.frames));
+        let made =
+            Generator { student, text: &text, sampler, shape: request.latent_shape, device }.clips(RolloutNoise::of(streams), &mut |_| {});
+        clips.extend(batches.decode_frames(made, request.frames));
     }
     Ok(clips)
 }
@@ -91,7 +92,7 @@ impl<B: Kernels> Filming<'_, B> {
         let mut writer = VideoWriter::create(path, clip.height as u32, clip.width as u32, clip.frames_per_second)?;
         let mut decoder = codec.decoder();
         let generator = Generator { student, text: &text, sampler, shape: latent_shape, device };
-        generator.rollout_watched(RolloutNoise::of(vec![noise]), &mut |block, _| {
+        generator.clips(RolloutNoise::of(vec![noise]), &mut |block| {
             // [1, T, 3, H, W] -> [T, H, W, 3]
             let pixels = decoder.push(block.clone()).permute([0, 1, 3, 4, 2]).into_data();
             let bytes: Vec<u8> = pixels.iter::<f32>().map(to_byte).collect();

@@ -241,7 +241,7 @@ impl<B: Trainable> Bench<'_, B> {
         let noise = RolloutNoise::of((0..CONTINUATIONS).map(stream).collect());
         let (text, sampler) = (student.read_text(rows), sampler(self.recipe));
         let generator = Generator { student, text: &text, sampler: &sampler, shape: self.recipe.latent_shape, device: self.device };
-        Ok(self.batches.decode(generator.continuation(noise, prefix).latents))
+        Ok(self.batches.decode(generator.continuation(noise, prefix)))
     }
 
     /// The trajectory energy distance of a student at every point of its training, on a few clips per prompt.
