@@ -223,6 +223,57 @@ fn the_student_that_a_recipe_starts_from_is_sampled_like_a_trained_one() {
 }
 
 #[test]
+fn a_card_that_says_what_cannot_be_is_refused_by_its_field() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    student(place);
+    let newest = fs::read_to_string(place.join("runs/golden/checkpoints/latest")).unwrap();
+    let trained = place.join("runs/golden/checkpoints").join(newest.trim()).join("student");
+    fs::create_dir(place.join("student")).unwrap();
+    fs::copy(trained.join("model.safetensors"), place.join("student/model.safetensors")).unwrap();
+    let card: serde_json::Value = serde_json::from_slice(&fs::read(trained.join("config.json")).unwrap()).unwrap();
+    for (field, value, problem) in [
+        ("/text/width", "9", "text.width is 9, the student reads rows of 8"),
+        ("/text/length", "0", "text.length is 0"),
+        ("/text/kind", "\"umt5\"", "text.checkpoint is missing"),
+        ("/sampler/denoising_step_list", "[]", "sampler.denoising_step_list is []"),
+        ("/sampler/denoising_step_list", "[500, 1000]", "must be descending"),
+        ("/sampler/timestep_shift", "0", "sampler.timestep_shift is 0"),
+        ("/clip/frames", "0", "clip.frames is 0"),
+        ("/clip/height", "9", "clip.height (9)"),
+        ("/clip/frames_per_second", "-1", "clip.frames_per_second is -1"),
+        ("/codec/stride", "4", "[codec] gives 48 latent channels, the student has 12"),
+        ("/codec/deviation", "0", "codec.deviation is 0"),
+        ("/student/heads", "5", "heads (5)"),
+        ("/student/width", "32", "model.safetensors"),
+        ("/precision", "\"f16\"", "f16"),
+        ("/adapter", "{\"lora\": {\"rank\": 0, \"alpha\": 1}, \"base\": \"/nowhere\", \"blake3\": []}", "adapter.lora.rank is 0"),
+    ] {
+        let mut card = card.clone();
+        match card.pointer_mut(field) {
+            Some(there) => *there = serde_json::from_str(value).unwrap(),
+            None => card[&field[1..]] = serde_json::from_str(value).unwrap(),
+        }
+        fs::write(place.join("student/config.json"), card.to_string()).unwrap();
+        for to in [["--out", "one.gif"], ["--out-dir", "many"]] {
+            let ask = ["generate", "--checkpoint", "student", "--prompt", PROMPTS[0], "--format", "gif", "--backend", "flex"];
+            let error = fails(place, &[&ask[..], &to].concat(), 1);
+            assert!(error.contains(problem), "{field} {value}: {error}");
+        }
+        assert!(!place.join("one.gif").exists() && fs::read_to_string(place.join("many/manifest.jsonl")).unwrap_or_default().is_empty());
+        let _ = fs::remove_dir_all(place.join("many"));
+    }
+    fs::write(place.join("student/config.json"), card.to_string()).unwrap();
+    let ask = ["generate", "--checkpoint", "student", "--prompt", PROMPTS[0], "--out", "one.gif", "--backend", "flex"];
+    succeeds(place, &ask);
+    // A student of other clips is not measured by this recipe's.
+    let other =
+        ["measure", &golden(), "--run", "student", "--out", "measured", "--set", "clip.height=16", "--set", "student.frames_per_block=3"];
+    assert!(fails(place, &other, 2).contains("was trained with another [clip]"));
+    assert!(!place.join("measured").exists());
+}
+
+#[test]
 fn a_missing_ffmpeg_and_a_prompt_that_is_too_long_are_named_before_anything_is_made() {
     let place = tempfile::tempdir().unwrap();
     let place = place.path();

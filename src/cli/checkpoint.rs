@@ -24,6 +24,20 @@ pub struct Found {
     pub card: StudentCard,
 }
 
+impl Found {
+    /// Refuses a recipe whose clips, latents or rows are not those that the student was trained on; `name` is the option that named it.
+    pub fn fits(&self, recipe: &Recipe, name: &str) -> Result<(), CliError> {
+        let (card, settings) = (&self.card, &recipe.settings);
+        if card.clip == settings.clip && card.codec == settings.codec && card.text == settings.text {
+            return Ok(());
+        }
+        Err(CliError::Usage(format!(
+            "the student of --{name} was trained with another [clip], [codec] or [text] than {}; evaluate it with its own recipe",
+            recipe.path.display()
+        )))
+    }
+}
+
 /// A student to sample.
 pub enum Source {
     /// One that was trained.
@@ -107,9 +121,7 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
     })?;
     let card: StudentCard =
         serde_json::from_str(&text).map_err(|error| CliError::Failed(format!("{} is damaged: {error}", card_path.display())))?;
-    if let Some(problem) = card.student.problem() {
-        return Err(CliError::Failed(format!("{} is damaged: {problem}", card_path.display())));
-    }
+    card.check().map_err(|problem| CliError::Failed(format!("{} is damaged: {problem}", card_path.display())))?;
     Ok(Found { directory: student, card })
 }
 

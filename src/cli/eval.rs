@@ -56,12 +56,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
         named.insert(0, ("against", against));
     }
     for (name, found) in &named {
-        if found.card.clip != recipe.settings.clip || found.card.codec != recipe.settings.codec || found.card.text != recipe.settings.text {
-            return Err(CliError::Usage(format!(
-                "the student of --{name} was trained with another [clip], [codec] or [text] than {}; evaluate it with its own recipe (--recipe)",
-                recipe.path.display()
-            )));
-        }
+        found.fits(&recipe, name)?;
     }
     if recipe.settings.evaluation.clips_per_prompt == 0 {
         return Err(CliError::Usage(format!(

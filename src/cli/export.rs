@@ -89,7 +89,12 @@ pub struct ExportArgs {
 
 /// Writes the weights under the reader's names, bit for bit as they are unless they are merged, and the sizes as the reader expects them.
 pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
-    let student = args.path.is_dir().then(|| checkpoint::find(&args.path)).and_then(Result::ok);
+    // A run, a checkpoint or a student of low-rank factors must be whole; any other directory may hold anybody's weights.
+    let own = ["checkpoints", "student", FACTORS].iter().any(|name| args.path.join(name).exists());
+    let student = match checkpoint::find(&args.path) {
+        Err(error) if own => return Err(error),
+        found => found.ok().filter(|_| args.path.is_dir()),
+    };
     if let (Some(student), Some("discriminator")) = (&student, args.part.as_deref()) {
         return write_discriminator(student, args);
     }

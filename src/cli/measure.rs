@@ -42,6 +42,9 @@ pub struct MeasureArgs {
 pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     measure::check(&recipe).map_err(|error| CliError::Usage(error.to_string()))?;
+    if let Some(run) = &args.run {
+        find(run)?.fits(&recipe, "run")?;
+    }
     if args.out.join(measure::FILE).exists() {
         return Err(CliError::Usage(format!("{} holds measurements already; choose another --out", args.out.display())));
     }

@@ -17,9 +17,10 @@ use super::SessionError;
 use crate::afd::model::AfdModel;
 use crate::afd::optimizer::AfdOptimizer;
 use crate::afd::strategy::RoundState;
+use crate::data::codec::CodecPlan;
 use crate::data::video::ClipShape;
-use crate::recipe::Recipe;
 use crate::recipe::settings::{Codec, Sampler, Text};
+use crate::recipe::{Recipe, check};
 use crate::run::files::FileError;
 use crate::run::manifest::hash;
 
@@ -117,6 +118,36 @@ impl StudentCard {
             data: recipe.data().map(Path::to_path_buf),
             adapter: None,
         }
+    }
+
+    /// Whether what the card says can be used together, as a recipe's fields must; the codec's own files are looked at by [`StudentCard::codec`].
+    ///
+    /// # Errors
+    /// Field, value found, what is needed.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(problem) = self.student.problem() {
+            return Err(format!("student: {problem}"));
+        }
+        check::clip(&self.clip)?;
+        check::text(&self.text)?;
+        check::rows(&self.text, &self.student)?;
+        check::sampler(&self.sampler)?;
+        match self.adapter.as_ref().and_then(|adapter| adapter.lora.problem()) {
+            Some(problem) => Err(format!("adapter.lora.{problem}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The codec, and the latent shape `[F, C, H, W]` of a clip.
+    ///
+    /// # Errors
+    /// Files that cannot be read; clips or a student that do not fit them.
+    pub fn codec(&self, pickles: Pickles) -> Result<(CodecPlan, [usize; 4]), String> {
+        let codec = CodecPlan::of(&self.codec, pickles)?;
+        check::channels(codec.channels(), &self.student)?;
+        check::patches(&self.clip, codec.stride() * self.student.patch)?;
+        let shape = codec.latent_shape(&self.clip)?;
+        Ok((codec, shape))
     }
 
     /// BLAKE3 of the files that hold the weights of the student in `directory`: its own first, then those that its factors stand beside.

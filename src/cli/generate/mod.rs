@@ -16,7 +16,6 @@ use self::list::{Format, Listed, Naming, Wanted, file_name, prompts};
 use super::bar::Bar;
 use super::checkpoint::{Source, find};
 use super::{CliError, STOPPED};
-use crate::data::codec::CodecPlan;
 use crate::data::manifest;
 use crate::data::text;
 use crate::data::video_io::VideoFormat;
@@ -157,7 +156,7 @@ fn data(args: &GenerateArgs, source: &Source, otherwise: &Path) -> PathBuf {
 /// Everything that decides what clips there will be, but for how many of each prompt.
 fn settings(args: &GenerateArgs, source: &Source, prompts: &[Listed]) -> Result<Map<String, Value>, SessionError> {
     let card = source.card();
-    let codec = CodecPlan::of(&card.codec, source.pickles()).map_err(SessionError::Other)?;
+    let (codec, _) = card.codec(source.pickles()).map_err(SessionError::Other)?;
     let list = serde_json::to_vec(prompts).map_err(|error| SessionError::Other(error.to_string()))?;
     let Value::Object(settings) = json!({
         "checkpoint_blake3": source.weights()?,
@@ -207,17 +206,11 @@ impl Job for GenerateJob<'_> {
         if signals::stop_requested() {
             return Ok(false);
         }
-        let plan = CodecPlan::of(&card.codec, self.source.pickles()).map_err(SessionError::Other)?;
-        let codec = plan.load::<B::InnerBackend>(&device)?;
+        let (codec, latent_shape) = card.codec(self.source.pickles()).map_err(SessionError::Other)?;
+        let codec = codec.load::<B::InnerBackend>(&device)?;
         let student = self.source.load::<B::InnerBackend>(&device)?;
-        let filming = Filming {
-            student: &student,
-            codec: &*codec,
-            sampler: &sampler(&card.sampler),
-            clip: card.clip,
-            latent_shape: plan.latent_shape(&card.clip).map_err(SessionError::Other)?,
-            device: &device,
-        };
+        let filming =
+            Filming { student: &student, codec: &*codec, sampler: &sampler(&card.sampler), clip: card.clip, latent_shape, device: &device };
         let mut bar = Bar::new("clips");
         for (number, Wanted { of: Listed { prompt, name }, take, file }) in self.wanted.iter().enumerate() {
             if signals::stop_requested() {
@@ -254,5 +247,13 @@ fn text_rows<B: Kernels>(
     let mut bar = Bar::new("prompts");
     text::prepare::<B>(text, source.pickles(), data, &prompts, device, &mut |done, all| bar.show(done, all))?;
     bar.end();
-    Ok(text::reader(text, Some(data))?)
+    let reader = text::reader(text, Some(data))?;
+    let [length, width] = reader.shape();
+    if [length, width] != [text.length, text.width] {
+        let (rows, wanted) = (text.length, text.width);
+        return Err(SessionError::Other(format!(
+            "the text encoder gives {length} rows of {width} for a prompt, the student reads {rows} of {wanted}"
+        )));
+    }
+    Ok(reader)
 }
