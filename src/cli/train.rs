@@ -119,10 +119,10 @@ impl Job for TrainJob<'_> {
     fn run<B: Trainable>(self, place: Place, device: B::Device) -> Self::Output {
         let started = Instant::now();
         let recipe = self.recipe;
-        // Everything that can be refused is refused before a directory is made.
+        // Everything that can be refused is refused before a directory is made. Training reads the weights for itself: they are not held twice.
         let batches = Arc::new(Batches::new(recipe, &device)?);
         batches.check_prepared(recipe).map_err(SessionError::from)?;
-        let base = build::base_student::<B::InnerBackend>(recipe, &device)?;
+        drop(build::base_student::<B::InnerBackend>(recipe, &device)?);
         let environment = Environment::current(place.backend, &place.device, recipe.settings.seed);
         let run = if self.resume {
             let run = RunDirectory::open(&self.runs.join(self.name))?;
@@ -146,15 +146,16 @@ impl Job for TrainJob<'_> {
             Kind::Distill => vec!["teacher", "base", "distilled"],
             Kind::Pretrain => vec!["teacher", "pretrained"],
         };
-        let students = match recipe.settings.kind {
-            Kind::Distill => vec![&base, &trained.model.evaluation],
-            Kind::Pretrain => vec![&trained.model.evaluation],
-        };
         if recipe.settings.evaluation.clips_per_prompt == 0 {
             println!("run       {}", run.path().display());
             println!("student   {}", run.checkpoints(1).path_of(trained.state.round).join("student").display());
             return Ok(ExitCode::SUCCESS);
         }
+        let base = match recipe.settings.kind {
+            Kind::Distill => Some(build::base_student::<B::InnerBackend>(recipe, &device)?),
+            Kind::Pretrain => None,
+        };
+        let students: Vec<_> = base.iter().chain([&trained.model.evaluation]).collect();
         let trained_on = batches.queries();
         let clips = match evaluate::held_out_clips::<B>(recipe, &batches, &students, &device) {
             Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => return Ok(ExitCode::from(STOPPED)),
