@@ -16,6 +16,9 @@ use afd_models::weights::{wan, wan_vae};
 use common::{repository, succeeds};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+/// Clips of the black box, one per prompt: as many as the paper had.
+const CLIPS: usize = 200;
+
 const RECIPES: [&str; 2] = ["self-forcing", "causal-forcing"];
 
 /// A safetensors file of bf16 tensors whose values take no room on the disk.
@@ -47,7 +50,7 @@ fn overrides(place: &Path) -> Vec<String> {
     [
         format!("student.checkpoint={}", file("student.safetensors")),
         format!("codec.checkpoint={}", file("vae.safetensors")),
-        r#"prompts.train=["one", "two", "three", "four"]"#.to_string(),
+        format!("prompts.train={:?}", (0..CLIPS).map(|number| number.to_string()).collect::<Vec<_>>()),
     ]
     .into_iter()
     .flat_map(|set| ["--set".to_string(), set])
@@ -82,6 +85,8 @@ fn an_alternation_of_the_real_size_is_planned_inside_80_gb() {
         let recipe = repository().join(format!("recipes/wan2.1-1.3b/{name}/distill.toml")).display().to_string();
         let plan = ["plan", &recipe, "--backend", "cuda", "--memory", "80GB", "--json"];
         let options: Vec<&str> = plan.iter().copied().chain(overrides.iter().map(String::as_str)).collect();
+        let words: Vec<&str> = options.iter().copied().filter(|option| *option != "--json").collect();
+        println!("{}", succeeds(place.path(), &words));
         let plan: serde_json::Value = serde_json::from_str(&succeeds(place.path(), &options)).unwrap();
         assert_eq!(plan["fits"], serde_json::Value::Bool(true), "{plan:#}");
         let inputs = &plan["inputs"];

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{CliError, RecipeArgs};
 use crate::plan::Plan;
-use crate::plan::inputs::{KernelSet, PlanInputs};
+use crate::plan::inputs::PlanInputs;
 use crate::recipe::Recipe;
 
 /// A recipe and a device.
@@ -29,7 +29,7 @@ pub struct PlanArgs {
 pub fn run(args: &PlanArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let Target { backend, memory } = Target::find(args.backend.as_deref())?;
-    let plan = Plan::new(PlanInputs::of(&recipe, KernelSet::of(backend)), args.memory.or(memory));
+    let plan = Plan::new(PlanInputs::of(&recipe, backend), args.memory.or(memory));
     if args.json {
         let text = serde_json::to_string_pretty(&plan).map_err(|error| CliError::Failed(error.to_string()))?;
         println!("{text}");

@@ -6,11 +6,16 @@
 //! input; the modulated input; queries and keys before and after normalisation and rotation; values; the attention's output before and after its
 //! projection; the same for cross-attention (normed tokens, queries twice, output) with the two sums around it; the modulated input, hidden values
 //! before and after GELU and output of the feed-forward network. The input and the two sums are tokens, which stay in f32.
+//!
+//! On top of that come the operations' own values. Those of tensor operations are counted one by one, each as memory of its own: what a backend that
+//! fuses them does not hold is not taken off.
 
 use afd_models::discriminator::RegisterConfig;
+use afd_models::student::causal::View;
 use afd_models::student::{StudentConfig, Visibility};
 
 use super::inputs::KernelSet;
+use super::transformer::{block_parameters, lora_parameters};
 
 /// One run of clips through a transformer.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,9 +72,18 @@ impl Run<'_> {
         // Keys and values of the text, the keys before their norm in f32 like everything else of the text; about 14 vectors of modulation per frame.
         let per_text_row = (2 + self.wide) * width + 2 * self.wide * rank;
         let frames = (self.passes * self.clips * self.visibility.own_frames) as u64;
-        // Weights that rest in 16 bits are widened for the text.
-        let widened = if self.wide > 1 && rank > 0 { 2 * self.wide * width * width } else { 0 };
-        self.tokens() * per_token + (self.clips * self.text_rows) as u64 * per_text_row + frames * 14 * self.wide * width + widened
+        self.tokens() * per_token + (self.clips * self.text_rows) as u64 * per_text_row + frames * 14 * self.wide * width + self.recast()
+    }
+
+    /// Weights in another type than they are held in: trained ones narrowed for tokens, resting ones widened for the text.
+    fn recast(&self) -> u64 {
+        if self.wide == 1 {
+            return 0;
+        }
+        let trained =
+            if self.rank > 0 { lora_parameters(self.config, self.rank) / self.config.layers } else { block_parameters(self.config) };
+        let widened = if self.rank > 0 { 2 * self.wide * self.width() * self.width() } else { 0 };
+        trained as u64 + widened
     }
 
     /// Kept besides the blocks: rotations, the text before and after its embedding, the head.
@@ -79,34 +93,63 @@ impl Run<'_> {
         rotations + text
     }
 
-    /// On top of what a block keeps while its backward pass is at its largest: gradients of the hidden values before and after GELU, and of its
-    /// tokens; or what attention needs, whichever is more (by then what comes after attention, 7 D + 2 H, is freed).
+    /// On top of what a block keeps while its backward pass is at its largest: the gradient of its tokens and what GELU's needs; or what
+    /// attention needs, whichever is more (by then what comes after attention, 7 D + 2 H, is freed).
     pub fn backward(&self) -> u64 {
         // Passes are walked backwards one after another.
         let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
         let freed = tokens * (7 * width + 2 * self.hidden());
-        let split = if self.kernels == KernelSet::Operations { 8 * tokens * width } else { 0 };
+        let split = self.of_operations(8 * tokens * width + self.joined());
         // Gradients of keys and values are summed in f32.
         let attention = (3 + 2 * self.wide) * tokens * width + split + self.scores(2, 4);
-        (tokens * (2 * self.hidden() + self.wide * width)).max(attention.saturating_sub(freed))
+        // GELU's gradient, in and out, or that of a product and of its low-rank factors; with tensor operations five f32 values at once, beside
+        // which GELU's own result is already freed.
+        let hidden = match (self.kernels, self.wide) {
+            (KernelSet::Loops, _) => 2 + u64::from(self.rank > 0),
+            (KernelSet::Operations, 1) => 3,
+            (KernelSet::Operations, wide) => 5 * wide - 1,
+        };
+        (tokens * (hidden * self.hidden() + self.wide * width)).max(attention.saturating_sub(freed))
     }
 
-    /// Held at most by a block that is not differentiated.
+    /// Held at most by a block that is not differentiated, its tokens included.
     pub fn forward(&self) -> u64 {
         let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
-        let split = if self.kernels == KernelSet::Operations { 4 * tokens * width } else { 0 };
-        let inside = (2 * self.wide - 2) * tokens * width;
-        inside + (tokens * (2 * self.hidden() + 2 * width)).max(8 * tokens * width + split + self.scores(1, 3))
+        // Tokens, the modulated ones, queries, keys, and what norm and rotation need.
+        let projections = (6 + self.of_operations(4 * self.wide - 2)) * width;
+        // Tokens, queries, keys, values, and the output on its way back from the heads.
+        let attended = (self.wide + 5 + self.of_operations(3)) * width;
+        let attention = tokens * attended + self.of_operations(self.joined()) + self.scores(1, 3);
+        // GELU in and out, or a product beside that of its low-rank factors; with tensor operations three f32 values at once, and the result.
+        let hidden = match (self.kernels, self.wide) {
+            (KernelSet::Loops, _) => 2 + u64::from(self.rank > 0),
+            (KernelSet::Operations, 1) => 3,
+            (KernelSet::Operations, wide) => 3 * wide + 1,
+        };
+        (tokens * projections).max(attention).max(tokens * (hidden * self.hidden() + (self.wide + 2) * width))
+    }
+
+    /// `values` where tensor operations compute.
+    fn of_operations(&self, values: u64) -> u64 {
+        if self.kernels == KernelSet::Operations { values } else { 0 }
+    }
+
+    /// Keys and values that are copied to lie side by side, where what a view sees is in several pieces.
+    fn joined(&self) -> u64 {
+        let pieces = |view: &&View| view.past.len() + view.own.len() > 1;
+        let seen = self.visibility.views.iter().filter(pieces).map(|view| self.seen(view)).max().unwrap_or(0);
+        (2 * self.clips * seen * self.config.width) as u64
+    }
+
+    /// Tokens of a clip that a view's queries see.
+    fn seen(&self, view: &View) -> usize {
+        view.past.iter().chain(&view.own).map(ExactSizeIterator::len).sum::<usize>() * self.tokens_per_frame
     }
 
     /// Attention scores, `loops` or `operations` times as many as are computed at once.
     fn scores(&self, loops: u64, operations: u64) -> u64 {
-        let frames = |ranges: &[std::ops::Range<usize>]| ranges.iter().map(ExactSizeIterator::len).sum::<usize>();
         let of_view = |queries: usize, keys: usize| (queries.min(self.attention_queries) * keys) as u64;
-        let own = self.visibility.views.iter().map(|view| {
-            let seen = (frames(&view.past) + frames(&view.own)) * self.tokens_per_frame;
-            of_view(view.queries.len() * self.tokens_per_frame, seen)
-        });
+        let own = self.visibility.views.iter().map(|view| of_view(view.queries.len() * self.tokens_per_frame, self.seen(view)));
         let most = own.chain([of_view(self.clip_tokens(), self.text_rows)]).max().unwrap_or(0);
         match self.kernels {
             KernelSet::Loops => loops * most,

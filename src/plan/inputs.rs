@@ -58,16 +58,16 @@ pub struct PlanInputs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KernelSet {
-    /// flex's loops: attention scores of one clip and head at a time.
+    /// flex's loops, which are for f32: attention scores of one clip and head at a time.
     Loops,
-    /// Tensor operations (cuda, wgpu, ndarray): attention scores of all clips and heads at a time.
+    /// Tensor operations (cuda, wgpu, ndarray, and flex in bf16): attention scores of all clips and heads at a time.
     Operations,
 }
 
 impl KernelSet {
-    /// Those of a backend, by its name.
-    pub fn of(backend: &str) -> Self {
-        if backend == "flex" { Self::Loops } else { Self::Operations }
+    /// Those of a backend, by its name, in a precision.
+    pub fn of(backend: &str, precision: Precision) -> Self {
+        if backend == "flex" && precision == Precision::F32 { Self::Loops } else { Self::Operations }
     }
 }
 
@@ -167,8 +167,8 @@ pub enum DiscriminatorSizes {
 }
 
 impl PlanInputs {
-    /// What `recipe` does on a backend with `kernels`.
-    pub fn of(recipe: &Recipe, kernels: KernelSet) -> Self {
+    /// What `recipe` does on a backend, by its name.
+    pub fn of(recipe: &Recipe, backend: &str) -> Self {
         let settings = &recipe.settings;
         let (afd, judge) = (&settings.afd, &settings.discriminator);
         let clip = settings.clip;
@@ -236,7 +236,7 @@ impl PlanInputs {
             shards: settings.run.shards,
             clips_at_once: at_once,
             memories_kept: if at_once < clips { 0 } else { clips },
-            kernels,
+            kernels: KernelSet::of(backend, settings.run.precision),
         }
     }
 

@@ -65,9 +65,9 @@ fn run<'a>(inputs: &'a PlanInputs, clips: usize, visibility: &'a Visibility) -> 
     }
 }
 
-/// A student's update with its gradients. The peak is at the top of the backward pass, or at its bottom, where less is kept and the gradients of
-/// all blocks exist.
-fn update(inputs: &PlanInputs, weights: &Weights, run: &Run) -> Vec<Part> {
+/// A student's update on `clips` clips with its gradients. The peak is at the top of the backward pass, or at its bottom, where less is kept and
+/// the gradients of all blocks exist.
+fn update(inputs: &PlanInputs, weights: &Weights, run: &Run, clips: usize) -> Vec<Part> {
     let depth = inputs.student.layers;
     let Peak { boundaries, graphs, backward } =
         if inputs.recompute_blocks { activations::block_by_block(run, depth) } else { activations::plain(run, depth) };
@@ -86,6 +86,7 @@ fn update(inputs: &PlanInputs, weights: &Weights, run: &Run) -> Vec<Part> {
         part("tokens between blocks", boundaries * bytes),
         part("backward pass of a block", backward * bytes),
         part("student's gradients", if at_top { of_block } else { of_block + others }),
+        part("gradients of the clips before", if run.clips < clips { weights.student_gradients } else { 0 }),
     ]
 }
 
@@ -104,7 +105,7 @@ fn supervised(inputs: &PlanInputs, weights: &Weights, pretrain: &Pretrain) -> Ph
     if teacher_forcing {
         flops = flops.plus(forward(&inputs.student, inputs.tokens_per_frame(), &causal));
     }
-    let mut parts = update(inputs, weights, &run);
+    let mut parts = update(inputs, weights, &run, batch);
     // Clips, context, noise and state, in f32.
     parts.push(part("latents and noise", 4 * 4 * (batch * inputs.latent_values()) as u64));
     Phase { before: false, name: "supervised update".into(), parts, flops: update_flops(inputs, flops).times(batch as f64) }
@@ -156,11 +157,15 @@ impl Round<'_> {
 
     /// What a round holds from the rollout to its end.
     fn held(&self) -> Vec<Part> {
-        let clips = self.distill.prompts * (self.distill.rollouts + self.distill.teacher_clips);
+        let clips = self.both();
+        let rows = clips * self.inputs.text_rows * self.inputs.student.text_width;
         vec![
             part("keys and values of the rollouts", self.cache(self.inputs.memories_kept, self.remembered())),
             self.text(self.clips_at_once()),
-            part("latents and noise", 4 * 3 * (clips * self.inputs.latent_values()) as u64),
+            // As made, as judged and in portions; and noise with both velocities to compare with, or augmented, moved and the way there.
+            part("latents and noise", 4 * 6 * (clips * self.inputs.latent_values()) as u64),
+            // Of the round, and in portions.
+            part("text rows", 4 * 2 * rows as u64),
         ]
     }
 
@@ -176,19 +181,23 @@ impl Round<'_> {
         let parts = vec![
             part("keys and values of the rollouts", self.cache(clips, layout.frames + window) + self.cache(finished, self.remembered())),
             self.text(clips),
-            part("forward pass of a block", (run.forward() + run.outside() + run.boundary()) * inputs.activation_bytes as u64),
+            part("forward pass of a block", (run.forward() + run.outside()) * inputs.activation_bytes as u64),
         ];
         let flops = rollout(&inputs.student, inputs.tokens_per_frame(), &layout, self.distill.sampler_steps, false);
         let rollouts = (self.distill.prompts * self.distill.rollouts) as f64;
         Phase { before: false, name: "rollout".into(), parts, flops: flops.times(rollouts) }
     }
 
+    /// Rollouts and teacher clips.
+    fn both(&self) -> usize {
+        self.distill.prompts * (self.distill.rollouts + self.distill.teacher_clips)
+    }
+
     /// Clips that one discriminator update scores.
     fn judged(&self) -> usize {
-        let both = self.distill.rollouts + self.distill.teacher_clips;
-        let moved = if self.distill.penalised { both } else { 0 };
-        let mistaken = if self.distill.mistaken { self.distill.teacher_clips } else { 0 };
-        self.distill.prompts * (both + moved + mistaken)
+        let moved = if self.distill.penalised { self.both() } else { 0 };
+        let mistaken = if self.distill.mistaken { self.distill.prompts * self.distill.teacher_clips } else { 0 };
+        self.both() + moved + mistaken
     }
 
     /// The backbone's run over `clips` clips.
@@ -204,7 +213,8 @@ impl Round<'_> {
             DiscriminatorSizes::Registers(config) => {
                 let clips = if inputs.recompute_blocks { inputs.shards.min(clips) } else { clips };
                 let run = self.backbone(clips, &visibility);
-                run.forward() + run.outside() + config.layers.len() as u64 * run.boundary()
+                // The last of the tokens that are read are the block's own.
+                run.forward() + run.outside() + (config.layers.len() as u64 - 1) * run.boundary()
             }
             DiscriminatorSizes::Conv(_) => self.conv_values(clips) / 2,
         };
@@ -215,8 +225,7 @@ impl Round<'_> {
             Some(codec) => parts.push(part("a clip through the codec", codec.working)),
             None => parts.push(part("scoring", scoring)),
         }
-        let scored = (self.distill.prompts * (self.distill.rollouts + self.distill.teacher_clips)) as f64;
-        Phase { before: false, name: "scores".into(), parts, flops: self.judge_flops().times(scored) }
+        Phase { before: false, name: "scores".into(), parts, flops: self.judge_flops().times(self.both() as f64) }
     }
 
     fn discriminator(&self) -> Phase {
@@ -228,9 +237,11 @@ impl Round<'_> {
             DiscriminatorSizes::Registers(config) => {
                 let depth = config.layers.last().map_or(0, |last| last + 1);
                 let frozen = inputs.recompute_blocks && self.weights.backbone_gradients == 0;
-                let clips = if inputs.recompute_blocks { inputs.shards.min(judged) } else { judged };
-                let run = self.backbone(clips, &visibility);
-                let readers = clips as u64 * activations::readers(config, inputs.student.width, inputs.tokens());
+                // What is moved or mistaken is scored, and walked backwards, as a batch of its own.
+                let (clips, passes) =
+                    if inputs.recompute_blocks { (inputs.shards.min(judged), 1) } else { (self.both(), judged.div_ceil(self.both())) };
+                let run = Run { passes, ..self.backbone(clips, &visibility) };
+                let readers = (passes * clips) as u64 * activations::readers(config, inputs.student.width, inputs.tokens());
                 let Peak { boundaries, graphs, backward } =
                     if inputs.recompute_blocks { activations::block_by_block(&run, depth) } else { activations::plain(&run, depth) };
                 let kept = if inputs.recompute_blocks { boundaries } else { 0 };
@@ -298,7 +309,7 @@ impl Round<'_> {
         if !noisy_past && (self.distill.reference || inputs.memories_kept == 0) {
             parts.push(part("keys and values of the clean context", self.cache(clips, frames)));
         }
-        parts.push(part("forward pass of a block", (run.forward() + run.outside() + run.boundary()) * inputs.activation_bytes as u64));
+        parts.push(part("forward pass of a block", (run.forward() + run.outside()) * inputs.activation_bytes as u64));
         let (tokens, student) = (inputs.tokens_per_frame(), &inputs.student);
         let noisy = forward(student, tokens, if noisy_past { &causal } else { &forcing });
         let clean = if noisy_past { Flops::default() } else { forward(student, tokens, &causal) };
@@ -333,7 +344,7 @@ impl Round<'_> {
         let differentiated_context = self.distill.context == Context::OwnClean && !constant;
         let run = Run { passes: if differentiated_context { 2 } else { 1 }, ..run(inputs, clips, &visibility) };
         let mut parts = self.held();
-        parts.extend(update(inputs, self.weights, &run));
+        parts.extend(update(inputs, self.weights, &run, self.samples()));
         if constant {
             parts.push(part("keys and values of the clean context", self.cache(clips, frames)));
         }

@@ -58,7 +58,7 @@ fn eight_rollouts_of_wan_at_once_do_not_fit_one_card_but_one_at_a_time_does() {
     println!("{all}");
     assert_eq!(all.fits, Some(false));
     // What is named first is what has to go: tokens, keys and values of several clips.
-    let named = |what: &str| all.largest[..2].iter().any(|part| part.what.contains(what) && part.bytes > 6_038_323_200 * 5);
+    let named = |what: &str| all.largest[..3].iter().any(|part| part.what.contains(what) && part.bytes > 6_038_323_200 * 5);
     assert!(named("keys and values") && named("tokens between blocks"), "{:?}", all.largest);
     let kept = Plan::new(wan(StudentConfig::wan_1_3b(), 1, 8), Some(CARD));
     println!("{kept}");
@@ -81,7 +81,7 @@ fn what_bounds_memory_bounds_the_plan() {
     let usual = peak(|_| ());
     assert_eq!(usual.fits, None);
     // One graph of all blocks, all weights trained, all queries at once, f32 everywhere.
-    assert!(peak(|inputs| inputs.recompute_blocks = false).peak > 5 * usual.peak / 2);
+    assert!(peak(|inputs| inputs.recompute_blocks = false).peak > 2 * usual.peak);
     assert!(peak(|inputs| inputs.student_lora = None).weights.held_bytes() > usual.weights.held_bytes() + 8 * 1_418_996_800);
     assert!(peak(|inputs| inputs.attention_queries = 32_760).peak > usual.peak);
     let single = peak(|inputs| (inputs.weight_bytes, inputs.activation_bytes) = (4, 4));
