@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use afd::plan::table::{bytes, flops};
 use afd_clips::video::Video;
 use afd_clips::video_io::write_video;
 use afd_models::codec::wan_vae::WanVaeConfig;
@@ -15,6 +16,7 @@ use afd_models::weights::layout::Layout;
 use afd_models::weights::{wan, wan_vae};
 use common::{repository, succeeds};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde_json::Value;
 
 /// Clips of the black box, one per prompt: as many as the paper had.
 const CLIPS: usize = 200;
@@ -57,6 +59,16 @@ fn overrides(place: &Path) -> Vec<String> {
     .collect()
 }
 
+/// `afd plan` of a recipe on an 80 GB card.
+fn plan<'a>(recipe: &'a str, options: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
+    let plan = ["plan", recipe, "--backend", "cuda", "--memory", "80GB", "--tflops", "400"];
+    plan.into_iter().chain(options.iter().map(String::as_str)).chain(more.iter().copied()).collect()
+}
+
+fn recipe(name: &str) -> String {
+    repository().join(format!("recipes/wan2.1-1.3b/{name}/distill.toml")).display().to_string()
+}
+
 #[test]
 fn a_folder_with_clips_of_the_training_prompts_is_all_that_they_ask_of_a_teacher() {
     let place = tempfile::tempdir().unwrap();
@@ -64,15 +76,16 @@ fn a_folder_with_clips_of_the_training_prompts_is_all_that_they_ask_of_a_teacher
     let clip = Video { width: 2, height: 2, frames_per_second: 16.0, frames: vec![vec![0; 12]; 2] };
     write_video(&place.path().join("clip.gif"), &clip).unwrap();
     let line = |prompt: &str| format!("{}\n", serde_json::json!({ "prompt": prompt, "video": "clip.gif" }));
-    std::fs::write(place.path().join("manifest.jsonl"), ["one", "two", "three", "four"].map(line).concat()).unwrap();
+    let manifest: String = (0..CLIPS).map(|number| line(&number.to_string())).collect();
+    std::fs::write(place.path().join("manifest.jsonl"), manifest).unwrap();
     overrides.extend(["--set".to_string(), format!("teacher.path={}", place.path().display())]);
     for name in RECIPES {
-        let recipe = repository().join(format!("recipes/wan2.1-1.3b/{name}/distill.toml")).display().to_string();
+        let recipe = recipe(name);
         let validate = |more: &[&str]| {
             let overrides = overrides.iter().map(String::as_str);
             succeeds(place.path(), &["validate", &recipe].into_iter().chain(overrides).chain(more.iter().copied()).collect::<Vec<_>>())
         };
-        assert!(validate(&[]).contains("4 to train on, 0 held out"));
+        assert!(validate(&[]).contains("200 to train on, 0 held out"));
         assert!(validate(&["--set", r#"prompts.held_out=["of my own"]"#]).contains("1 held out"));
     }
 }
@@ -82,24 +95,60 @@ fn an_alternation_of_the_real_size_is_planned_inside_80_gb() {
     let place = tempfile::tempdir().unwrap();
     let overrides = overrides(place.path());
     for name in RECIPES {
-        let recipe = repository().join(format!("recipes/wan2.1-1.3b/{name}/distill.toml")).display().to_string();
-        let plan = ["plan", &recipe, "--backend", "cuda", "--memory", "80GB", "--json"];
-        let options: Vec<&str> = plan.iter().copied().chain(overrides.iter().map(String::as_str)).collect();
-        let words: Vec<&str> = options.iter().copied().filter(|option| *option != "--json").collect();
-        println!("{}", succeeds(place.path(), &words));
-        let plan: serde_json::Value = serde_json::from_str(&succeeds(place.path(), &options)).unwrap();
-        assert_eq!(plan["fits"], serde_json::Value::Bool(true), "{plan:#}");
-        let inputs = &plan["inputs"];
+        let recipe = recipe(name);
+        let found: Value = serde_json::from_str(&succeeds(place.path(), &plan(&recipe, &overrides, &["--json"]))).unwrap();
+        assert_eq!(found["fits"], Value::Bool(true), "{found:#}");
+        let inputs = &found["inputs"];
         // method.md B.1 and B.2: 21 latent frames of 30 x 52 tokens, 30 blocks of width 1536.
         assert_eq!(inputs["latents"], serde_json::json!([21, 16, 60, 104]));
         assert_eq!((inputs["student"]["layers"].as_u64(), inputs["student"]["width"].as_u64()), (Some(30), Some(1536)));
         assert_eq!(
-            (inputs["student_lora"].as_u64(), inputs["weight_bytes"].as_u64(), inputs["clips_at_once"].as_u64()),
+            (inputs["student_lora"]["rank"].as_u64(), inputs["weight_bytes"].as_u64(), inputs["clips_at_once"].as_u64()),
             (Some(256), Some(2), Some(1))
         );
-        let without = ["--set", "run.clips_at_once=0"];
-        let all: Vec<&str> = options.iter().copied().chain(without).collect();
-        let output = common::afd(place.path(), &all);
+        let output = common::afd(place.path(), &plan(&recipe, &overrides, &["--set", "run.clips_at_once=0"]));
         assert_eq!(output.status.code(), Some(1), "32 clips at once cannot fit");
+    }
+}
+
+/// A document with its line breaks as spaces.
+fn document(name: &str) -> String {
+    std::fs::read_to_string(repository().join(name)).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_documents_say_what_the_plan_says() {
+    let place = tempfile::tempdir().unwrap();
+    let overrides = overrides(place.path());
+    let recipe = recipe("self-forcing");
+    // Without its first line, which names a path.
+    let table = succeeds(place.path(), &plan(&recipe, &overrides, &[]));
+    let (_, table) = table.split_once('\n').unwrap();
+    println!("{table}");
+    let results = std::fs::read_to_string(repository().join("docs/results/plan.md")).unwrap();
+    assert!(results.contains(table), "docs/results/plan.md differs from:\n{table}");
+
+    let found: Value = serde_json::from_str(&succeeds(place.path(), &plan(&recipe, &overrides, &["--json"]))).unwrap();
+    let number = |value: &Value| value.as_u64().unwrap();
+    let sum = |parts: &Value| parts.as_array().unwrap().iter().map(|part| number(&part["bytes"])).sum::<u64>();
+    let held = sum(&found["weights"]["held"]);
+    let work = |of: &Value| flops(["linear", "attention", "factors", "codec"].map(|part| of[part].as_f64().unwrap()).iter().sum());
+    let readme = document("README.md");
+    for phrase in [
+        format!("{} always held", bytes(held)),
+        format!("a peak of {} of 80 GB", bytes(number(&found["peak"]))),
+        format!("{} of keys and values per clip", bytes(number(&found["cache_per_clip"]))),
+        format!("{} an alternation", work(&found["whole"]["round"])),
+        format!("{:.1} hours at 400 TFLOP/s", found["time"]["hours"].as_f64().unwrap()),
+        format!("checkpoints of {}", bytes(number(&found["weights"]["checkpoint"]))),
+        format!("{} of latents", bytes(number(&found["whole"]["disk"]["latents"]))),
+    ] {
+        assert!(readme.contains(&phrase), "README.md does not say {phrase:?}");
+    }
+    let wan = document("docs/results/wan.md");
+    for phase in found["phases"].as_array().unwrap() {
+        let (name, flops) = (phase["name"].as_str().unwrap(), work(&phase["flops"]));
+        let row = format!("| {} | {flops} |", bytes(held + sum(&phase["parts"])));
+        assert!(wan.contains(&row), "docs/results/wan.md does not say {row:?} of the {name}");
     }
 }

@@ -20,6 +20,9 @@ pub struct PlanArgs {
     /// Plan for this backend, here or not: cuda, wgpu, flex or ndarray [default: the one that would be used here].
     #[arg(long)]
     backend: Option<String>,
+    /// Operations a second that the device keeps up, in 1e12, such as 400 [default: the work is told, not how long it takes].
+    #[arg(long, value_name = "N", value_parser = rate)]
+    tflops: Option<f64>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -30,6 +33,10 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let Target { backend, memory } = Target::find(args.backend.as_deref())?;
     let plan = Plan::new(PlanInputs::of(&recipe, backend), args.memory.or(memory));
+    let plan = match args.tflops {
+        Some(tflops) => plan.at(1e12 * tflops),
+        None => plan,
+    };
     if args.json {
         let text = serde_json::to_string_pretty(&plan).map_err(|error| CliError::Failed(error.to_string()))?;
         println!("{text}");
@@ -79,6 +86,14 @@ fn available() -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| 1024 * kib)
 }
 
+/// A rate in 1e12 operations a second.
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| "expected a number above 0, such as 400".to_string())
+}
+
 /// Bytes from a number and a unit.
 fn size(text: &str) -> Result<u64, String> {
     let number_ends = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
@@ -103,5 +118,7 @@ mod tests {
         for wrong in ["", "GB", "80 G", "-1GB", "0GB", "1.2.3GB"] {
             assert!(size(wrong).is_err(), "{wrong:?}");
         }
+        assert_eq!(rate("400"), Ok(400.0));
+        assert!(["0", "-1", "inf", "fast"].into_iter().all(|wrong| rate(wrong).is_err()));
     }
 }

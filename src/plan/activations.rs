@@ -2,7 +2,7 @@
 //!
 //! Values are of the type that products of matrices are computed in; one that stays in f32 counts as two of a 16-bit type (`wide`).
 //!
-//! D width, H hidden width of the feed-forward network, r LoRA rank, L text rows. A differentiated block keeps 17 D + 2 H values per token: its
+//! D width, H hidden width of the feed-forward network, L text rows. A differentiated block keeps 17 D + 2 H values per token: its
 //! input; the modulated input; queries and keys before and after normalisation and rotation; values; the attention's output before and after its
 //! projection; the same for cross-attention (normed tokens, queries twice, output) with the two sums around it; the modulated input, hidden values
 //! before and after GELU and output of the feed-forward network. The input and the two sums are tokens, which stay in f32.
@@ -11,11 +11,12 @@
 //! fuses them does not hold is not taken off.
 
 use afd_models::discriminator::RegisterConfig;
+use afd_models::lora::LoraConfig;
 use afd_models::student::causal::View;
 use afd_models::student::{StudentConfig, Visibility};
 
 use super::inputs::KernelSet;
-use super::transformer::{block_parameters, lora_parameters};
+use super::transformer::{block_parameters, lora_parameters, lora_values};
 
 /// One run of clips through a transformer.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +25,8 @@ pub struct Run<'a> {
     pub config: &'a StudentConfig,
     /// How many values an f32 counts as: 2 where products are computed in 16 bits, else 1.
     pub wide: u64,
-    /// Rank of LoRA factors on every linear layer of the blocks; 0 for none.
-    pub rank: usize,
+    /// Low-rank factors of the blocks.
+    pub lora: Option<&'a LoraConfig>,
     /// Clips at once.
     pub clips: usize,
     /// Tokens of a latent frame.
@@ -67,10 +68,11 @@ impl Run<'_> {
 
     /// Kept by one differentiated block, its input included.
     pub fn block(&self) -> u64 {
-        let (width, rank) = (self.width(), self.rank as u64);
-        let per_token = (14 + 3 * self.wide) * width + 2 * self.hidden() + 8 * rank;
+        let width = self.width();
+        let [of_token, of_text] = lora_values(self.lora).map(|values| values as u64);
+        let per_token = (14 + 3 * self.wide) * width + 2 * self.hidden() + of_token;
         // Keys and values of the text, the keys before their norm in f32 like everything else of the text; about 14 vectors of modulation per frame.
-        let per_text_row = (2 + self.wide) * width + 2 * self.wide * rank;
+        let per_text_row = (2 + self.wide) * width + self.wide * of_text;
         let frames = (self.passes * self.clips * self.visibility.own_frames) as u64;
         self.tokens() * per_token + (self.clips * self.text_rows) as u64 * per_text_row + frames * 14 * self.wide * width + self.recast()
     }
@@ -80,9 +82,10 @@ impl Run<'_> {
         if self.wide == 1 {
             return 0;
         }
-        let trained =
-            if self.rank > 0 { lora_parameters(self.config, self.rank) / self.config.layers } else { block_parameters(self.config) };
-        let widened = if self.rank > 0 { 2 * self.wide * self.width() * self.width() } else { 0 };
+        let (trained, widened) = match self.lora {
+            Some(lora) => (lora_parameters(self.config, lora) / self.config.layers, 2 * self.wide * self.width() * self.width()),
+            None => (block_parameters(self.config), 0),
+        };
         trained as u64 + widened
     }
 
@@ -105,7 +108,7 @@ impl Run<'_> {
         // GELU's gradient, in and out, or that of a product and of its low-rank factors; with tensor operations five f32 values at once, beside
         // which GELU's own result is already freed.
         let hidden = match (self.kernels, self.wide) {
-            (KernelSet::Loops, _) => 2 + u64::from(self.rank > 0),
+            (KernelSet::Loops, _) => 2 + u64::from(self.lora.is_some()),
             (KernelSet::Operations, 1) => 3,
             (KernelSet::Operations, wide) => 5 * wide - 1,
         };
@@ -122,7 +125,7 @@ impl Run<'_> {
         let attention = tokens * attended + self.of_operations(self.joined()) + self.scores(1, 3);
         // GELU in and out, or a product beside that of its low-rank factors; with tensor operations three f32 values at once, and the result.
         let hidden = match (self.kernels, self.wide) {
-            (KernelSet::Loops, _) => 2 + u64::from(self.rank > 0),
+            (KernelSet::Loops, _) => 2 + u64::from(self.lora.is_some()),
             (KernelSet::Operations, 1) => 3,
             (KernelSet::Operations, wide) => 3 * wide + 1,
         };

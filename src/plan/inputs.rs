@@ -1,18 +1,18 @@
 //! What a plan is made from: plain sizes, and how a recipe becomes them.
 
 use afd_clips::layouts::Layout as FolderLayout;
-use afd_models::codec::wan_vae::WanVaeConfig;
 use afd_models::discriminator::{ConvConfig, RegisterConfig};
+use afd_models::lora::LoraConfig;
 use afd_models::precision::Precision;
 use afd_models::student::{BlockLayout, StudentConfig};
-use afd_models::weights::layout::Layout;
-use afd_models::weights::wan_vae;
+use afd_models::text::umt5::UmT5Config;
 use serde::Serialize;
 
+use super::codec::{CodecSizes, TextEncoderSizes};
 use crate::afd::model::Context;
 use crate::data::codec::CodecPlan;
 use crate::recipe::Recipe;
-use crate::recipe::settings::{DiscriminatorKind, OldPolicy};
+use crate::recipe::settings::{DiscriminatorKind, OldPolicy, TextKind};
 
 /// Everything that memory and work depend on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,15 +27,19 @@ pub struct PlanInputs {
     pub text_rows: usize,
     /// Prompts trained on.
     pub prompts: usize,
+    /// Prompts kept for evaluation.
+    pub held_out: usize,
     /// Distinct teacher clips per prompt, rounded up; 0 = a fresh one every time, none is stored.
     pub takes_per_prompt: usize,
     /// What is trained how.
     pub method: Method,
     /// The codec, where it is a network: rollouts go through it before the discriminator sees them.
     pub codec: Option<CodecSizes>,
-    /// Rank of the student's LoRA factors, counted as if on every linear layer of its blocks; `None` trains all weights. With it the student, its lagging
-    /// copies and the reference share one set of base weights.
-    pub student_lora: Option<usize>,
+    /// The text encoder, where it is a network.
+    pub text_encoder: Option<TextEncoderSizes>,
+    /// The student's low-rank factors; `None` trains all weights. With them the student, its lagging copies and the reference share one set of base
+    /// weights.
+    pub student_lora: Option<LoraConfig>,
     /// Bytes of a weight that is not trained, and of one that is trained without LoRA. LoRA factors, gradients and moments are f32.
     pub weight_bytes: usize,
     /// Bytes of an activation.
@@ -52,6 +56,21 @@ pub struct PlanInputs {
     pub memories_kept: usize,
     /// Who computes.
     pub kernels: KernelSet,
+    /// How long the run is.
+    pub schedule: Schedule,
+}
+
+/// How many rounds a run has, and what it keeps of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Schedule {
+    /// Supervised updates before the warm-up.
+    pub start: u64,
+    /// Most rounds in which only the discriminator learns.
+    pub warm_up: u64,
+    /// Alternations, or supervised updates.
+    pub rounds: u64,
+    /// Checkpoints that stay on disk.
+    pub checkpoints: u64,
 }
 
 /// Which implementation of [`afd_models::kernels::Kernels`] computes: they differ in what they hold at once.
@@ -68,33 +87,6 @@ impl KernelSet {
     /// Those of a backend, by its name, in a precision.
     pub fn of(backend: &str, precision: Precision) -> Self {
         if backend == "flex" && precision == Precision::F32 { Self::Loops } else { Self::Operations }
-    }
-}
-
-/// A codec that is a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct CodecSizes {
-    /// Its parameters.
-    pub parameters: u64,
-    /// Bytes of each.
-    pub weight_bytes: u64,
-    /// Bytes that it holds at most while a clip goes through it.
-    pub working: u64,
-}
-
-impl CodecSizes {
-    /// The Wan VAE on frames of `pixels`, one clip at a time through the streaming codec.
-    ///
-    /// Decoding takes more than encoding. Bytes per pixel and channel of the base width were measured (docs/results/wan-vae.md): 237 MiB in f32
-    /// and 168 MiB in bf16 for 96 x 160 pixels at base width 96.
-    pub fn wan_vae(config: &WanVaeConfig, precision: Precision, pixels: usize) -> Self {
-        let parameters = wan_vae::table(config, Layout::Wan).shapes().values().map(|shape| shape.iter().product::<usize>() as u64).sum();
-        let per_value = match precision {
-            Precision::F32 => 169,
-            Precision::Bf16 => 120,
-        };
-        let working = per_value * (pixels * config.base_width) as u64;
-        Self { parameters, weight_bytes: precision.bytes() as u64, working }
     }
 }
 
@@ -152,8 +144,8 @@ pub struct Distill {
     pub mistaken: bool,
     /// The discriminator.
     pub discriminator: DiscriminatorSizes,
-    /// Rank of LoRA factors on its backbone's blocks, whose other weights are then frozen; `None` trains all.
-    pub discriminator_lora: Option<usize>,
+    /// Low-rank factors of its backbone's blocks, whose other weights are then frozen; `None` trains all.
+    pub discriminator_lora: Option<LoraConfig>,
 }
 
 /// Sizes of a discriminator.
@@ -169,7 +161,9 @@ pub enum DiscriminatorSizes {
 impl PlanInputs {
     /// What `recipe` does on a backend, by its name.
     pub fn of(recipe: &Recipe, backend: &str) -> Self {
-        let settings = &recipe.settings;
+        let takes_per_prompt = takes_per_prompt(recipe);
+        let training_clips = (takes_per_prompt > 0).then_some((takes_per_prompt * recipe.train_prompts.len()) as u64);
+        let settings = &recipe.settings.clone().within_passes(training_clips);
         let (afd, judge) = (&settings.afd, &settings.discriminator);
         let clip = settings.clip;
         // Every part is cut by itself.
@@ -207,7 +201,7 @@ impl PlanInputs {
                         sigma: 0.0,
                     }),
                 },
-                discriminator_lora: judge.lora.as_ref().map(|lora| lora.rank),
+                discriminator_lora: judge.lora.clone(),
             }),
         };
         let clips = match &method {
@@ -222,13 +216,19 @@ impl PlanInputs {
             pixels: if recipe.data().is_some() { 0 } else { clip.frames * clip.height * clip.width * 3 },
             text_rows: settings.text.length,
             prompts: recipe.train_prompts.len(),
-            takes_per_prompt: takes_per_prompt(recipe),
+            held_out: recipe.held_out_prompts.len(),
+            takes_per_prompt,
             method,
             codec: match &recipe.codec {
                 CodecPlan::Pixel(_) => None,
-                CodecPlan::WanVae { config, precision, .. } => Some(CodecSizes::wan_vae(config, *precision, clip.height * clip.width)),
+                CodecPlan::WanVae { config, precision, .. } => {
+                    Some(CodecSizes::wan_vae(config, *precision, [clip.frames, clip.height, clip.width]))
+                }
             },
-            student_lora: settings.student.lora.as_ref().map(|lora| lora.rank),
+            // Its weights are not opened for this: Wan's students were all trained with the same one.
+            text_encoder: (settings.text.kind == TextKind::Umt5)
+                .then(|| TextEncoderSizes::umt5(&UmT5Config::xxl(), settings.text.precision, settings.text.length)),
+            student_lora: settings.student.lora.clone(),
             weight_bytes: if settings.student.lora.is_some() { settings.run.precision.bytes() } else { 4 },
             activation_bytes: settings.run.precision.bytes(),
             recompute_blocks: settings.run.recompute_blocks,
@@ -237,6 +237,15 @@ impl PlanInputs {
             clips_at_once: at_once,
             memories_kept: if at_once < clips { 0 } else { clips },
             kernels: KernelSet::of(backend, settings.run.precision),
+            schedule: match settings.is_supervised() {
+                true => Schedule { start: 0, warm_up: 0, rounds: settings.supervised.steps, checkpoints: settings.run.keep as u64 },
+                false => Schedule {
+                    start: afd.supervised_rounds,
+                    warm_up: afd.warmup_steps,
+                    rounds: afd.alternations,
+                    checkpoints: settings.run.keep as u64,
+                },
+            },
         }
     }
 

@@ -1,23 +1,27 @@
 //! What a recipe will take, before anything is loaded: parameters, memory of each phase, work, files (`afd plan`).
 //!
-//! [`inputs`] are plain sizes, [`transformer`] and [`weights`] count what is exact, [`activations`] what passes hold at once, [`phases`] puts a round
-//! together, [`table`] prints it.
+//! [`inputs`] are plain sizes, [`transformer`], [`codec`] and [`weights`] count what is exact, [`activations`] what passes hold at once, [`phases`] puts
+//! a round together, [`whole`] a run, [`table`] prints it.
 
 pub mod activations;
+mod alternation;
+pub mod codec;
 pub mod inputs;
 pub mod phases;
 pub mod table;
 pub mod transformer;
 pub mod weights;
+pub mod whole;
 
 #[cfg(test)]
 mod tests;
 
 use serde::Serialize;
 
-use inputs::{Method, PlanInputs};
+use inputs::PlanInputs;
 use phases::{Part, Phase};
 use weights::Weights;
+use whole::Whole;
 
 /// What a recipe will take.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,8 +34,8 @@ pub struct Plan {
     pub cache_per_clip: u64,
     /// What each phase of a round holds and computes.
     pub phases: Vec<Phase>,
-    /// Files and host memory of the data, in f32.
-    pub data: Data,
+    /// The run from preparation to end: work, time, files.
+    pub whole: Whole,
     /// The largest phase and all that is held: bytes.
     pub peak: u64,
     /// Name of the largest phase.
@@ -42,17 +46,17 @@ pub struct Plan {
     pub fits: Option<bool>,
     /// What takes most at the peak, largest first.
     pub largest: Vec<Part>,
+    /// How long all of it takes, where a rate is known.
+    pub time: Option<Time>,
 }
 
-/// Sizes of data in f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Data {
-    /// Text rows of all prompts.
-    pub text: u64,
-    /// Latents of all distinct teacher clips; 0 where every clip is a fresh one.
-    pub latents: u64,
-    /// The same clips prepared as pixels: what a run keeps in the host's memory.
-    pub pixels: u64,
+/// Time at a rate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Time {
+    /// Floating-point operations a second.
+    pub rate: f64,
+    /// Hours.
+    pub hours: f64,
 }
 
 /// Parts named when memory is short.
@@ -68,31 +72,24 @@ impl Plan {
         let mut largest = [&weights.held[..], largest_phase.map_or(&[], |phase| &phase.parts)].concat();
         largest.sort_by_key(|part| std::cmp::Reverse(part.bytes));
         largest.truncate(NAMED);
-        let clips = (inputs.prompts * inputs.takes_per_prompt) as u64;
-        let data = Data {
-            text: 4 * (inputs.prompts * inputs.text_rows * inputs.student.text_width) as u64,
-            latents: 4 * clips * inputs.latent_values() as u64,
-            pixels: 4 * clips * inputs.pixels as u64,
-        };
+        let whole = Whole::of(&inputs, &weights, &phases);
         Self {
             cache_per_clip: transformer::cache_values(&inputs.student, inputs.tokens()) * inputs.activation_bytes as u64,
             peak_phase: largest_phase.map_or_else(String::new, |phase| phase.name.clone()),
-            data,
+            whole,
             peak,
             memory,
             fits: memory.map(|memory| peak <= memory),
             largest,
+            time: None,
             phases,
             weights,
             inputs,
         }
     }
 
-    /// What a round of the method is called.
-    pub fn round(&self) -> &'static str {
-        match self.inputs.method {
-            Method::Distill(_) => "alternation",
-            Method::Pretrain(_) => "update",
-        }
+    /// The same with the time that all of it takes at `rate` floating-point operations a second.
+    pub fn at(self, rate: f64) -> Self {
+        Self { time: Some(Time { rate, hours: self.whole.hours(rate) }), ..self }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::Plan;
+use super::inputs::Method;
 use super::phases::Part;
+use super::transformer::Flops;
+use super::{Plan, Time};
 
 /// Bytes in decimal units, as memory is sold: `6.04 GB`.
 pub fn bytes(bytes: u64) -> String {
@@ -13,6 +15,22 @@ pub fn bytes(bytes: u64) -> String {
 /// Operations: `1.03 PFLOP`.
 pub fn flops(flops: f64) -> String {
     scaled(flops, 1e3, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"])
+}
+
+/// Operations, and what of them is neither the transformer's nor the discriminator's own: `45.7 PFLOP (codec 14.1 PFLOP)`.
+fn work(of: Flops) -> String {
+    let parts: Vec<String> = [("low-rank factors", of.factors), ("codec", of.codec)]
+        .into_iter()
+        .filter(|(_, part)| *part > 0.0)
+        .map(|(what, part)| format!("{what} {}", flops(part)))
+        .collect();
+    if parts.is_empty() { flops(of.total()) } else { format!("{} ({})", flops(of.total()), parts.join(", ")) }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ", {:.1} hours at {}/s", self.hours, flops(self.rate))
+    }
 }
 
 fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
@@ -55,15 +73,46 @@ impl fmt::Display for Plan {
         list(f, &weights.held)?;
         for phase in &self.phases {
             let (more, all) = (phase.bytes(), weights.held_bytes() + phase.bytes());
-            writeln!(f, "\n{}: {} more, {} in all; {}", phase.name, bytes(more), bytes(all), flops(phase.flops.total()))?;
+            writeln!(f, "\n{}: {} more, {} in all; {}", phase.name, bytes(more), bytes(all), work(phase.flops))?;
             list(f, &phase.parts)?;
         }
-        let work: f64 = self.phases.iter().filter(|phase| !phase.before).map(|phase| phase.flops.total()).sum();
-        writeln!(f, "\none {}: {}", self.round(), flops(work))?;
+        let whole = &self.whole;
+        let round = match self.inputs.method {
+            Method::Distill(_) => "alternation",
+            Method::Pretrain(_) => "update",
+        };
+        let schedule = self.inputs.schedule;
+        writeln!(f, "\none {round}: {}", work(whole.round))?;
         writeln!(f, "checkpoint: {}, {} of host memory to write it", bytes(weights.checkpoint), bytes(weights.checkpoint_host))?;
-        let data = self.data;
-        let clips = if data.latents == 0 { "no clip is stored".to_string() } else { format!("latents {}", bytes(data.latents)) };
-        writeln!(f, "data in f32: text rows {}, {clips}, prepared pixels in host memory {}", bytes(data.text), bytes(data.pixels))?;
+        if let Some(encoder) = &self.inputs.text_encoder {
+            writeln!(f, "text encoder: {}, in no phase of training", bytes(encoder.weights))?;
+        }
+        writeln!(f, "\nthe run: {}{}", flops(whole.total()), self.time.map_or_else(String::new, |time| time.to_string()))?;
+        let line = |f: &mut fmt::Formatter<'_>, work: f64, what: String| {
+            if work > 0.0 { writeln!(f, "  {:>10}  {what}", flops(work)) } else { Ok(()) }
+        };
+        line(f, whole.preparation.clips, format!("{} clips through the codec, once", self.inputs.prompts * self.inputs.takes_per_prompt))?;
+        line(
+            f,
+            whole.preparation.prompts,
+            format!("{} prompts through the text encoder, at most, once", self.inputs.prompts + self.inputs.held_out),
+        )?;
+        let parts = [(schedule.start, "supervised updates"), (schedule.warm_up, "rounds of warm-up, at most")];
+        let parts = parts.into_iter().filter(|(times, _)| *times > 0).map(|(times, what)| format!("{times} {what}, "));
+        line(f, whole.rounds, format!("{}{} {round}s", parts.collect::<String>(), schedule.rounds))?;
+        let disk = whole.disk;
+        writeln!(
+            f,
+            "on disk: checkpoints {} ({} and the next), latents {}, text rows {}{}",
+            bytes(disk.checkpoints),
+            schedule.checkpoints,
+            bytes(disk.latents),
+            if disk.text > 0 { "at most " } else { "" },
+            bytes(disk.text)
+        )?;
+        if whole.host_pixels > 0 {
+            writeln!(f, "in host memory: prepared clips {}", bytes(whole.host_pixels))?;
+        }
         write!(f, "\npeak {} in the {}: ", bytes(self.peak), self.peak_phase)?;
         match (self.memory, self.fits) {
             (Some(memory), Some(true)) => writeln!(f, "fits {}", bytes(memory)),

@@ -1,6 +1,7 @@
 //! Parameters, operations and keys and values of a transformer, from its sizes (method.md B.1, B.4, G.8).
 
 use afd_models::discriminator::{ConvConfig, RegisterConfig};
+use afd_models::lora::LoraConfig;
 use afd_models::student::{BlockLayout, StudentConfig, Visibility};
 use afd_models::weights::wan;
 use serde::Serialize;
@@ -17,9 +18,32 @@ pub fn block_parameters(config: &StudentConfig) -> usize {
     parameters(&one) - parameters(&without)
 }
 
-/// Parameters of LoRA factors of `rank` on the ten linear layers of every block: eight D x D, one D x H, one H x D.
-pub fn lora_parameters(config: &StudentConfig, rank: usize) -> usize {
-    config.layers * rank * (16 * config.width + 2 * (config.width + config.feed_forward_width))
+/// Whether a layer of a block, under Wan's name, reads the text instead of the clip's tokens.
+fn reads_text(layer: &str) -> bool {
+    ["cross_attn.k", "cross_attn.v"].contains(&layer)
+}
+
+/// Inputs and outputs of a layer of a block, under Wan's name.
+fn ends(config: &StudentConfig, layer: &str) -> usize {
+    config.width + if layer.starts_with("ffn.") { config.feed_forward_width } else { config.width }
+}
+
+/// Parameters of a transformer's low-rank factors.
+pub fn lora_parameters(config: &StudentConfig, lora: &LoraConfig) -> usize {
+    config.layers * lora.rank * lora.layers().into_iter().map(|layer| ends(config, layer)).sum::<usize>()
+}
+
+/// Those of one block that a token meets.
+fn lora_parameters_per_token(config: &StudentConfig, lora: &LoraConfig) -> usize {
+    lora.rank * lora.layers().into_iter().filter(|layer| !reads_text(layer)).map(|layer| ends(config, layer)).sum::<usize>()
+}
+
+/// Values between the factors of one block: of a token, and of a text row.
+pub fn lora_values(lora: Option<&LoraConfig>) -> [usize; 2] {
+    let Some(lora) = lora else { return [0; 2] };
+    let layers = lora.layers();
+    let of_text = layers.iter().filter(|layer| reads_text(layer)).count();
+    [lora.rank * (layers.len() - of_text), lora.rank * of_text]
 }
 
 /// Parameters of a register discriminator besides its backbone.
@@ -68,53 +92,83 @@ pub struct Flops {
     pub linear: f64,
     /// Of self-attention over what is visible: 4 D per query, key and layer.
     pub attention: f64,
+    /// Of low-rank factors, but for those that read the text (0.2 %).
+    pub factors: f64,
+    /// Of the codec.
+    pub codec: f64,
 }
 
 impl Flops {
-    /// Both.
+    /// All of it.
     pub fn total(self) -> f64 {
-        self.linear + self.attention
+        self.linear + self.attention + self.factors + self.codec
     }
 
     /// `times` of it.
     pub fn times(self, times: f64) -> Self {
-        Self { linear: times * self.linear, attention: times * self.attention }
+        let Self { linear, attention, factors, codec } = self;
+        Self { linear: times * linear, attention: times * attention, factors: times * factors, codec: times * codec }
     }
 
     /// Both sums.
     pub fn plus(self, other: Self) -> Self {
-        Self { linear: self.linear + other.linear, attention: self.attention + other.attention }
+        Self {
+            linear: self.linear + other.linear,
+            attention: self.attention + other.attention,
+            factors: self.factors + other.factors,
+            codec: self.codec + other.codec,
+        }
     }
 
-    /// The backward pass of a forward one: twice the work, or once in linear layers whose weights are frozen.
+    /// The backward pass of a forward one: twice the work, or once in linear layers whose weights are frozen. The codec has none.
     pub fn backward(self, weights_trained: bool) -> Self {
-        Self { linear: self.linear * if weights_trained { 2.0 } else { 1.0 }, attention: 2.0 * self.attention }
+        let linear = self.linear * if weights_trained { 2.0 } else { 1.0 };
+        Self { linear, attention: 2.0 * self.attention, factors: 2.0 * self.factors, codec: 0.0 }
     }
 }
 
-/// One clip's forward pass.
-pub fn forward(config: &StudentConfig, tokens_per_frame: usize, visibility: &Visibility) -> Flops {
-    let frames = |ranges: &[std::ops::Range<usize>]| ranges.iter().map(ExactSizeIterator::len).sum::<usize>();
-    let pairs: usize = visibility.views.iter().map(|view| view.queries.len() * (frames(&view.past) + frames(&view.own))).sum();
-    let pairs = pairs as f64 * (tokens_per_frame as f64).powi(2);
-    Flops {
-        linear: 2.0 * parameters(config) as f64 * (visibility.own_frames * tokens_per_frame) as f64,
-        attention: 4.0 * (config.width * config.layers) as f64 * pairs,
-    }
+/// A transformer whose operations are counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Computed<'a> {
+    /// Its sizes.
+    pub config: &'a StudentConfig,
+    /// Its low-rank factors.
+    pub lora: Option<&'a LoraConfig>,
+    /// Tokens of a latent frame.
+    pub tokens_per_frame: usize,
 }
 
-/// One clip's rollout: `steps` forward passes per block and a clean one that commits it; of the last block only if `commit_last`.
-pub fn rollout(config: &StudentConfig, tokens_per_frame: usize, layout: &BlockLayout, steps: usize, commit_last: bool) -> Flops {
-    layout.blocks().fold(Flops::default(), |sum, block| {
-        let past = layout.past_of(&block).iter().map(ExactSizeIterator::len).sum();
-        let passes = steps + usize::from(commit_last || block.end < layout.frames);
-        sum.plus(forward(config, tokens_per_frame, &Visibility::rollout(past, block.len())).times(passes as f64))
-    })
+impl Computed<'_> {
+    /// One clip's forward pass.
+    pub fn forward(&self, visibility: &Visibility) -> Flops {
+        let Self { config, lora, tokens_per_frame } = *self;
+        let frames = |ranges: &[std::ops::Range<usize>]| ranges.iter().map(ExactSizeIterator::len).sum::<usize>();
+        let pairs: usize = visibility.views.iter().map(|view| view.queries.len() * (frames(&view.past) + frames(&view.own))).sum();
+        let pairs = pairs as f64 * (tokens_per_frame as f64).powi(2);
+        let tokens = (visibility.own_frames * tokens_per_frame) as f64;
+        let factors = lora.map_or(0, |lora| config.layers * lora_parameters_per_token(config, lora));
+        Flops {
+            linear: 2.0 * parameters(config) as f64 * tokens,
+            attention: 4.0 * (config.width * config.layers) as f64 * pairs,
+            factors: 2.0 * factors as f64 * tokens,
+            codec: 0.0,
+        }
+    }
+
+    /// One clip's rollout: `steps` forward passes per block and a clean one that commits it; of the last block only if `commit_last`.
+    pub fn rollout(&self, layout: &BlockLayout, steps: usize, commit_last: bool) -> Flops {
+        layout.blocks().fold(Flops::default(), |sum, block| {
+            let past = layout.past_of(&block).iter().map(ExactSizeIterator::len).sum();
+            let passes = steps + usize::from(commit_last || block.end < layout.frames);
+            sum.plus(self.forward(&Visibility::rollout(past, block.len())).times(passes as f64))
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use afd_models::discriminator::{ConvDiscriminator, RegisterDiscriminator};
+    use afd_models::lora::{LoraTarget, adapted, is_factor};
     use afd_models::student::Student;
     use burn::backend::NdArray;
     use burn::module::Module;
@@ -166,16 +220,69 @@ mod tests {
     fn operations_are_those_of_the_cost_model() {
         // method.md G.8, to the digits given there.
         let config = StudentConfig::wan_1_3b();
+        let wan = Computed { config: &config, lora: None, tokens_per_frame: TOKENS_PER_FRAME };
         let near = |found: f64, expected: f64, digits: f64| assert!((found / expected - 1.0).abs() < digits, "{found:e} {expected:e}");
-        let whole = rollout(&config, TOKENS_PER_FRAME, &layout(3), 4, true);
+        let whole = wan.rollout(&layout(3), 4, true);
         near(whole.linear, 465.0 * TERA, 2e-3);
         near(whole.attention, 565.0 * TERA, 2e-3);
         near(whole.total(), 1030.0 * TERA, 5e-3);
-        near(rollout(&config, TOKENS_PER_FRAME, &layout(1), 4, true).total(), 980.0 * TERA, 5e-3);
-        let causal = forward(&config, TOKENS_PER_FRAME, &Visibility::block_causal(&layout(3)));
+        near(wan.rollout(&layout(1), 4, true).total(), 980.0 * TERA, 5e-3);
+        let causal = wan.forward(&Visibility::block_causal(&layout(3)));
         near(causal.total(), 206.0 * TERA, 3e-3);
-        let forcing = causal.plus(forward(&config, TOKENS_PER_FRAME, &Visibility::teacher_forcing(&layout(3))));
+        let forcing = causal.plus(wan.forward(&Visibility::teacher_forcing(&layout(3))));
         near(forcing.total(), 412.0 * TERA, 3e-3);
-        near(forward(&config, TOKENS_PER_FRAME, &Visibility::bidirectional(FRAMES)).total(), 291.0 * TERA, 3e-3);
+        near(wan.forward(&Visibility::bidirectional(FRAMES)).total(), 291.0 * TERA, 3e-3);
+    }
+
+    fn factors(rank: usize) -> LoraConfig {
+        LoraConfig { rank, alpha: 1.0, targets: LoraConfig::all() }
+    }
+
+    /// `scripts/count-operations.py`: diffusers' transformer of the full size with PEFT's factors, bidirectional, counted by PyTorch.
+    #[test]
+    fn operations_are_those_that_pytorch_counts() {
+        let config = StudentConfig::wan_1_3b();
+        let forward = |lora: Option<&LoraConfig>| {
+            Computed { config: &config, lora, tokens_per_frame: TOKENS_PER_FRAME }.forward(&Visibility::bidirectional(FRAMES))
+        };
+        let near = |found: f64, counted: f64, share: f64| assert!((found / counted - 1.0).abs() < share, "{found:e} {counted:e}");
+        // The base to what `Flops::linear` says that it counts too much and leaves out.
+        near(forward(None).total(), 283.0018 * TERA, 0.03);
+        near(forward(None).backward(true).total(), 565.9907 * TERA, 0.03);
+        // The factors but for those that read the text.
+        for (rank, counted) in [(64, 4.971_556), (256, 19.886_223)] {
+            let with = forward(Some(&factors(rank)));
+            near(with.factors, counted * TERA, 3e-3);
+            assert_eq!(with.backward(false).factors, 2.0 * with.factors);
+        }
+        // Backwards, PyTorch counts (522.9558 - 493.2026) TF more for 256 than for 64: twice the factors' forward difference.
+        let more = forward(Some(&factors(256))).backward(false).total() - forward(Some(&factors(64))).backward(false).total();
+        near(more, (522.9558 - 493.2026) * TERA, 3e-3);
+    }
+
+    #[test]
+    fn factors_are_counted_for_the_layers_that_have_them() {
+        let config = StudentConfig { width: 24, layers: 3, heads: 2, feed_forward_width: 40, text_width: 8, ..StudentConfig::wan_1_3b() };
+        let student = Student::<NdArray>::new(&config, &Default::default());
+        for targets in [vec![LoraTarget::SelfAttention], vec![LoraTarget::CrossAttention], vec![LoraTarget::FeedForward], LoraConfig::all()]
+        {
+            let lora = LoraConfig { targets, ..factors(4) };
+            let weights = afd_models::weights::shapes(&adapted(student.clone(), &lora));
+            let mut of_tokens = [0, 0];
+            let (mut all, mut values) = (0, [0, 0]);
+            for (name, shape) in weights.into_iter().filter(|(name, _)| is_factor(name)) {
+                let text = usize::from(name.contains("cross_attn.k") || name.contains("cross_attn.v"));
+                all += shape[0] * shape[1];
+                of_tokens[text] += shape[0] * shape[1];
+                if name.ends_with("lora.down") {
+                    values[text] += shape[1];
+                }
+            }
+            assert_eq!(lora_parameters(&config, &lora), all, "{lora:?}");
+            assert_eq!(lora_values(Some(&lora)).map(|values| config.layers * values), values, "{lora:?}");
+            // A multiply-add for every weight that a token meets.
+            let one = Computed { config: &config, lora: Some(&lora), tokens_per_frame: 1 }.forward(&Visibility::bidirectional(1));
+            assert_eq!(one.factors, 2.0 * of_tokens[0] as f64, "{lora:?}");
+        }
     }
 }

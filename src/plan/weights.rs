@@ -44,7 +44,7 @@ impl Weights {
     pub fn of(inputs: &PlanInputs) -> Self {
         let config = &inputs.student;
         let student = parameters(config) as u64;
-        let factors = inputs.student_lora.map(|rank| lora_parameters(config, rank) as u64);
+        let factors = inputs.student_lora.as_ref().map(|lora| lora_parameters(config, lora) as u64);
         let weight = inputs.weight_bytes as u64;
         let mut held = Vec::new();
         let mut push = |what: &str, bytes: u64| held.push(Part { what: what.to_string(), bytes });
@@ -139,8 +139,8 @@ fn discriminator(inputs: &PlanInputs, distill: &Distill) -> (u64, u64, Trained) 
         }
         DiscriminatorSizes::Registers(registers) => {
             let (backbone, rest) = (parameters(config) as u64, register_parameters(registers, config.width) as u64);
-            let trained = match distill.discriminator_lora {
-                Some(rank) => Trained { backbone: 0, lora: lora_parameters(config, rank) as u64, rest },
+            let trained = match &distill.discriminator_lora {
+                Some(lora) => Trained { backbone: 0, lora: lora_parameters(config, lora) as u64, rest },
                 None => Trained { backbone, lora: 0, rest },
             };
             (backbone, rest, trained)

@@ -5,7 +5,7 @@ use afd::afd::forward_process::{ForwardProcessSettings, LossForm, Noised};
 use afd::afd::model::{AfdModel, Context, DiscriminatorWork, FlowWork, Lookback, Penalty, SupervisedWork, Work, remember, velocities};
 use afd::flow::sampler::Sampler;
 use afd::plan::Plan;
-use afd::plan::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, Pretrain};
+use afd::plan::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, Pretrain, Schedule};
 use afd::rollout::{Generator, RolloutNoise};
 use afd_models::copies::frozen_copy;
 use afd_models::discriminator::{AnyDiscriminator, RegisterConfig, RegisterDiscriminator};
@@ -124,9 +124,11 @@ impl Problem {
             pixels: 0,
             text_rows: TEXT_ROWS,
             prompts: 1,
+            held_out: 0,
             takes_per_prompt: 0,
             method,
-            student_lora: self.lora.map(|[rank, _]| rank),
+            text_encoder: None,
+            student_lora: self.lora.map(|[rank, _]| factors(rank)),
             weight_bytes: if self.lora.is_some() { bytes } else { 4 },
             activation_bytes: bytes,
             recompute_blocks: self.recompute,
@@ -135,6 +137,7 @@ impl Problem {
             clips_at_once: 1,
             memories_kept: 0,
             kernels,
+            schedule: Schedule::default(),
         }
     }
 
@@ -155,7 +158,7 @@ impl Problem {
             penalised: self.penalised,
             mistaken: false,
             discriminator: DiscriminatorSizes::Registers(self.registers()),
-            discriminator_lora: self.lora.map(|[_, rank]| rank),
+            discriminator_lora: self.lora.map(|[_, rank]| factors(rank)),
         })
     }
 
@@ -164,8 +167,7 @@ impl Problem {
         let device = Default::default();
         let limits = Limits { attention_queries: QUERIES, recompute_blocks: self.recompute, precision: self.precision };
         let with_factors = |student, rank| {
-            let config = LoraConfig { rank, alpha: rank as f64, targets: LoraConfig::all() };
-            at_rest(initialise_where(adapted(student, &config), 1, "factors", is_factor), self.precision).within(limits)
+            at_rest(initialise_where(adapted(student, &factors(rank)), 1, "factors", is_factor), self.precision).within(limits)
         };
         let base = initialise(Student::<B>::new(&self.config(), &device), 1, "student").within(limits);
         let (student, backbone) = match self.lora {
@@ -274,6 +276,10 @@ impl Problem {
 /// Burn frees what building a model left behind at the end of the next backward pass: let that be another one than the measured.
 fn settle<B: Trainable>() {
     Tensor::<B, 1>::ones([1], &Default::default()).require_grad().sum().backward();
+}
+
+fn factors(rank: usize) -> LoraConfig {
+    LoraConfig { rank, alpha: rank as f64, targets: LoraConfig::all() }
 }
 
 fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {

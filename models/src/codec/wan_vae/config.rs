@@ -100,21 +100,21 @@ impl WanVaeConfig {
     }
 
     /// Input channels of each residual block of the encoder's stage `stage`, first block first, and the channels of all their outputs.
-    pub(crate) fn encoder_stage(&self, stage: usize) -> (Vec<usize>, usize) {
+    pub fn encoder_stage(&self, stage: usize) -> (Vec<usize>, usize) {
         let widths = self.widths();
         let input = if stage == 0 { self.base_width } else { widths[stage - 1] };
         (inputs(input, widths[stage], self.residual_blocks), widths[stage])
     }
 
     /// The same for the decoder, whose stage 0 is the coarsest; each stage but the first gets half of the channels of the one before.
-    pub(crate) fn decoder_stage(&self, stage: usize) -> (Vec<usize>, usize) {
+    pub fn decoder_stage(&self, stage: usize) -> (Vec<usize>, usize) {
         let widths: Vec<usize> = self.widths().into_iter().rev().collect();
         let input = if stage == 0 { widths[0] } else { widths[stage - 1] / 2 };
         (inputs(input, widths[stage], self.residual_blocks + 1), widths[stage])
     }
 
     /// Whether the step after the decoder's stage `stage` doubles rows and columns only, or frames too; `None` after the last.
-    pub(crate) fn decoder_step(&self, stage: usize) -> Option<bool> {
+    pub fn decoder_step(&self, stage: usize) -> Option<bool> {
         self.halve_time.iter().rev().nth(stage).copied()
     }
 }
