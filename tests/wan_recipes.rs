@@ -39,13 +39,17 @@ fn sparse(path: &Path, tensors: BTreeMap<String, Vec<usize>>) {
     file.set_len((8 + header.len() + end) as u64).unwrap();
 }
 
-/// What to set so that the recipe finds weights and prompts in `place`.
+/// What to set so that a recipe finds the 1.3B student's weights and prompts in `place`.
 fn overrides(place: &Path) -> Vec<String> {
+    overrides_with(place, &StudentConfig::wan_1_3b())
+}
+
+/// The same with a student of another size.
+fn overrides_with(place: &Path, student: &StudentConfig) -> Vec<String> {
     // As Self-Forcing's checkpoints hold them; the part that the recipe asks for, and the one that it would get unasked.
     let parts = ["generator", "generator_ema"];
-    let named = parts.iter().flat_map(|part| {
-        wan::shapes(&StudentConfig::wan_1_3b()).into_iter().map(move |(name, shape)| (format!("{part}.model.{name}"), shape))
-    });
+    let named =
+        parts.iter().flat_map(|part| wan::shapes(student).into_iter().map(move |(name, shape)| (format!("{part}.model.{name}"), shape)));
     sparse(&place.join("student.safetensors"), named.collect());
     sparse(&place.join("vae.safetensors"), wan_vae::table(&WanVaeConfig::wan_2_1(), Layout::Wan).shapes());
     let file = |name: &str| place.join(name).display().to_string();
@@ -109,6 +113,19 @@ fn an_alternation_of_the_real_size_is_planned_inside_80_gb() {
         let output = common::afd(place.path(), &plan(&recipe, &overrides, &["--set", "run.clips_at_once=0"]));
         assert_eq!(output.status.code(), Some(1), "32 clips at once cannot fit");
     }
+}
+
+#[test]
+fn the_14b_student_is_planned_from_its_file_and_found_too_large_for_one_card() {
+    let place = tempfile::tempdir().unwrap();
+    let overrides = overrides_with(place.path(), &StudentConfig::wan_14b());
+    let recipe = recipe("self-forcing");
+    let output = common::afd(place.path(), &plan(&recipe, &overrides, &["--json"]));
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let inputs = &found["inputs"]["student"];
+    assert_eq!((inputs["layers"].as_u64(), inputs["width"].as_u64(), inputs["heads"].as_u64()), (Some(40), Some(5120), Some(40)));
+    assert_eq!((&found["weights"]["student_parameters"], &found["fits"]), (&Value::from(14_288_491_584_u64), &Value::Bool(false)));
 }
 
 /// A document with its line breaks as spaces.
