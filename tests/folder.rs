@@ -133,6 +133,12 @@ fn mixed(place: &Path) -> (usize, usize) {
     (good, bad)
 }
 
+/// What was left out and why, but for ffmpeg's own words, whose order its threads decide.
+fn quarantined(directory: &Path) -> Vec<String> {
+    let text = fs::read_to_string(directory.join("quarantine.jsonl")).unwrap();
+    text.lines().map(|line| line.split(" and said: ").next().unwrap().to_string()).collect()
+}
+
 #[test]
 fn a_run_over_the_rest_succeeds_and_goes_on_after_a_kill_to_the_same_files() {
     if !common::has_ffmpeg("a_run_over_the_rest_succeeds") {
@@ -175,8 +181,8 @@ fn a_run_over_the_rest_succeeds_and_goes_on_after_a_kill_to_the_same_files() {
     let share = error.rsplit("teacher.max_bad_share=").next().unwrap().trim().to_string();
     let printed = call(&run(&["data", "prepare"], &with("data", &share)));
     assert!(printed.contains(&format!("left out  {bad} clips and 0 prompts")), "{printed}");
-    let quarantine = fs::read_to_string(place.join("data/quarantine.jsonl")).unwrap();
-    assert_eq!(quarantine.lines().count(), bad);
+    let quarantine = quarantined(&place.join("data"));
+    assert_eq!(quarantine.len(), bad);
     let index = fs::read_to_string(place.join("data/latents/index.json")).unwrap();
 
     // Killed at some moments, another preparation ends in the same files.
@@ -197,7 +203,7 @@ fn a_run_over_the_rest_succeeds_and_goes_on_after_a_kill_to_the_same_files() {
         kills += 1;
     }
     assert!(kills > 0);
-    assert_eq!(fs::read_to_string(place.join("killed/quarantine.jsonl")).unwrap(), quarantine);
+    assert_eq!(quarantined(&place.join("killed")), quarantine);
     assert_eq!(fs::read_to_string(place.join("killed/latents/index.json")).unwrap(), index);
 
     // Training on what is left, from prepared latents and from the folder itself.
@@ -207,8 +213,8 @@ fn a_run_over_the_rest_succeeds_and_goes_on_after_a_kill_to_the_same_files() {
     let direct: Vec<String> = with("data", &share).into_iter().filter(|text| !text.starts_with("data.")).collect();
     let direct: Vec<String> = direct.windows(2).filter(|pair| pair[0] == "--set" && pair[1] != "--set").flatten().cloned().collect();
     call(&[run(&["distill"], &direct), short.to_vec(), vec!["--name".into(), "direct".into()]].concat());
-    assert_eq!(fs::read_to_string(place.join("runs/direct/quarantine.jsonl")).unwrap(), quarantine);
-    assert_eq!(fs::read_to_string(place.join("runs/prepared/quarantine.jsonl")).unwrap(), quarantine);
+    assert_eq!(quarantined(&place.join("runs/direct")), quarantine);
+    assert_eq!(quarantined(&place.join("runs/prepared")), quarantine);
 }
 
 #[test]
