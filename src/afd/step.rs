@@ -495,6 +495,7 @@ mod tests {
         assert_eq!(expected.len(), 15 + 2 * 27);
         for (context, recompute_blocks) in [(Context::Cached, false), (Context::Cached, true), (Context::OwnClean, true)] {
             let found = gradients::<B>(&config, context, recompute_blocks);
+            assert_eq!(found.len(), expected.len());
             for ((name, expected), (found_name, found)) in expected.iter().zip(&found) {
                 assert_eq!((name, expected.len()), (found_name, found.len()));
                 let largest = expected.iter().fold(1e-6_f32, |largest, value| largest.max(value.abs()));
