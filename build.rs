@@ -4,7 +4,10 @@ use std::process::Command;
 
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 
 fn main() {
@@ -13,9 +16,15 @@ fn main() {
     if std::env::var("PROFILE").as_deref() != Ok("release") {
         return;
     }
-    let Some(commit) = git(&["rev-parse", "HEAD"]) else { return };
-    let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
-    println!("cargo::rustc-env=AFD_COMMIT={commit}{}", if dirty { "-dirty" } else { "" });
+    let Some(commit) = git(&["rev-parse", "HEAD"]) else {
+        return;
+    };
+    let dirty = git(&["status", "--porcelain", "--untracked-files=no"])
+        .is_some_and(|changes| !changes.is_empty());
+    println!(
+        "cargo::rustc-env=AFD_COMMIT={commit}{}",
+        if dirty { "-dirty" } else { "" }
+    );
     for path in ["src", "models", "backends", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={path}");
     }

@@ -1,4 +1,5 @@
-//! Peak memory and time of a forward and backward pass, plain and as this crate does it. One measurement per process: the peak is the process's.
+//! Peak memory and time of a forward and backward pass, plain and as this crate does it. One
+//! measurement per process: the peak is the process's.
 //!
 //! `scripts/memory-table.sh` makes the table of docs/results/memory.md:
 //!
@@ -36,24 +37,56 @@ fn random<const N: usize>(shape: [usize; N], index: u64) -> Tensor<Flex, N> {
 }
 
 fn layout(tokens: usize) -> BlockLayout {
-    BlockLayout { frames: tokens / TOKENS_PER_FRAME, frames_per_block: 1, window_frames: 0, sink_frames: 0 }
+    BlockLayout {
+        frames: tokens / TOKENS_PER_FRAME,
+        frames_per_block: 1,
+        window_frames: 0,
+        sink_frames: 0,
+    }
 }
 
 /// Self-attention of one clip under the block-causal mask, gradients for queries, keys and values.
 fn attend(tokens: usize, plain: bool) {
-    let [queries, keys, values] = [0, 1, 2].map(|index| Tensor::<B, 3>::from_inner(random([1, tokens, WIDTH], index)).require_grad());
+    let [queries, keys, values] = [0, 1, 2]
+        .map(|index| Tensor::<B, 3>::from_inner(random([1, tokens, WIDTH], index)).require_grad());
     let visibility = Visibility::block_causal(&layout(tokens));
     let output = if plain {
-        let split = |x: &Tensor<B, 3>| x.clone().reshape([1, tokens, HEADS, WIDTH / HEADS]).swap_dims(1, 2);
+        let split = |x: &Tensor<B, 3>| {
+            x.clone()
+                .reshape([1, tokens, HEADS, WIDTH / HEADS])
+                .swap_dims(1, 2)
+        };
         let block = |token: usize| token / TOKENS_PER_FRAME;
-        let hidden: Vec<bool> = (0..tokens * tokens).map(|place| block(place % tokens) > block(place / tokens)).collect();
-        let mask = Tensor::<B, 4, Bool>::from_data(TensorData::new(hidden, [1, 1, tokens, tokens]), &Default::default());
-        attention(split(&queries), split(&keys), split(&values), Some(mask), None, AttentionModuleOptions::default())
-            .swap_dims(1, 2)
-            .reshape([1, tokens, WIDTH])
+        let hidden: Vec<bool> = (0..tokens * tokens)
+            .map(|place| block(place % tokens) > block(place / tokens))
+            .collect();
+        let mask = Tensor::<B, 4, Bool>::from_data(
+            TensorData::new(hidden, [1, 1, tokens, tokens]),
+            &Default::default(),
+        );
+        attention(
+            split(&queries),
+            split(&keys),
+            split(&values),
+            Some(mask),
+            None,
+            AttentionModuleOptions::default(),
+        )
+        .swap_dims(1, 2)
+        .reshape([1, tokens, WIDTH])
     } else {
         let (queries, keys, values) = (queries.clone(), keys.clone(), values.clone());
-        B::attend(Attention { queries, keys, values, past: None, heads: HEADS, at_once: Limits::default().attention_queries }, &visibility)
+        B::attend(
+            Attention {
+                queries,
+                keys,
+                values,
+                past: None,
+                heads: HEADS,
+                at_once: Limits::default().attention_queries,
+            },
+            &visibility,
+        )
     };
     let gradients = output.square().sum().backward();
     for leaf in [queries, keys, values] {
@@ -78,9 +111,14 @@ fn sizes() -> StudentConfig {
     }
 }
 
-/// Velocity of a student, gradients for all weights; plain: one graph (with our attention), ours: block by block.
+/// Velocity of a student, gradients for all weights; plain: one graph (with our attention), ours:
+/// block by block.
 fn transformer(tokens: usize, plain: bool) {
-    let student = initialise(Student::<B>::new(&sizes(), &Default::default()), 1, "student");
+    let student = initialise(
+        Student::<B>::new(&sizes(), &Default::default()),
+        1,
+        "student",
+    );
     let layout = layout(tokens);
     let pass = Pass {
         latents: random([1, layout.frames, 4, 32, 32], 0),
@@ -98,25 +136,56 @@ fn transformer(tokens: usize, plain: bool) {
     let mut segments = Segments::new(&student, text, vec![pass]);
     let mut kept = Vec::new();
     for number in 0..Segments::graphs(&student) {
-        let scalar = if number == 0 { segments.velocity(&student).square().mean() } else { segments.graph(&student, number) };
+        let scalar = if number == 0 {
+            segments.velocity(&student).square().mean()
+        } else {
+            segments.graph(&student, number)
+        };
         let mut gradients = scalar.backward();
         segments.absorb(&mut gradients);
-        kept.push(GradientsParams::from_module::<B, _>(&mut gradients, &student));
+        kept.push(GradientsParams::from_module::<B, _>(
+            &mut gradients,
+            &student,
+        ));
     }
 }
 
-/// A Bradley-Terry loss of one teacher clip and one rollout, judged by registers after the fourth and the last of 8 blocks, gradients for all weights;
-/// plain: one graph (with our attention), ours: one clip and one block at a time.
+/// A Bradley-Terry loss of one teacher clip and one rollout, judged by registers after the fourth
+/// and the last of 8 blocks, gradients for all weights; plain: one graph (with our attention),
+/// ours: one clip and one block at a time.
 fn registers(tokens: usize, plain: bool) {
-    let limits = Limits { recompute_blocks: !plain, ..Limits::default() };
-    let config = RegisterConfig { layers: vec![3, 7], feed_forward_width: 4 * WIDTH, sigma: 0.0 };
-    let mut judge = initialise(RegisterDiscriminator::<B>::new(&config, &sizes(), &Default::default()), 1, "discriminator");
+    let limits = Limits {
+        recompute_blocks: !plain,
+        ..Limits::default()
+    };
+    let config = RegisterConfig {
+        layers: vec![3, 7],
+        feed_forward_width: 4 * WIDTH,
+        sigma: 0.0,
+    };
+    let mut judge = initialise(
+        RegisterDiscriminator::<B>::new(&config, &sizes(), &Default::default()),
+        1,
+        "discriminator",
+    );
     judge.backbone = judge.backbone.within(limits);
     let frames = tokens / TOKENS_PER_FRAME;
-    let batch = Judged { clips: random([2, frames, 4, 32, 32], 0), text: random([2, 8, 16], 1) };
-    let loss = |scores: &Tensor<B, 1>| softplus(scores.clone().slice_dim(0, 1..2) - scores.clone().slice_dim(0, 0..1), 1.0).mean();
+    let batch = Judged {
+        clips: random([2, frames, 4, 32, 32], 0),
+        text: random([2, 8, 16], 1),
+    };
+    let loss = |scores: &Tensor<B, 1>| {
+        softplus(
+            scores.clone().slice_dim(0, 1..2) - scores.clone().slice_dim(0, 0..1),
+            1.0,
+        )
+        .mean()
+    };
     if plain {
-        let scores = judge.score(Tensor::from_inner(batch.clips), Tensor::from_inner(batch.text));
+        let scores = judge.score(
+            Tensor::from_inner(batch.clips),
+            Tensor::from_inner(batch.text),
+        );
         let mut gradients = loss(&scores).backward();
         GradientsParams::from_module::<B, _>(&mut gradients, &judge);
         return;
@@ -124,40 +193,76 @@ fn registers(tokens: usize, plain: bool) {
     let mut pieces = Pieces::new(&judge, vec![batch]);
     let mut kept = GradientsAccumulator::new();
     for number in 0..Pieces::graphs(&judge, 2) {
-        let scalar = if number == 0 { loss(&pieces.scores()[0]) } else { pieces.graph(&judge, number) };
+        let scalar = if number == 0 {
+            loss(&pieces.scores()[0])
+        } else {
+            pieces.graph(&judge, number)
+        };
         let mut gradients = scalar.backward();
         pieces.absorb(&mut gradients);
-        kept.accumulate(&judge, GradientsParams::from_module::<B, _>(&mut gradients, &judge));
+        kept.accumulate(
+            &judge,
+            GradientsParams::from_module::<B, _>(&mut gradients, &judge),
+        );
     }
 }
 
 /// A line of /proc/self/status in MiB.
 fn status(field: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(field))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse::<f64>().ok())
+        .unwrap_or(f64::NAN)
+        / 1024.0
 }
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let request = match &words[..] {
-        [what, how, tokens] => {
-            tokens.parse().ok().filter(|tokens| tokens % TOKENS_PER_FRAME == 0 && *tokens > 0).map(|tokens| (what, how, tokens))
-        }
+        [what, how, tokens] => tokens
+            .parse()
+            .ok()
+            .filter(|tokens| tokens % TOKENS_PER_FRAME == 0 && *tokens > 0)
+            .map(|tokens| (what, how, tokens)),
         _ => None,
     };
     let (work, how, tokens): (fn(usize, bool), _, _) = match request {
-        Some((what, how, tokens)) if what == "attention" && ["plain", "ours"].contains(&how.as_str()) => (attend, how, tokens),
-        Some((what, how, tokens)) if what == "transformer" && ["plain", "ours"].contains(&how.as_str()) => (transformer, how, tokens),
-        Some((what, how, tokens)) if what == "registers" && ["plain", "ours"].contains(&how.as_str()) => (registers, how, tokens),
+        Some((what, how, tokens))
+            if what == "attention" && ["plain", "ours"].contains(&how.as_str()) =>
+        {
+            (attend, how, tokens)
+        }
+        Some((what, how, tokens))
+            if what == "transformer" && ["plain", "ours"].contains(&how.as_str()) =>
+        {
+            (transformer, how, tokens)
+        }
+        Some((what, how, tokens))
+            if what == "registers" && ["plain", "ours"].contains(&how.as_str()) =>
+        {
+            (registers, how, tokens)
+        }
         _ => {
-            eprintln!("usage: memory attention|transformer|registers plain|ours TOKENS (a multiple of {TOKENS_PER_FRAME})");
+            eprintln!(
+                "usage: memory attention|transformer|registers plain|ours TOKENS (a multiple \
+                of {TOKENS_PER_FRAME})"
+            );
             return ExitCode::from(2);
         }
     };
     let before = status("VmRSS");
     let begin = Instant::now();
     work(tokens, how == "plain");
-    println!("{:.1} MiB {:.0} ms", status("VmHWM") - before, begin.elapsed().as_secs_f64() * 1000.0);
+    println!(
+        "{:.1} MiB {:.0} \
+        ms",
+        status("VmHWM") - before,
+        begin.elapsed().as_secs_f64() * 1000.0
+    );
     ExitCode::SUCCESS
 }

@@ -13,9 +13,11 @@ use crate::flow::sampler::Sampler;
 pub struct Rollout<B: Backend> {
     /// Clean latents `[B, F, C, H, W]`.
     pub latents: Tensor<B, 5>,
-    /// Clean-context keys and values of every frame before the last block; `None` when the clip is one block long.
+    /// Clean-context keys and values of every frame before the last block; `None` when the clip is
+    /// one block long.
     pub memory: Option<Memory<B>>,
-    /// What the student was shown on the way to the clips, `[B, F, C, H, W]` per noise level; empty unless asked for.
+    /// What the student was shown on the way to the clips, `[B, F, C, H, W]` per noise level; empty
+    /// unless asked for.
     pub states: Vec<Tensor<B, 5>>,
     /// Numbers of the clips within their step.
     pub clips: std::ops::Range<u64>,
@@ -30,20 +32,39 @@ pub struct RolloutNoise {
 impl RolloutNoise {
     /// Streams for the clips numbered `clips` of `step`.
     pub fn new(seed: u64, step: u64, clips: std::ops::Range<u64>) -> Self {
-        Self { streams: clips.clone().map(|clip| Noise::new(seed, Purpose::Rollout, step, clip)).collect(), clips }
+        Self {
+            streams: clips
+                .clone()
+                .map(|clip| Noise::new(seed, Purpose::Rollout, step, clip))
+                .collect(),
+            clips,
+        }
     }
 
     /// Streams that exist already, one per clip.
     pub fn of(streams: Vec<Noise>) -> Self {
-        Self { clips: 0..streams.len() as u64, streams }
+        Self {
+            clips: 0..streams.len() as u64,
+            streams,
+        }
     }
 
     /// Standard normal `[B, ..]`, the first dimension over clips.
     fn draw<B: Backend>(&mut self, frame_shape: [usize; 4], device: &B::Device) -> Tensor<B, 5> {
         let [frames, channels, height, width] = frame_shape;
         let count = frame_shape.iter().product();
-        let values: Vec<f32> = self.streams.iter_mut().flat_map(|stream| stream.normals(count)).collect();
-        Tensor::from_data(TensorData::new(values, [self.streams.len(), frames, channels, height, width]), device)
+        let values: Vec<f32> = self
+            .streams
+            .iter_mut()
+            .flat_map(|stream| stream.normals(count))
+            .collect();
+        Tensor::from_data(
+            TensorData::new(
+                values,
+                [self.streams.len(), frames, channels, height, width],
+            ),
+            device,
+        )
     }
 }
 
@@ -75,7 +96,8 @@ pub struct Generator<'a, B: Kernels> {
 }
 
 impl<B: Kernels> Generator<'_, B> {
-    /// Clips to learn from, one per noise stream, with everything that the student remembers of them.
+    /// Clips to learn from, one per noise stream, with everything that the student remembers of
+    /// them.
     pub fn rollout(&self, noise: RolloutNoise) -> Rollout<B> {
         self.block_by_block(noise, None, Kept::Everything, &mut |_, _| {})
     }
@@ -84,21 +106,35 @@ impl<B: Kernels> Generator<'_, B> {
     pub fn rollout_with_states(&self, noise: RolloutNoise) -> Rollout<B> {
         let mut blocks = vec![Vec::new(); self.sampler.sigmas.len()];
         let mut made = self.block_by_block(noise, None, Kept::Everything, &mut |_, states| {
-            blocks.iter_mut().zip(states).for_each(|(blocks, state)| blocks.push(state.clone()));
+            blocks
+                .iter_mut()
+                .zip(states)
+                .for_each(|(blocks, state)| blocks.push(state.clone()));
         });
-        made.states = blocks.into_iter().map(|blocks| Tensor::cat(blocks, 1)).collect();
+        made.states = blocks
+            .into_iter()
+            .map(|blocks| Tensor::cat(blocks, 1))
+            .collect();
         made
     }
 
-    /// The same clips to look at, clean latents `[B, F, C, H, W]`: what the window has passed is forgotten. Every block's
-    /// `[B, frames of the block, C, H, W]` are shown to `finished` as soon as they are made.
-    pub fn clips(&self, noise: RolloutNoise, finished: &mut dyn FnMut(&Tensor<B, 5>)) -> Tensor<B, 5> {
-        self.block_by_block(noise, None, Kept::Visible, &mut |clean, _| finished(clean)).latents
+    /// The same clips to look at, clean latents `[B, F, C, H, W]`: what the window has passed is
+    /// forgotten. Every block's `[B, frames of the block, C, H, W]` are shown to `finished` as soon
+    /// as they are made.
+    pub fn clips(
+        &self,
+        noise: RolloutNoise,
+        finished: &mut dyn FnMut(&Tensor<B, 5>),
+    ) -> Tensor<B, 5> {
+        self.block_by_block(noise, None, Kept::Visible, &mut |clean, _| finished(clean))
+            .latents
     }
 
-    /// [`Generator::clips`] that go on from given first frames, latents `[B, frames, C, H, W]`; they must be whole blocks of the student.
+    /// [`Generator::clips`] that go on from given first frames, latents `[B, frames, C, H, W]`;
+    /// they must be whole blocks of the student.
     pub fn continuation(&self, noise: RolloutNoise, prefix: Tensor<B, 5>) -> Tensor<B, 5> {
-        self.block_by_block(noise, Some(prefix), Kept::Visible, &mut |_, _| {}).latents
+        self.block_by_block(noise, Some(prefix), Kept::Visible, &mut |_, _| {})
+            .latents
     }
 
     fn block_by_block(
@@ -108,7 +144,13 @@ impl<B: Kernels> Generator<'_, B> {
         kept: Kept,
         finished: &mut BlockFinished<B>,
     ) -> Rollout<B> {
-        let Self { student, text, sampler, shape, device } = *self;
+        let Self {
+            student,
+            text,
+            sampler,
+            shape,
+            device,
+        } = *self;
         let [frames, channels, height, width] = shape;
         let batch = noise.streams.len();
         let layout = student.layout(frames);
@@ -118,26 +160,44 @@ impl<B: Kernels> Generator<'_, B> {
         for block in layout.blocks() {
             let numbers: Vec<usize> = block.clone().collect();
             // What the rolling window still shows.
-            let past = memory.clone().and_then(|memory| memory.keep(&layout.past_of(&block)));
-            let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), block.len());
+            let past = memory
+                .clone()
+                .and_then(|memory| memory.keep(&layout.past_of(&block)));
+            let visibility = Visibility::rollout(
+                past.as_ref().map_or(0, |past| past.frames.len()),
+                block.len(),
+            );
             let forward = |x: Tensor<B, 5>, timestep: f32| {
                 let timesteps = vec![timestep; batch * block.len()];
-                let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text, past: past.as_ref(), visibility: &visibility };
+                let inputs = Inputs {
+                    timesteps: &timesteps,
+                    frames: &numbers,
+                    text,
+                    past: past.as_ref(),
+                    visibility: &visibility,
+                };
                 student.forward(x, &inputs)
             };
-            let clean = match prefix.as_ref().filter(|prefix| block.end <= prefix.dims()[1]) {
+            let clean = match prefix
+                .as_ref()
+                .filter(|prefix| block.end <= prefix.dims()[1])
+            {
                 Some(prefix) => prefix.clone().slice_dim(1, block.clone()),
                 None => {
                     let block_shape = [block.len(), channels, height, width];
                     let start = noise.draw(block_shape, device);
-                    let (clean, states) =
-                        sampler.denoise(start, |x, sigma| forward(x, 1000.0 * sigma).0, || noise.draw(block_shape, device));
+                    let (clean, states) = sampler.denoise(
+                        start,
+                        |x, sigma| forward(x, 1000.0 * sigma).0,
+                        || noise.draw(block_shape, device),
+                    );
                     finished(&clean, &states);
                     clean
                 }
             };
             if block.end < frames {
-                // The clean pass at t = 0 commits the block; the last block is never looked back at.
+                // The clean pass at t = 0 commits the block; the last block is never looked back
+                // at.
                 let committed = forward(clean.clone(), 0.0).1;
                 // Appending copies layer by layer; nothing else may hold on to the old ones.
                 drop(past);
@@ -153,7 +213,12 @@ impl<B: Kernels> Generator<'_, B> {
             }
             blocks.push(clean);
         }
-        Rollout { latents: Tensor::cat(blocks, 1), memory, states: Vec::new(), clips }
+        Rollout {
+            latents: Tensor::cat(blocks, 1),
+            memory,
+            states: Vec::new(),
+            clips,
+        }
     }
 }
 
@@ -182,19 +247,36 @@ mod tests {
         }
     }
 
-    /// A rollout that forgets everything after each block and reads its own finished frames again from the first one.
-    fn uncached<B: Kernels>(student: &Student<B>, text: &TextMemory<B>, sampler: &Sampler, mut noise: RolloutNoise) -> Tensor<B, 5> {
+    /// A rollout that forgets everything after each block and reads its own finished frames again
+    /// from the first one.
+    fn uncached<B: Kernels>(
+        student: &Student<B>,
+        text: &TextMemory<B>,
+        sampler: &Sampler,
+        mut noise: RolloutNoise,
+    ) -> Tensor<B, 5> {
         let (device, layout) = (Default::default(), student.layout(6));
         let mut done: Option<Tensor<B, 5>> = None;
         for block in layout.blocks() {
-            let past = done.clone().and_then(|done| remember(student, done, 0.0, text).keep(&layout.past_of(&block)));
-            let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), block.len());
+            let past = done
+                .clone()
+                .and_then(|done| remember(student, done, 0.0, text).keep(&layout.past_of(&block)));
+            let visibility = Visibility::rollout(
+                past.as_ref().map_or(0, |past| past.frames.len()),
+                block.len(),
+            );
             let numbers: Vec<usize> = block.clone().collect();
             let shape = [block.len(), 4, 4, 4];
             let start = noise.draw(shape, &device);
             let velocity = |x, sigma: f32| {
                 let timesteps = vec![1000.0 * sigma; 2 * block.len()];
-                let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text, past: past.as_ref(), visibility: &visibility };
+                let inputs = Inputs {
+                    timesteps: &timesteps,
+                    frames: &numbers,
+                    text,
+                    past: past.as_ref(),
+                    visibility: &visibility,
+                };
                 student.forward(x, &inputs).0
             };
             let (clean, _) = sampler.denoise(start, velocity, || noise.draw(shape, &device));
@@ -207,16 +289,33 @@ mod tests {
     }
 
     fn cached_equals_uncached<B: Kernels>() {
-        for (frames_per_block, window, sink) in [(3, 0, 0), (1, 0, 0), (1, 3, 1), (2, 4, 0), (2, 2, 0)] {
+        for (frames_per_block, window, sink) in
+            [(3, 0, 0), (1, 0, 0), (1, 3, 1), (2, 4, 0), (2, 2, 0)]
+        {
             let device = Default::default();
-            let mut student = initialise(Student::<B>::new(&config(frames_per_block, window, sink), &device), 5, "student");
+            let mut student = initialise(
+                Student::<B>::new(&config(frames_per_block, window, sink), &device),
+                5,
+                "student",
+            );
             let weights = Noise::new(1, Purpose::Weights, 0, 0).normals(24 * 16);
-            student.head.output.weight =
-                student.head.output.weight.map(|weight| Tensor::from_data(TensorData::new(weights, weight.dims()), &device) * 0.1);
+            student.head.output.weight = student.head.output.weight.map(|weight| {
+                Tensor::from_data(TensorData::new(weights, weight.dims()), &device) * 0.1
+            });
             let rows = Noise::new(1, Purpose::Words, 0, 0).normals(2 * 3 * 8);
-            let text = student.read_text(Tensor::from_data(TensorData::new(rows, [2, 3, 8]), &device));
-            let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.8333, 0.5] };
-            let generator = Generator { student: &student, text: &text, sampler: &sampler, shape: [6, 4, 4, 4], device: &device };
+            let text =
+                student.read_text(Tensor::from_data(TensorData::new(rows, [2, 3, 8]), &device));
+            let sampler = Sampler {
+                fresh_noise: 1.0,
+                sigmas: vec![1.0, 0.8333, 0.5],
+            };
+            let generator = Generator {
+                student: &student,
+                text: &text,
+                sampler: &sampler,
+                shape: [6, 4, 4, 4],
+                device: &device,
+            };
             let cached = generator.rollout(RolloutNoise::new(4, 2, 0..2));
             let again = uncached(&student, &text, &sampler, RolloutNoise::new(4, 2, 0..2));
             let gap: f32 = (cached.latents - again).abs().max().into_scalar().elem();
@@ -231,54 +330,111 @@ mod tests {
         cached_equals_uncached::<Flex>();
     }
 
-    /// Forgetting what no later block sees changes no bit, and holds a window of frames however long the clip is.
+    /// Forgetting what no later block sees changes no bit, and holds a window of frames however
+    /// long the clip is.
     #[test]
     fn clips_to_look_at_are_those_to_learn_from_and_their_memory_is_bounded_by_the_window() {
         let device = Default::default();
-        for (frames_per_block, window, sink) in [(3, 0, 0), (1, 3, 1), (2, 4, 0), (2, 2, 0), (2, 5, 2)] {
-            let student = initialise(Student::<Flex>::new(&config(frames_per_block, window, sink), &device), 5, "student");
-            let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.5] };
+        for (frames_per_block, window, sink) in
+            [(3, 0, 0), (1, 3, 1), (2, 4, 0), (2, 2, 0), (2, 5, 2)]
+        {
+            let student = initialise(
+                Student::<Flex>::new(&config(frames_per_block, window, sink), &device),
+                5,
+                "student",
+            );
+            let sampler = Sampler {
+                fresh_noise: 1.0,
+                sigmas: vec![1.0, 0.5],
+            };
             let text = student.read_text(Tensor::ones([1, 3, 8], &device));
-            let generator = Generator { student: &student, text: &text, sampler: &sampler, shape: [13, 4, 4, 4], device: &device };
+            let generator = Generator {
+                student: &student,
+                text: &text,
+                sampler: &sampler,
+                shape: [13, 4, 4, 4],
+                device: &device,
+            };
             let noise = || RolloutNoise::new(4, 2, 0..1);
             let whole = generator.rollout(noise());
             let mut seen = Vec::new();
             let looked_at = generator.clips(noise(), &mut |block| seen.push(block.clone()));
             assert_eq!(looked_at.to_data(), whole.latents.to_data());
             assert_eq!(Tensor::cat(seen, 1).into_data(), looked_at.into_data());
-            let held = |kept| generator.block_by_block(noise(), None, kept, &mut |_, _| {}).memory.map_or(0, |memory| memory.frames.len());
+            let held = |kept| {
+                generator
+                    .block_by_block(noise(), None, kept, &mut |_, _| {})
+                    .memory
+                    .map_or(0, |memory| memory.frames.len())
+            };
             let last = (13 - 1) / frames_per_block * frames_per_block;
             assert_eq!(held(Kept::Everything), last);
-            assert!(window == 0 || held(Kept::Visible) < window, "{window} {}", held(Kept::Visible));
+            assert!(
+                window == 0 || held(Kept::Visible) < window,
+                "{window} \
+                {}",
+                held(Kept::Visible)
+            );
         }
     }
 
     #[test]
     fn a_clip_does_not_depend_on_the_batch_it_is_generated_in() {
         let device = Default::default();
-        let student = initialise(Student::<NdArray>::new(&config(3, 0, 0), &device), 5, "student");
-        let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.5] };
+        let student = initialise(
+            Student::<NdArray>::new(&config(3, 0, 0), &device),
+            5,
+            "student",
+        );
+        let sampler = Sampler {
+            fresh_noise: 1.0,
+            sigmas: vec![1.0, 0.5],
+        };
         let run = |clips: std::ops::Range<u64>| {
             let rows = Tensor::<NdArray, 3>::ones([clips.clone().count(), 3, 8], &device);
             let text = student.read_text(rows);
-            let generator = Generator { student: &student, text: &text, sampler: &sampler, shape: [6, 4, 4, 4], device: &device };
+            let generator = Generator {
+                student: &student,
+                text: &text,
+                sampler: &sampler,
+                shape: [6, 4, 4, 4],
+                device: &device,
+            };
             generator.rollout(RolloutNoise::new(4, 2, clips)).latents
         };
-        let gap = (run(0..3).slice_dim(0, 2..3) - run(2..3)).abs().max().into_scalar();
+        let gap = (run(0..3).slice_dim(0, 2..3) - run(2..3))
+            .abs()
+            .max()
+            .into_scalar();
         assert!(gap < 1e-5, "{gap}");
     }
 
-    /// Going on from the first block of a clip that the student made gives the rest of that clip: its past is the same.
+    /// Going on from the first block of a clip that the student made gives the rest of that clip:
+    /// its past is the same.
     #[test]
     fn a_continuation_reads_its_prefix_as_if_it_were_its_own() {
         for frames_per_block in [1, 3] {
             let device = Default::default();
-            let student = initialise(Student::<NdArray>::new(&config(frames_per_block, 0, 0), &device), 5, "student");
-            let sampler = Sampler { fresh_noise: 0.0, sigmas: vec![1.0, 0.5] };
+            let student = initialise(
+                Student::<NdArray>::new(&config(frames_per_block, 0, 0), &device),
+                5,
+                "student",
+            );
+            let sampler = Sampler {
+                fresh_noise: 0.0,
+                sigmas: vec![1.0, 0.5],
+            };
             let text = student.read_text(Tensor::ones([2, 3, 8], &device));
-            let generator = Generator { student: &student, text: &text, sampler: &sampler, shape: [6, 4, 4, 4], device: &device };
+            let generator = Generator {
+                student: &student,
+                text: &text,
+                sampler: &sampler,
+                shape: [6, 4, 4, 4],
+                device: &device,
+            };
             let whole = generator.rollout(RolloutNoise::new(4, 2, 0..2)).latents;
-            // The noise of the given frames is not drawn: let the streams stand where the whole rollout's stood after them.
+            // The noise of the given frames is not drawn: let the streams stand where the whole
+            // rollout's stood after them.
             let mut noise = RolloutNoise::new(4, 2, 0..2);
             for _ in 0..3 / frames_per_block {
                 noise.draw::<NdArray>([frames_per_block, 4, 4, 4], &device);

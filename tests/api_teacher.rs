@@ -1,4 +1,5 @@
-//! `afd` with an API as its teacher, against a mock of a provider on the loopback interface that hands out the physics world's clips.
+//! `afd` with an API as its teacher, against a mock of a provider on the loopback interface that
+//! hands out the physics world's clips.
 
 mod common;
 
@@ -19,7 +20,11 @@ const CANARY: [&str; 2] = ["AKcanary4f1c9e", "SKcanary77e2b0d4"];
 fn server(faults: f64) -> MockServer {
     let world = World::new(5);
     let maker = move |prompt: &str, seed: u64| {
-        world.videos(prompt, seed..seed + 1).ok().and_then(|videos| write_gif_bytes(&videos[0]).ok()).unwrap_or_default()
+        world
+            .videos(prompt, seed..seed + 1)
+            .ok()
+            .and_then(|videos| write_gif_bytes(&videos[0]).ok())
+            .unwrap_or_default()
     };
     MockServer::start(Options {
         key: CANARY.join(":"),
@@ -33,14 +38,23 @@ fn server(faults: f64) -> MockServer {
 fn recipe(place: &Path, url: &str, more: &str) -> String {
     let text = fs::read_to_string(golden()).unwrap();
     let teacher = format!(
-        "[teacher]\nkind = \"api\"\npath = \"store\"\ntakes_per_prompt = 3\n\n[teacher.api]\nadapter = \"kling\"\nmodel = \"m\"\n\
-         base_url = \"{url}\"\nkey = {{ env = \"AFD_CANARY\" }}\nbudget = 10\nprice = {{ per_second = 0.02 }}\n\
+        "[teacher]\nkind = \"api\"\npath = \"store\"\ntakes_per_prompt = \
+            3\n\n[teacher.api]\nadapter = \"kling\"\nmodel = \"m\"\n\
+         base_url = \"{url}\"\nkey = {{ env = \"AFD_CANARY\" }}\nbudget = 10\nprice = {{ \
+         per_second = 0.02 }}\n\
          parameters = {{ seed = \"{{seed}}\", duration = \"5\" }}\n\
          pace = {{ first_secs = 0.02, growth = 1.5, longest_secs = 0.1, jitter = 0.5 }}\n\
          timeouts = {{ connect_secs = 5.0, answer_secs = 1.0, clip_secs = 2.0 }}\n{more}\n"
     );
     let text = text.replacen("[teacher]\nkind = \"world\"\nseed = 5\n", &teacher, 1);
-    let text = text.replacen("alternations = 20", "alternations = 4", 1).replacen("warmup_steps = 3", "warmup_steps = 1", 1);
+    let text = text
+        .replacen("alternations = 20", "alternations = 4", 1)
+        .replacen(
+            "warmup_steps = \
+        3",
+            "warmup_steps = 1",
+            1,
+        );
     assert!(text.contains("kind = \"api\"") && text.contains("alternations = 4"));
     let path = place.join("recipe.toml");
     fs::write(&path, text).unwrap();
@@ -48,14 +62,24 @@ fn recipe(place: &Path, url: &str, more: &str) -> String {
 }
 
 fn afd(place: &Path, arguments: &[&str]) -> Output {
-    command(place, arguments).env("AFD_CANARY", CANARY.join(":")).output().unwrap()
+    command(place, arguments)
+        .env("AFD_CANARY", CANARY.join(":"))
+        .output()
+        .unwrap()
 }
 
 /// What a run that must succeed printed, on both streams; without the canary.
 fn succeeds(place: &Path, arguments: &[&str]) -> String {
     let output = afd(place, arguments);
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    assert!(output.status.success(), "afd {arguments:?} ended with {:?}: {text}", output.status.code());
+    let text = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+        .concat();
+    assert!(
+        output.status.success(),
+        "afd {arguments:?} ended with {:?}: \
+        {text}",
+        output.status.code()
+    );
     assert_no_canary(Path::new("output"), text.as_bytes());
     text
 }
@@ -63,14 +87,25 @@ fn succeeds(place: &Path, arguments: &[&str]) -> String {
 fn fails(place: &Path, arguments: &[&str], code: i32) -> String {
     let output = afd(place, arguments);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "afd {arguments:?}: {text}");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "afd {arguments:?}: {text}"
+    );
     assert_no_canary(Path::new("output"), text.as_bytes());
     text
 }
 
 fn assert_no_canary(place: &Path, bytes: &[u8]) {
     for part in CANARY.iter().chain(&["S3CRET"]) {
-        assert!(!bytes.windows(part.len()).any(|window| window == part.as_bytes()), "{part} is in {}", place.display());
+        assert!(
+            !bytes
+                .windows(part.len())
+                .any(|window| window == part.as_bytes()),
+            "{part} is in \
+            {}",
+            place.display()
+        );
     }
 }
 
@@ -97,7 +132,13 @@ fn a_bill_first_then_clips_then_a_run_that_replays_them() {
     let recipe = recipe(place.path(), &server.url(), "");
     let bill = succeeds(place.path(), &["teacher", "fetch", &recipe, "--dry-run"]);
     // 3 prompts x 3 takes to train on, 1 x 4 held out, 0.10 each.
-    for part in ["13 wanted", "0.10 a clip", "1.30 for 13 clips", "covers the bill", "terms"] {
+    for part in [
+        "13 wanted",
+        "0.10 a clip",
+        "1.30 for 13 clips",
+        "covers the bill",
+        "terms",
+    ] {
         assert!(bill.contains(part), "{part}: {bill}");
     }
     assert!(!place.path().join("store").exists() && server.log().submissions == 0);
@@ -108,20 +149,52 @@ fn a_bill_first_then_clips_then_a_run_that_replays_them() {
     assert!(error.contains("afd teacher fetch"), "{error}");
 
     let fetched = succeeds(place.path(), &["teacher", "fetch", &recipe]);
-    assert!(fetched.contains("13 of 13") && fetched.contains("1.30 of 10.00"), "{fetched}");
+    assert!(
+        fetched.contains("13 of 13") && fetched.contains("1.30 of 10.00"),
+        "{fetched}"
+    );
     let status = succeeds(place.path(), &["teacher", "status", &recipe]);
-    assert!(status.contains("13 there") && status.contains("1.30 of 10.00"), "{status}");
+    assert!(
+        status.contains("13 there") && status.contains("1.30 of 10.00"),
+        "{status}"
+    );
     let submissions = server.log().submissions;
     drop(server);
     let printed = succeeds(place.path(), &["distill", &recipe, "--name", "replay"]);
-    assert!(printed.contains("distilled") && submissions == 13, "{printed}");
+    assert!(
+        printed.contains("distilled") && submissions == 13,
+        "{printed}"
+    );
     // The store is a folder of clips like any other.
-    let folder = ["--set", "teacher.kind=folder", "--set", "teacher.takes_per_prompt=0", "--set", "evaluation.first_take=0"];
+    let folder = [
+        "--set",
+        "teacher.kind=folder",
+        "--set",
+        "teacher.takes_per_prompt=0",
+        "--set",
+        "evaluation.first_take=0",
+    ];
     let text = fs::read_to_string(&recipe).unwrap();
     let (before, after) = text.split_once("[teacher.api]").unwrap();
     let folder_recipe = place.path().join("folder.toml");
-    fs::write(&folder_recipe, format!("{before}{}", &after[after.find("[prompts]").unwrap()..])).unwrap();
-    succeeds(place.path(), &[&["distill", folder_recipe.to_str().unwrap(), "--name", "folder"], &folder[..]].concat());
+    fs::write(
+        &folder_recipe,
+        format!("{before}{}", &after[after.find("[prompts]").unwrap()..]),
+    )
+    .unwrap();
+    succeeds(
+        place.path(),
+        &[
+            &[
+                "distill",
+                folder_recipe.to_str().unwrap(),
+                "--name",
+                "folder",
+            ],
+            &folder[..],
+        ]
+        .concat(),
+    );
     assert!(search(place.path()) > 20);
 }
 
@@ -138,11 +211,25 @@ fn a_live_run_asks_while_it_trains_and_equals_its_replay_whatever_came_when() {
     drop(log);
     let live = final_state(&place.path().join("runs/live"));
     // Another arrival: clips fetched before.
-    succeeds(place.path(), &["distill", &recipe, "--name", "replay", "--set", "teacher.api.live=false"]);
-    assert!(live == final_state(&place.path().join("runs/replay")), "live and replay differ");
+    succeeds(
+        place.path(),
+        &[
+            "distill",
+            &recipe,
+            "--name",
+            "replay",
+            "--set",
+            "teacher.api.live=false",
+        ],
+    );
+    assert!(
+        live == final_state(&place.path().join("runs/replay")),
+        "live and replay differ"
+    );
     assert_eq!(server.log().jobs.len(), jobs, "a replay asks nobody");
 
-    // Killed at some moment and resumed, with a store and an account of its own that fill anew, in another order of faults.
+    // Killed at some moment and resumed, with a store and an account of its own that fill anew, in
+    // another order of faults.
     let second = self::server(0.06);
     let address = format!("teacher.api.base_url={}", second.url());
     let store = ["--set", "teacher.path=other", "--set", &address];
@@ -162,9 +249,16 @@ fn a_live_run_asks_while_it_trains_and_equals_its_replay_whatever_came_when() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let resume = if place.path().join("runs/killed").exists() { &["--resume"][..] } else { &[] };
+    let resume = if place.path().join("runs/killed").exists() {
+        &["--resume"][..]
+    } else {
+        &[]
+    };
     succeeds(place.path(), &[&arguments[..], resume].concat());
-    assert!(live == final_state(&place.path().join("runs/killed")), "the killed run differs");
+    assert!(
+        live == final_state(&place.path().join("runs/killed")),
+        "the killed run differs"
+    );
     let log = second.log();
     assert_eq!((log.jobs.len(), log.duplicates()), (jobs, 0));
     drop(log);
@@ -187,7 +281,11 @@ fn terminated(place: &Path, arguments: &[&str], ready: &dyn Fn() -> bool) -> Opt
     while !ready() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    std::process::Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    std::process::Command::new("kill")
+        .arg("-TERM")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
     child.wait().unwrap().code()
 }
 
@@ -200,18 +298,44 @@ fn a_signal_while_the_provider_is_waited_for_saves_the_state() {
     server.change(|options| options.polls = u32::MAX);
     let recipe = recipe(place.path(), &server.url(), "live = true");
     let polled = || server.log().jobs.iter().any(|job| job.polls > 0);
-    assert_eq!(terminated(place.path(), &["teacher", "fetch", &recipe], &polled), Some(75));
+    assert_eq!(
+        terminated(place.path(), &["teacher", "fetch", &recipe], &polled),
+        Some(75)
+    );
     let jobs = server.log().jobs.len();
     assert!(jobs > 0);
     let submissions = || server.log().requests;
     let before = submissions();
     // Past the start of the run: its first poll comes from there.
     let waits = || submissions() > before && place.path().join("runs/live").exists();
-    assert_eq!(terminated(place.path(), &["distill", &recipe, "--name", "live"], &waits), Some(75));
+    assert_eq!(
+        terminated(
+            place.path(),
+            &["distill", &recipe, "--name", "live"],
+            &waits
+        ),
+        Some(75)
+    );
     server.change(|options| options.polls = 2);
-    succeeds(place.path(), &["distill", &recipe, "--name", "live", "--resume"]);
-    succeeds(place.path(), &["distill", &recipe, "--name", "replay", "--set", "teacher.api.live=false"]);
-    assert!(final_state(&place.path().join("runs/live")) == final_state(&place.path().join("runs/replay")));
+    succeeds(
+        place.path(),
+        &["distill", &recipe, "--name", "live", "--resume"],
+    );
+    succeeds(
+        place.path(),
+        &[
+            "distill",
+            &recipe,
+            "--name",
+            "replay",
+            "--set",
+            "teacher.api.live=false",
+        ],
+    );
+    assert!(
+        final_state(&place.path().join("runs/live"))
+            == final_state(&place.path().join("runs/replay"))
+    );
     let log = server.log();
     assert_eq!((log.jobs.len(), log.duplicates()), (13, 0));
 }
@@ -220,20 +344,62 @@ fn a_signal_while_the_provider_is_waited_for_saves_the_state() {
 fn refused_prompts_and_takes_do_not_stop_a_run() {
     let place = tempfile::tempdir().unwrap();
     let server = server(0.0);
-    let recipe = recipe(place.path(), &server.url(), "live = true\nrefused_share = 0.5");
-    let text = fs::read_to_string(&recipe).unwrap().replacen("train = [", "train = [\"a forbidden ball is dropped on earth\", ", 1);
-    let text = text.replacen("held_out = [", "held_out = [\"an unsafe ball is dropped on earth\", ", 1);
+    let recipe = recipe(
+        place.path(),
+        &server.url(),
+        "live = true\nrefused_share = 0.5",
+    );
+    let text = fs::read_to_string(&recipe).unwrap().replacen(
+        "train = [",
+        "train = [\"a forbidden \
+        ball is dropped on earth\", ",
+        1,
+    );
+    let text = text.replacen(
+        "held_out = [",
+        "held_out = [\"an unsafe ball is dropped on \
+        earth\", ",
+        1,
+    );
     fs::write(&recipe, text).unwrap();
     let printed = succeeds(place.path(), &["distill", &recipe, "--name", "live"]);
     assert!(printed.contains("distilled"), "{printed}");
     let status = succeeds(place.path(), &["teacher", "status", &recipe]);
-    assert!(status.contains("7 refused") && status.contains("forbidden"), "{status}");
-    succeeds(place.path(), &["distill", &recipe, "--name", "replay", "--set", "teacher.api.live=false"]);
-    assert!(final_state(&place.path().join("runs/live")) == final_state(&place.path().join("runs/replay")));
+    assert!(
+        status.contains("7 refused") && status.contains("forbidden"),
+        "{status}"
+    );
+    succeeds(
+        place.path(),
+        &[
+            "distill",
+            &recipe,
+            "--name",
+            "replay",
+            "--set",
+            "teacher.api.live=false",
+        ],
+    );
+    assert!(
+        final_state(&place.path().join("runs/live"))
+            == final_state(&place.path().join("runs/replay"))
+    );
     // Above the share it does stop, by name.
-    let share = ["distill", &recipe, "--name", "strict", "--set", "teacher.api.live=false", "--set", "teacher.api.refused_share=0.1"];
+    let share = [
+        "distill",
+        &recipe,
+        "--name",
+        "strict",
+        "--set",
+        "teacher.api.live=false",
+        "--set",
+        "teacher.api.refused_share=0.1",
+    ];
     let error = fails(place.path(), &share, 1);
-    assert!(error.contains("refused_share") && error.contains("7 of 20"), "{error}");
+    assert!(
+        error.contains("refused_share") && error.contains("7 of 20"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -243,9 +409,15 @@ fn wrong_requests_name_the_field_and_never_the_key() {
     let recipe = recipe(place.path(), &server.url(), "");
     for (set, part) in [
         ("teacher.api.adapter=klang", "klang"),
-        ("teacher.api.key=SKcanary77e2b0d4", "never stands in a recipe"),
+        (
+            "teacher.api.key=SKcanary77e2b0d4",
+            "never stands in a recipe",
+        ),
         ("teacher.api.budget=-1", "-1"),
-        ("teacher.takes_per_prompt=0", "teacher.takes_per_prompt is 0"),
+        (
+            "teacher.takes_per_prompt=0",
+            "teacher.takes_per_prompt is 0",
+        ),
         ("teacher.api.base_url=http://example.com", "https"),
         ("teacher.api.bugdet=1", "budget"),
         ("teacher.kind=world", "[teacher.api]"),
@@ -253,17 +425,37 @@ fn wrong_requests_name_the_field_and_never_the_key() {
         let error = fails(place.path(), &["validate", &recipe, "--set", set], 2);
         assert!(error.contains(part), "{set}: {error}");
     }
-    let fetch = |set: &str, code| fails(place.path(), &["teacher", "fetch", &recipe, "--set", set], code);
+    let fetch = |set: &str, code| {
+        fails(
+            place.path(),
+            &["teacher", "fetch", &recipe, "--set", set],
+            code,
+        )
+    };
     assert!(fetch("teacher.api.key={ env = \"AFD_NO_SUCH\" }", 2).contains("AFD_NO_SUCH"));
     assert!(fetch("teacher.api.budget=0.25", 1).contains("teacher.api.budget"));
-    let live = ["distill", &recipe, "--set", "teacher.api.live=true", "--set", "teacher.api.budget=0.25"];
+    let live = [
+        "distill",
+        &recipe,
+        "--set",
+        "teacher.api.live=true",
+        "--set",
+        "teacher.api.budget=0.25",
+    ];
     assert!(fails(place.path(), &live, 2).contains("teacher.api.budget"));
     // A wrong key, which the provider's answer quotes.
-    fs::write(place.path().join("key"), "AKcanary4f1c9e:SKcanary77e2b0d4x\n").unwrap();
+    fs::write(
+        place.path().join("key"),
+        "AKcanary4f1c9e:SKcanary77e2b0d4x\n",
+    )
+    .unwrap();
     let error = fetch("teacher.api.key={ file = \"key\" }", 1);
     assert!(error.contains("401"), "{error}");
     let listed = succeeds(place.path(), &["teacher", "adapters"]);
-    assert!(listed.lines().count() == 7 && listed.contains("kling"), "{listed}");
+    assert!(
+        listed.lines().count() == 7 && listed.contains("kling"),
+        "{listed}"
+    );
     assert!(succeeds(place.path(), &["teacher", "adapters", "fal"]).contains("queue.fal.run"));
     assert!(fails(place.path(), &["teacher", "adapters", "klang"], 2).contains("kling"));
     fs::remove_file(place.path().join("key")).unwrap();

@@ -1,4 +1,5 @@
-//! What one would use instead of AFD, each end to end on the golden recipe: exact after a SIGKILL, whatever the batch is split into.
+//! What one would use instead of AFD, each end to end on the golden recipe: exact after a SIGKILL,
+//! whatever the batch is split into.
 
 mod common;
 
@@ -26,7 +27,9 @@ fn options(method: &str) -> Vec<String> {
         "reverse_chain.divergence_weight=0.1",
         "run.checkpoint_every=3",
     ];
-    set.iter().flat_map(|set| ["--set".to_string(), (*set).to_string()]).collect()
+    set.iter()
+        .flat_map(|set| ["--set".to_string(), (*set).to_string()])
+        .collect()
 }
 
 fn distil(place: &Path, runs: &str, method: &str, more: &[&str]) -> String {
@@ -43,7 +46,10 @@ fn train(place: &Path, [verb, recipe, runs]: [&str; 3], method: &str, more: &[&s
 }
 
 fn lines(metrics: &str) -> Vec<Value> {
-    metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    metrics
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn works_and_resumes(method: &str, loss: &str, more: &[&str]) {
@@ -56,23 +62,45 @@ fn works_and_resumes_as([verb, recipe]: [&str; 2], method: &str, loss: &str, mor
     let train = |runs: &str, more: &[&str]| train(place, [verb, recipe, runs], method, more);
     let metrics = train("whole", more);
     let last = lines(&metrics).pop().unwrap();
-    assert!(last[loss].as_f64().is_some_and(f64::is_finite), "{method}: {last}");
-    assert!(last["student_gradient_norm"].as_f64().unwrap() > 0.0, "{method}: {last}");
+    assert!(
+        last[loss].as_f64().is_some_and(f64::is_finite),
+        "{method}: {last}"
+    );
+    assert!(
+        last["student_gradient_norm"].as_f64().unwrap() > 0.0,
+        "{method}: {last}"
+    );
     let expected = final_state(&place.join("whole/golden"));
 
     let halves = train("halves", &[more, &["--set", "run.shards=2"]].concat());
     // The same sums in another order, carried on through the run.
-    assert!(largest_difference(&metrics, &halves) < 1e-4, "{method}: how the batch is split matters");
-    let portions = train("portions", &[more, &["--set", "run.clips_at_once=3"]].concat());
-    assert!(largest_difference(&metrics, &portions) < 1e-4, "{method}: clips at once matter");
+    assert!(
+        largest_difference(&metrics, &halves) < 1e-4,
+        "{method}: how the batch is split \
+        matters"
+    );
+    let portions = train(
+        "portions",
+        &[more, &["--set", "run.clips_at_once=3"]].concat(),
+    );
+    assert!(
+        largest_difference(&metrics, &portions) < 1e-4,
+        "{method}: clips at once matter"
+    );
 
     let options = options(method);
     let mut arguments = vec![verb, recipe, "--runs", "killed", "--backend", "flex"];
     arguments.extend(options.iter().map(String::as_str));
     arguments.extend(more);
-    let mut child = command(place, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command(place, &arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let run = place.join("killed/golden");
-    while fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count()) < ROUNDS / 2 {
+    while fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+        < ROUNDS / 2
+    {
         std::thread::sleep(Duration::from_millis(5));
     }
     // SIGKILL; an error means that it has ended already.
@@ -80,7 +108,10 @@ fn works_and_resumes_as([verb, recipe]: [&str; 2], method: &str, loss: &str, mor
     child.wait().unwrap();
     arguments.push("--resume");
     succeeds(place, &arguments);
-    assert!(final_state(&run) == expected, "{method}: killed and resumed, the state differs");
+    assert!(
+        final_state(&run) == expected,
+        "{method}: killed and resumed, the state differs"
+    );
 }
 
 #[test]
@@ -106,14 +137,31 @@ fn a_few_step_student_of_its_own_trajectories_runs_to_the_same_bytes_after_a_kil
     let recipe = fs::read_to_string(golden()).unwrap();
     let (before, sizes) = recipe.split_once("[student.sizes]").unwrap();
     let after = &sizes[sizes.find("[teacher]").unwrap()..];
-    let recipe = format!("{before}checkpoint = {student:?}\n\n{after}").replace("kind = \"distill\"", "kind = \"pretrain\"");
+    let recipe = format!("{before}checkpoint = {student:?}\n\n{after}").replace(
+        "kind \
+        = \"distill\"",
+        "kind = \"pretrain\"",
+    );
     let path = place.path().join("few-step.toml");
     fs::write(&path, recipe).unwrap();
     let path = path.display().to_string();
     let more = ["--set", "supervised.trajectory_steps=4"];
     works_and_resumes_as(["pretrain", &path], "afd", "supervised_loss", &more);
 
-    let refused = |set: &str| fails(place.path(), &["validate", &path, "--set", "supervised.trajectory_steps=4", "--set", set], 2);
+    let refused = |set: &str| {
+        fails(
+            place.path(),
+            &[
+                "validate",
+                &path,
+                "--set",
+                "supervised.trajectory_steps=4",
+                "--set",
+                set,
+            ],
+            2,
+        )
+    };
     for (set, problem) in [
         ("supervised.trajectory_steps=3", "miss 500"),
         ("supervised.batch=3", "multiple of the 2 entries"),
@@ -129,7 +177,11 @@ fn a_frozen_discriminator_learns_in_the_warm_up_only() {
     works_and_resumes("frozen-discriminator", "flow_loss", &[]);
     let place = tempfile::tempdir().unwrap();
     for line in lines(&distil(place.path(), "runs", "frozen-discriminator", &[])) {
-        assert_eq!(line.get("discriminator_loss").is_some(), line["phase"] == "warm-up", "{line}");
+        assert_eq!(
+            line.get("discriminator_loss").is_some(),
+            line["phase"] == "warm-up",
+            "{line}"
+        );
     }
 }
 
@@ -137,16 +189,34 @@ fn a_frozen_discriminator_learns_in_the_warm_up_only() {
 fn offline_rounds_come_round_again_with_the_same_clips_and_scores() {
     works_and_resumes("offline", "flow_loss", &[]);
     let place = tempfile::tempdir().unwrap();
-    let rounds: Vec<Value> =
-        lines(&distil(place.path(), "runs", "offline", &[])).into_iter().filter(|line| line["phase"] == "alternation").collect();
-    for measurement in ["score_deviation", "mean_r", "r_deviation", "fresh_pair_accuracy"] {
-        let values: Vec<f64> = rounds.iter().map(|round| round[measurement].as_f64().unwrap()).collect();
+    let rounds: Vec<Value> = lines(&distil(place.path(), "runs", "offline", &[]))
+        .into_iter()
+        .filter(|line| line["phase"] == "alternation")
+        .collect();
+    for measurement in [
+        "score_deviation",
+        "mean_r",
+        "r_deviation",
+        "fresh_pair_accuracy",
+    ] {
+        let values: Vec<f64> = rounds
+            .iter()
+            .map(|round| round[measurement].as_f64().unwrap())
+            .collect();
         assert_eq!(values[0..3], values[3..6], "{measurement}");
     }
-    let deviations: Vec<f64> = rounds.iter().map(|round| round["score_deviation"].as_f64().unwrap()).collect();
-    assert!(deviations[0] != deviations[1], "rounds of one cycle are different data");
+    let deviations: Vec<f64> = rounds
+        .iter()
+        .map(|round| round["score_deviation"].as_f64().unwrap())
+        .collect();
+    assert!(
+        deviations[0] != deviations[1],
+        "rounds of one cycle are different data"
+    );
     // The student moves nevertheless.
-    assert!(rounds[7]["policy_shift"].as_f64().unwrap() > rounds[1]["policy_shift"].as_f64().unwrap());
+    assert!(
+        rounds[7]["policy_shift"].as_f64().unwrap() > rounds[1]["policy_shift"].as_f64().unwrap()
+    );
 }
 
 #[test]
@@ -164,11 +234,30 @@ fn a_supervised_start_hands_its_student_over() {
     works_and_resumes("afd", "flow_loss", &start);
     let place = tempfile::tempdir().unwrap();
     let rounds = lines(&distil(place.path(), "runs", "afd", &start));
-    let phases: Vec<&str> = rounds.iter().map(|round| round["phase"].as_str().unwrap()).collect();
-    assert_eq!(phases[..6], ["supervised", "supervised", "supervised", "warm-up", "warm-up", "alternation"]);
-    // The old policy is the student that was made: the first alternation starts where it stands, but for the rounding of mean squares.
+    let phases: Vec<&str> = rounds
+        .iter()
+        .map(|round| round["phase"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        phases[..6],
+        [
+            "supervised",
+            "supervised",
+            "supervised",
+            "warm-up",
+            "warm-up",
+            "alternation"
+        ]
+    );
+    // The old policy is the student that was made: the first alternation starts where it stands,
+    // but for the rounding of mean squares.
     let shift = |round: usize| rounds[round]["policy_shift"].as_f64().unwrap();
-    assert!(shift(5) < 1e-15 && shift(6) > 1e-12, "{} {}", shift(5), shift(6));
+    assert!(
+        shift(5) < 1e-15 && shift(6) > 1e-12,
+        "{} {}",
+        shift(5),
+        shift(6)
+    );
 }
 
 #[test]
@@ -190,20 +279,41 @@ fn ablations_change_what_they_name() {
     .into_iter()
     .enumerate()
     {
-        let changed = distil(place.path(), &format!("changed-{index}"), "afd", &[&lagging[..], &["--set", set]].concat());
+        let changed = distil(
+            place.path(),
+            &format!("changed-{index}"),
+            "afd",
+            &[&lagging[..], &["--set", set]].concat(),
+        );
         assert!(changed != plain, "{set}");
     }
     // Teacher clips as positives in the second half only: nothing differs before it.
-    let half = ["--set", "afd.teacher_positives=1", "--set", "afd.teacher_positives_span=[0.5, 1]"];
+    let half = [
+        "--set",
+        "afd.teacher_positives=1",
+        "--set",
+        "afd.teacher_positives_span=[0.5, 1]",
+    ];
     let half = distil(place.path(), "half", "afd", &[&lagging[..], &half].concat());
-    let same = plain.lines().zip(half.lines()).take_while(|(plain, half)| plain == half).count();
-    let warm_up = plain.lines().filter(|line| line.contains("warm-up")).count();
+    let same = plain
+        .lines()
+        .zip(half.lines())
+        .take_while(|(plain, half)| plain == half)
+        .count();
+    let warm_up = plain
+        .lines()
+        .filter(|line| line.contains("warm-up"))
+        .count();
     assert_eq!(same, warm_up + 4);
 }
 
 #[test]
 fn score_distillation_is_refused_with_the_reason() {
     let place = tempfile::tempdir().unwrap();
-    let error = fails(place.path(), &["distill", &golden(), "--set", "method=score-distillation"], 2);
+    let error = fails(
+        place.path(),
+        &["distill", &golden(), "--set", "method=score-distillation"],
+        2,
+    );
     assert!(error.contains("has no score"), "{error}");
 }

@@ -62,11 +62,17 @@ refused = true
 }
 
 fn report(place: &Path) -> Value {
-    serde_json::from_slice(&fs::read(place.join("runs/small/report/benchmark.json")).unwrap()).unwrap()
+    serde_json::from_slice(&fs::read(place.join("runs/small/report/benchmark.json")).unwrap())
+        .unwrap()
 }
 
 fn run<'a>(report: &'a Value, method: &str, seed: u64) -> &'a Value {
-    report["runs"].as_array().unwrap().iter().find(|run| run["method"] == method && run["seed"] == seed).unwrap()
+    report["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|run| run["method"] == method && run["seed"] == seed)
+        .unwrap()
 }
 
 fn wait_for(file: &Path, hope: &mut dyn FnMut() -> bool) {
@@ -85,16 +91,27 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
 
     let listed = succeeds(place, &[&bench[..], &["--dry-run"]].concat());
     assert_eq!(listed.lines().count(), 2 * 4 + 1, "{listed}");
-    assert!(listed.lines().all(|line| line.trim_end().ends_with(" -")), "{listed}");
+    assert!(
+        listed.lines().all(|line| line.trim_end().ends_with(" -")),
+        "{listed}"
+    );
 
     // The report of nothing says that everything is missing.
     succeeds(place, &[&bench[..], &["--report-only"]].concat());
     assert!(run(&report(place), "afd", 1)["state"]["missing"].is_string());
 
-    // Killed at some moment, with its children left to themselves; then asked to stop; then to the end.
-    let mut child = command(place, &[&bench[..], &["--only", "s2"]].concat()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Killed at some moment, with its children left to themselves; then asked to stop; then to the
+    // end.
+    let mut child = command(place, &[&bench[..], &["--only", "s2"]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let measured = place.join("runs/small/measured");
-    wait_for(&measured.join("base.chunk.any.s2/measured.json"), &mut || child.try_wait().unwrap().is_none());
+    wait_for(
+        &measured.join("base.chunk.any.s2/measured.json"),
+        &mut || child.try_wait().unwrap().is_none(),
+    );
     child.kill().unwrap();
     child.wait().unwrap();
     // What the killed program had started may still hold its run: wait for it.
@@ -102,45 +119,103 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
     if begun.exists() {
         // A minute is a hundred times as long as it takes.
         let started = std::time::Instant::now();
-        wait_for(&begun.join("report.json"), &mut || started.elapsed() < Duration::from_secs(60));
+        wait_for(&begun.join("report.json"), &mut || {
+            started.elapsed() < Duration::from_secs(60)
+        });
     }
     let stopped = afd(place, &[&bench[..], &["--minutes", "0"]].concat());
-    assert_eq!(stopped.status.code(), Some(75), "{}", String::from_utf8_lossy(&stopped.stderr));
+    assert_eq!(
+        stopped.status.code(),
+        Some(75),
+        "{}",
+        String::from_utf8_lossy(&stopped.stderr)
+    );
 
     let ended = afd(place, &bench);
-    let printed = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);
+    let printed = String::from_utf8_lossy(&ended.stdout).into_owned()
+        + &String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "one run fails: {printed}");
-    assert!(printed.contains("8 of 9 runs made and measured, 1 failed"), "{printed}");
+    assert!(
+        printed.contains("8 of 9 runs made and measured, 1 failed"),
+        "{printed}"
+    );
 
     let report = report(place);
-    assert!(run(&report, "broken", 1)["state"]["failed"].as_str().unwrap().contains("not finite"), "{report}");
+    assert!(
+        run(&report, "broken", 1)["state"]["failed"]
+            .as_str()
+            .unwrap()
+            .contains(
+                "not \
+        finite"
+            ),
+        "{report}"
+    );
     let methods = report["methods"].as_array().unwrap();
-    let scores = methods.iter().find(|method| method["name"] == "scores").unwrap();
+    let scores = methods
+        .iter()
+        .find(|method| method["name"] == "scores")
+        .unwrap();
     assert!(scores["refused"].as_str().unwrap().contains("has no score"));
     for (method, passes) in [("afd", 4 * 8), ("sft", 4 * 8)] {
         let run = run(&report, method, 1);
         assert_eq!(run["cost"]["student_forward_backward"], passes, "{run}");
-        assert!(run["values"]["trajectory_energy_distance"].is_number() && run["values"]["first_judge_pair_accuracy"].is_number(), "{run}");
+        assert!(
+            run["values"]["trajectory_energy_distance"].is_number()
+                && run["values"]["first_judge_pair_accuracy"].is_number(),
+            "{run}"
+        );
         // The base, and checkpoints after some and after all updates.
         let learning = run["curves"]["learning"].as_array().unwrap();
-        assert!(learning.len() >= 3 && learning[0][0] == 0.0 && learning.last().unwrap()[0] == f64::from(passes), "{learning:?}");
+        assert!(
+            learning.len() >= 3
+                && learning[0][0] == 0.0
+                && learning.last().unwrap()[0] == f64::from(passes),
+            "{learning:?}"
+        );
         assert_eq!(run["curves"]["drift"].as_array().unwrap().len(), 4);
     }
     assert_ne!(run(&report, "afd", 1)["cost"]["student_rollouts"], 0);
     assert_eq!(run(&report, "sft", 1)["cost"]["student_rollouts"], 0);
     // Nobody trained the controls.
-    assert_eq!(run(&report, "base", 1)["cost"]["student_forward_backward"], 0);
-    let of = |method| run(&report, method, 1)["values"]["trajectory_energy_distance"].as_f64().unwrap();
-    assert!(of("teacher") < of("base"), "other takes of the teacher are closer to it than an untrained student");
+    assert_eq!(
+        run(&report, "base", 1)["cost"]["student_forward_backward"],
+        0
+    );
+    let of = |method| {
+        run(&report, method, 1)["values"]["trajectory_energy_distance"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(
+        of("teacher") < of("base"),
+        "other takes of the teacher are closer to it than an \
+        untrained student"
+    );
     let page = fs::read_to_string(place.join("runs/small/report/report.html")).unwrap();
     assert!(page.contains("data:image/gif;base64,"));
 
     // The same numbers, compared with another method.
-    let against = afd(place, &[&bench[..], &["--report-only", "--reference", "sft"]].concat());
-    assert_eq!(against.status.code(), Some(0), "{}", String::from_utf8_lossy(&against.stderr));
+    let against = afd(
+        place,
+        &[&bench[..], &["--report-only", "--reference", "sft"]].concat(),
+    );
+    assert_eq!(
+        against.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&against.stderr)
+    );
     let page = fs::read_to_string(place.join("runs/small/report-against-sft/report.md")).unwrap();
-    assert!(page.contains("worse than SFT") && !page.contains("worse than AFD"), "{page}");
-    let error = fails(place, &[&bench[..], &["--report-only", "--reference", "sgd"]].concat(), 2);
+    assert!(
+        page.contains("worse than SFT") && !page.contains("worse than AFD"),
+        "{page}"
+    );
+    let error = fails(
+        place,
+        &[&bench[..], &["--report-only", "--reference", "sgd"]].concat(),
+        2,
+    );
     assert!(error.contains("none of [[methods]]"), "{error}");
 
     // Again for nothing: everything is there, the failed run fails again.
@@ -149,20 +224,50 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
 
     // Numbers of one recipe are not taken for those of another, trained or measured.
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("afd.warmup_steps=2", "afd.warmup_steps=1")).unwrap();
+    fs::write(
+        &file,
+        text.replace("afd.warmup_steps=2", "afd.warmup_steps=1"),
+    )
+    .unwrap();
     let error = fails(place, &[&bench[..], &["--report-only"]].concat(), 1);
-    assert!(error.contains("was measured with another recipe") && error.contains("--again"), "{error}");
+    assert!(
+        error.contains(
+            "was measured with another \
+        recipe"
+        ) && error.contains("--again"),
+        "{error}"
+    );
     fs::remove_file(place.join("runs/small/measured/afd.chunk.fresh.s1/measured.json")).unwrap();
     let one = [&bench[..], &["--only", "afd.chunk.fresh.s1"]].concat();
     let other = afd(place, &one);
-    assert!(String::from_utf8_lossy(&other.stdout).contains("differs from"), "{}", String::from_utf8_lossy(&other.stdout));
+    assert!(
+        String::from_utf8_lossy(&other.stdout).contains(
+            "differs \
+        from"
+        ),
+        "{}",
+        String::from_utf8_lossy(&other.stdout)
+    );
 }
 
 #[test]
 fn students_of_other_teachers_are_not_measured() {
     let place = tempfile::tempdir().unwrap();
     let recipe = common::golden();
-    let error = fails(place.path(), &["measure", &recipe, "--set", "teacher.kind=folder", "--set", "teacher.path=.", "--out", "m"], 2);
+    let error = fails(
+        place.path(),
+        &[
+            "measure",
+            &recipe,
+            "--set",
+            "teacher.kind=folder",
+            "--set",
+            "teacher.path=.",
+            "--out",
+            "m",
+        ],
+        2,
+    );
     assert!(error.contains("built-in world"), "{error}");
     assert!(!place.path().join("m").exists());
 }

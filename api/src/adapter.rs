@@ -1,4 +1,5 @@
-//! What a provider's interface looks like, as data: where to submit, how to ask, what its answers mean.
+//! What a provider's interface looks like, as data: where to submit, how to ask, what its answers
+//! mean.
 
 mod rule;
 
@@ -25,8 +26,9 @@ pub const BUILT_IN: [(&str, &str); 7] = [
 
 /// A provider's interface.
 ///
-/// `{prompt}`, `{model}`, `{app}` (the model's first two parts), `{handle}`, `{id}` and `{seed}` in addresses and bodies are filled in. Addresses
-/// are below the base; pointers are JSON pointers (RFC 6901) into an answer.
+/// `{prompt}`, `{model}`, `{app}` (the model's first two parts), `{handle}`, `{id}` and `{seed}` in
+/// addresses and bodies are filled in. Addresses are below the base; pointers are JSON pointers
+/// (RFC 6901) into an answer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Adapter {
@@ -79,7 +81,8 @@ pub enum Auth {
         /// The header.
         name: String,
     },
-    /// `Authorization: Bearer TOKEN`, a JSON web token signed with HMAC-SHA256; the key is `ISSUER:SECRET`.
+    /// `Authorization: Bearer TOKEN`, a JSON web token signed with HMAC-SHA256; the key is
+    /// `ISSUER:SECRET`.
     JwtHs256 {
         /// How long a token is valid; a fresh one is made for every request.
         lifetime_secs: u64,
@@ -100,7 +103,8 @@ pub struct Submit {
     pub parameters_at: String,
     /// Pointer to the provider's name for the job.
     pub id: String,
-    /// Pointer to the address to poll, where the provider wants its own used; it must have the base's origin.
+    /// Pointer to the address to poll, where the provider wants its own used; it must have the
+    /// base's origin.
     #[serde(default)]
     pub poll_at: Option<String>,
     /// Pointer to the address of the result, under the same condition.
@@ -166,7 +170,8 @@ pub enum ResultKind {
     Bytes,
 }
 
-/// What tells one submission from another, so that a submission whose answer was lost is neither lost nor repeated.
+/// What tells one submission from another, so that a submission whose answer was lost is neither
+/// lost nor repeated.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Handle {
@@ -213,28 +218,53 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrency: 4, submissions_per_minute: 0, first_poll_secs: None }
+        Self {
+            concurrency: 4,
+            submissions_per_minute: 0,
+            first_poll_secs: None,
+        }
     }
 }
 
 impl Adapter {
-    /// The adapter of this name, or in this file (a name with a dot or a slash), relative to `directory`.
+    /// The adapter of this name, or in this file (a name with a dot or a slash), relative to
+    /// `directory`.
     ///
     /// # Errors
     /// [`ApiError::Settings`] for an unknown name and for a file that is no adapter.
     pub fn find(name: &str, directory: &Path) -> Result<Self, ApiError> {
         if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-            return Self::parse(text).map_err(|problem| ApiError::Settings(format!("the adapter {name}: {problem}")));
+            return Self::parse(text).map_err(|problem| {
+                ApiError::Settings(format!(
+                    "the adapter \
+                {name}: {problem}"
+                ))
+            });
         }
         let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
         if !name.contains(['.', '/', '\\']) {
-            let problem = format!("there is no adapter {name:?}; expected one of {}, or a path to a .toml file", names.join(", "));
+            let problem = format!(
+                "there is no adapter {name:?}; expected one of {}, or a path to \
+                a .toml file",
+                names.join(", ")
+            );
             return Err(ApiError::Settings(problem));
         }
         let path = directory.join(name);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| ApiError::Settings(format!("the adapter {} cannot be read: {error}", path.display())))?;
-        Self::parse(&text).map_err(|problem| ApiError::Settings(format!("the adapter {}: {problem}", path.display())))
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            ApiError::Settings(format!(
+                "the adapter {} cannot be read: \
+                {error}",
+                path.display()
+            ))
+        })?;
+        Self::parse(&text).map_err(|problem| {
+            ApiError::Settings(format!(
+                "the adapter {}: \
+            {problem}",
+                path.display()
+            ))
+        })
     }
 
     /// Reads and checks an adapter.
@@ -242,53 +272,101 @@ impl Adapter {
     /// # Errors
     /// What was found and expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let adapter: Self = toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
+        let adapter: Self =
+            toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
         adapter.check()?;
         Ok(adapter)
     }
 
     fn check(&self) -> Result<(), String> {
-        let mut paths = vec![("submit.path", &self.submit.path), ("poll.path", &self.poll.path)];
+        let mut paths = vec![
+            ("submit.path", &self.submit.path),
+            ("poll.path", &self.poll.path),
+        ];
         paths.extend(self.result.path.as_ref().map(|path| ("result.path", path)));
         if let Handle::Find { path, .. } = &self.handle {
             paths.push(("handle.path", path));
         }
         for (field, path) in paths {
             if !path.starts_with('/') || path.starts_with("//") {
-                return Err(format!("{field} is {path:?}; expected a path below base_url, beginning with one /"));
+                return Err(format!(
+                    "{field} is {path:?}; expected a path below base_url, beginning \
+                    with one /"
+                ));
             }
             if let Some(name) = template::unknown_name(path) {
-                return Err(format!("{field} has {{{name}}}; expected one of {:?}", template::NAMES));
+                return Err(format!(
+                    "{field} has {{{name}}}; expected one of \
+                    {:?}",
+                    template::NAMES
+                ));
             }
         }
         if let Some(name) = template::unknown_name_in(&self.submit.body) {
-            return Err(format!("submit.body has {{{name}}}; expected one of {:?}", template::NAMES));
+            return Err(format!(
+                "submit.body has {{{name}}}; expected one of \
+                {:?}",
+                template::NAMES
+            ));
         }
-        template::merge(&mut self.submit.body.clone(), &self.submit.parameters_at, &self.parameters)?;
+        template::merge(
+            &mut self.submit.body.clone(),
+            &self.submit.parameters_at,
+            &self.parameters,
+        )?;
         let mut pointers = vec![&self.submit.id, &self.poll.state];
-        pointers.extend(self.submit.poll_at.iter().chain(&self.submit.result_at).chain(&self.result.url).chain(&self.messages));
+        pointers.extend(
+            self.submit
+                .poll_at
+                .iter()
+                .chain(&self.submit.result_at)
+                .chain(&self.result.url)
+                .chain(&self.messages),
+        );
         pointers.extend(&self.price.seconds_at);
-        let mut rules: Vec<&Rule> = self.submit.rules.iter().chain(&self.poll.rules).chain(&self.result.rules).collect();
-        if let Handle::Find { id, rules: of_find, .. } = &self.handle {
+        let mut rules: Vec<&Rule> = self
+            .submit
+            .rules
+            .iter()
+            .chain(&self.poll.rules)
+            .chain(&self.result.rules)
+            .collect();
+        if let Handle::Find {
+            id, rules: of_find, ..
+        } = &self.handle
+        {
             pointers.push(id);
             rules.extend(of_find);
         }
         pointers.extend(rules.iter().filter_map(|rule| rule.at.as_ref()));
         if let Some(pointer) = pointers.iter().find(|pointer| !pointer.starts_with('/')) {
-            return Err(format!("{pointer:?} is no JSON pointer; expected one such as \"/data/id\""));
+            return Err(format!(
+                "{pointer:?} is no JSON pointer; expected one such \
+                as \"/data/id\""
+            ));
         }
         let carried = match &self.handle {
             Handle::None | Handle::Repeat { header: Some(_) } => true,
-            Handle::Repeat { header: None } | Handle::Find { .. } => self.submit.body.to_string().contains("{handle}"),
+            Handle::Repeat { header: None } | Handle::Find { .. } => {
+                self.submit.body.to_string().contains("{handle}")
+            }
         };
         if !carried {
             return Err(
-                "handle.kind says that the provider knows handles, but neither submit.body nor handle.header sends {handle}".to_string()
+                "handle.kind says that the provider knows handles, but neither submit.body nor \
+                    handle.header sends {handle}"
+                    .to_string(),
             );
         }
         match (self.result.kind, &self.result.path) {
-            (ResultKind::Bytes, None) => Err("result.kind = \"bytes\" needs result.path".to_string()),
-            (ResultKind::Url, _) if self.result.url.is_empty() => Err("result.kind = \"url\" needs result.url".to_string()),
+            (ResultKind::Bytes, None) => Err("result.kind = \"bytes\" needs \
+                result.path"
+                .to_string()),
+            (ResultKind::Url, _) if self.result.url.is_empty() => {
+                Err("result.kind = \"url\" needs \
+                result.url"
+                    .to_string())
+            }
             _ => Ok(()),
         }
     }
@@ -301,7 +379,12 @@ mod tests {
     #[test]
     fn every_adapter_that_ships_is_whole_and_says_whose_terms_hold() {
         for (name, text) in BUILT_IN {
-            let adapter = Adapter::parse(text).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+            let adapter = Adapter::parse(text).unwrap_or_else(|problem| {
+                panic!(
+                    "{name}: \
+                {problem}"
+                )
+            });
             assert_eq!(adapter.name, name);
             assert!(!adapter.terms.is_empty() && !adapter.about.is_empty());
             assert_eq!(Adapter::find(name, Path::new(".")).unwrap(), adapter);
@@ -312,13 +395,33 @@ mod tests {
     fn adapters_that_cannot_work_are_refused_with_the_field() {
         let (_, good) = BUILT_IN[5];
         for (from, to, part) in [
-            ("path = \"/v1/videos/text2video\"", "path = \"https://elsewhere\"", "submit.path"),
-            ("path = \"/v1/videos/text2video\"", "path = \"//elsewhere/x\"", "submit.path"),
+            (
+                "path = \"/v1/videos/text2video\"",
+                "path = \"https://elsewhere\"",
+                "submit.path",
+            ),
+            (
+                "path = \"/v1/videos/text2video\"",
+                "path = \"//elsewhere/x\"",
+                "submit.path",
+            ),
             ("text2video/{id}", "text2video/{task}", "{task}"),
-            ("external_task_id = \"{handle}\"", "x = \"{nobody}\"", "{nobody}"),
+            (
+                "external_task_id = \"{handle}\"",
+                "x = \"{nobody}\"",
+                "{nobody}",
+            ),
             ("external_task_id = \"{handle}\"", "x = 1", "handle.kind"),
-            ("id = \"/data/task_id\"", "id = \"data.task_id\"", "JSON pointer"),
-            ("parameters_at = \"\"", "parameters_at = \"/prompt\"", "parameters_at"),
+            (
+                "id = \"/data/task_id\"",
+                "id = \"data.task_id\"",
+                "JSON pointer",
+            ),
+            (
+                "parameters_at = \"\"",
+                "parameters_at = \"/prompt\"",
+                "parameters_at",
+            ),
             ("duration = \"5\"", "prompt = \"x\"", "\"prompt\""),
             ("kind = \"find\"", "kind = \"search\"", "search"),
             ("[poll]", "[poll]\nspeed = 1", "speed"),
@@ -327,8 +430,18 @@ mod tests {
             let problem = Adapter::parse(&good.replacen(from, to, 1)).unwrap_err();
             assert!(problem.contains(part), "{to}: {problem}");
         }
-        let message = Adapter::find("klang", Path::new(".")).unwrap_err().to_string();
-        assert!(message.contains("\"klang\"") && message.contains("kling"), "{message}");
-        assert!(Adapter::find("no/such.toml", Path::new("/x")).unwrap_err().to_string().contains("/x/no/such.toml"));
+        let message = Adapter::find("klang", Path::new("."))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("\"klang\"") && message.contains("kling"),
+            "{message}"
+        );
+        assert!(
+            Adapter::find("no/such.toml", Path::new("/x"))
+                .unwrap_err()
+                .to_string()
+                .contains("/x/no/such.toml")
+        );
     }
 }

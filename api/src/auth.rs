@@ -8,8 +8,18 @@ use sha2::Sha256;
 use crate::{ApiError, adapter::Auth, secret::Secret};
 
 /// Name and value; `None` where requests are not signed. `now`: seconds since 1970.
-pub(crate) fn header(auth: &Auth, key: Option<&Secret>, now: u64) -> Result<Option<(String, String)>, ApiError> {
-    let needed = || ApiError::Settings("teacher.api.key is missing; name { env = \"NAME\" } or { file = \"PATH\" }".to_string());
+pub(crate) fn header(
+    auth: &Auth,
+    key: Option<&Secret>,
+    now: u64,
+) -> Result<Option<(String, String)>, ApiError> {
+    let needed = || {
+        ApiError::Settings(
+            "teacher.api.key is missing; name { env = \"NAME\" } or { \
+        file = \"PATH\" }"
+                .to_string(),
+        )
+    };
     let key = match (auth, key) {
         (Auth::None, _) => return Ok(None),
         (_, key) => key.ok_or_else(needed)?.reveal(),
@@ -18,7 +28,14 @@ pub(crate) fn header(auth: &Auth, key: Option<&Secret>, now: u64) -> Result<Opti
         Auth::Bearer => ("Authorization", format!("Bearer {key}")),
         Auth::Key => ("Authorization", format!("Key {key}")),
         Auth::Header { name } => (name.as_str(), key.to_string()),
-        Auth::JwtHs256 { lifetime_secs } => ("Authorization", format!("Bearer {}", token(key, now, *lifetime_secs)?)),
+        Auth::JwtHs256 { lifetime_secs } => (
+            "Authorization",
+            format!(
+                "Bearer \
+            {}",
+                token(key, now, *lifetime_secs)?
+            ),
+        ),
         Auth::None => return Ok(None),
     };
     Ok(Some((name.to_string(), value)))
@@ -26,25 +43,46 @@ pub(crate) fn header(auth: &Auth, key: Option<&Secret>, now: u64) -> Result<Opti
 
 /// What of the key must not be shown: the whole, and the secret half of a pair.
 pub(crate) fn hidden(key: Option<&Secret>) -> Vec<String> {
-    let Some(key) = key.map(Secret::reveal) else { return Vec::new() };
+    let Some(key) = key.map(Secret::reveal) else {
+        return Vec::new();
+    };
     let mut parts = vec![key.to_string()];
-    parts.extend(key.split_once(':').into_iter().flat_map(|(issuer, secret)| [secret.to_string(), issuer.to_string()]));
+    parts.extend(
+        key.split_once(':')
+            .into_iter()
+            .flat_map(|(issuer, secret)| [secret.to_string(), issuer.to_string()]),
+    );
     parts.retain(|part| part.len() >= 4);
     parts
 }
 
-/// A JSON web token (RFC 7519) of an `ISSUER:SECRET` pair: valid from 5 seconds ago, as clocks differ.
+/// A JSON web token (RFC 7519) of an `ISSUER:SECRET` pair: valid from 5 seconds ago, as clocks
+/// differ.
 fn token(key: &str, now: u64, lifetime_secs: u64) -> Result<String, ApiError> {
-    let pair = key.split_once(':').filter(|(issuer, secret)| !issuer.is_empty() && !secret.is_empty());
-    let (issuer, secret) =
-        pair.ok_or_else(|| ApiError::Settings("the key is no pair; this adapter needs ACCESS_KEY:SECRET_KEY".to_string()))?;
+    let pair = key
+        .split_once(':')
+        .filter(|(issuer, secret)| !issuer.is_empty() && !secret.is_empty());
+    let (issuer, secret) = pair.ok_or_else(|| {
+        ApiError::Settings(
+            "the key is no pair; this adapter needs \
+            ACCESS_KEY:SECRET_KEY"
+                .to_string(),
+        )
+    })?;
     let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({ "iss": issuer, "exp": now + lifetime_secs, "nbf": now.saturating_sub(5) });
-    let signed = format!("{}.{}", part(json!({ "alg": "HS256", "typ": "JWT" })), part(claims));
+    let signed = format!(
+        "{}.{}",
+        part(json!({ "alg": "HS256", "typ": "JWT" })),
+        part(claims)
+    );
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
         .map_err(|_| ApiError::Settings("the secret half of the key cannot sign".to_string()))?;
     mac.update(signed.as_bytes());
-    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())))
+    Ok(format!(
+        "{signed}.{}",
+        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    ))
 }
 
 #[cfg(test)]
@@ -55,11 +93,16 @@ mod tests {
     fn a_token_verifies_and_says_who_and_how_long() {
         let token = token("access:secret", 1_000_000, 1800).unwrap();
         let parts: Vec<&str> = token.split('.').collect();
-        let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
-        assert_eq!(claims, json!({ "iss": "access", "exp": 1_001_800, "nbf": 999_995 }));
+        let claims: serde_json::Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+        assert_eq!(
+            claims,
+            json!({ "iss": "access", "exp": 1_001_800, "nbf": 999_995 })
+        );
         let mut mac = Hmac::<Sha256>::new_from_slice(b"secret").unwrap();
         mac.update(format!("{}.{}", parts[0], parts[1]).as_bytes());
-        mac.verify_slice(&URL_SAFE_NO_PAD.decode(parts[2]).unwrap()).unwrap();
+        mac.verify_slice(&URL_SAFE_NO_PAD.decode(parts[2]).unwrap())
+            .unwrap();
     }
 
     #[test]
@@ -67,8 +110,16 @@ mod tests {
         // RFC 4231, test case 2.
         let mut mac = Hmac::<Sha256>::new_from_slice(b"Jefe").unwrap();
         mac.update(b"what do ya want for nothing?");
-        let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        let hex: String = mac
+            .finalize()
+            .into_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            hex,
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
     }
 
     #[test]
@@ -78,10 +129,29 @@ mod tests {
         let pair = |name: &str, value: &str| Some((name.to_string(), value.to_string()));
         assert_eq!(of(&Auth::Bearer), pair("Authorization", "Bearer k"));
         assert_eq!(of(&Auth::Key), pair("Authorization", "Key k"));
-        assert_eq!(of(&Auth::Header { name: "x-goog-api-key".to_string() }), pair("x-goog-api-key", "k"));
+        assert_eq!(
+            of(&Auth::Header {
+                name: "x-goog-api-key".to_string()
+            }),
+            pair("x-goog-api-key", "k")
+        );
         assert_eq!(header(&Auth::None, None, 0).unwrap(), None);
-        assert!(header(&Auth::Bearer, None, 0).unwrap_err().to_string().contains("teacher.api.key"));
-        let message = header(&Auth::JwtHs256 { lifetime_secs: 1 }, Some(&Secret::new("justone".to_string())), 0).unwrap_err().to_string();
-        assert!(message.contains("ACCESS_KEY:SECRET_KEY") && !message.contains("justone"), "{message}");
+        assert!(
+            header(&Auth::Bearer, None, 0)
+                .unwrap_err()
+                .to_string()
+                .contains("teacher.api.key")
+        );
+        let message = header(
+            &Auth::JwtHs256 { lifetime_secs: 1 },
+            Some(&Secret::new("justone".to_string())),
+            0,
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(
+            message.contains("ACCESS_KEY:SECRET_KEY") && !message.contains("justone"),
+            "{message}"
+        );
     }
 }

@@ -83,15 +83,27 @@ impl Client {
         let key = service.key()?;
         let seconds = Duration::from_secs_f64;
         let of = service.settings.timeouts;
-        let timeouts = Timeouts { connect: seconds(of.connect_secs), answer: seconds(of.answer_secs), clip: seconds(of.clip_secs) };
-        let client = Self { http: Http::new(timeouts, is_local(&service.base_url)), service, key };
+        let timeouts = Timeouts {
+            connect: seconds(of.connect_secs),
+            answer: seconds(of.answer_secs),
+            clip: seconds(of.clip_secs),
+        };
+        let client = Self {
+            http: Http::new(timeouts, is_local(&service.base_url)),
+            service,
+            key,
+        };
         client.headers(None)?;
         Ok(client)
     }
 
     fn headers(&self, handle: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
         let adapter = &self.service.adapter;
-        let mut headers: Vec<(String, String)> = adapter.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut headers: Vec<(String, String)> = adapter
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         headers.extend(auth::header(&adapter.auth, self.key.as_ref(), now())?);
         if let (Handle::Repeat { header: Some(name) }, Some(handle)) = (&adapter.handle, handle) {
             headers.push((name.clone(), handle.to_string()));
@@ -99,14 +111,27 @@ impl Client {
         Ok(headers)
     }
 
-    fn ask(&self, url: &str, handle: Option<&str>, body: Option<&Value>) -> Result<Answer, NoAnswer> {
-        let headers = self.headers(handle).map_err(|error| NoAnswer { unsent: true, reason: error.to_string() })?;
+    fn ask(
+        &self,
+        url: &str,
+        handle: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer, NoAnswer> {
+        let headers = self.headers(handle).map_err(|error| NoAnswer {
+            unsent: true,
+            reason: error.to_string(),
+        })?;
         self.http.ask(url, &headers, body)
     }
 
     /// What an answer says of itself, fit to be shown and stored.
     fn explain(&self, answer: &Answer) -> String {
-        let said = self.service.adapter.messages.iter().find_map(|pointer| text_at(&answer.json, pointer));
+        let said = self
+            .service
+            .adapter
+            .messages
+            .iter()
+            .find_map(|pointer| text_at(&answer.json, pointer));
         match said {
             Some(said) => self.scrub(&format!("HTTP {}: {said}", answer.status)),
             None => format!("HTTP {}", answer.status),
@@ -124,23 +149,33 @@ impl Client {
         let (url, body) = self.service.submission(take, handle);
         let answer = match self.ask(&url, Some(handle), Some(&body)) {
             Ok(answer) => answer,
-            Err(NoAnswer { unsent: true, reason }) => return Submitted::Again(None, self.scrub(&reason)),
+            Err(NoAnswer {
+                unsent: true,
+                reason,
+            }) => return Submitted::Again(None, self.scrub(&reason)),
             Err(NoAnswer { reason, .. }) => return Submitted::Unanswered(self.scrub(&reason)),
         };
         let reason = self.explain(&answer);
         match outcome_of(&submit.rules, answer.status, &answer.json) {
             Some(Outcome::Refused) => return Submitted::Refused(reason),
             Some(Outcome::Rejected | Outcome::Failed) => return Submitted::Rejected(reason),
-            Some(Outcome::Again | Outcome::FailedRetry) => return Submitted::Again(answer.retry_after, reason),
+            Some(Outcome::Again | Outcome::FailedRetry) => {
+                return Submitted::Again(answer.retry_after, reason);
+            }
             Some(Outcome::Stop) => return Submitted::Stop(reason),
-            Some(other @ (Outcome::Duplicate | Outcome::Missing)) => return Submitted::Other(other, reason),
+            Some(other @ (Outcome::Duplicate | Outcome::Missing)) => {
+                return Submitted::Other(other, reason);
+            }
             Some(Outcome::Pending | Outcome::Running | Outcome::Done) | None => {}
         }
         match answer.status {
             200..300 => self.job(&answer, &submit.id, reason),
-            status if submit.not_accepted.contains(&status) => Submitted::Again(answer.retry_after, reason),
+            status if submit.not_accepted.contains(&status) => {
+                Submitted::Again(answer.retry_after, reason)
+            }
             401..=405 => Submitted::Stop(reason),
-            // 408: the request did not arrive as a whole. 409: two of the same at once, in most conventions.
+            // 408: the request did not arrive as a whole. 409: two of the same at once, in most
+            // conventions.
             408 | 425 | 429 => Submitted::Again(answer.retry_after, reason),
             400..500 => Submitted::Rejected(reason),
             _ => Submitted::Unanswered(reason),
@@ -152,12 +187,20 @@ impl Client {
             return Submitted::Unanswered(format!("{reason}, without the job's id at {id}"));
         };
         let submit = &self.service.adapter.submit;
-        let address = |pointer: &Option<String>| pointer.as_ref().and_then(|pointer| text_at(&answer.json, pointer));
+        let address = |pointer: &Option<String>| {
+            pointer
+                .as_ref()
+                .and_then(|pointer| text_at(&answer.json, pointer))
+        };
         let (poll, result) = (address(&submit.poll_at), address(&submit.result_at));
         let base = origin(&self.service.base_url);
         // The key goes along: to the provider only.
         if poll.iter().chain(&result).any(|url| origin(url) != base) {
-            return Submitted::Unanswered("the answer names addresses of another host; tell the provider, or write an adapter".to_string());
+            return Submitted::Unanswered(
+                "the answer names addresses of another host; tell the \
+                provider, or write an adapter"
+                    .to_string(),
+            );
         }
         Submitted::Job(Job { id, poll, result })
     }
@@ -172,7 +215,10 @@ impl Client {
             Err(NoAnswer { reason, .. }) => return Submitted::Again(None, self.scrub(&reason)),
         };
         let reason = self.explain(&answer);
-        match (outcome_of(rules, answer.status, &answer.json), answer.status) {
+        match (
+            outcome_of(rules, answer.status, &answer.json),
+            answer.status,
+        ) {
             (Some(Outcome::Missing), _) | (None, 404) => Submitted::Other(Outcome::Missing, reason),
             (Some(Outcome::Stop), _) | (None, 401 | 403) => Submitted::Stop(reason),
             (None, 200..300) => match self.job(&answer, id, reason) {
@@ -186,7 +232,10 @@ impl Client {
     /// Asks what a job is doing.
     pub fn poll(&self, job: &Job) -> Polled {
         let poll = &self.service.adapter.poll;
-        let url = job.poll.clone().unwrap_or_else(|| self.service.address(&poll.path, &job.id, ""));
+        let url = job
+            .poll
+            .clone()
+            .unwrap_or_else(|| self.service.address(&poll.path, &job.id, ""));
         let answer = match self.ask(&url, None, None) {
             Ok(answer) => answer,
             Err(NoAnswer { reason, .. }) => return Polled::Again(None, self.scrub(&reason)),
@@ -196,20 +245,37 @@ impl Client {
             Some(state) => poll.states.get(&state).copied(),
             None => poll.absent.filter(|_| answer.json.is_object()),
         };
-        let outcome = outcome_of(&poll.rules, answer.status, &answer.json).or_else(|| (answer.status < 300).then(by_state).flatten());
+        let outcome = outcome_of(&poll.rules, answer.status, &answer.json)
+            .or_else(|| (answer.status < 300).then(by_state).flatten());
         match (outcome, answer.status) {
             (Some(Outcome::Pending | Outcome::Running), _) => Polled::Working,
-            (Some(Outcome::Done), _) => {
-                Polled::Done(self.service.adapter.result.url.iter().find_map(|pointer| url_at(&answer.json, pointer)))
-            }
+            (Some(Outcome::Done), _) => Polled::Done(
+                self.service
+                    .adapter
+                    .result
+                    .url
+                    .iter()
+                    .find_map(|pointer| url_at(&answer.json, pointer)),
+            ),
             (Some(Outcome::Again), _) => Polled::Again(answer.retry_after, reason),
             (Some(Outcome::Stop), _) | (None, 401 | 403) => Polled::Stop(reason),
-            (Some(outcome @ (Outcome::Failed | Outcome::FailedRetry | Outcome::Refused)), _) => Polled::Ended(outcome, reason),
+            (Some(outcome @ (Outcome::Failed | Outcome::FailedRetry | Outcome::Refused)), _) => {
+                Polled::Ended(outcome, reason)
+            }
             (Some(Outcome::Rejected), _) => Polled::Ended(Outcome::Failed, reason),
-            (Some(Outcome::Missing | Outcome::Duplicate), _) | (None, 404 | 410) => Polled::Gone(reason),
+            (Some(Outcome::Missing | Outcome::Duplicate), _) | (None, 404 | 410) => {
+                Polled::Gone(reason)
+            }
             (None, 200..300) => {
                 let state = text_at(&answer.json, &poll.state).unwrap_or_default();
-                Polled::Again(None, self.scrub(&format!("HTTP {}: the state {state:?} is not one that the adapter knows", answer.status)))
+                Polled::Again(
+                    None,
+                    self.scrub(&format!(
+                        "HTTP {}: the state {state:?} is not one \
+                    that the adapter knows",
+                        answer.status
+                    )),
+                )
             }
             (None, _) => Polled::Again(answer.retry_after, reason),
         }
@@ -218,7 +284,11 @@ impl Client {
     /// Downloads a job's clip and decodes it; `named`: its address, if the poll's answer had it.
     pub fn fetch(&self, job: &Job, named: Option<String>, stop: &dyn Fn() -> bool) -> Fetched {
         let result = &self.service.adapter.result;
-        let path = result.path.as_ref().map(|path| job.result.clone().unwrap_or_else(|| self.service.address(path, &job.id, "")));
+        let path = result.path.as_ref().map(|path| {
+            job.result
+                .clone()
+                .unwrap_or_else(|| self.service.address(path, &job.id, ""))
+        });
         let (url, authorised) = match (result.kind, path, named) {
             (ResultKind::Bytes, Some(url), _) => (url, true),
             (ResultKind::Url, Some(url), _) => match self.clip_address(&url, &result.rules) {
@@ -228,8 +298,11 @@ impl Client {
             (_, _, Some(url)) => (url, result.authorised),
             (_, None, None) => return Fetched::Again("the answer names no clip".to_string()),
         };
-        let allowed = url.starts_with("https://") || (is_local(&self.service.base_url) && is_local(&url));
-        let Some(base) = origin(&self.service.base_url).filter(|_| allowed && origin(&url).is_some()) else {
+        let allowed =
+            url.starts_with("https://") || (is_local(&self.service.base_url) && is_local(&url));
+        let Some(base) =
+            origin(&self.service.base_url).filter(|_| allowed && origin(&url).is_some())
+        else {
             return Fetched::Again("the clip's address is not https".to_string());
         };
         let headers = |url: &str| match authorised && origin(url) == Some(base) {
@@ -240,37 +313,72 @@ impl Client {
             Ok(place) => place,
             Err(error) => return Fetched::Disk(error),
         };
-        match self.http.download(&url, &headers, place.as_file_mut(), stop) {
+        match self
+            .http
+            .download(&url, &headers, place.as_file_mut(), stop)
+        {
             Ok(200) => {}
-            Ok(status) if status == 429 || status >= 500 => return Fetched::Weather(format!("the clip's address answered HTTP {status}")),
-            Ok(status) => return Fetched::Again(format!("the clip's address answered HTTP {status}")),
+            Ok(status) if status == 429 || status >= 500 => {
+                return Fetched::Weather(format!(
+                    "the \
+                clip's address answered HTTP {status}"
+                ));
+            }
+            Ok(status) => {
+                return Fetched::Again(format!(
+                    "the clip's address answered HTTP \
+                {status}"
+                ));
+            }
             Err(NoAnswer { reason, .. }) => return Fetched::Weather(reason),
         }
         match Verified::decode(place) {
             Ok(clip) => Fetched::Clip(Box::new(clip)),
             // A missing ffmpeg is not the clip's fault.
-            Err(StoreError::Video(error @ afd_clips::video_io::VideoError::FfmpegMissing { .. })) => Fetched::Disk(error.into()),
-            Err(StoreError::Video(error)) => Fetched::Again(format!("what came is no whole video: {}", self.scrub(&error.to_string()))),
+            Err(StoreError::Video(
+                error @ afd_clips::video_io::VideoError::FfmpegMissing { .. },
+            )) => Fetched::Disk(error.into()),
+            Err(StoreError::Video(error)) => Fetched::Again(format!(
+                "what came is no whole video: \
+                {}",
+                self.scrub(&error.to_string())
+            )),
             Err(error) => Fetched::Disk(error),
         }
     }
 
     /// The answer that names the clip.
     fn clip_address(&self, url: &str, rules: &[Rule]) -> Result<String, Fetched> {
-        let answer = self.ask(url, None, None).map_err(|NoAnswer { reason, .. }| Fetched::Weather(self.scrub(&reason)))?;
+        let answer = self
+            .ask(url, None, None)
+            .map_err(|NoAnswer { reason, .. }| Fetched::Weather(self.scrub(&reason)))?;
         let reason = self.explain(&answer);
         match outcome_of(rules, answer.status, &answer.json) {
-            Some(outcome @ (Outcome::Refused | Outcome::Failed | Outcome::FailedRetry)) => return Err(Fetched::Ended(outcome, reason)),
-            _ if answer.status == 429 || answer.status >= 500 => return Err(Fetched::Weather(reason)),
+            Some(outcome @ (Outcome::Refused | Outcome::Failed | Outcome::FailedRetry)) => {
+                return Err(Fetched::Ended(outcome, reason));
+            }
+            _ if answer.status == 429 || answer.status >= 500 => {
+                return Err(Fetched::Weather(reason));
+            }
             _ if !(200..300).contains(&answer.status) => return Err(Fetched::Again(reason)),
             _ => {}
         }
-        let named = self.service.adapter.result.url.iter().find_map(|pointer| url_at(&answer.json, pointer));
+        let named = self
+            .service
+            .adapter
+            .result
+            .url
+            .iter()
+            .find_map(|pointer| url_at(&answer.json, pointer));
         named.ok_or_else(|| Fetched::Again(format!("{reason}, and names no clip")))
     }
 }
 
 /// An address in an answer; other values there are none.
 fn url_at(answer: &Value, pointer: &str) -> Option<String> {
-    answer.pointer(pointer)?.as_str().filter(|text| text.contains("://")).map(str::to_string)
+    answer
+        .pointer(pointer)?
+        .as_str()
+        .filter(|text| text.contains("://"))
+        .map(str::to_string)
 }

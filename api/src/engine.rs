@@ -1,4 +1,5 @@
-//! The worker threads that turn wanted takes into clips: each drives one take at a time from its intent to its clip.
+//! The worker threads that turn wanted takes into clips: each drives one take at a time from its
+//! intent to its clip.
 
 mod drive;
 
@@ -46,12 +47,18 @@ pub struct Fetch {
     pub stopped: bool,
 }
 
-/// Fetches takes, in order and several at once, until all are there or will not come. Takes that are under way from an earlier run come first.
-/// `progress` hears about every fifth of a second, `stop` is asked as often.
+/// Fetches takes, in order and several at once, until all are there or will not come. Takes that
+/// are under way from an earlier run come first. `progress` hears about every fifth of a second,
+/// `stop` is asked as often.
 ///
 /// # Errors
 /// The key, the store, the journal. What the provider does is in [`Fetch`].
-pub fn fetch(service: &Service, wanted: &[Take], stop: &dyn Fn() -> bool, progress: &mut dyn FnMut(&Progress)) -> Result<Fetch, ApiError> {
+pub fn fetch(
+    service: &Service,
+    wanted: &[Take],
+    stop: &dyn Fn() -> bool,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Fetch, ApiError> {
     let engine = Engine::start(service, wanted.to_vec(), usize::MAX, true)?;
     let mut heard = Instant::now();
     let mut stopped = false;
@@ -68,12 +75,17 @@ pub fn fetch(service: &Service, wanted: &[Take], stop: &dyn Fn() -> bool, progre
     }
     let mut state = engine.shared.lock();
     state.store.finish()?;
-    let fetch = Fetch { progress: state.progress(&engine.shared.service), halted: state.halted.clone(), stopped };
+    let fetch = Fetch {
+        progress: state.progress(&engine.shared.service),
+        halted: state.halted.clone(),
+        stopped,
+    };
     progress(&fetch.progress);
     Ok(fetch)
 }
 
-/// Workers on a store; dropped, it stops them. What they were doing is journalled, and goes on with the next engine.
+/// Workers on a store; dropped, it stops them. What they were doing is journalled, and goes on with
+/// the next engine.
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
@@ -100,7 +112,8 @@ struct State {
     urgent: VecDeque<Take>,
     /// Under way from an earlier run: already paid for.
     resumed: VecDeque<Take>,
-    /// The first place in `wanted` that no worker has looked at, and the first that none may look at yet.
+    /// The first place in `wanted` that no worker has looked at, and the first that none may look
+    /// at yet.
     next: usize,
     limit: usize,
     /// Whether workers end when nothing is left.
@@ -115,7 +128,11 @@ struct State {
 impl State {
     /// By what is journalled.
     fn journalled(&self, service: &Service, take: &Take) -> Standing {
-        Standing::of(service, self.store.clips().contains_key(take), self.ledger.submissions().of_take(&take.0, take.1))
+        Standing::of(
+            service,
+            self.store.clips().contains_key(take),
+            self.ledger.submissions().of_take(&take.0, take.1),
+        )
     }
 
     /// The same, knowing which requests are on their way just now.
@@ -128,8 +145,13 @@ impl State {
 
     fn progress(&self, service: &Service) -> Progress {
         let mut counts = Counts::default();
-        self.wanted.iter().for_each(|take| counts.add(&self.standing(service, take)));
-        Progress { counts, spent: self.ledger.submissions().spent() }
+        self.wanted
+            .iter()
+            .for_each(|take| counts.add(&self.standing(service, take)));
+        Progress {
+            counts,
+            spent: self.ledger.submissions().spent(),
+        }
     }
 
     /// The next take that a worker can do something for.
@@ -144,7 +166,8 @@ impl State {
                 None => return None,
             };
             let standing = self.journalled(service, &take);
-            let workable = standing == Standing::Open || (standing == Standing::Missing && self.halted.is_none());
+            let workable = standing == Standing::Open
+                || (standing == Standing::Missing && self.halted.is_none());
             if workable && self.in_hand.insert(take.clone()) {
                 return Some(take);
             }
@@ -154,7 +177,8 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is journalled before it is made, so another thread's panic leaves nothing half-done.
+        // Every change is journalled before it is made, so another thread's panic leaves nothing
+        // half-done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -203,7 +227,11 @@ impl Shared {
                     if state.closing {
                         return;
                     }
-                    state = self.changed.wait_timeout(state, LOOK * 10).unwrap_or_else(PoisonError::into_inner).0;
+                    state = self
+                        .changed
+                        .wait_timeout(state, LOOK * 10)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
                 }
             };
             if let Err(error) = self.drive(&take) {
@@ -216,16 +244,24 @@ impl Shared {
 }
 
 impl Engine {
-    /// Opens the store, which no other process may have open, and starts the workers on the first `ahead` of `wanted`.
+    /// Opens the store, which no other process may have open, and starts the workers on the first
+    /// `ahead` of `wanted`.
     ///
     /// # Errors
     /// The key, the store, the journal.
-    pub(crate) fn start(service: &Service, wanted: Vec<Take>, ahead: usize, closing: bool) -> Result<Self, ApiError> {
+    pub(crate) fn start(
+        service: &Service,
+        wanted: Vec<Take>,
+        ahead: usize,
+        closing: bool,
+    ) -> Result<Self, ApiError> {
         let client = Client::new(service.clone())?;
         let store = ClipStore::open(&service.store, &service.origin())?;
         let ledger = Ledger::open(&service.store, service.settings.budget)?;
         let paid = |(take, latest): (&Take, _)| {
-            (Standing::of(service, store.clips().contains_key(take), Some(latest)) == Standing::Open).then(|| take.clone())
+            (Standing::of(service, store.clips().contains_key(take), Some(latest))
+                == Standing::Open)
+                .then(|| take.clone())
         };
         let resumed = ledger.submissions().latest().filter_map(paid).collect();
         let state = State {
@@ -249,7 +285,10 @@ impl Engine {
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
         });
-        let mut engine = Self { shared, workers: Vec::new() };
+        let mut engine = Self {
+            shared,
+            workers: Vec::new(),
+        };
         engine.expect(wanted);
         for _ in 0..service.concurrency() {
             let shared = engine.shared.clone();
@@ -271,11 +310,17 @@ impl Engine {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until a take is there or will not come. Moves the window of what is asked for ahead along.
+    /// Waits until a take is there or will not come. Moves the window of what is asked for ahead
+    /// along.
     ///
     /// # Errors
     /// [`ApiError::Stopped`] where nothing more is submitted, or `stop` says so.
-    pub(crate) fn wait(&self, take: &Take, ahead: usize, stop: &dyn Fn() -> bool) -> Result<Result<ClipRecord, String>, ApiError> {
+    pub(crate) fn wait(
+        &self,
+        take: &Take,
+        ahead: usize,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Result<ClipRecord, String>, ApiError> {
         let mut state = self.shared.lock();
         if let Some(place) = state.positions.get(take).copied() {
             state.limit = state.limit.max((place + 1).saturating_add(ahead));
@@ -299,9 +344,16 @@ impl Engine {
                 }
             }
             if stop() || self.shared.stopping() {
-                return Err(ApiError::Stopped("stopped while waiting for the provider".to_string()));
+                return Err(ApiError::Stopped(
+                    "stopped while waiting for the provider".to_string(),
+                ));
             }
-            state = self.shared.changed.wait_timeout(state, LOOK * 5).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, LOOK * 5)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 

@@ -1,4 +1,5 @@
-//! One request, one answer: what went wrong is told apart by what it means for money, and nothing secret is in it.
+//! One request, one answer: what went wrong is told apart by what it means for money, and nothing
+//! secret is in it.
 
 use std::{
     io::{self, Read},
@@ -44,7 +45,8 @@ pub(crate) struct NoAnswer {
     pub reason: String,
 }
 
-/// A client of one provider. Connections are not kept: whether a request that died on an old one had arrived could not be told.
+/// A client of one provider. Connections are not kept: whether a request that died on an old one
+/// had arrived could not be told.
 #[derive(Debug)]
 pub(crate) struct Http {
     agent: Agent,
@@ -65,18 +67,33 @@ impl Http {
             .timeout_recv_response(Some(timeouts.answer))
             .user_agent(concat!("afd/", env!("CARGO_PKG_VERSION")));
         let config = if local { config.proxy(None) } else { config };
-        Self { agent: config.build().into(), timeouts }
+        Self {
+            agent: config.build().into(),
+            timeouts,
+        }
     }
 
     /// A POST of JSON, or a GET.
-    pub fn ask(&self, url: &str, headers: &[(String, String)], body: Option<&Value>) -> Result<Answer, NoAnswer> {
+    pub fn ask(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        body: Option<&Value>,
+    ) -> Result<Answer, NoAnswer> {
         let result = match body {
             Some(body) => {
-                let mut request = self.agent.post(url).header("Content-Type", "application/json");
+                let mut request = self
+                    .agent
+                    .post(url)
+                    .header("Content-Type", "application/json");
                 for (name, value) in headers {
                     request = request.header(name, value);
                 }
-                request.config().timeout_recv_body(Some(self.timeouts.answer)).build().send(body.to_string().as_bytes())
+                request
+                    .config()
+                    .timeout_recv_body(Some(self.timeouts.answer))
+                    .build()
+                    .send(body.to_string().as_bytes())
             }
             None => self.get(url, headers, self.timeouts.answer),
         };
@@ -87,23 +104,45 @@ impl Http {
             .get("retry-after")
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, SystemTime::now()));
-        let bytes = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec().map_err(|error| {
-            // The head of the answer is there: the request arrived.
-            NoAnswer { unsent: false, ..no_answer(error) }
-        })?;
-        Ok(Answer { status, json: serde_json::from_slice(&bytes).unwrap_or(Value::Null), retry_after })
+        let bytes = response
+            .body_mut()
+            .with_config()
+            .limit(LONGEST_ANSWER)
+            .read_to_vec()
+            .map_err(|error| {
+                // The head of the answer is there: the request arrived.
+                NoAnswer {
+                    unsent: false,
+                    ..no_answer(error)
+                }
+            })?;
+        Ok(Answer {
+            status,
+            json: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+            retry_after,
+        })
     }
 
-    fn get(&self, url: &str, headers: &[(String, String)], body_time: Duration) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    fn get(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        body_time: Duration,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
         let mut request = self.agent.get(url);
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        request.config().timeout_recv_body(Some(body_time)).build().call()
+        request
+            .config()
+            .timeout_recv_body(Some(body_time))
+            .build()
+            .call()
     }
 
-    /// A clip into `target`. `headers_for` gives the headers of each address on the way, so that a redirect to elsewhere gets no key.
-    /// Gives the status; `target` is filled only if that is 200. `stop` is asked between pieces.
+    /// A clip into `target`. `headers_for` gives the headers of each address on the way, so that a
+    /// redirect to elsewhere gets no key. Gives the status; `target` is filled only if that is 200.
+    /// `stop` is asked between pieces.
     pub fn download(
         &self,
         url: &str,
@@ -113,11 +152,22 @@ impl Http {
     ) -> Result<u16, NoAnswer> {
         let mut url = url.to_string();
         for _ in 0..=MOST_REDIRECTS {
-            let mut response = self.get(&url, &headers_for(&url), self.timeouts.clip).map_err(no_answer)?;
+            let mut response = self
+                .get(&url, &headers_for(&url), self.timeouts.clip)
+                .map_err(no_answer)?;
             let status = response.status().as_u16();
             if (300..400).contains(&status) {
-                let location = response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
-                url = redirected(&url, location).ok_or_else(|| problem("it redirects to an address that is not https"))?;
+                let location = response
+                    .headers()
+                    .get("location")
+                    .and_then(|value| value.to_str().ok())
+                    .unwrap_or_default();
+                url = redirected(&url, location).ok_or_else(|| {
+                    problem(
+                        "it redirects to an address \
+                    that is not https",
+                    )
+                })?;
                 continue;
             }
             if status != 200 {
@@ -132,16 +182,29 @@ impl Http {
                 }
                 let length = match reader.read(&mut piece) {
                     Ok(length) => length,
-                    Err(error) => return Err(problem(&format!("the clip broke off: {}", error.kind()))),
+                    Err(error) => {
+                        return Err(problem(&format!(
+                            "the clip broke off: \
+                        {}",
+                            error.kind()
+                        )));
+                    }
                 };
                 if length == 0 {
                     return Ok(200);
                 }
                 total += length as u64;
                 if total > LONGEST_CLIP {
-                    return Err(problem(&format!("the clip is longer than {LONGEST_CLIP} bytes")));
+                    return Err(problem(&format!(
+                        "the clip is longer than {LONGEST_CLIP} bytes"
+                    )));
                 }
-                target.write_all(&piece[..length]).map_err(|error| problem(&format!("the clip cannot be stored: {error}")))?;
+                target.write_all(&piece[..length]).map_err(|error| {
+                    problem(&format!(
+                        "the clip \
+                    cannot be stored: {error}"
+                    ))
+                })?;
             }
         }
         Err(problem("it redirects too often"))
@@ -149,7 +212,10 @@ impl Http {
 }
 
 fn problem(reason: &str) -> NoAnswer {
-    NoAnswer { unsent: false, reason: reason.to_string() }
+    NoAnswer {
+        unsent: false,
+        reason: reason.to_string(),
+    }
 }
 
 /// Where a redirect leads: absolute addresses, and paths at the same origin.
@@ -158,22 +224,34 @@ fn redirected(from: &str, location: &str) -> Option<String> {
         return Some(format!("{}{location}", origin(from)?));
     }
     // Never from https down to http.
-    let kept = location.starts_with("https://") || (location.starts_with("http://") && from.starts_with("http://"));
+    let kept = location.starts_with("https://")
+        || (location.starts_with("http://") && from.starts_with("http://"));
     (kept && origin(location).is_some()).then(|| location.to_string())
 }
 
 /// Scheme, host and port of an address that names no user.
 pub(crate) fn origin(url: &str) -> Option<&str> {
-    let start = ["https://", "http://"].iter().find(|scheme| url.starts_with(**scheme))?.len();
-    let end = url[start..].find(['/', '?', '#', '\\']).map_or(url.len(), |end| start + end);
+    let start = ["https://", "http://"]
+        .iter()
+        .find(|scheme| url.starts_with(**scheme))?
+        .len();
+    let end = url[start..]
+        .find(['/', '?', '#', '\\'])
+        .map_or(url.len(), |end| start + end);
     let host = &url[start..end];
-    (!host.is_empty() && !host.contains('@') && host.bytes().all(|byte| byte.is_ascii_graphic())).then_some(&url[..end])
+    (!host.is_empty() && !host.contains('@') && host.bytes().all(|byte| byte.is_ascii_graphic()))
+        .then_some(&url[..end])
 }
 
 /// Whether an address is on this machine.
 pub(crate) fn is_local(url: &str) -> bool {
-    let host = origin(url).and_then(|origin| origin.split_once("://")).map_or("", |(_, host)| host);
-    let name = host.strip_prefix("[::1]").map_or_else(|| host.split(':').next().unwrap_or_default(), |_| "localhost");
+    let host = origin(url)
+        .and_then(|origin| origin.split_once("://"))
+        .map_or("", |(_, host)| host);
+    let name = host.strip_prefix("[::1]").map_or_else(
+        || host.split(':').next().unwrap_or_default(),
+        |_| "localhost",
+    );
     name == "localhost" || name == "127.0.0.1"
 }
 
@@ -182,13 +260,39 @@ fn no_answer(error: ureq::Error) -> NoAnswer {
     let (unsent, reason) = match &error {
         Error::HostNotFound => (true, "the host was not found".to_string()),
         Error::ConnectionFailed => (true, "the connection was refused".to_string()),
-        Error::Timeout(Timeout::Resolve | Timeout::Connect) => (true, "connecting took too long".to_string()),
+        Error::Timeout(Timeout::Resolve | Timeout::Connect) => (
+            true,
+            "connecting took too \
+            long"
+                .to_string(),
+        ),
         Error::Timeout(part) => (false, format!("it took too long ({part})")),
-        Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => (true, "the connection was refused".to_string()),
+        Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => (
+            true,
+            "the \
+            connection was refused"
+                .to_string(),
+        ),
         Error::Io(error) => (false, format!("the connection broke: {}", error.kind())),
-        Error::Tls(_) | Error::Rustls(_) => (true, "no secure connection could be made".to_string()),
-        Error::BadUri(_) | Error::RequireHttpsOnly(_) => (true, "the address cannot be used".to_string()),
-        Error::BodyExceedsLimit(limit) => (false, format!("the answer is longer than {limit} bytes")),
+        Error::Tls(_) | Error::Rustls(_) => (
+            true,
+            "no secure connection could be \
+            made"
+                .to_string(),
+        ),
+        Error::BadUri(_) | Error::RequireHttpsOnly(_) => (
+            true,
+            "the address cannot be \
+            used"
+                .to_string(),
+        ),
+        Error::BodyExceedsLimit(limit) => (
+            false,
+            format!(
+                "the answer is longer than {limit} \
+            bytes"
+            ),
+        ),
         // Others may quote what was sent.
         _ => (false, "the answer cannot be understood".to_string()),
     };
@@ -213,15 +317,28 @@ mod tests {
         ] {
             assert_eq!(origin(url), expected, "{url}");
         }
-        assert!(is_local("http://127.0.0.1:80/x") && is_local("http://localhost") && is_local("http://[::1]:9/"));
+        assert!(
+            is_local("http://127.0.0.1:80/x")
+                && is_local("http://localhost")
+                && is_local("http://[::1]:9/")
+        );
         assert!(!is_local("http://127.0.0.1.evil.com/") && !is_local("https://localhost.evil.com"));
     }
 
     #[test]
     fn redirects_never_leave_https() {
-        assert_eq!(redirected("https://a/b", "/c?d").as_deref(), Some("https://a/c?d"));
-        assert_eq!(redirected("https://a/b", "https://e/f").as_deref(), Some("https://e/f"));
-        assert_eq!(redirected("http://a/b", "http://e/f").as_deref(), Some("http://e/f"));
+        assert_eq!(
+            redirected("https://a/b", "/c?d").as_deref(),
+            Some("https://a/c?d")
+        );
+        assert_eq!(
+            redirected("https://a/b", "https://e/f").as_deref(),
+            Some("https://e/f")
+        );
+        assert_eq!(
+            redirected("http://a/b", "http://e/f").as_deref(),
+            Some("http://e/f")
+        );
         for location in ["http://e/f", "//e/f", "file:///etc/passwd", "", "c"] {
             assert_eq!(redirected("https://a/b", location), None, "{location}");
         }
@@ -229,10 +346,27 @@ mod tests {
 
     #[test]
     fn a_refused_connection_is_known_not_to_have_sent_anything() {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let second = Duration::from_secs(1);
-        let http = Http::new(Timeouts { connect: second, answer: second, clip: second }, true);
-        let error = http.ask(&format!("http://127.0.0.1:{port}/?sig=S3"), &[], Some(&Value::Null)).unwrap_err();
+        let http = Http::new(
+            Timeouts {
+                connect: second,
+                answer: second,
+                clip: second,
+            },
+            true,
+        );
+        let error = http
+            .ask(
+                &format!("http://127.0.0.1:{port}/?sig=S3"),
+                &[],
+                Some(&Value::Null),
+            )
+            .unwrap_err();
         assert!(error.unsent && !error.reason.contains("S3"), "{error:?}");
     }
 }

@@ -1,7 +1,9 @@
-//! What was asked of a provider, journalled before it is asked: which takes were submitted, under which handle, for how much, and how they ended.
+//! What was asked of a provider, journalled before it is asked: which takes were submitted, under
+//! which handle, for how much, and how they ended.
 //!
-//! A submission is three lines at most: its intent (before the request is sent), its job (before the first poll) and its end. An intent without a
-//! job is a submission whose answer is not known: it counts as paid for, and it is never repeated unless the provider can tell.
+//! A submission is three lines at most: its intent (before the request is sent), its job (before
+//! the first poll) and its end. An intent without a job is a submission whose answer is not known:
+//! it counts as paid for, and it is never repeated unless the provider can tell.
 
 use std::{
     collections::BTreeMap,
@@ -25,8 +27,16 @@ pub type Take = (String, u64);
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum Line {
     /// About to be sent; `micros` are reserved.
-    Intent { handle: String, prompt: String, take: u64, attempt: u32, micros: u64, at: u64 },
-    /// The provider said no before it accepted anything: nothing is spent, the handle is free again.
+    Intent {
+        handle: String,
+        prompt: String,
+        take: u64,
+        attempt: u32,
+        micros: u64,
+        at: u64,
+    },
+    /// The provider said no before it accepted anything: nothing is spent, the handle is free
+    /// again.
     Unsent { handle: String },
     /// Accepted.
     Job { handle: String, job: Job },
@@ -124,17 +134,37 @@ impl Submissions {
 
     fn apply(&mut self, line: Line) {
         match line {
-            Line::Intent { handle, prompt, take, attempt, micros, at } => {
+            Line::Intent {
+                handle,
+                prompt,
+                take,
+                attempt,
+                micros,
+                at,
+            } => {
                 let cost = Money { micros };
                 self.spent = self.spent.plus(cost);
-                let submission = Submission { handle: handle.clone(), attempt, cost, at, state: State::Unanswered };
+                let submission = Submission {
+                    handle: handle.clone(),
+                    attempt,
+                    cost,
+                    at,
+                    state: State::Unanswered,
+                };
                 self.takes.insert(handle, (prompt.clone(), take));
-                self.attempts.entry((prompt, take)).or_default().push(submission);
+                self.attempts
+                    .entry((prompt, take))
+                    .or_default()
+                    .push(submission);
             }
             Line::Unsent { handle } => {
-                let Some(take) = self.takes.remove(&handle) else { return };
+                let Some(take) = self.takes.remove(&handle) else {
+                    return;
+                };
                 let attempts = self.attempts.get_mut(&take);
-                let place = attempts.as_ref().and_then(|attempts| attempts.iter().position(|attempt| attempt.handle == handle));
+                let place = attempts.as_ref().and_then(|attempts| {
+                    attempts.iter().position(|attempt| attempt.handle == handle)
+                });
                 if let (Some(attempts), Some(place)) = (attempts, place) {
                     self.spent = self.spent.minus(attempts.remove(place).cost);
                     if attempts.is_empty() {
@@ -145,8 +175,16 @@ impl Submissions {
             Line::Job { handle, job } => {
                 self.change(&handle, State::Open(job));
             }
-            Line::Ended { handle, end, reason, free } => {
-                let refund = self.change(&handle, State::Ended(end, reason)).filter(|_| free).map(|ended| std::mem::take(&mut ended.cost));
+            Line::Ended {
+                handle,
+                end,
+                reason,
+                free,
+            } => {
+                let refund = self
+                    .change(&handle, State::Ended(end, reason))
+                    .filter(|_| free)
+                    .map(|ended| std::mem::take(&mut ended.cost));
                 self.spent = self.spent.minus(refund.unwrap_or_default());
             }
             Line::Released { handle } => {
@@ -157,7 +195,9 @@ impl Submissions {
 
     fn change(&mut self, handle: &str, state: State) -> Option<&mut Submission> {
         let attempts = self.attempts.get_mut(self.takes.get(handle)?)?;
-        let submission = attempts.iter_mut().find(|attempt| attempt.handle == handle)?;
+        let submission = attempts
+            .iter_mut()
+            .find(|attempt| attempt.handle == handle)?;
         submission.state = state;
         Some(submission)
     }
@@ -169,16 +209,21 @@ impl Submissions {
 
     /// The latest submission of each take that has one.
     pub fn latest(&self) -> impl Iterator<Item = (&Take, &Submission)> {
-        self.attempts.iter().filter_map(|(take, attempts)| Some((take, attempts.last()?)))
+        self.attempts
+            .iter()
+            .filter_map(|(take, attempts)| Some((take, attempts.last()?)))
     }
 
     /// Whether the provider ever accepted anything.
     pub fn any_accepted(&self) -> bool {
-        self.attempts.values().flatten().any(|attempt| match &attempt.state {
-            State::Open(_) => true,
-            State::Ended(..) => attempt.cost != Money::ZERO,
-            State::Unanswered | State::Released => false,
-        })
+        self.attempts
+            .values()
+            .flatten()
+            .any(|attempt| match &attempt.state {
+                State::Open(_) => true,
+                State::Ended(..) => attempt.cost != Money::ZERO,
+                State::Unanswered | State::Released => false,
+            })
     }
 
     /// The latest submission of a take.
@@ -200,7 +245,8 @@ pub struct Ledger {
 pub enum ReserveError {
     /// It would exceed the budget.
     #[error(
-        "the budget is {budget}, {spent} of it is spent or reserved, and the next clip may cost {cost}; raise teacher.api.budget to go on"
+        "the budget is {budget}, {spent} of it is spent or reserved, and the next clip may cost \
+            {cost}; raise teacher.api.budget to go on"
     )]
     Budget {
         /// The budget.
@@ -222,7 +268,11 @@ impl Ledger {
     /// [`JournalError`].
     pub fn open(directory: &Path, budget: Money) -> Result<Self, JournalError> {
         let (lines, journal) = Journal::open(&Self::path(directory))?;
-        Ok(Self { journal, submissions: Submissions::of(lines), budget })
+        Ok(Self {
+            journal,
+            submissions: Submissions::of(lines),
+            budget,
+        })
     }
 
     fn path(directory: &Path) -> PathBuf {
@@ -238,39 +288,79 @@ impl Ledger {
     ///
     /// # Errors
     /// [`ReserveError`].
-    pub fn reserve(&mut self, take: &Take, attempt: u32, handle: &str, cost: Money) -> Result<(), ReserveError> {
+    pub fn reserve(
+        &mut self,
+        take: &Take,
+        attempt: u32,
+        handle: &str,
+        cost: Money,
+    ) -> Result<(), ReserveError> {
         let spent = self.submissions.spent;
         if spent.plus(cost) > self.budget {
-            return Err(ReserveError::Budget { budget: self.budget, spent, cost });
+            return Err(ReserveError::Budget {
+                budget: self.budget,
+                spent,
+                cost,
+            });
         }
         let (handle, prompt) = (handle.to_string(), take.0.clone());
-        Ok(self.write(Line::Intent { handle, prompt, take: take.1, attempt, micros: cost.micros, at: now() })?)
+        Ok(self.write(Line::Intent {
+            handle,
+            prompt,
+            take: take.1,
+            attempt,
+            micros: cost.micros,
+            at: now(),
+        })?)
     }
 
     /// The request was certainly not accepted.
     pub(crate) fn unsent(&mut self, handle: &str) -> Result<(), JournalError> {
-        self.write(Line::Unsent { handle: handle.to_string() })
+        self.write(Line::Unsent {
+            handle: handle.to_string(),
+        })
     }
 
     /// The request was accepted.
     pub(crate) fn accepted(&mut self, handle: &str, job: &Job) -> Result<(), JournalError> {
-        self.write(Line::Job { handle: handle.to_string(), job: job.clone() })
+        self.write(Line::Job {
+            handle: handle.to_string(),
+            job: job.clone(),
+        })
     }
 
     /// No clip will come of it; `free`: nothing was accepted, so nothing is spent.
-    pub(crate) fn ended(&mut self, handle: &str, end: End, reason: &str, free: bool) -> Result<(), JournalError> {
-        self.write(Line::Ended { handle: handle.to_string(), end, reason: reason.to_string(), free })
+    pub(crate) fn ended(
+        &mut self,
+        handle: &str,
+        end: End,
+        reason: &str,
+        free: bool,
+    ) -> Result<(), JournalError> {
+        self.write(Line::Ended {
+            handle: handle.to_string(),
+            end,
+            reason: reason.to_string(),
+            free,
+        })
     }
 
-    /// Lets every take be submitted again whose latest submission `wanted` names; gives their number.
+    /// Lets every take be submitted again whose latest submission `wanted` names; gives their
+    /// number.
     ///
     /// # Errors
     /// [`JournalError`].
     pub fn release(&mut self, wanted: &dyn Fn(&State) -> bool) -> Result<usize, JournalError> {
-        let handles: Vec<String> =
-            self.submissions.latest().filter(|(_, latest)| wanted(&latest.state)).map(|(_, latest)| latest.handle.clone()).collect();
+        let handles: Vec<String> = self
+            .submissions
+            .latest()
+            .filter(|(_, latest)| wanted(&latest.state))
+            .map(|(_, latest)| latest.handle.clone())
+            .collect();
         for handle in &handles {
-            self.write(Line::Released { handle: handle.clone() })?;
+            self.write(Line::Released {
+                handle: handle.clone(),
+            })?;
         }
         Ok(handles.len())
     }
@@ -284,7 +374,9 @@ impl Ledger {
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -298,7 +390,11 @@ mod tests {
     }
 
     fn job(id: &str) -> Job {
-        Job { id: id.to_string(), poll: None, result: None }
+        Job {
+            id: id.to_string(),
+            poll: None,
+            result: None,
+        }
     }
 
     #[test]
@@ -312,17 +408,26 @@ mod tests {
         };
         ledger.reserve(&take("a"), 0, "a0", CENT).unwrap();
         check(&ledger);
-        assert_eq!(ledger.submissions().of_take("a", 3).unwrap().state, State::Unanswered);
+        assert_eq!(
+            ledger.submissions().of_take("a", 3).unwrap().state,
+            State::Unanswered
+        );
         ledger.accepted("a0", &job("1")).unwrap();
         check(&ledger);
-        assert_eq!(ledger.submissions().of_take("a", 3).unwrap().state, State::Open(job("1")));
+        assert_eq!(
+            ledger.submissions().of_take("a", 3).unwrap().state,
+            State::Open(job("1"))
+        );
         ledger.ended("a0", End::FailedRetry, "busy", false).unwrap();
         ledger.reserve(&take("a"), 1, "a1", CENT).unwrap();
         check(&ledger);
         assert_eq!(ledger.submissions().of_take("a", 3).unwrap().attempt, 1);
         // The end of an earlier attempt says nothing of the later one.
         ledger.ended("a0", End::Failed, "late", false).unwrap();
-        assert_eq!(ledger.submissions().of_take("a", 3).unwrap().state, State::Unanswered);
+        assert_eq!(
+            ledger.submissions().of_take("a", 3).unwrap().state,
+            State::Unanswered
+        );
         ledger.unsent("a1").unwrap();
         check(&ledger);
         assert_eq!(ledger.submissions().spent(), CENT);
@@ -336,8 +441,14 @@ mod tests {
         let mut ledger = Ledger::open(folder.path(), CENT.times(2)).unwrap();
         ledger.reserve(&take("a"), 0, "a0", CENT).unwrap();
         ledger.reserve(&take("b"), 0, "b0", CENT).unwrap();
-        let message = ledger.reserve(&take("c"), 0, "c0", Money { micros: 1 }).unwrap_err().to_string();
-        assert!(message.contains("0.02") && message.contains("teacher.api.budget"), "{message}");
+        let message = ledger
+            .reserve(&take("c"), 0, "c0", Money { micros: 1 })
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("0.02") && message.contains("teacher.api.budget"),
+            "{message}"
+        );
         ledger.unsent("b0").unwrap();
         assert!(ledger.reserve(&take("c"), 0, "c0", CENT.times(2)).is_err());
         ledger.reserve(&take("c"), 0, "c0", CENT).unwrap();
@@ -357,10 +468,21 @@ mod tests {
         }
         ledger.accepted("b", &job("1")).unwrap();
         ledger.ended("c", End::Refused, "no", true).unwrap();
-        assert_eq!(ledger.release(&|state| *state == State::Unanswered).unwrap(), 1);
-        assert_eq!(ledger.submissions().of_take("a", 3).unwrap().state, State::Released);
+        assert_eq!(
+            ledger
+                .release(&|state| *state == State::Unanswered)
+                .unwrap(),
+            1
+        );
+        assert_eq!(
+            ledger.submissions().of_take("a", 3).unwrap().state,
+            State::Released
+        );
         // The refusal cost nothing; the rest may have.
         assert_eq!(ledger.submissions().spent(), CENT.times(2));
-        assert_eq!(Submissions::read(folder.path()).unwrap().spent(), CENT.times(2));
+        assert_eq!(
+            Submissions::read(folder.path()).unwrap().spent(),
+            CENT.times(2)
+        );
     }
 }

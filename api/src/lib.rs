@@ -1,7 +1,9 @@
-//! Video APIs as teachers: what a provider's interface looks like is data ([`adapter`]); what was paid for is journalled before it is asked for
-//! ([`ledger`]); clips end in a [`afd_clips::store::ClipStore`].
+//! Video APIs as teachers: what a provider's interface looks like is data ([`adapter`]); what was
+//! paid for is journalled before it is asked for ([`ledger`]); clips end in a
+//! [`afd_clips::store::ClipStore`].
 //!
-//! Nothing here knows about networks of neurons or tensors. `docs/api-teachers.md` says what holds when a process is killed.
+//! Nothing here knows about networks of neurons or tensors. `docs/api-teachers.md` says what holds
+//! when a process is killed.
 #![warn(missing_docs)]
 
 pub mod adapter;

@@ -18,37 +18,60 @@ impl Money {
     /// An amount such as `12`, `0.35` or `0.000125`.
     ///
     /// # Errors
-    /// What was found, for anything else: signs, exponents, more than six decimals, more than 10^13.
+    /// What was found, for anything else: signs, exponents, more than six decimals, more than
+    /// 10^13.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let refuse = || format!("the amount {text:?} is not a number such as 12, 0.35 or 0.000125 with at most six decimals");
+        let refuse = || {
+            format!(
+                "the amount {text:?} is not a number such as 12, 0.35 or 0.000125 \
+            with at most six decimals"
+            )
+        };
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        if whole.is_empty() || whole.len() > 13 || decimals.len() > 6 || !digits(whole) || !digits(decimals) || text.ends_with('.') {
+        if whole.is_empty()
+            || whole.len() > 13
+            || decimals.len() > 6
+            || !digits(whole)
+            || !digits(decimals)
+            || text.ends_with('.')
+        {
             return Err(refuse());
         }
         let padded = format!("{whole}{decimals:0<6}");
-        Ok(Self { micros: padded.parse().map_err(|_| refuse())? })
+        Ok(Self {
+            micros: padded.parse().map_err(|_| refuse())?,
+        })
     }
 
-    /// This amount for each of `millionths` / 1,000,000 units, rounded up: a reservation is never below the bill.
+    /// This amount for each of `millionths` / 1,000,000 units, rounded up: a reservation is never
+    /// below the bill.
     pub fn times_millionths(self, millionths: u64) -> Self {
         let product = (u128::from(self.micros) * u128::from(millionths)).div_ceil(1_000_000);
-        Self { micros: u64::try_from(product).unwrap_or(u64::MAX) }
+        Self {
+            micros: u64::try_from(product).unwrap_or(u64::MAX),
+        }
     }
 
     /// `count` times this amount; saturates.
     pub fn times(self, count: u64) -> Self {
-        Self { micros: self.micros.saturating_mul(count) }
+        Self {
+            micros: self.micros.saturating_mul(count),
+        }
     }
 
     /// The sum; saturates.
     pub fn plus(self, other: Self) -> Self {
-        Self { micros: self.micros.saturating_add(other.micros) }
+        Self {
+            micros: self.micros.saturating_add(other.micros),
+        }
     }
 
     /// What is left; nothing where that is less than nothing.
     pub fn minus(self, other: Self) -> Self {
-        Self { micros: self.micros.saturating_sub(other.micros) }
+        Self {
+            micros: self.micros.saturating_sub(other.micros),
+        }
     }
 }
 
@@ -57,7 +80,12 @@ impl fmt::Display for Money {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let decimals = format!("{:06}", self.micros % 1_000_000);
         let kept = decimals.trim_end_matches('0').len().max(2);
-        write!(formatter, "{}.{}", self.micros / 1_000_000, &decimals[..kept])
+        write!(
+            formatter,
+            "{}.{}",
+            self.micros / 1_000_000,
+            &decimals[..kept]
+        )
     }
 }
 
@@ -89,7 +117,8 @@ impl<'de> Deserialize<'de> for Money {
                 Money::parse(&value.to_string()).map_err(E::custom)
             }
 
-            /// The shortest decimals that read back as the same number are the ones that were written.
+            /// The shortest decimals that read back as the same number are the ones that were
+            /// written.
             fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Money, E> {
                 Money::parse(&value.to_string()).map_err(E::custom)
             }
@@ -104,14 +133,29 @@ mod tests {
 
     #[test]
     fn amounts_are_exact_and_survive_the_round_trip() {
-        for (text, micros, shown) in
-            [("12", 12_000_000, "12.00"), ("0.35", 350_000, "0.35"), ("0.000125", 125, "0.000125"), ("007.5", 7_500_000, "7.50")]
-        {
+        for (text, micros, shown) in [
+            ("12", 12_000_000, "12.00"),
+            ("0.35", 350_000, "0.35"),
+            ("0.000125", 125, "0.000125"),
+            ("007.5", 7_500_000, "7.50"),
+        ] {
             let money = Money::parse(text).unwrap();
             assert_eq!((money.micros, money.to_string().as_str()), (micros, shown));
             assert_eq!(Money::parse(shown).unwrap(), money);
         }
-        for text in ["", ".5", "5.", "-1", "+1", "1e3", "0.0000001", "1,5", "NaN", "12345678901234", "１"] {
+        for text in [
+            "",
+            ".5",
+            "5.",
+            "-1",
+            "+1",
+            "1e3",
+            "0.0000001",
+            "1,5",
+            "NaN",
+            "12345678901234",
+            "１",
+        ] {
             assert!(Money::parse(text).is_err(), "{text}");
         }
     }
@@ -119,7 +163,10 @@ mod tests {
     #[test]
     fn prices_per_second_are_rounded_up() {
         let third = Money::parse("0.333333").unwrap();
-        assert_eq!(third.times_millionths(5_500_000), Money { micros: 1_833_332 });
+        assert_eq!(
+            third.times_millionths(5_500_000),
+            Money { micros: 1_833_332 }
+        );
         assert_eq!(Money { micros: 1 }.times_millionths(1), Money { micros: 1 });
         assert_eq!(Money { micros: u64::MAX }.times(3).micros, u64::MAX);
         assert_eq!(Money { micros: 1 }.minus(Money { micros: 2 }), Money::ZERO);
@@ -132,9 +179,24 @@ mod tests {
             budget: Money,
         }
         for text in ["\"12.5\"", "12.5"] {
-            assert_eq!(toml::from_str::<Budget>(&format!("budget = {text}")).unwrap().budget.micros, 12_500_000);
+            assert_eq!(
+                toml::from_str::<Budget>(&format!(
+                    "budget = \
+                {text}"
+                ))
+                .unwrap()
+                .budget
+                .micros,
+                12_500_000
+            );
         }
-        assert_eq!(toml::from_str::<Budget>("budget = 3").unwrap().budget.micros, 3_000_000);
+        assert_eq!(
+            toml::from_str::<Budget>("budget = 3")
+                .unwrap()
+                .budget
+                .micros,
+            3_000_000
+        );
         assert!(toml::from_str::<Budget>("budget = -3").is_err());
     }
 }

@@ -51,26 +51,48 @@ impl KeySource {
     /// Names the variable or the file, never what is in it.
     pub fn read(&self) -> Result<Secret, ApiError> {
         let (place, text) = match self {
-            Self::Env(name) => (format!("the environment variable {name}"), std::env::var(name).map_err(|error| error.to_string())),
-            Self::File(path) => (format!("the file {}", path.display()), std::fs::read_to_string(path).map_err(|error| error.to_string())),
+            Self::Env(name) => (
+                format!(
+                    "the environment variable \
+                {name}"
+                ),
+                std::env::var(name).map_err(|error| error.to_string()),
+            ),
+            Self::File(path) => (
+                format!(
+                    "the file \
+                {}",
+                    path.display()
+                ),
+                std::fs::read_to_string(path).map_err(|error| error.to_string()),
+            ),
         };
-        let refuse = |problem: &str| ApiError::Settings(format!("teacher.api.key: {place} {problem}"));
+        let refuse = |problem: &str| {
+            ApiError::Settings(format!(
+                "teacher.api.key: {place} \
+            {problem}"
+            ))
+        };
         // `VarError` quotes a variable that is no UTF-8.
         let text = text.map_err(|_| refuse("cannot be read; set it, or name another place"))?;
         let key = text.lines().next().unwrap_or_default().trim();
         // What cannot stand in a header would show up in the error about the header.
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(refuse("holds no key; expected one line of printable ASCII without spaces"));
+            return Err(refuse(
+                "holds no key; expected one line of printable ASCII without spaces",
+            ));
         }
         Ok(Secret(key.to_string()))
     }
 }
 
 impl<'de> Deserialize<'de> for KeySource {
-    /// Written by hand so that a key that was pasted into a recipe is not quoted in the error about it.
+    /// Written by hand so that a key that was pasted into a recipe is not quoted in the error about
+    /// it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Place;
-        const EXPECTED: &str = "expected { env = \"NAME\" } or { file = \"PATH\" }: a key itself never stands in a recipe";
+        const EXPECTED: &str = "expected { env = \"NAME\" } or { file = \"PATH\" }: a key itself \
+            never stands in a recipe";
         impl<'de> serde::de::Visitor<'de> for Place {
             type Value = KeySource;
 
@@ -82,7 +104,10 @@ impl<'de> Deserialize<'de> for KeySource {
                 Err(E::custom(EXPECTED))
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<KeySource, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<KeySource, A::Error> {
                 use serde::de::Error;
                 let mut found = None;
                 while let Some(name) = map.next_key::<String>()? {
@@ -103,8 +128,8 @@ impl<'de> Deserialize<'de> for KeySource {
     }
 }
 
-/// What may be shown of a text that came from outside: one line of at most 300 characters without any of `secrets` and without the query strings
-/// of addresses, which are often signatures.
+/// What may be shown of a text that came from outside: one line of at most 300 characters without
+/// any of `secrets` and without the query strings of addresses, which are often signatures.
 pub(crate) fn scrub(text: &str, secrets: &[&str]) -> String {
     let mut clean = text.to_string();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
@@ -113,8 +138,9 @@ pub(crate) fn scrub(text: &str, secrets: &[&str]) -> String {
     let mut shown = String::new();
     let mut rest = clean.as_str();
     while let Some(start) = rest.find("://") {
-        let end =
-            rest[start..].find(|letter: char| letter.is_whitespace() || "\"'<>)],".contains(letter)).map_or(rest.len(), |end| start + end);
+        let end = rest[start..]
+            .find(|letter: char| letter.is_whitespace() || "\"'<>)],".contains(letter))
+            .map_or(rest.len(), |end| start + end);
         let address = &rest[..end];
         match address[start..].find(['?', '#']) {
             Some(query) => shown.extend([&address[..start + query], "?..."]),
@@ -123,7 +149,10 @@ pub(crate) fn scrub(text: &str, secrets: &[&str]) -> String {
         rest = &rest[end..];
     }
     shown.push_str(rest);
-    let line: String = shown.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let line: String = shown
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect();
     match line.char_indices().nth(300) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line,
@@ -143,7 +172,10 @@ mod tests {
     fn a_secret_is_never_printed() {
         let secret = Secret::new("sk-1234567890".to_string());
         let shown = format!("{secret} {secret:?} {:#?}", Some(&secret));
-        assert!(!shown.contains("1234") && shown.contains("[key]"), "{shown}");
+        assert!(
+            !shown.contains("1234") && shown.contains("[key]"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -156,11 +188,20 @@ mod tests {
         ] {
             let error = toml::from_str::<Settings>(text).unwrap_err();
             assert!(!error.message().contains("1234"), "{}", error.message());
-            assert!(error.message().contains("never stands in a recipe"), "{}", error.message());
+            assert!(
+                error.message().contains("never stands in a recipe"),
+                "{}",
+                error.message()
+            );
         }
         let settings: Settings = toml::from_str("key = { env = \"KLING_KEY\" }").unwrap();
         assert_eq!(settings.key, KeySource::Env("KLING_KEY".to_string()));
-        assert_eq!(toml::from_str::<Settings>(&toml::to_string(&settings).unwrap()).unwrap().key, settings.key);
+        assert_eq!(
+            toml::from_str::<Settings>(&toml::to_string(&settings).unwrap())
+                .unwrap()
+                .key,
+            settings.key
+        );
     }
 
     #[test]
@@ -168,20 +209,43 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         std::fs::write(&path, "  sk-1234 \r\nmore\n").unwrap();
-        assert_eq!(KeySource::File(path.clone()).read().unwrap().reveal(), "sk-1234");
-        for bytes in [&b""[..], b"\n", b"sk 1234", b"sk-\xff1234", "sk-1234\u{e9}".as_bytes()] {
+        assert_eq!(
+            KeySource::File(path.clone()).read().unwrap().reveal(),
+            "sk-1234"
+        );
+        for bytes in [
+            &b""[..],
+            b"\n",
+            b"sk 1234",
+            b"sk-\xff1234",
+            "sk-1234\u{e9}".as_bytes(),
+        ] {
             std::fs::write(&path, bytes).unwrap();
-            let message = KeySource::File(path.clone()).read().unwrap_err().to_string();
-            assert!(message.contains("key") && !message.contains("1234"), "{message}");
+            let message = KeySource::File(path.clone())
+                .read()
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains("key") && !message.contains("1234"),
+                "{message}"
+            );
         }
-        let message = KeySource::Env("AFD_NO_SUCH_VARIABLE".to_string()).read().unwrap_err().to_string();
+        let message = KeySource::Env("AFD_NO_SUCH_VARIABLE".to_string())
+            .read()
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("AFD_NO_SUCH_VARIABLE"), "{message}");
     }
 
     #[test]
     fn texts_from_outside_lose_keys_signatures_and_length() {
-        let text = "Incorrect key sk-1234; see https://a.b/c?sig=S3&x=1, (http://d/e#f) \"https://g/h\"\n\x1b[31m";
-        assert_eq!(scrub(text, &["sk-1234", ""]), "Incorrect key [key]; see https://a.b/c?..., (http://d/e?...) \"https://g/h\"  [31m");
+        let text = "Incorrect key sk-1234; see https://a.b/c?sig=S3&x=1, \
+            (http://d/e#f) \"https://g/h\"\n\x1b[31m";
+        assert_eq!(
+            scrub(text, &["sk-1234", ""]),
+            "Incorrect key [key]; see https://a.b/c?..., \
+            (http://d/e?...) \"https://g/h\"  [31m"
+        );
         assert_eq!(scrub(&"ä".repeat(400), &[]).chars().count(), 303);
     }
 }

@@ -20,19 +20,21 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiSettings {
-    /// A shipped adapter (`afd teacher adapters` lists them), or a path to one, relative to the recipe.
+    /// A shipped adapter (`afd teacher adapters` lists them), or a path to one, relative to the
+    /// recipe.
     pub adapter: String,
     /// The provider's name for the model.
     #[serde(default)]
     pub model: String,
-    /// The provider's address, for gateways, regions and own servers; https, or http on this machine.
+    /// The provider's address, for gateways, regions and own servers; https, or http on this
+    /// machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
     /// Where the key is: `{ env = "NAME" }` or `{ file = "PATH" }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeySource>,
-    /// What the provider is asked for besides the prompt, in its own words; replaces the adapter's defaults name by name. `"{seed}"` becomes a
-    /// number of each take's own.
+    /// What the provider is asked for besides the prompt, in its own words; replaces the adapter's
+    /// defaults name by name. `"{seed}"` becomes a number of each take's own.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub parameters: toml::Table,
     /// The most that may be spent on this store, in the provider's currency; never exceeded.
@@ -42,7 +44,8 @@ pub struct ApiSettings {
     /// Jobs under way at once; 0 = the adapter's number.
     #[serde(default)]
     pub concurrency: usize,
-    /// Whether training asks the provider for the clips that it needs and the store lacks; otherwise it replays the store.
+    /// Whether training asks the provider for the clips that it needs and the store lacks;
+    /// otherwise it replays the store.
     #[serde(default)]
     pub live: bool,
     /// How many clips ahead of training are asked for.
@@ -54,7 +57,8 @@ pub struct ApiSettings {
     /// Seconds after which a job that is not done is given up.
     #[serde(default = "default_deadline")]
     pub deadline_secs: u64,
-    /// Largest share of takes that may be refused, failed, overdue or unknown before training stops, in [0, 1].
+    /// Largest share of takes that may be refused, failed, overdue or unknown before training
+    /// stops, in [0, 1].
     #[serde(default = "default_share")]
     pub refused_share: f64,
     /// Waits between polls and before repeated requests.
@@ -110,7 +114,11 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect_secs: 15.0, answer_secs: 60.0, clip_secs: 600.0 }
+        Self {
+            connect_secs: 15.0,
+            answer_secs: 60.0,
+            clip_secs: 600.0,
+        }
     }
 }
 
@@ -141,45 +149,100 @@ impl Service {
     pub fn new(settings: &ApiSettings, store: &Path, directory: &Path) -> Result<Self, ApiError> {
         let fail = |problem: String| ApiError::Settings(format!("teacher.api.{problem}"));
         let adapter = Adapter::find(&settings.adapter, directory)?;
-        let base_url = settings.base_url.as_ref().or(adapter.base_url.as_ref()).map(|url| url.trim_end_matches('/').to_string());
-        let base_url = base_url.ok_or_else(|| fail(format!("base_url is missing: the adapter {} knows no address", adapter.name)))?;
+        let base_url = settings
+            .base_url
+            .as_ref()
+            .or(adapter.base_url.as_ref())
+            .map(|url| url.trim_end_matches('/').to_string());
+        let base_url = base_url.ok_or_else(|| {
+            fail(format!(
+                "base_url is missing: the adapter {} \
+            knows no address",
+                adapter.name
+            ))
+        })?;
         let secure = base_url.starts_with("https://") || http::is_local(&base_url);
         if http::origin(&base_url).is_none() || !secure || base_url.contains(['?', '#']) {
             let shown = crate::secret::scrub(&base_url, &[]);
-            return Err(fail(format!("base_url is {shown:?}; expected https://HOST, or http:// for a server on this machine")));
+            return Err(fail(format!(
+                "base_url is {shown:?}; expected https://HOST, or http:// for \
+                a server on this machine"
+            )));
         }
-        let needs_model = [adapter.submit.body.to_string(), adapter.submit.path.clone()].iter().any(|text| text.contains("{model}"));
+        let needs_model = [adapter.submit.body.to_string(), adapter.submit.path.clone()]
+            .iter()
+            .any(|text| text.contains("{model}"));
         if needs_model && settings.model.trim().is_empty() {
-            return Err(fail(format!("model is missing: the adapter {} sends it", adapter.name)));
+            return Err(fail(format!(
+                "model is missing: the adapter {} sends it",
+                adapter.name
+            )));
         }
         if adapter.auth != Auth::None && settings.key.is_none() {
-            return Err(fail("key is missing; name { env = \"NAME\" } or { file = \"PATH\" }".to_string()));
+            return Err(fail(
+                "key is missing; name { env = \"NAME\" } or { file = \"PATH\" \
+                }"
+                .to_string(),
+            ));
         }
         if settings.attempts == 0 || settings.deadline_secs == 0 || settings.ahead == 0 {
-            return Err(fail("attempts, ahead and deadline_secs must be at least 1".to_string()));
+            return Err(fail(
+                "attempts, ahead and deadline_secs must be at least 1".to_string(),
+            ));
         }
         if !(0.0..=1.0).contains(&settings.refused_share) {
-            return Err(fail(format!("refused_share is {}, must be in [0, 1]", settings.refused_share)));
+            return Err(fail(format!(
+                "refused_share is {}, must be in [0, \
+                1]",
+                settings.refused_share
+            )));
         }
         if let Some(problem) = settings.pace.problem() {
             return Err(fail(problem));
         }
-        let Timeouts { connect_secs, answer_secs, clip_secs } = settings.timeouts;
-        if [connect_secs, answer_secs, clip_secs].iter().any(|seconds| !(0.01..=86_400.0).contains(seconds)) {
-            return Err(fail(format!("timeouts is {:?}; expected seconds from 0.01 to 86400", settings.timeouts)));
+        let Timeouts {
+            connect_secs,
+            answer_secs,
+            clip_secs,
+        } = settings.timeouts;
+        if [connect_secs, answer_secs, clip_secs]
+            .iter()
+            .any(|seconds| !(0.01..=86_400.0).contains(seconds))
+        {
+            return Err(fail(format!(
+                "timeouts is {:?}; expected seconds from 0.01 to \
+                86400",
+                settings.timeouts
+            )));
         }
         let mut parameters = adapter.parameters.clone();
-        let given = serde_json::to_value(&settings.parameters).map_err(|error| fail(format!("parameters: {error}")))?;
-        let Value::Object(given) = given else { return Err(fail("parameters is no table".to_string())) };
+        let given = serde_json::to_value(&settings.parameters)
+            .map_err(|error| fail(format!("parameters: {error}")))?;
+        let Value::Object(given) = given else {
+            return Err(fail(
+                "parameters is no \
+            table"
+                    .to_string(),
+            ));
+        };
         parameters.extend(given);
         let mut body = adapter.submit.body.clone();
-        template::merge(&mut body, &adapter.submit.parameters_at, &parameters).map_err(|problem| fail(format!("parameters: {problem}")))?;
+        template::merge(&mut body, &adapter.submit.parameters_at, &parameters)
+            .map_err(|problem| fail(format!("parameters: {problem}")))?;
         let price = price(&settings.price, &adapter, &parameters).map_err(fail)?;
-        Ok(Self { adapter, settings: settings.clone(), base_url, price, store: store.to_path_buf(), parameters, body })
+        Ok(Self {
+            adapter,
+            settings: settings.clone(),
+            base_url,
+            price,
+            store: store.to_path_buf(),
+            parameters,
+            body,
+        })
     }
 
-    /// What the store's clips depend on: another adapter, model or parameter makes other clips. The address is left out: regions and gateways of
-    /// one provider hold the same models.
+    /// What the store's clips depend on: another adapter, model or parameter makes other clips. The
+    /// address is left out: regions and gateways of one provider hold the same models.
     pub fn origin(&self) -> Value {
         json!({
             "teacher": "api",
@@ -222,28 +285,63 @@ impl Service {
 
     /// Address and body of a submission.
     pub(crate) fn submission(&self, take: &Take, handle: &str) -> (String, Value) {
-        let values = Values { prompt: &take.0, model: &self.settings.model, handle, seed: Self::seed(take), id: "" };
-        (format!("{}{}", self.base_url, values.fill_path(&self.adapter.submit.path)), values.fill(&self.body))
+        let values = Values {
+            prompt: &take.0,
+            model: &self.settings.model,
+            handle,
+            seed: Self::seed(take),
+            id: "",
+        };
+        (
+            format!(
+                "{}{}",
+                self.base_url,
+                values.fill_path(&self.adapter.submit.path)
+            ),
+            values.fill(&self.body),
+        )
     }
 
     /// An address of the adapter for a job, or for a handle.
     pub(crate) fn address(&self, path: &str, id: &str, handle: &str) -> String {
-        let values = Values { model: &self.settings.model, handle, id, ..Values::default() };
+        let values = Values {
+            model: &self.settings.model,
+            handle,
+            id,
+            ..Values::default()
+        };
         format!("{}{}", self.base_url, values.fill_path(path))
     }
 }
 
-fn price(price: &Price, adapter: &Adapter, parameters: &Map<String, Value>) -> Result<Money, String> {
+fn price(
+    price: &Price,
+    adapter: &Adapter,
+    parameters: &Map<String, Value>,
+) -> Result<Money, String> {
     if price.per_clip.is_none() && price.per_second.is_none() {
-        return Err("price has neither per_clip nor per_second; a budget cannot be kept without (0 for a server of your own)".to_string());
+        return Err(
+            "price has neither per_clip nor per_second; a budget cannot be kept without (0 \
+            for a server of your own)"
+                .to_string(),
+        );
     }
     let mut total = price.per_clip.unwrap_or_default();
     if let Some(per_second) = price.per_second {
-        let pointer = price.seconds_at.as_ref().or(adapter.price.seconds_at.as_ref());
-        let pointer = pointer.ok_or("price.seconds_at is missing: say which parameter is the clip's seconds")?;
+        let pointer = price
+            .seconds_at
+            .as_ref()
+            .or(adapter.price.seconds_at.as_ref());
+        let pointer = pointer.ok_or(
+            "price.seconds_at is missing: say which parameter is the \
+            clip's seconds",
+        )?;
         let seconds = crate::adapter::text_at(&Value::Object(parameters.clone()), pointer);
         let seconds = seconds.ok_or_else(|| {
-            format!("price.per_second needs the clip's seconds at {pointer:?} of the parameters, which is not there; set that parameter")
+            format!(
+                "price.per_second needs the clip's seconds at {pointer:?} of the parameters, \
+                which is not there; set that parameter"
+            )
         })?;
         // Some providers write 5, some "5", some "5s".
         let number = Money::parse(seconds.trim_end_matches('s'))
@@ -261,7 +359,8 @@ mod tests {
         toml::from_str(text).unwrap()
     }
 
-    const KLING: &str = "adapter = \"kling\"\nmodel = \"kling-v2\"\nbudget = 5\nkey = { env = \"K\" }\n";
+    const KLING: &str = "adapter = \"kling\"\nmodel = \"kling-v2\"\nbudget = 5\nkey = { env \
+        = \"K\" }\n";
 
     fn service(text: &str) -> Result<Service, ApiError> {
         Service::new(&settings(text), Path::new("store"), Path::new("."))
@@ -269,17 +368,42 @@ mod tests {
 
     #[test]
     fn the_price_follows_the_parameters() {
-        let price = |more: &str| service(&format!("{KLING}{more}")).map(|service| service.price.to_string());
+        let price = |more: &str| {
+            service(&format!("{KLING}{more}")).map(|service| service.price.to_string())
+        };
         assert_eq!(price("price = { per_clip = 0.35 }").unwrap(), "0.35");
         assert_eq!(price("price = { per_second = 0.07 }").unwrap(), "0.35");
-        assert_eq!(price("price = { per_second = 0.07, per_clip = 1 }\nparameters = { duration = \"10\" }").unwrap(), "1.70");
-        assert_eq!(price("price = { per_second = 0.1, seconds_at = \"/length\" }\nparameters = { length = 2.5 }").unwrap(), "0.25");
+        assert_eq!(
+            price(
+                "price = { per_second = 0.07, per_clip = 1 }\nparameters = { duration \
+            = \"10\" }"
+            )
+            .unwrap(),
+            "1.70"
+        );
+        assert_eq!(
+            price(
+                "price = { per_second = 0.1, seconds_at = \"/length\" }\nparameters = { \
+            length = 2.5 }"
+            )
+            .unwrap(),
+            "0.25"
+        );
         for (more, part) in [
             ("price = {}", "per_clip"),
-            ("price = { per_second = 1, seconds_at = \"/length\" }", "/length"),
-            ("price = { per_second = 1 }\nparameters = { duration = \"long\" }", "long"),
+            (
+                "price = { per_second = 1, seconds_at = \"/length\" }",
+                "/length",
+            ),
+            (
+                "price = { per_second = 1 }\nparameters = { duration = \"long\" }",
+                "long",
+            ),
         ] {
-            assert!(price(more).unwrap_err().to_string().contains(part), "{more}");
+            assert!(
+                price(more).unwrap_err().to_string().contains(part),
+                "{more}"
+            );
         }
     }
 
@@ -287,36 +411,83 @@ mod tests {
     fn settings_that_cannot_work_are_named() {
         let good = format!("{KLING}price = {{ per_clip = 1 }}\n");
         for (from, to, part) in [
-            ("adapter = \"kling\"", "adapter = \"v1-videos\"", "base_url is missing"),
+            (
+                "adapter = \"kling\"",
+                "adapter = \"v1-videos\"",
+                "base_url is missing",
+            ),
             ("model = \"kling-v2\"\n", "", "model is missing"),
             ("key = { env = \"K\" }\n", "", "key is missing"),
-            ("budget = 5", "budget = 5\nbase_url = \"http://example.com\"", "expected https"),
-            ("budget = 5", "budget = 5\nbase_url = \"https://user:pass@example.com\"", "expected https"),
+            (
+                "budget = 5",
+                "budget = 5\nbase_url = \"http://example.com\"",
+                "expected https",
+            ),
+            (
+                "budget = 5",
+                "budget = 5\nbase_url = \"https://user:pass@example.com\"",
+                "expected \
+                https",
+            ),
             ("budget = 5", "budget = 5\nattempts = 0", "attempts"),
-            ("budget = 5", "budget = 5\nrefused_share = 2.0", "refused_share"),
-            ("budget = 5", "budget = 5\npace = { growth = 0.1 }", "growth"),
-            ("budget = 5", "budget = 5\nparameters = { prompt = \"x\" }", "\"prompt\""),
+            (
+                "budget = 5",
+                "budget = 5\nrefused_share = 2.0",
+                "refused_share",
+            ),
+            (
+                "budget = 5",
+                "budget = 5\npace = { growth = 0.1 }",
+                "growth",
+            ),
+            (
+                "budget = 5",
+                "budget = 5\nparameters = { prompt = \"x\" }",
+                "\"prompt\"",
+            ),
         ] {
             assert!(good.contains(from));
-            let message = service(&good.replacen(from, to, 1)).unwrap_err().to_string();
+            let message = service(&good.replacen(from, to, 1))
+                .unwrap_err()
+                .to_string();
             assert!(message.contains(part), "{to}: {message}");
         }
-        assert!(service(&good.replacen("budget = 5", "budget = 5\nbase_url = \"http://127.0.0.1:9/gateway/\"", 1)).is_ok());
+        assert!(
+            service(&good.replacen(
+                "budget = 5",
+                "budget = 5\nbase_url \
+            = \"http://127.0.0.1:9/gateway/\"",
+                1
+            ))
+            .is_ok()
+        );
     }
 
     #[test]
     fn handles_tell_takes_attempts_and_requests_apart_and_seeds_takes() {
         let service = service(&format!("{KLING}price = {{ per_clip = 1 }}\n")).unwrap();
         let take = |prompt: &str, number| (prompt.to_string(), number);
-        let handles: std::collections::BTreeSet<String> = [(take("a", 0), 0), (take("a", 1), 0), (take("b", 0), 0), (take("a", 0), 1)]
-            .iter()
-            .map(|(take, attempt)| service.handle(take, *attempt))
-            .collect();
+        let handles: std::collections::BTreeSet<String> = [
+            (take("a", 0), 0),
+            (take("a", 1), 0),
+            (take("b", 0), 0),
+            (take("a", 0), 1),
+        ]
+        .iter()
+        .map(|(take, attempt)| service.handle(take, *attempt))
+        .collect();
         assert_eq!(handles.len(), 4);
-        assert_eq!(service.handle(&take("a", 0), 0), service.clone().handle(&take("a", 0), 0));
+        assert_eq!(
+            service.handle(&take("a", 0), 0),
+            service.clone().handle(&take("a", 0), 0)
+        );
         assert_ne!(Service::seed(&take("a", 0)), Service::seed(&take("a", 1)));
         let (url, body) = service.submission(&take("a {handle}", 0), "h");
         assert_eq!(url, "https://api.klingai.com/v1/videos/text2video");
-        assert_eq!(body, json!({ "model_name": "kling-v2", "prompt": "a {handle}", "external_task_id": "h", "duration": "5" }));
+        assert_eq!(
+            body,
+            json!({ "model_name": "kling-v2", "prompt": "a \
+            {handle}", "external_task_id": "h", "duration": "5" })
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Where takes stand: what is there, what is on its way, what will never come, and what the rest may cost.
+//! Where takes stand: what is there, what is on its way, what will never come, and what the rest
+//! may cost.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,8 @@ pub enum Standing {
     Open,
     /// It is still to be submitted.
     Missing,
-    /// It may have been submitted; nobody but the user can tell. No clip will come of it until the user lets it be submitted again.
+    /// It may have been submitted; nobody but the user can tell. No clip will come of it until the
+    /// user lets it be submitted again.
     Unknown,
     /// No clip will come of it, and why.
     Gone(End, String),
@@ -33,13 +35,17 @@ impl Standing {
         if there {
             return Self::There;
         }
-        let Some(latest) = latest else { return Self::Missing };
+        let Some(latest) = latest else {
+            return Self::Missing;
+        };
         match &latest.state {
             State::Unanswered if service.adapter.handle == Handle::None => Self::Unknown,
             // The provider can tell.
             State::Unanswered | State::Open(_) => Self::Open,
             State::Released => Self::Missing,
-            State::Ended(End::FailedRetry, _) if latest.attempt + 1 < service.settings.attempts => Self::Missing,
+            State::Ended(End::FailedRetry, _) if latest.attempt + 1 < service.settings.attempts => {
+                Self::Missing
+            }
             State::Ended(end, reason) => Self::Gone(*end, reason.clone()),
         }
     }
@@ -48,7 +54,11 @@ impl Standing {
     pub fn unavailable(&self) -> Option<String> {
         match self {
             Self::Gone(_, reason) => Some(reason.clone()),
-            Self::Unknown => Some("whether it was submitted is unknown; `afd teacher status` says what to do".to_string()),
+            Self::Unknown => Some(
+                "whether it was submitted is unknown; `afd teacher status` says \
+                what to do"
+                    .to_string(),
+            ),
             Self::There | Self::Open | Self::Missing => None,
         }
     }
@@ -109,26 +119,45 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Looks at the store of `service`, which another process may be filling: takes no lock, asks nobody, changes nothing.
+    /// Looks at the store of `service`, which another process may be filling: takes no lock, asks
+    /// nobody, changes nothing.
     ///
     /// # Errors
     /// A store of another origin, or one that cannot be read.
     pub fn of(service: &Service, wanted: &[Take]) -> Result<Self, ApiError> {
-        if let Some(found) = ClipStore::origin(&service.store)?.filter(|found| *found != service.origin()) {
+        if let Some(found) =
+            ClipStore::origin(&service.store)?.filter(|found| *found != service.origin())
+        {
             let (path, asked) = (service.store.clone(), service.origin().to_string());
-            return Err(afd_clips::store::StoreError::Origin { path, found: found.to_string(), asked }.into());
+            return Err(afd_clips::store::StoreError::Origin {
+                path,
+                found: found.to_string(),
+                asked,
+            }
+            .into());
         }
         let clips = ClipStore::list(&service.store)?;
         let submissions = Submissions::read(&service.store)?;
         let (mut counts, mut troubles) = (Counts::default(), Vec::new());
         for take in wanted {
-            let standing = Standing::of(service, clips.contains_key(take), submissions.of_take(&take.0, take.1));
+            let standing = Standing::of(
+                service,
+                clips.contains_key(take),
+                submissions.of_take(&take.0, take.1),
+            );
             counts.add(&standing);
             if standing.unavailable().is_some() {
                 troubles.push((take.clone(), standing));
             }
         }
         let bill = service.price.times(counts.missing as u64);
-        Ok(Self { clips, spent: submissions.spent(), submissions, counts, troubles, bill })
+        Ok(Self {
+            clips,
+            spent: submissions.spent(),
+            submissions,
+            counts,
+            troubles,
+            bill,
+        })
     }
 }

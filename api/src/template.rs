@@ -25,7 +25,12 @@ impl Values<'_> {
         Some(match name {
             "prompt" => self.prompt.to_string(),
             "model" => self.model.to_string(),
-            "app" => self.model.splitn(3, '/').take(2).collect::<Vec<_>>().join("/"),
+            "app" => self
+                .model
+                .splitn(3, '/')
+                .take(2)
+                .collect::<Vec<_>>()
+                .join("/"),
             "handle" => self.handle.to_string(),
             "id" => self.id.to_string(),
             "seed" => self.seed.to_string(),
@@ -39,7 +44,12 @@ impl Values<'_> {
             Value::String(text) if text == "{seed}" => Value::from(self.seed),
             Value::String(text) => Value::String(self.fill_text(text, &|text| text)),
             Value::Array(items) => Value::Array(items.iter().map(|item| self.fill(item)).collect()),
-            Value::Object(fields) => Value::Object(fields.iter().map(|(name, value)| (name.clone(), self.fill(value))).collect()),
+            Value::Object(fields) => Value::Object(
+                fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), self.fill(value)))
+                    .collect(),
+            ),
             other => other.clone(),
         }
     }
@@ -56,7 +66,9 @@ impl Values<'_> {
         while let Some(start) = rest.find('{') {
             filled.push_str(&rest[..start]);
             rest = &rest[start..];
-            let value = rest.find('}').and_then(|end| Some((self.text(&rest[1..end])?, end)));
+            let value = rest
+                .find('}')
+                .and_then(|end| Some((self.text(&rest[1..end])?, end)));
             match value {
                 Some((value, end)) => {
                     filled.push_str(&encode(value));
@@ -80,7 +92,11 @@ fn encode_path(text: &str) -> String {
         }
         part.bytes()
             .map(|byte| {
-                if byte.is_ascii_alphanumeric() || b"-_.~:".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+                if byte.is_ascii_alphanumeric() || b"-_.~:".contains(&byte) {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02X}")
+                }
             })
             .collect()
     };
@@ -89,7 +105,12 @@ fn encode_path(text: &str) -> String {
 
 /// The first name in braces that stands for nothing.
 pub(crate) fn unknown_name(template: &str) -> Option<&str> {
-    template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).find(|name| !NAMES.contains(name))
+    template
+        .split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'))
+        .map(|(name, _)| name)
+        .find(|name| !NAMES.contains(name))
 }
 
 /// The same in all strings of a body.
@@ -103,13 +124,20 @@ pub(crate) fn unknown_name_in(body: &Value) -> Option<&str> {
 }
 
 /// Puts `parameters` beside what stands at the JSON pointer `at`, which the template must have.
-pub(crate) fn merge(body: &mut Value, at: &str, parameters: &Map<String, Value>) -> Result<(), String> {
+pub(crate) fn merge(
+    body: &mut Value,
+    at: &str,
+    parameters: &Map<String, Value>,
+) -> Result<(), String> {
     let Some(Value::Object(fields)) = body.pointer_mut(at) else {
         return Err(format!("parameters_at = {at:?} is no table of submit.body"));
     };
     for (name, value) in parameters {
         if fields.insert(name.clone(), value.clone()).is_some() {
-            return Err(format!("the parameter {name:?} is filled in by the adapter itself; leave it out"));
+            return Err(format!(
+                "the parameter {name:?} is filled in by the adapter itself; leave \
+                it out"
+            ));
         }
     }
     Ok(())
@@ -121,21 +149,34 @@ mod tests {
 
     use super::*;
 
-    const VALUES: Values =
-        Values { prompt: "a {model} \"x\"", model: "owner/app/v1/fast", handle: "h", id: "models/m/operations/../7?x", seed: 5 };
+    const VALUES: Values = Values {
+        prompt: "a \
+            {model} \"x\"",
+        model: "owner/app/v1/fast",
+        handle: "h",
+        id: "models/m/operations/../7?x",
+        seed: 5,
+    };
 
     #[test]
     fn bodies_are_filled_in_once_and_seeds_are_numbers() {
         let template = json!({ "input": { "prompt": "{prompt}", "seed": "{seed}", "n": 3 }, "list": ["{model}: {seed}", "{unknown} {"] });
-        let expected =
-            json!({ "input": { "prompt": "a {model} \"x\"", "seed": 5, "n": 3 }, "list": ["owner/app/v1/fast: 5", "{unknown} {"] });
+        let expected = json!({ "input": { "prompt": "a \
+                {model} \"x\"", "seed": 5, "n": 3 }, "list": ["owner/app/v1/fast: 5", "{unknown} \
+                {"] });
         assert_eq!(VALUES.fill(&template), expected);
     }
 
     #[test]
     fn addresses_cannot_be_led_elsewhere() {
-        assert_eq!(VALUES.fill_path("/{app}/requests/{id}/status"), "/owner/app/requests/models/m/operations/%2E%2E/7%3Fx/status");
-        assert_eq!(VALUES.fill_path("/v1/{prompt}"), "/v1/a%20%7Bmodel%7D%20%22x%22");
+        assert_eq!(
+            VALUES.fill_path("/{app}/requests/{id}/status"),
+            "/owner/app/requests/models/m/operations/%2E%2E/7%3Fx/status"
+        );
+        assert_eq!(
+            VALUES.fill_path("/v1/{prompt}"),
+            "/v1/a%20%7Bmodel%7D%20%22x%22"
+        );
     }
 
     #[test]
@@ -143,9 +184,20 @@ mod tests {
         let parameters = json!({ "duration": 5 }).as_object().unwrap().clone();
         let mut body = json!({ "input": { "prompt": "{prompt}" } });
         merge(&mut body, "/input", &parameters).unwrap();
-        assert_eq!(body, json!({ "input": { "prompt": "{prompt}", "duration": 5 } }));
-        assert!(merge(&mut body, "/input", &parameters).unwrap_err().contains("\"duration\""));
-        assert!(merge(&mut body, "/elsewhere", &parameters).unwrap_err().contains("elsewhere"));
+        assert_eq!(
+            body,
+            json!({ "input": { "prompt": "{prompt}", "duration": 5 } })
+        );
+        assert!(
+            merge(&mut body, "/input", &parameters)
+                .unwrap_err()
+                .contains("\"duration\"")
+        );
+        assert!(
+            merge(&mut body, "/elsewhere", &parameters)
+                .unwrap_err()
+                .contains("elsewhere")
+        );
         assert_eq!(unknown_name("/{id}/{what}"), Some("what"));
     }
 }

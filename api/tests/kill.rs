@@ -1,4 +1,5 @@
-//! SIGKILL at random moments of a fetch: nothing is paid twice, nothing is lost, and the store ends as if nothing had happened.
+//! SIGKILL at random moments of a fetch: nothing is paid twice, nothing is lost, and the store ends
+//! as if nothing had happened.
 //!
 //! `scripts/kill-api-fetch.sh` runs 100 kills of a 200-prompt fetch; without it there are 10 of 40.
 
@@ -22,11 +23,16 @@ use afd_mock_api::{Dialect, Faults, MockServer, Options};
 use common::{Place, adapter_file, contents, settings, takes};
 
 fn number(name: &str, default: u64) -> u64 {
-    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 fn wanted(prompts: u64) -> Vec<Take> {
-    let prompts: Vec<String> = (0..prompts).map(|number| format!("prompt {number}")).collect();
+    let prompts: Vec<String> = (0..prompts)
+        .map(|number| format!("prompt {number}"))
+        .collect();
     takes(&prompts.iter().map(String::as_str).collect::<Vec<_>>(), 1)
 }
 
@@ -34,15 +40,32 @@ fn wanted(prompts: u64) -> Vec<Take> {
 #[test]
 #[ignore = "the process that the other tests kill"]
 fn client() {
-    let Ok(folder) = env::var("AFD_KILL_FOLDER") else { return };
+    let Ok(folder) = env::var("AFD_KILL_FOLDER") else {
+        return;
+    };
     let folder = Path::new(&folder);
     let text = std::fs::read_to_string(folder.join("settings.json")).unwrap();
-    let service = Service::new(&serde_json::from_str(&text).unwrap(), &folder.join("store"), folder).unwrap();
-    fetch(&service, &wanted(number("AFD_KILL_WANTED", 0)), &|| false, &mut |_| {}).unwrap();
+    let service = Service::new(
+        &serde_json::from_str(&text).unwrap(),
+        &folder.join("store"),
+        folder,
+    )
+    .unwrap();
+    fetch(
+        &service,
+        &wanted(number("AFD_KILL_WANTED", 0)),
+        &|| false,
+        &mut |_| {},
+    )
+    .unwrap();
 }
 
 fn start(place: &Place, prompts: u64) -> Child {
-    std::fs::write(place.folder.path().join("settings.json"), serde_json::to_string(&place.settings).unwrap()).unwrap();
+    std::fs::write(
+        place.folder.path().join("settings.json"),
+        serde_json::to_string(&place.settings).unwrap(),
+    )
+    .unwrap();
     Command::new(env::current_exe().unwrap())
         .args(["client", "--exact", "--ignored"])
         .env("AFD_KILL_FOLDER", place.folder.path())
@@ -53,9 +76,16 @@ fn start(place: &Place, prompts: u64) -> Child {
         .unwrap()
 }
 
-/// Starts the client again and again, killing it a random time after a random number of its requests (0 to 20), so that the moments fall all over
-/// the fetch on a slow machine as on a fast one; gives how many kills met it alive.
-fn kill_again_and_again(server: &MockServer, place: &Place, prompts: u64, kills: u64, seed: u64) -> u64 {
+/// Starts the client again and again, killing it a random time after a random number of its
+/// requests (0 to 20), so that the moments fall all over the fetch on a slow machine as on a fast
+/// one; gives how many kills met it alive.
+fn kill_again_and_again(
+    server: &MockServer,
+    place: &Place,
+    prompts: u64,
+    kills: u64,
+    seed: u64,
+) -> u64 {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut met = 0;
     for _ in 0..kills {
@@ -80,7 +110,11 @@ fn clips(place: &Place) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 }
 
 /// A store that nothing happened to.
-fn undisturbed(dialect: Dialect, adapter: impl Fn(&mut Place), prompts: u64) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+fn undisturbed(
+    dialect: Dialect,
+    adapter: impl Fn(&mut Place),
+    prompts: u64,
+) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let server = MockServer::start(Options::new(dialect));
     let mut place = Place::new(&server, dialect);
     adapter(&mut place);
@@ -89,12 +123,23 @@ fn undisturbed(dialect: Dialect, adapter: impl Fn(&mut Place), prompts: u64) -> 
 }
 
 fn faulty(dialect: Dialect) -> Options {
-    Options { faults: Faults::all(0.02), latency_ms: 15, idempotency_key: true, ..Options::new(dialect) }
+    Options {
+        faults: Faults::all(0.02),
+        latency_ms: 15,
+        idempotency_key: true,
+        ..Options::new(dialect)
+    }
 }
 
 fn idempotent(place: &mut Place) {
     let header = "[handle]\nkind = \"repeat\"\nheader = \"Idempotency-Key\"";
-    place.settings.adapter = adapter_file(place.folder.path(), "v1-videos", "[handle]\nkind = \"none\"", header);
+    place.settings.adapter = adapter_file(
+        place.folder.path(),
+        "v1-videos",
+        "[handle]\nkind \
+        = \"none\"",
+        header,
+    );
 }
 
 /// Kills, one run to the end, and the account.
@@ -110,7 +155,8 @@ fn survives(dialect: Dialect, adapter: impl Fn(&mut Place), seed: u64) {
     let fetch = place.fetch(&wanted(prompts));
     let log = server.log();
     println!(
-        "{dialect:?}, {kills} kills ({met} met the client alive, {before} of {prompts} clips submitted by then), seed {seed}: {} submissions, {} jobs, \
+        "{dialect:?}, {kills} kills ({met} met the client alive, {before} of {prompts} clips \
+            submitted by then), seed {seed}: {} submissions, {} jobs, \
          {} duplicates, {} repeated handles, {} clips there, {} of {} spent",
         log.submissions,
         log.jobs.len(),
@@ -126,7 +172,11 @@ fn survives(dialect: Dialect, adapter: impl Fn(&mut Place), seed: u64) {
     assert_eq!(fetch.progress.counts.there as u64, prompts, "{fetch:?}");
     assert!(fetch.progress.spent <= place.settings.budget);
     drop(log);
-    assert!(clips(&place) == undisturbed(dialect, adapter, prompts), "the store differs from an undisturbed one");
+    assert!(
+        clips(&place) == undisturbed(dialect, adapter, prompts),
+        "the store differs from an \
+        undisturbed one"
+    );
 }
 
 #[test]
@@ -149,7 +199,8 @@ fn a_fetch_without_handles_pays_nothing_twice_and_says_what_it_does_not_know() {
     let counts = place.fetch(&wanted(prompts)).progress.counts;
     let log = server.log();
     println!(
-        "Fal, {kills} kills ({met} met the client alive), seed 3: {} submissions, {} jobs, {} duplicates, {} clips there, {} unknown",
+        "Fal, {kills} kills ({met} met the client alive), seed 3: {} submissions, {} jobs, {} \
+            duplicates, {} clips there, {} unknown",
         log.submissions,
         log.jobs.len(),
         log.duplicates(),
@@ -160,23 +211,40 @@ fn a_fetch_without_handles_pays_nothing_twice_and_says_what_it_does_not_know() {
     assert!(log.jobs.len() as u64 <= prompts);
     assert_eq!((counts.there + counts.unknown) as u64, prompts);
     drop(log);
-    // The user decides; what is then submitted again may be there twice at the provider, and is counted twice here.
+    // The user decides; what is then submitted again may be there twice at the provider, and is
+    // counted twice here.
     server.change(|options| options.faults = Faults::default());
     place.settings.budget = place.settings.budget.times(2);
     let mut ledger = Ledger::open(&place.store(), place.settings.budget).unwrap();
-    ledger.release(&|state| *state == State::Unanswered).unwrap();
+    ledger
+        .release(&|state| *state == State::Unanswered)
+        .unwrap();
     drop(ledger);
-    assert_eq!(place.fetch(&wanted(prompts)).progress.counts.there as u64, prompts);
+    assert_eq!(
+        place.fetch(&wanted(prompts)).progress.counts.there as u64,
+        prompts
+    );
     assert!(clips(&place) == undisturbed(Dialect::Fal, |_| {}, prompts));
 }
 
 #[test]
 fn a_budget_below_the_need_holds_under_kills_too() {
-    let server = MockServer::start(Options { latency_ms: 5, ..Options::new(Dialect::Kling) });
+    let server = MockServer::start(Options {
+        latency_ms: 5,
+        ..Options::new(Dialect::Kling)
+    });
     let mut place = Place::new(&server, Dialect::Kling);
-    place.settings = settings(Dialect::Kling, &server.url(), &place.folder.path().join("key"));
+    place.settings = settings(
+        Dialect::Kling,
+        &server.url(),
+        &place.folder.path().join("key"),
+    );
     place.settings.budget = Money::parse("0.75").unwrap();
     kill_again_and_again(&server, &place, 20, 5, 4);
     let fetch = place.fetch(&wanted(20));
-    assert_eq!((server.log().jobs.len(), fetch.progress.counts.there), (7, 7), "{fetch:?}");
+    assert_eq!(
+        (server.log().jobs.len(), fetch.progress.counts.there),
+        (7, 7),
+        "{fetch:?}"
+    );
 }

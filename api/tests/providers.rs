@@ -25,15 +25,39 @@ fn every_adapter_fetches_clips_refusals_and_failures() {
         let place = Place::new(&server, dialect);
         // A server that never accepted anything may be refusing the request, not the prompt.
         place.fetch(&takes(&["first"], 1));
-        let wanted = takes(&["first", "a {model} \"b\" \u{e9}\n", "forbidden", "unsafe", "broken", "flaky"], 2);
+        let wanted = takes(
+            &[
+                "first",
+                "a \
+            {model} \"b\" \u{e9}\n",
+                "forbidden",
+                "unsafe",
+                "broken",
+                "flaky",
+            ],
+            2,
+        );
         let fetch = place.fetch(&wanted);
         let (counts, log) = (fetch.progress.counts, server.log());
         assert!(fetch.halted.is_none(), "{dialect:?}: {fetch:?}");
-        assert_eq!((counts.there, counts.refused, counts.failed, counts.missing), (6, 4, 2, 0), "{dialect:?}: {fetch:?}");
-        assert_eq!((log.duplicates(), log.leaks, log.unauthorised), (0, 0, 0), "{dialect:?}");
-        assert!((2..=4).contains(&log.most_open), "{dialect:?}: {} at once", log.most_open);
+        assert_eq!(
+            (counts.there, counts.refused, counts.failed, counts.missing),
+            (6, 4, 2, 0),
+            "{dialect:?}: {fetch:?}"
+        );
+        assert_eq!(
+            (log.duplicates(), log.leaks, log.unauthorised),
+            (0, 0, 0),
+            "{dialect:?}"
+        );
+        assert!(
+            (2..=4).contains(&log.most_open),
+            "{dialect:?}: {} at once",
+            log.most_open
+        );
         assert_eq!(log.refused, 2);
-        // 2 + 2 clips, 2 unsafe, 2 broken, 2 x 2 flaky; what was refused when submitted costs nothing.
+        // 2 + 2 clips, 2 unsafe, 2 broken, 2 x 2 flaky; what was refused when submitted costs
+        // nothing.
         assert_eq!(log.jobs.len(), 12);
         assert_eq!(fetch.progress.spent, Money::parse("1.20").unwrap());
         drop(log);
@@ -46,13 +70,23 @@ fn every_adapter_fetches_clips_refusals_and_failures() {
         assert_eq!(teacher.clip_count("first"), 2);
         let videos = teacher.videos("first", 0..2).unwrap();
         assert_ne!(videos[0], videos[1]);
-        let reason = |prompt: &str| match &Submissions::read(&place.store()).unwrap().of_take(prompt, 0).unwrap().state {
+        let reason = |prompt: &str| match &Submissions::read(&place.store())
+            .unwrap()
+            .of_take(prompt, 0)
+            .unwrap()
+            .state
+        {
             State::Ended(end, reason) => (*end, reason.clone()),
             other => panic!("{other:?}"),
         };
         assert_eq!(reason("unsafe").0, End::Refused, "{dialect:?}");
         assert_eq!(reason("broken").0, End::Failed, "{dialect:?}");
-        assert!(reason("forbidden").1.starts_with("HTTP "), "{dialect:?}: {:?}", reason("forbidden"));
+        assert!(
+            reason("forbidden").1.starts_with("HTTP "),
+            "{dialect:?}: \
+            {:?}",
+            reason("forbidden")
+        );
     }
 }
 
@@ -62,18 +96,25 @@ fn every_adapter_comes_through_faults_without_paying_twice() {
     let names: Vec<&str> = prompts.iter().map(String::as_str).collect();
     let wanted = takes(&names, 1);
     for dialect in Dialect::ALL {
-        let server = MockServer::start(Options { faults: Faults::all(0.06), ..Options::new(dialect) });
+        let server = MockServer::start(Options {
+            faults: Faults::all(0.06),
+            ..Options::new(dialect)
+        });
         let place = Place::new(&server, dialect);
         let fetch = place.fetch(&wanted);
         let (counts, log) = (fetch.progress.counts, server.log());
         assert_eq!((log.duplicates(), log.leaks), (0, 0), "{dialect:?}");
         assert!(fetch.halted.is_none(), "{dialect:?}: {fetch:?}");
-        // What is not there is a submission whose answer was lost, at a provider that cannot be asked about it.
+        // What is not there is a submission whose answer was lost, at a provider that cannot be
+        // asked about it.
         assert_eq!(counts.there + counts.unknown, 12, "{dialect:?}: {fetch:?}");
         if dialect == Dialect::Kling {
             assert_eq!(counts.there, 12, "{fetch:?}");
         }
-        assert!(fetch.progress.spent >= Money::parse("0.10").unwrap().times(log.jobs.len() as u64), "{dialect:?}: {fetch:?}");
+        assert!(
+            fetch.progress.spent >= Money::parse("0.10").unwrap().times(log.jobs.len() as u64),
+            "{dialect:?}: {fetch:?}"
+        );
     }
 }
 
@@ -81,7 +122,10 @@ fn every_adapter_comes_through_faults_without_paying_twice() {
 fn clips_are_the_same_with_and_without_faults() {
     let wanted = takes(&["a", "b", "c", "d", "e", "f"], 2);
     let stores = [0.0, 0.08].map(|share| {
-        let server = MockServer::start(Options { faults: Faults::all(share), ..Options::new(Dialect::Kling) });
+        let server = MockServer::start(Options {
+            faults: Faults::all(share),
+            ..Options::new(Dialect::Kling)
+        });
         let place = Place::new(&server, Dialect::Kling);
         assert_eq!(place.fetch(&wanted).progress.counts.there, 12);
         let mut files = contents(&place.store());
@@ -94,51 +138,106 @@ fn clips_are_the_same_with_and_without_faults() {
 
 #[test]
 fn a_lost_answer_is_found_by_handle_repeated_by_header_or_left_to_the_user() {
-    let lost = Faults { drop_answer: 0.5, ..Faults::default() };
+    let lost = Faults {
+        drop_answer: 0.5,
+        ..Faults::default()
+    };
     let wanted = takes(&["a", "b", "c", "d", "e", "f", "g", "h"], 1);
     // By asking for the handle.
-    let server = MockServer::start(Options { faults: lost, ..Options::new(Dialect::Kling) });
-    assert_eq!(Place::new(&server, Dialect::Kling).fetch(&wanted).progress.counts.there, 8);
+    let server = MockServer::start(Options {
+        faults: lost,
+        ..Options::new(Dialect::Kling)
+    });
+    assert_eq!(
+        Place::new(&server, Dialect::Kling)
+            .fetch(&wanted)
+            .progress
+            .counts
+            .there,
+        8
+    );
     let log = server.log();
     assert_eq!((log.jobs.len(), log.duplicates()), (8, 0));
     drop(log);
 
     // By a header that the server honours.
-    let server = MockServer::start(Options { faults: lost, idempotency_key: true, ..Options::new(Dialect::V1Videos) });
+    let server = MockServer::start(Options {
+        faults: lost,
+        idempotency_key: true,
+        ..Options::new(Dialect::V1Videos)
+    });
     let mut place = Place::new(&server, Dialect::V1Videos);
     let header = "[handle]\nkind = \"repeat\"\nheader = \"Idempotency-Key\"";
-    place.settings.adapter = adapter_file(place.folder.path(), "v1-videos", "[handle]\nkind = \"none\"", header);
+    place.settings.adapter = adapter_file(
+        place.folder.path(),
+        "v1-videos",
+        "[handle]\nkind \
+        = \"none\"",
+        header,
+    );
     assert_eq!(place.fetch(&wanted).progress.counts.there, 8);
     let log = server.log();
-    assert!(log.jobs.len() == 8 && log.duplicates() == 0 && log.repeated > 0, "{} jobs, {} repeated", log.jobs.len(), log.repeated);
+    assert!(
+        log.jobs.len() == 8 && log.duplicates() == 0 && log.repeated > 0,
+        "{} jobs, {} \
+        repeated",
+        log.jobs.len(),
+        log.repeated
+    );
     drop(log);
 
     // By nobody: it counts as spent, is not sent again, and the user may release it.
-    let server = MockServer::start(Options { faults: lost, ..Options::new(Dialect::V1Videos) });
+    let server = MockServer::start(Options {
+        faults: lost,
+        ..Options::new(Dialect::V1Videos)
+    });
     let place = Place::new(&server, Dialect::V1Videos);
     let first = place.fetch(&wanted).progress;
-    assert!(first.counts.unknown > 0 && first.counts.there + first.counts.unknown == 8, "{first:?}");
+    assert!(
+        first.counts.unknown > 0 && first.counts.there + first.counts.unknown == 8,
+        "{first:?}"
+    );
     assert_eq!(first.spent, Money::parse("0.80").unwrap());
     server.change(|options| options.faults = Faults::default());
     let submissions = server.log().submissions;
     assert_eq!(place.fetch(&wanted).progress.counts, first.counts);
     assert_eq!(server.log().submissions, submissions);
     let mut ledger = afd_api::ledger::Ledger::open(&place.store(), place.settings.budget).unwrap();
-    assert_eq!(ledger.release(&|state| *state == State::Unanswered).unwrap(), first.counts.unknown);
+    assert_eq!(
+        ledger
+            .release(&|state| *state == State::Unanswered)
+            .unwrap(),
+        first.counts.unknown
+    );
     drop(ledger);
     let second = place.fetch(&wanted).progress;
     assert_eq!(second.counts.there, 8);
-    assert_eq!(second.spent, Money::parse("0.10").unwrap().times(8 + first.counts.unknown as u64));
+    assert_eq!(
+        second.spent,
+        Money::parse("0.10")
+            .unwrap()
+            .times(8 + first.counts.unknown as u64)
+    );
 }
 
 #[test]
 fn the_budget_is_kept_and_raising_it_goes_on() {
-    let server = MockServer::start(Options { faults: Faults { busy: 0.2, ..Faults::default() }, ..Options::new(Dialect::Runway) });
+    let server = MockServer::start(Options {
+        faults: Faults {
+            busy: 0.2,
+            ..Faults::default()
+        },
+        ..Options::new(Dialect::Runway)
+    });
     let mut place = Place::new(&server, Dialect::Runway);
     let wanted = takes(&["a", "b", "c", "d", "e", "f", "g"], 1);
     place.settings.budget = Money::parse("0.35").unwrap();
     let fetch = place.fetch(&wanted);
-    assert_eq!((fetch.progress.counts.there, fetch.progress.counts.missing), (3, 4), "{fetch:?}");
+    assert_eq!(
+        (fetch.progress.counts.there, fetch.progress.counts.missing),
+        (3, 4),
+        "{fetch:?}"
+    );
     assert!(fetch.halted.unwrap().contains("teacher.api.budget"));
     assert_eq!(server.log().jobs.len(), 3);
     place.settings.budget = Money::parse("0.70").unwrap();
@@ -154,11 +253,18 @@ fn a_wrong_key_stops_at_once_costs_nothing_and_is_never_quoted() {
         fs::write(place.folder.path().join("key"), "wrong:0987654321").unwrap();
         let fetch = place.fetch(&takes(&["a", "b", "c"], 1));
         let reason = fetch.halted.unwrap();
-        assert!(reason.contains("401") && !reason.contains("0987654321"), "{dialect:?}: {reason}");
+        assert!(
+            reason.contains("401") && !reason.contains("0987654321"),
+            "{dialect:?}: {reason}"
+        );
         assert_eq!(fetch.progress.spent, Money::ZERO);
         assert!(server.log().unauthorised <= 4, "one try each");
         for (path, bytes) in contents(&place.store()) {
-            assert!(!String::from_utf8_lossy(&bytes).contains("0987654321"), "{}", path.display());
+            assert!(
+                !String::from_utf8_lossy(&bytes).contains("0987654321"),
+                "{}",
+                path.display()
+            );
         }
     }
 }
@@ -169,24 +275,44 @@ fn a_job_that_is_never_done_is_given_up_at_its_deadline() {
     let mut place = Place::new(&server, Dialect::Fal);
     place.settings.deadline_secs = 2;
     let fetch = place.fetch(&takes(&["a", "endless"], 1));
-    assert_eq!((fetch.progress.counts.there, fetch.progress.counts.overdue), (1, 1), "{fetch:?}");
+    assert_eq!(
+        (fetch.progress.counts.there, fetch.progress.counts.overdue),
+        (1, 1),
+        "{fetch:?}"
+    );
     // Given up is given up: another fetch neither waits nor pays again.
     let polls = server.log().jobs.iter().map(|job| job.polls).sum::<u32>();
-    assert_eq!(place.fetch(&takes(&["a", "endless"], 1)).progress.counts, fetch.progress.counts);
-    assert_eq!(server.log().jobs.iter().map(|job| job.polls).sum::<u32>(), polls);
+    assert_eq!(
+        place.fetch(&takes(&["a", "endless"], 1)).progress.counts,
+        fetch.progress.counts
+    );
+    assert_eq!(
+        server.log().jobs.iter().map(|job| job.polls).sum::<u32>(),
+        polls
+    );
 }
 
 #[test]
 fn retry_after_is_waited_for() {
-    let faults = Faults { busy_date: 1.0, ..Faults::default() };
-    let server = MockServer::start(Options { faults, ..Options::new(Dialect::Kling) });
+    let faults = Faults {
+        busy_date: 1.0,
+        ..Faults::default()
+    };
+    let server = MockServer::start(Options {
+        faults,
+        ..Options::new(Dialect::Kling)
+    });
     let place = Place::new(&server, Dialect::Kling);
     let service = place.service();
     let begun = Instant::now();
     let stop = move || begun.elapsed().as_secs() >= 3;
     let fetch = afd_api::engine::fetch(&service, &takes(&["a"], 1), &stop, &mut |_| {}).unwrap();
-    assert!(fetch.stopped && fetch.progress.counts.missing == 1 && fetch.progress.spent == Money::ZERO, "{fetch:?}");
-    // A date a second ahead is up to a second away; with waits of 0.05 seconds there would be dozens.
+    assert!(
+        fetch.stopped && fetch.progress.counts.missing == 1 && fetch.progress.spent == Money::ZERO,
+        "{fetch:?}"
+    );
+    // A date a second ahead is up to a second away; with waits of 0.05 seconds there would be
+    // dozens.
     assert_eq!(server.log().submissions, 0);
     server.change(|options| options.faults = Faults::default());
     assert_eq!(place.fetch(&takes(&["a"], 1)).progress.counts.there, 1);
@@ -194,14 +320,26 @@ fn retry_after_is_waited_for() {
 
 #[test]
 fn clips_that_never_become_whole_are_failures_and_leave_nothing() {
-    let server = MockServer::start(Options { faults: Faults { corrupt: 1.0, ..Faults::default() }, ..Options::new(Dialect::DashScope) });
+    let server = MockServer::start(Options {
+        faults: Faults {
+            corrupt: 1.0,
+            ..Faults::default()
+        },
+        ..Options::new(Dialect::DashScope)
+    });
     let place = Place::new(&server, Dialect::DashScope);
     let fetch = place.fetch(&takes(&["a"], 1));
     assert_eq!(fetch.progress.counts.failed, 1, "{fetch:?}");
-    assert_eq!(fs::read_dir(place.store().join("clips")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(place.store().join("clips")).unwrap().count(),
+        0
+    );
     let survey = Survey::of(&place.service(), &takes(&["a"], 1)).unwrap();
     let reason = survey.troubles[0].1.unavailable().unwrap();
-    assert!(reason.contains("downloads") && !reason.contains("S3CRET"), "{reason}");
+    assert!(
+        reason.contains("downloads") && !reason.contains("S3CRET"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -209,20 +347,48 @@ fn mp4_clips_come_through_truncation_and_damage_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.mp4");
     let frames = (0..12).map(|frame| vec![frame * 20; 16 * 16 * 3]).collect();
-    let video = Video { width: 16, height: 16, frames_per_second: 12.0, frames };
+    let video = Video {
+        width: 16,
+        height: 16,
+        frames_per_second: 12.0,
+        frames,
+    };
     if let Err(error @ VideoError::FfmpegMissing { .. }) = write_video(&path, &video) {
         println!("skipped: {error}");
         return;
     }
     let bytes = fs::read(&path).unwrap();
-    let (made, faults) = (bytes.clone(), Faults { truncated: 0.3, corrupt: 0.3, expired: 0.2, ..Faults::default() });
-    let server = MockServer::start(Options { faults, maker: Arc::new(move |_, _| made.clone()), ..Options::new(Dialect::Runway) });
+    let (made, faults) = (
+        bytes.clone(),
+        Faults {
+            truncated: 0.3,
+            corrupt: 0.3,
+            expired: 0.2,
+            ..Faults::default()
+        },
+    );
+    let server = MockServer::start(Options {
+        faults,
+        maker: Arc::new(move |_, _| made.clone()),
+        ..Options::new(Dialect::Runway)
+    });
     let place = Place::new(&server, Dialect::Runway);
     let wanted = takes(&["a", "b"], 2);
     assert_eq!(place.fetch(&wanted).progress.counts.there, 4);
     for record in ClipStore::list(&place.store()).unwrap().values() {
-        assert!(record.video.ends_with(".mp4") && fs::read(place.store().join(&record.video)).unwrap() == bytes);
-        assert_eq!((record.width, record.height, record.frames, record.frames_per_second), (16, 16, 12, 12.0));
+        assert!(
+            record.video.ends_with(".mp4")
+                && fs::read(place.store().join(&record.video)).unwrap() == bytes
+        );
+        assert_eq!(
+            (
+                record.width,
+                record.height,
+                record.frames,
+                record.frames_per_second
+            ),
+            (16, 16, 12, 12.0)
+        );
     }
 }
 
@@ -232,7 +398,10 @@ fn a_provider_that_rejects_everything_stops_the_fetch_and_refuses_no_prompt() {
     let place = Place::new(&server, Dialect::Runway);
     let fetch = place.fetch(&takes(&["forbidden"], 1));
     assert!(fetch.halted.unwrap().contains("check model and parameters"));
-    assert_eq!((fetch.progress.counts.missing, fetch.progress.spent), (1, Money::ZERO));
+    assert_eq!(
+        (fetch.progress.counts.missing, fetch.progress.spent),
+        (1, Money::ZERO)
+    );
 }
 
 #[test]
@@ -240,9 +409,17 @@ fn a_store_of_other_parameters_is_refused() {
     let server = MockServer::start(Options::new(Dialect::Kling));
     let mut place = Place::new(&server, Dialect::Kling);
     place.fetch(&takes(&["a"], 1));
-    place.settings.parameters.insert("mode".to_string(), "pro".into());
-    let error = afd_api::engine::fetch(&place.service(), &takes(&["a"], 1), &|| false, &mut |_| {}).unwrap_err().to_string();
-    assert!(error.contains("\"mode\":\"pro\"") && error.contains("another directory"), "{error}");
+    place
+        .settings
+        .parameters
+        .insert("mode".to_string(), "pro".into());
+    let error = afd_api::engine::fetch(&place.service(), &takes(&["a"], 1), &|| false, &mut |_| {})
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("\"mode\":\"pro\"") && error.contains("another directory"),
+        "{error}"
+    );
     assert!(Survey::of(&place.service(), &[]).is_err());
     assert_eq!(ClipStore::list(&place.store()).unwrap().len(), 1);
 }

@@ -14,7 +14,10 @@ use afd_mock_api::{Dialect, MockServer, Options};
 use common::{Place, takes};
 
 fn open(place: &Place, announced: &[(&str, std::ops::Range<u64>)]) -> ApiTeacher {
-    let announced: Vec<_> = announced.iter().map(|(prompt, takes)| (prompt.to_string(), takes.clone())).collect();
+    let announced: Vec<_> = announced
+        .iter()
+        .map(|(prompt, takes)| (prompt.to_string(), takes.clone()))
+        .collect();
     ApiTeacher::open(&place.service(), &announced, || false).unwrap()
 }
 
@@ -32,7 +35,12 @@ fn a_live_teacher_asks_ahead_of_need_and_no_further() {
     place.settings.ahead = 2;
     let teacher = open(&place, &[("a", 0..10)]);
     thread::sleep(Duration::from_millis(100));
-    assert_eq!(server.log().jobs.len(), 0, "nothing is asked for before somebody says that it will be needed");
+    assert_eq!(
+        server.log().jobs.len(),
+        0,
+        "nothing is asked for before somebody says that it will \
+        be needed"
+    );
     teacher.expect(takes(&["a"], 10));
     let jobs_settle = |expected: usize| {
         for _ in 0..500 {
@@ -55,7 +63,11 @@ fn a_live_teacher_asks_ahead_of_need_and_no_further() {
 #[test]
 fn a_take_that_will_not_come_is_replaced_by_the_next_that_does_live_and_replayed() {
     let (server, mut place) = live(Dialect::Fal);
-    let all = |teacher: &ApiTeacher| -> Vec<Video> { (0..8).flat_map(|take| teacher.videos("picky", take..take + 1).unwrap()).collect() };
+    let all = |teacher: &ApiTeacher| -> Vec<Video> {
+        (0..8)
+            .flat_map(|take| teacher.videos("picky", take..take + 1).unwrap())
+            .collect()
+    };
     let teacher = open(&place, &[("picky", 0..8), ("unsafe", 0..2), ("a", 0..1)]);
     // In no order: what answers for a take does not depend on it.
     let third = teacher.videos("picky", 3..4).unwrap();
@@ -63,14 +75,30 @@ fn a_take_that_will_not_come_is_replaced_by_the_next_that_does_live_and_replayed
     assert_eq!(first[3], third[0]);
     assert!(teacher.refuses("unsafe").unwrap() && !teacher.refuses("picky").unwrap());
     let error = teacher.videos("unsafe", 0..1).unwrap_err();
-    assert!(matches!(&error, TeacherError::Prompt { .. }) && error.to_string().contains("2 takes"), "{error}");
+    assert!(
+        matches!(&error, TeacherError::Prompt { .. })
+            && error.to_string().contains(
+                "2 \
+        takes"
+            ),
+        "{error}"
+    );
     drop(teacher);
     let wanted = takes(&["picky"], 8);
     let survey = Survey::of(&place.service(), &wanted).unwrap();
-    assert!(survey.counts.there > 0 && survey.counts.refused > 0, "{:?}", survey.counts);
-    let there: Vec<u64> = (0..8).filter(|take| survey.clips.contains_key(&("picky".to_string(), *take))).collect();
+    assert!(
+        survey.counts.there > 0 && survey.counts.refused > 0,
+        "{:?}",
+        survey.counts
+    );
+    let there: Vec<u64> = (0..8)
+        .filter(|take| survey.clips.contains_key(&("picky".to_string(), *take)))
+        .collect();
     for take in 0..8 {
-        let expected = there.iter().find(|there| **there >= take).unwrap_or(&there[0]);
+        let expected = there
+            .iter()
+            .find(|there| **there >= take)
+            .unwrap_or(&there[0]);
         assert_eq!(first[take as usize], first[*expected as usize]);
     }
     place.settings.live = false;
@@ -83,7 +111,10 @@ fn a_take_that_will_not_come_is_replaced_by_the_next_that_does_live_and_replayed
 fn too_much_that_will_not_come_is_an_error() {
     let (_server, mut place) = live(Dialect::Fal);
     place.settings.refused_share = 0.1;
-    let error = open(&place, &[("picky", 0..8)]).videos("picky", 0..8).unwrap_err().to_string();
+    let error = open(&place, &[("picky", 0..8)])
+        .videos("picky", 0..8)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("refused_share = 0.1"), "{error}");
 }
 
@@ -94,14 +125,24 @@ fn a_replay_says_what_it_lacks_and_notices_what_was_changed() {
     place.settings.live = false;
     let teacher = open(&place, &[("a", 0..2)]);
     let error = teacher.videos("a", 1..2).unwrap_err().to_string();
-    assert!(error.contains("take 1 of \"a\"") && error.contains("afd teacher fetch"), "{error}");
-    let record = ClipStore::list(&place.store()).unwrap().into_values().next().unwrap();
+    assert!(
+        error.contains("take 1 of \"a\"") && error.contains("afd teacher fetch"),
+        "{error}"
+    );
+    let record = ClipStore::list(&place.store())
+        .unwrap()
+        .into_values()
+        .next()
+        .unwrap();
     let path = place.store().join(&record.video);
     let mut bytes = fs::read(&path).unwrap();
     bytes[20] ^= 1;
     fs::write(&path, bytes).unwrap();
     let error = teacher.videos("a", 0..1).unwrap_err().to_string();
-    assert!(error.contains(&record.video) && error.contains("BLAKE3"), "{error}");
+    assert!(
+        error.contains(&record.video) && error.contains("BLAKE3"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -109,9 +150,14 @@ fn a_live_teacher_locks_its_store_and_stops_when_asked() {
     let (_server, place) = live(Dialect::Fal);
     let teacher = open(&place, &[("endless", 0..1)]);
     let announced = [("endless".to_string(), 0..1)];
-    let error = ApiTeacher::open(&place.service(), &announced, || true).unwrap_err().to_string();
+    let error = ApiTeacher::open(&place.service(), &announced, || true)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("in use by another process"), "{error}");
     drop(teacher);
     let teacher = ApiTeacher::open(&place.service(), &announced, || true).unwrap();
-    assert!(matches!(teacher.videos("endless", 0..1), Err(TeacherError::Stopped)));
+    assert!(matches!(
+        teacher.videos("endless", 0..1),
+        Err(TeacherError::Stopped)
+    ));
 }

@@ -1,9 +1,11 @@
 //! `cuda`: NVIDIA GPUs.
 //!
-//! Burn (cubecl-cuda 0.10) needs three things at run time and panics on its own thread without any of them: the driver library with
-//! a GPU behind it, NVRTC to compile kernels, and the CUDA headers those kernels include. All three are looked for here first.
+//! Burn (cubecl-cuda 0.10) needs three things at run time and panics on its own thread without any
+//! of them: the driver library with a GPU behind it, NVRTC to compile kernels, and the CUDA headers
+//! those kernels include. All three are looked for here first.
 
-// The only unsafe code of the crate: opening the NVIDIA libraries and asking the driver what there is.
+// The only unsafe code of the crate: opening the NVIDIA libraries and asking the driver what there
+// is.
 #![allow(unsafe_code)]
 
 use std::error::Error;
@@ -16,14 +18,24 @@ use libloading::{Library, Symbol};
 
 use crate::{Device, Provider};
 
-/// The names under which Burn would look for the driver, as far as the driver's installers use them.
-const DRIVER: &[&str] = if cfg!(windows) { &["nvcuda.dll"] } else { &["libcuda.so", "libcuda.so.1"] };
+/// The names under which Burn would look for the driver, as far as the driver's installers use
+/// them.
+const DRIVER: &[&str] = if cfg!(windows) {
+    &["nvcuda.dll"]
+} else {
+    &["libcuda.so", "libcuda.so.1"]
+};
 
 /// The names under which Burn would look for NVRTC, CUDA's kernel compiler.
 const COMPILER: &[&str] = if cfg!(windows) {
     &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
 } else {
-    &["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11"]
+    &[
+        "libnvrtc.so",
+        "libnvrtc.so.13",
+        "libnvrtc.so.12",
+        "libnvrtc.so.11",
+    ]
 };
 
 pub(crate) struct Provided;
@@ -34,14 +46,20 @@ impl Provider for Provided {
     type Backend = Autodiff<Cuda<f32, i32>>;
 
     fn devices() -> Result<Vec<Device<CudaDevice>>, String> {
-        let driver = open(DRIVER).map_err(|error| format!("no NVIDIA driver ({error}): install the driver of the GPU"))?;
+        let driver = open(DRIVER).map_err(|error| {
+            format!(
+                "no NVIDIA driver ({error}): install the \
+            driver of the GPU"
+            )
+        })?;
         let gpus = gpus(&driver);
         // Never unloaded: the driver has started threads of its own by now.
         std::mem::forget(driver);
         let gpus = gpus?;
         open(COMPILER).map_err(|error| {
             format!(
-                "an NVIDIA GPU, but no NVRTC to compile kernels ({error}): install the CUDA toolkit, or put its libraries on the \
+                "an NVIDIA GPU, but no NVRTC to compile kernels ({error}): install the CUDA \
+                    toolkit, or put its libraries on the \
                  library path"
             )
         })?;
@@ -61,12 +79,16 @@ impl Provider for Provided {
 fn open(names: &[&str]) -> Result<Library, String> {
     let mut failure = String::new();
     for name in names {
-        // SAFETY: loading runs the library's initialisers. These are NVIDIA's own libraries, by the names and from the places from
-        // which Burn itself loads them a moment later.
+        // SAFETY: loading runs the library's initialisers. These are NVIDIA's own libraries, by the
+        // names and from the places from which Burn itself loads them a moment later.
         match unsafe { Library::new(*name) } {
             Ok(library) => return Ok(library),
             // The system's own explanation is the error's source.
-            Err(error) => failure = error.source().map_or_else(|| error.to_string(), ToString::to_string),
+            Err(error) => {
+                failure = error
+                    .source()
+                    .map_or_else(|| error.to_string(), ToString::to_string)
+            }
         }
     }
     Err(format!("tried {}; {failure}", names.join(", ")))
@@ -74,14 +96,21 @@ fn open(names: &[&str]) -> Result<Library, String> {
 
 /// Name and memory of every GPU the driver shows (it obeys `CUDA_VISIBLE_DEVICES`), at least one.
 fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, String> {
-    // SAFETY: the five signatures are those of cuda.h (CUDAAPI is `extern "system"`; CUresult and CUdevice are C ints).
+    // SAFETY: the five signatures are those of cuda.h (CUDAAPI is `extern "system"`; CUresult and
+    // CUdevice are C ints).
     let (init, count, get, name, memory) = unsafe {
         (
             symbol::<unsafe extern "system" fn(c_uint) -> c_int>(driver, "cuInit")?,
             symbol::<unsafe extern "system" fn(*mut c_int) -> c_int>(driver, "cuDeviceGetCount")?,
             symbol::<unsafe extern "system" fn(*mut c_int, c_int) -> c_int>(driver, "cuDeviceGet")?,
-            symbol::<unsafe extern "system" fn(*mut c_char, c_int, c_int) -> c_int>(driver, "cuDeviceGetName")?,
-            symbol::<unsafe extern "system" fn(*mut usize, c_int) -> c_int>(driver, "cuDeviceTotalMem_v2")?,
+            symbol::<unsafe extern "system" fn(*mut c_char, c_int, c_int) -> c_int>(
+                driver,
+                "cuDeviceGetName",
+            )?,
+            symbol::<unsafe extern "system" fn(*mut usize, c_int) -> c_int>(
+                driver,
+                "cuDeviceTotalMem_v2",
+            )?,
         )
     };
     // SAFETY: cuInit takes only flags, which must be 0, and may be called more than once.
@@ -90,17 +119,35 @@ fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, String> {
     // SAFETY: the pointer is to a live local of the type the function writes.
     check(driver, "cuDeviceGetCount", unsafe { count(&mut found) })?;
     if found < 1 {
-        return Err("the NVIDIA driver shows no GPU: check nvidia-smi, CUDA_VISIBLE_DEVICES and, in a container, that GPUs are passed in"
-            .to_owned());
+        return Err(
+            "the NVIDIA driver shows no GPU: check nvidia-smi, CUDA_VISIBLE_DEVICES and, in \
+            a container, that GPUs are passed in"
+                .to_owned(),
+        );
     }
     let describe = |ordinal: c_int| {
         let (mut handle, mut bytes, mut text) = (0, 0_usize, [0_u8; 128]);
-        // SAFETY: as above; `text` is as long as the length given, and the driver ends the name with a zero byte.
+        // SAFETY: as above; `text` is as long as the length given, and the driver ends the name
+        // with a zero byte.
         check(driver, "cuDeviceGet", unsafe { get(&mut handle, ordinal) })?;
-        check(driver, "cuDeviceGetName", unsafe { name(text.as_mut_ptr().cast(), text.len() as c_int, handle) })?;
-        check(driver, "cuDeviceTotalMem", unsafe { memory(&mut bytes, handle) })?;
-        let text = CStr::from_bytes_until_nul(&text).map_or_else(|_| "NVIDIA GPU".into(), CStr::to_string_lossy);
-        Ok((format!("{text}, {:.0} GiB", bytes as f64 / (1_u64 << 30) as f64), bytes as u64))
+        check(driver, "cuDeviceGetName", unsafe {
+            name(text.as_mut_ptr().cast(), text.len() as c_int, handle)
+        })?;
+        check(driver, "cuDeviceTotalMem", unsafe {
+            memory(&mut bytes, handle)
+        })?;
+        let text = CStr::from_bytes_until_nul(&text).map_or_else(
+            |_| {
+                "NVIDIA \
+            GPU"
+                .into()
+            },
+            CStr::to_string_lossy,
+        );
+        Ok((
+            format!("{text}, {:.0} GiB", bytes as f64 / (1_u64 << 30) as f64),
+            bytes as u64,
+        ))
     };
     (0..found).map(describe).collect()
 }
@@ -109,9 +156,17 @@ fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, String> {
 ///
 /// # Safety
 /// `F` must be the function's true type.
-unsafe fn symbol<'library, F>(library: &'library Library, name: &str) -> Result<Symbol<'library, F>, String> {
+unsafe fn symbol<'library, F>(
+    library: &'library Library,
+    name: &str,
+) -> Result<Symbol<'library, F>, String> {
     // SAFETY: passed on to the caller.
-    unsafe { library.get(name) }.map_err(|error| format!("the NVIDIA driver lacks {name} ({error}): update the driver"))
+    unsafe { library.get(name) }.map_err(|error| {
+        format!(
+            "the NVIDIA driver lacks {name} \
+        ({error}): update the driver"
+        )
+    })
 }
 
 /// The driver's own words for a status other than success.
@@ -120,35 +175,66 @@ fn check(driver: &Library, call: &str, status: c_int) -> Result<(), String> {
         return Ok(());
     }
     let mut words: *const c_char = std::ptr::null();
-    // SAFETY: the signature is that of cuda.h; the driver points `words` to a static string, or leaves or makes it null.
+    // SAFETY: the signature is that of cuda.h; the driver points `words` to a static string, or
+    // leaves or makes it null.
     let words = unsafe {
-        let error_string = symbol::<unsafe extern "system" fn(c_int, *mut *const c_char) -> c_int>(driver, "cuGetErrorString")?;
+        let error_string = symbol::<unsafe extern "system" fn(c_int, *mut *const c_char) -> c_int>(
+            driver,
+            "cuGetErrorString",
+        )?;
         error_string(status, &mut words);
-        if words.is_null() { "unknown error".into() } else { CStr::from_ptr(words).to_string_lossy() }
+        if words.is_null() {
+            "unknown \
+            error"
+                .into()
+        } else {
+            CStr::from_ptr(words).to_string_lossy()
+        }
     };
-    Err(format!("the NVIDIA driver answers {call} with error {status}, {words}: check nvidia-smi, then the driver's installation"))
+    Err(format!(
+        "the NVIDIA driver answers {call} with error {status}, {words}: check nvidia-smi, \
+        then the driver's installation"
+    ))
 }
 
-/// Burn compiles every kernel against the headers in the `include` folder of the CUDA toolkit; this repeats its search for it.
+/// Burn compiles every kernel against the headers in the `include` folder of the CUDA toolkit; this
+/// repeats its search for it.
 fn find_headers() -> Result<(), String> {
     let toolkit = match std::env::var("CUDA_PATH") {
         Ok(path) => Some(PathBuf::from(path)),
-        Err(_) if cfg!(windows) => Some(PathBuf::from("C:/Program Files/NVIDIA GPU Computing Toolkit/CUDA/")),
-        Err(_) => [("/usr/local/cuda", "/usr/local/cuda"), ("/opt/cuda", "/opt/cuda"), ("/usr/bin/nvcc", "/usr")]
-            .into_iter()
-            .find_map(|(sign, toolkit)| std::fs::exists(sign).is_ok_and(|exists| exists).then(|| PathBuf::from(toolkit))),
+        Err(_) if cfg!(windows) => Some(PathBuf::from(
+            "C:/Program Files/NVIDIA GPU Computing \
+            Toolkit/CUDA/",
+        )),
+        Err(_) => [
+            ("/usr/local/cuda", "/usr/local/cuda"),
+            ("/opt/cuda", "/opt/cuda"),
+            ("/usr/bin/nvcc", "/usr"),
+        ]
+        .into_iter()
+        .find_map(|(sign, toolkit)| {
+            std::fs::exists(sign)
+                .is_ok_and(|exists| exists)
+                .then(|| PathBuf::from(toolkit))
+        }),
     };
     headers_in(toolkit)
 }
 
 fn headers_in(toolkit: Option<PathBuf>) -> Result<(), String> {
-    let advice = "install the CUDA toolkit's headers, or set CUDA_PATH to the folder whose `include` holds cuda_runtime.h";
+    let advice = "install the CUDA toolkit's headers, or set CUDA_PATH to the folder whose \
+        `include` holds cuda_runtime.h";
     match toolkit.map(|toolkit| toolkit.join("include/cuda_runtime.h")) {
         Some(header) if header.is_file() => Ok(()),
-        Some(header) => Err(format!("an NVIDIA GPU, but no CUDA headers ({} is missing): {advice}", header.display())),
-        None => {
-            Err(format!("an NVIDIA GPU, but no CUDA toolkit (neither CUDA_PATH, /usr/local/cuda, /opt/cuda nor /usr/bin/nvcc): {advice}"))
-        }
+        Some(header) => Err(format!(
+            "an NVIDIA GPU, but no CUDA headers ({} is missing): \
+            {advice}",
+            header.display()
+        )),
+        None => Err(format!(
+            "an NVIDIA GPU, but no CUDA toolkit (neither CUDA_PATH, /usr/local/cuda, \
+                /opt/cuda nor /usr/bin/nvcc): {advice}"
+        )),
     }
 }
 
@@ -158,8 +244,12 @@ mod tests {
 
     #[test]
     fn a_library_that_is_not_there_is_an_error_that_names_it() {
-        let error = open(&["libafd_no_such_library.so", "libafd_nor_this_one.so"]).expect_err("there is no such library");
-        assert!(error.contains("libafd_no_such_library.so") && error.contains("libafd_nor_this_one.so"), "{error}");
+        let error = open(&["libafd_no_such_library.so", "libafd_nor_this_one.so"])
+            .expect_err("there is no such library");
+        assert!(
+            error.contains("libafd_no_such_library.so") && error.contains("libafd_nor_this_one.so"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -167,15 +257,29 @@ mod tests {
         // glibc stands in for a library that loads but lacks the functions.
         #[cfg(target_os = "linux")]
         {
-            let error = gpus(&open(&["libc.so.6"]).expect("every glibc system has it")).expect_err("libc is not the driver");
-            assert!(error.contains("cuInit") && error.contains("update the driver"), "{error}");
+            let error = gpus(&open(&["libc.so.6"]).expect(
+                "every glibc system has \
+                it",
+            ))
+            .expect_err("libc is not the driver");
+            assert!(
+                error.contains("cuInit") && error.contains("update the driver"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn missing_headers_are_named_with_the_variable_to_set() {
-        let error = headers_in(Some(PathBuf::from("/no/such/toolkit"))).expect_err("there is no such folder");
-        assert!(error.contains("/no/such/toolkit/include/cuda_runtime.h") && error.contains("CUDA_PATH"), "{error}");
+        let error = headers_in(Some(PathBuf::from("/no/such/toolkit"))).expect_err(
+            "there is no \
+            such folder",
+        );
+        assert!(
+            error.contains("/no/such/toolkit/include/cuda_runtime.h")
+                && error.contains("CUDA_PATH"),
+            "{error}"
+        );
         assert!(headers_in(None).is_err_and(|error| error.contains("/usr/local/cuda")));
     }
 
@@ -183,7 +287,10 @@ mod tests {
     fn probing_never_panics_and_an_absent_gpu_comes_with_advice() {
         match Provided::devices() {
             Ok(devices) => assert_eq!(devices[0].handle, CudaDevice::new(0)),
-            Err(reason) => assert!(reason.contains("install") || reason.contains("check"), "{reason}"),
+            Err(reason) => assert!(
+                reason.contains("install") || reason.contains("check"),
+                "{reason}"
+            ),
         }
     }
 }

@@ -13,6 +13,12 @@ impl Provider for Provided {
 
     fn devices() -> Result<Vec<Device<FlexDevice>>, String> {
         let (name, description) = (Self::NAME.to_owned(), Self::KIND.to_owned());
-        Ok(vec![Device { name, description, by_default: true, memory: None, handle: FlexDevice }])
+        Ok(vec![Device {
+            name,
+            description,
+            by_default: true,
+            memory: None,
+            handle: FlexDevice,
+        }])
     }
 }

@@ -1,4 +1,5 @@
-//! From a name on the command line to a Burn backend type and its device, once, at the top of the program.
+//! From a name on the command line to a Burn backend type and its device, once, at the top of the
+//! program.
 //!
 //! | name | what it is | cargo feature |
 //! |---|---|---|
@@ -8,17 +9,27 @@
 //! | `ndarray` | CPU, the exact-test one | `ndarray` |
 //! | `cpu` | `flex` if compiled in, else `ndarray` | either |
 //!
-//! A name without a number means device 0. Everything else in the workspace is generic over a [`Trainable`] backend: to add a
-//! backend, add a file with a [`Provider`], a cargo feature, and its lines in [`BACKENDS`] and `with_provider!`.
+//! A name without a number means device 0. Everything else in the workspace is generic over a
+//! [`Trainable`] backend: to add a backend, add a file with a [`Provider`], a cargo feature, and
+//! its lines in [`BACKENDS`] and `with_provider!`.
 //!
-//! Burn panics, on a thread of its own, when the first tensor meets a missing driver. Each provider therefore probes before Burn is
-//! touched, and a missing driver is an ordinary [`BackendError`].
+//! Burn panics, on a thread of its own, when the first tensor meets a missing driver. Each provider
+//! therefore probes before Burn is touched, and a missing driver is an ordinary [`BackendError`].
 
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 #![allow(rustdoc::private_intra_doc_links)]
-// A build without any backend is legal (it only gives errors), and then much of this file has no caller.
-#![cfg_attr(not(any(feature = "cuda", feature = "wgpu", feature = "flex", feature = "ndarray")), allow(dead_code, unused_variables))]
+// A build without any backend is legal (it only gives errors), and then much of this file has no
+// caller.
+#![cfg_attr(
+    not(any(
+        feature = "cuda",
+        feature = "wgpu",
+        feature = "flex",
+        feature = "ndarray"
+    )),
+    allow(dead_code, unused_variables)
+)]
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -57,7 +68,8 @@ pub trait Job {
 pub struct Place {
     /// The backend's name, which is also its cargo feature, such as `cuda`.
     pub backend: &'static str,
-    /// The device, as one would ask for it and in words, such as `cuda:1 (NVIDIA H100 80GB HBM3, 79 GiB)`.
+    /// The device, as one would ask for it and in words, such as `cuda:1 (NVIDIA H100 80GB HBM3, 79
+    /// GiB)`.
     pub device: String,
 }
 
@@ -93,8 +105,8 @@ trait Provider {
     /// The Burn backend.
     type Backend: Trainable;
 
-    /// The devices, at least one, in the order of their numbers; or what is missing and what to do. Must not panic, and must not
-    /// make Burn open a device.
+    /// The devices, at least one, in the order of their numbers; or what is missing and what to do.
+    /// Must not panic, and must not make Burn open a device.
     fn devices() -> Result<Vec<Device<<Self::Backend as BackendTypes>::Device>>, String>;
 }
 
@@ -113,7 +125,8 @@ struct Device<D> {
     handle: D,
 }
 
-/// Evaluates `$body` with the type `$provider` of the backend called `$name`, or `$otherwise` if it is not compiled in.
+/// Evaluates `$body` with the type `$provider` of the backend called `$name`, or `$otherwise` if it
+/// is not compiled in.
 macro_rules! with_provider {
     ($name:expr, $provider:ident => $body:expr, else $otherwise:expr) => {
         match $name {
@@ -142,11 +155,12 @@ macro_rules! with_provider {
     };
 }
 
-/// Runs `job` on the device that `request` names, or on the best there is: `cuda`, else `wgpu` on a real GPU, else `flex`, else
-/// `ndarray`.
+/// Runs `job` on the device that `request` names, or on the best there is: `cuda`, else `wgpu` on a
+/// real GPU, else `flex`, else `ndarray`.
 ///
 /// # Errors
-/// The name is malformed, its backend not compiled in or not present, or the device number too large; `job` has then not been run.
+/// The name is malformed, its backend not compiled in or not present, or the device number too
+/// large; `job` has then not been run.
 pub fn dispatch<J: Job>(request: Option<&str>, job: J) -> Result<J::Output, BackendError> {
     let (asked, backend, number) = match request {
         Some(asked) => {
@@ -154,7 +168,9 @@ pub fn dispatch<J: Job>(request: Option<&str>, job: J) -> Result<J::Output, Back
             (asked, backend, number)
         }
         None => {
-            let (backend, number) = best(survey).ok_or_else(|| BackendError::Nothing { inventory: inventory() })?;
+            let (backend, number) = best(survey).ok_or_else(|| BackendError::Nothing {
+                inventory: inventory(),
+            })?;
             (backend, backend, number)
         }
     };
@@ -165,14 +181,19 @@ pub fn dispatch<J: Job>(request: Option<&str>, job: J) -> Result<J::Output, Back
     )
 }
 
-/// Every device of every backend compiled in, best first, and one line with the reason for each backend that has none.
+/// Every device of every backend compiled in, best first, and one line with the reason for each
+/// backend that has none.
 pub fn list() -> Vec<Found> {
     BACKENDS.into_iter().filter_map(survey).flatten().collect()
 }
 
-/// The backends this program was built without; each name is also the cargo feature that brings it in.
+/// The backends this program was built without; each name is also the cargo feature that brings it
+/// in.
 pub fn not_compiled_in() -> Vec<&'static str> {
-    BACKENDS.into_iter().filter(|backend| !is_compiled_in(backend)).collect()
+    BACKENDS
+        .into_iter()
+        .filter(|backend| !is_compiled_in(backend))
+        .collect()
 }
 
 fn is_compiled_in(backend: &str) -> bool {
@@ -181,25 +202,38 @@ fn is_compiled_in(backend: &str) -> bool {
 
 /// `cuda:1` to (`cuda`, 1). Does not look whether there is such a backend here, but resolves `cpu`.
 fn parse(asked: &str) -> Result<(&'static str, usize), BackendError> {
-    let malformed = || BackendError::Malformed { asked: asked.to_owned(), inventory: inventory() };
+    let malformed = || BackendError::Malformed {
+        asked: asked.to_owned(),
+        inventory: inventory(),
+    };
     let (name, number) = match asked.split_once(':') {
         None => (asked, 0),
         // `parse` alone would also take "+1".
-        Some((name, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => (name, digits.parse().map_err(|_| malformed())?),
+        Some((name, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (name, digits.parse().map_err(|_| malformed())?)
+        }
         Some(_) => return Err(malformed()),
     };
     if name == "cpu" {
-        let backend = CPU_BACKENDS.into_iter().find(|backend| is_compiled_in(backend)).unwrap_or(CPU_BACKENDS[0]);
+        let backend = CPU_BACKENDS
+            .into_iter()
+            .find(|backend| is_compiled_in(backend))
+            .unwrap_or(CPU_BACKENDS[0]);
         return Ok((backend, number));
     }
-    let backend = BACKENDS.into_iter().find(|backend| *backend == name).ok_or_else(malformed)?;
+    let backend = BACKENDS
+        .into_iter()
+        .find(|backend| *backend == name)
+        .ok_or_else(malformed)?;
     Ok((backend, number))
 }
 
 /// The first device that may be chosen without being named, as a backend and a device number.
 fn best(survey: impl Fn(&'static str) -> Option<Vec<Found>>) -> Option<(&'static str, usize)> {
     BACKENDS.into_iter().find_map(|backend| {
-        let number = survey(backend)?.iter().position(|found| found.absent.is_none() && found.by_default)?;
+        let number = survey(backend)?
+            .iter()
+            .position(|found| found.absent.is_none() && found.by_default)?;
         Some((backend, number))
     })
 }
@@ -213,10 +247,25 @@ fn survey_provider<P: Provider>() -> Vec<Found> {
     match P::devices() {
         Ok(devices) => devices
             .into_iter()
-            .map(|Device { name, description, by_default, memory, .. }| {
-                let (backend, absent) = (P::NAME, None);
-                Found { name, backend, description, by_default, memory, absent }
-            })
+            .map(
+                |Device {
+                     name,
+                     description,
+                     by_default,
+                     memory,
+                     ..
+                 }| {
+                    let (backend, absent) = (P::NAME, None);
+                    Found {
+                        name,
+                        backend,
+                        description,
+                        by_default,
+                        memory,
+                        absent,
+                    }
+                },
+            )
             .collect(),
         Err(reason) => vec![Found {
             name: P::NAME.to_owned(),
@@ -235,27 +284,60 @@ fn inventory() -> String {
 }
 
 fn describe(found: &[Found], not_compiled_in: &[&str]) -> String {
-    let or_none = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let or_none = |names: Vec<String>| {
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
     let present = found.iter().filter(|found| found.absent.is_none());
     let absent = found.iter().filter(|found| found.absent.is_some());
     format!(
         "Compiled in and present: {}. Compiled in, but not present: {}. Not compiled in: {}.",
-        or_none(present.map(|found| format!("{} ({})", found.name, found.description)).collect()),
+        or_none(
+            present
+                .map(|found| format!("{} ({})", found.name, found.description))
+                .collect()
+        ),
         or_none(absent.map(|found| found.name.clone()).collect()),
-        or_none(not_compiled_in.iter().map(|&name| name.to_owned()).collect()),
+        or_none(
+            not_compiled_in
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect()
+        ),
     )
 }
 
-fn start<P: Provider, J: Job>(asked: &str, number: usize, job: J) -> Result<J::Output, BackendError> {
-    let devices = P::devices().map_err(|reason| BackendError::NotPresent { asked: asked.to_owned(), reason, inventory: inventory() })?;
-    let count = devices.len();
-    let device = devices.into_iter().nth(number).ok_or_else(|| BackendError::NoSuchDevice {
+fn start<P: Provider, J: Job>(
+    asked: &str,
+    number: usize,
+    job: J,
+) -> Result<J::Output, BackendError> {
+    let devices = P::devices().map_err(|reason| BackendError::NotPresent {
         asked: asked.to_owned(),
-        backend: P::NAME,
-        count,
+        reason,
         inventory: inventory(),
     })?;
-    let place = Place { backend: P::NAME, device: format!("{} ({})", device.name, device.description) };
+    let count = devices.len();
+    let device = devices
+        .into_iter()
+        .nth(number)
+        .ok_or_else(|| BackendError::NoSuchDevice {
+            asked: asked.to_owned(),
+            backend: P::NAME,
+            count,
+            inventory: inventory(),
+        })?;
+    let place = Place {
+        backend: P::NAME,
+        device: format!(
+            "{} \
+        ({})",
+            device.name, device.description
+        ),
+    };
     Ok(job.run::<P::Backend>(place, device.handle))
 }
 
@@ -284,8 +366,21 @@ mod tests {
     }
 
     fn found(backend: &'static str, by_default: bool, absent: Option<&str>) -> Found {
-        let (name, description, absent) = (backend.to_owned(), "a device".to_owned(), absent.map(str::to_owned));
-        Found { name, backend, description, by_default, memory: None, absent }
+        let (name, description, absent) = (
+            backend.to_owned(),
+            "a \
+            device"
+                .to_owned(),
+            absent.map(str::to_owned),
+        );
+        Found {
+            name,
+            backend,
+            description,
+            by_default,
+            memory: None,
+            absent,
+        }
     }
 
     #[test]
@@ -294,30 +389,74 @@ mod tests {
         assert_eq!(parse("cuda:1"), Ok(("cuda", 1)));
         assert_eq!(parse("wgpu:12"), Ok(("wgpu", 12)));
         assert_eq!(parse("ndarray"), Ok(("ndarray", 0)));
-        for name in ["", "gpu", "CUDA", "cuda:", ":1", "cuda:x", "cuda:+1", "cuda:-1", "cuda:1:2", " cuda", "cuda:99999999999999999999"] {
-            assert!(matches!(parse(name), Err(BackendError::Malformed { asked, .. }) if asked == name), "{name:?} was taken");
+        for name in [
+            "",
+            "gpu",
+            "CUDA",
+            "cuda:",
+            ":1",
+            "cuda:x",
+            "cuda:+1",
+            "cuda:-1",
+            "cuda:1:2",
+            " cuda",
+            "cuda:99999999999999999999",
+        ] {
+            assert!(
+                matches!(parse(name), Err(BackendError::Malformed { asked, .. }) if asked == name),
+                "{name:?} was taken"
+            );
         }
     }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_names_there_are() {
         let message = error("gpu").to_string();
-        assert!(message.contains("\"gpu\"") && message.contains("cuda, wgpu, flex, ndarray, cpu"), "{message}");
+        assert!(
+            message.contains("\"gpu\"")
+                && message.contains(
+                    "cuda, wgpu, flex, ndarray, \
+            cpu"
+                ),
+            "{message}"
+        );
     }
 
     #[test]
     fn the_inventory_tells_present_from_absent_from_not_compiled_in() {
-        let text = describe(&[found("cuda", false, Some("no driver")), found("flex", true, None)], &["wgpu", "ndarray"]);
-        let expected = "Compiled in and present: flex (a device). Compiled in, but not present: cuda. Not compiled in: wgpu, ndarray.";
+        let text = describe(
+            &[
+                found(
+                    "cuda",
+                    false,
+                    Some(
+                        "no \
+            driver",
+                    ),
+                ),
+                found("flex", true, None),
+            ],
+            &["wgpu", "ndarray"],
+        );
+        let expected = "Compiled in and present: flex (a device). Compiled in, but not present: \
+            cuda. Not compiled in: wgpu, ndarray.";
         assert_eq!(text, expected);
-        assert_eq!(describe(&[], &[]), "Compiled in and present: none. Compiled in, but not present: none. Not compiled in: none.");
+        assert_eq!(
+            describe(&[], &[]),
+            "Compiled in and present: none. Compiled in, but not \
+            present: none. Not compiled in: none."
+        );
     }
 
     #[test]
     fn every_backend_is_either_listed_or_not_compiled_in() {
         let (listed, missing) = (list(), not_compiled_in());
         for backend in BACKENDS {
-            assert_ne!(listed.iter().any(|found| found.backend == backend), missing.contains(&backend), "{backend}");
+            assert_ne!(
+                listed.iter().any(|found| found.backend == backend),
+                missing.contains(&backend),
+                "{backend}"
+            );
         }
     }
 
@@ -326,7 +465,20 @@ mod tests {
         let everything = |backend| Some(vec![found(backend, true, None)]);
         assert_eq!(best(everything), Some(("cuda", 0)));
 
-        let no_driver = |backend| if backend == "cuda" { Some(vec![found("cuda", false, Some("no driver"))]) } else { everything(backend) };
+        let no_driver = |backend| {
+            if backend == "cuda" {
+                Some(vec![found(
+                    "cuda",
+                    false,
+                    Some(
+                        "no \
+            driver",
+                    ),
+                )])
+            } else {
+                everything(backend)
+            }
+        };
         assert_eq!(best(no_driver), Some(("wgpu", 0)));
 
         let second_is_real = |backend| match backend {
@@ -341,7 +493,14 @@ mod tests {
         };
         assert_eq!(best(only_software_vulkan), Some(("flex", 0)));
 
-        assert_eq!(best(|backend| if backend == "ndarray" { everything(backend) } else { None }), Some(("ndarray", 0)));
+        assert_eq!(
+            best(|backend| if backend == "ndarray" {
+                everything(backend)
+            } else {
+                None
+            }),
+            Some(("ndarray", 0))
+        );
         assert_eq!(best(|_| None), None);
     }
 
@@ -355,9 +514,18 @@ mod tests {
     #[cfg(all(feature = "flex", feature = "ndarray"))]
     #[test]
     fn the_named_cpu_backend_does_the_work() {
-        for (request, backend) in [("flex", "flex"), ("flex:0", "flex"), ("ndarray", "ndarray"), ("cpu", "flex")] {
+        for (request, backend) in [
+            ("flex", "flex"),
+            ("flex:0", "flex"),
+            ("ndarray", "ndarray"),
+            ("cpu", "flex"),
+        ] {
             let (place, gradient) = dispatch(Some(request), Gradient).unwrap();
-            assert_eq!((place.backend, gradient), (backend, vec![2.0, 4.0, 6.0]), "{request}");
+            assert_eq!(
+                (place.backend, gradient),
+                (backend, vec![2.0, 4.0, 6.0]),
+                "{request}"
+            );
             assert!(place.to_string().starts_with(backend), "{place}");
         }
     }
@@ -366,30 +534,71 @@ mod tests {
     #[test]
     fn a_device_number_beyond_the_last_says_how_many_there_are() {
         let error = error("flex:3");
-        assert!(matches!(error, BackendError::NoSuchDevice { backend: "flex", count: 1, .. }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                BackendError::NoSuchDevice {
+                    backend: "flex",
+                    count: 1,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
         let message = error.to_string();
-        assert!(message.contains("\"flex:3\"") && message.contains("has 1 here") && message.contains("present: flex"), "{message}");
+        assert!(
+            message.contains("\"flex:3\"")
+                && message.contains(
+                    "has 1 \
+            here"
+                )
+                && message.contains("present: flex"),
+            "{message}"
+        );
     }
 
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn a_backend_that_is_not_compiled_in_names_the_feature_to_rebuild_with() {
         let error = error("cuda:1");
-        assert!(matches!(error, BackendError::NotCompiledIn { feature: "cuda", .. }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                BackendError::NotCompiledIn {
+                    feature: "cuda",
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
         let message = error.to_string();
-        assert!(message.contains("\"cuda:1\"") && message.contains("`--features cuda`"), "{message}");
+        assert!(
+            message.contains("\"cuda:1\"")
+                && message.contains(
+                    "`--features \
+            cuda`"
+                ),
+            "{message}"
+        );
         assert!(message.contains("Not compiled in: cuda"), "{message}");
     }
 
     #[test]
     fn a_listed_device_can_be_asked_for_and_an_absent_backend_is_an_error() {
-        // Runs on whatever machine this is; a GPU is only asked, not used, since compiling its kernels can take minutes.
+        // Runs on whatever machine this is; a GPU is only asked, not used, since compiling its
+        // kernels can take minutes.
         for found in list() {
             match found.absent {
-                None => assert_eq!(parse(&found.name).map(|(backend, _)| backend), Ok(found.backend)),
+                None => assert_eq!(
+                    parse(&found.name).map(|(backend, _)| backend),
+                    Ok(found.backend)
+                ),
                 Some(reason) => {
                     let error = error(&found.name);
-                    assert!(matches!(&error, BackendError::NotPresent { reason: told, .. } if *told == reason), "{error:?}");
+                    assert!(
+                        matches!(&error, BackendError::NotPresent { reason: told, .. } if *told == reason),
+                        "{error:?}"
+                    );
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! `ndarray`: the CPU backend for exact tests; 3-D convolutions are hundreds of times slower on it than on `flex`.
+//! `ndarray`: the CPU backend for exact tests; 3-D convolutions are hundreds of times slower on it
+//! than on `flex`.
 
 use burn::backend::{Autodiff, NdArray, ndarray::NdArrayDevice};
 
@@ -13,6 +14,12 @@ impl Provider for Provided {
 
     fn devices() -> Result<Vec<Device<NdArrayDevice>>, String> {
         let (name, description) = (Self::NAME.to_owned(), Self::KIND.to_owned());
-        Ok(vec![Device { name, description, by_default: true, memory: None, handle: NdArrayDevice::Cpu }])
+        Ok(vec![Device {
+            name,
+            description,
+            by_default: true,
+            memory: None,
+            handle: NdArrayDevice::Cpu,
+        }])
     }
 }

@@ -1,7 +1,8 @@
 //! `wgpu`: GPUs through Vulkan (Metal on macOS).
 //!
-//! Devices are numbered discrete GPUs first, then integrated, then virtual ones, then software Vulkan (lavapipe), which is slow and
-//! only used when named: `--backend wgpu` on a machine without a GPU, else by the number `afd doctor` shows.
+//! Devices are numbered discrete GPUs first, then integrated, then virtual ones, then software
+//! Vulkan (lavapipe), which is slow and only used when named: `--backend wgpu` on a machine without
+//! a GPU, else by the number `afd doctor` shows.
 
 use std::future::Future;
 use std::pin::pin;
@@ -22,27 +23,53 @@ impl Provider for Provided {
     type Backend = Autodiff<Wgpu>;
 
     fn devices() -> Result<Vec<Device<WgpuDevice>>, String> {
-        // The one graphics interface that Burn will use: a GPU seen through another (OpenGL, DirectX) would not be found by Burn.
+        // The one graphics interface that Burn will use: a GPU seen through another (OpenGL,
+        // DirectX) would not be found by Burn.
         let api = AutoGraphicsApi::backend();
-        let api_name = if api == ::wgpu::Backend::Metal { "Metal" } else { "Vulkan" };
+        let api_name = if api == ::wgpu::Backend::Metal {
+            "Metal"
+        } else {
+            "Vulkan"
+        };
         let instance = Instance::new(InstanceDescriptor {
             backends: Backends::from(api),
             flags: InstanceFlags::empty(),
             ..InstanceDescriptor::new_without_display_handle()
         });
-        let adapters: Vec<_> =
-            ready(instance.enumerate_adapters(Backends::from(api))).into_iter().flatten().map(|adapter| adapter.get_info()).collect();
+        let adapters: Vec<_> = ready(instance.enumerate_adapters(Backends::from(api)))
+            .into_iter()
+            .flatten()
+            .map(|adapter| adapter.get_info())
+            .collect();
 
         let mut devices = Vec::new();
         for (kind, words) in KINDS {
             // Burn numbers the devices of each kind separately, in the order of enumeration.
-            for (index, adapter) in adapters.iter().filter(|adapter| adapter.device_type == kind).enumerate() {
-                let Some(handle) = handle(kind, index) else { continue };
-                let driver =
-                    if adapter.driver.is_empty() { String::new() } else { format!(", driver {} {}", adapter.driver, adapter.driver_info) };
+            for (index, adapter) in adapters
+                .iter()
+                .filter(|adapter| adapter.device_type == kind)
+                .enumerate()
+            {
+                let Some(handle) = handle(kind, index) else {
+                    continue;
+                };
+                let driver = if adapter.driver.is_empty() {
+                    String::new()
+                } else {
+                    format!(
+                        ", driver {} \
+                        {}",
+                        adapter.driver, adapter.driver_info
+                    )
+                };
                 devices.push(Device {
                     name: format!("{}:{}", Self::NAME, devices.len()),
-                    description: format!("{}, {words}, {api_name}{}", adapter.name, driver.trim_end()),
+                    description: format!(
+                        "{}, {words}, \
+                        {api_name}{}",
+                        adapter.name,
+                        driver.trim_end()
+                    ),
                     by_default: kind != DeviceType::Cpu,
                     // wgpu does not tell.
                     memory: None,
@@ -52,7 +79,8 @@ impl Provider for Provided {
         }
         if devices.is_empty() {
             return Err(format!(
-                "no {api_name} driver offers a device: install the GPU's {api_name} driver (or, for software Vulkan, Mesa's lavapipe, in \
+                "no {api_name} driver offers a device: install the GPU's {api_name} driver (or, \
+                    for software Vulkan, Mesa's lavapipe, in \
                  Debian's package mesa-vulkan-drivers)"
             ));
         }
@@ -60,7 +88,8 @@ impl Provider for Provided {
     }
 }
 
-/// The kinds of adapter Burn can be pointed at, best first. Adapters of unknown kind have no handle of their own in Burn.
+/// The kinds of adapter Burn can be pointed at, best first. Adapters of unknown kind have no handle
+/// of their own in Burn.
 const KINDS: [(DeviceType, &str); 4] = [
     (DeviceType::DiscreteGpu, "discrete GPU"),
     (DeviceType::IntegratedGpu, "integrated GPU"),
@@ -79,7 +108,8 @@ fn handle(kind: DeviceType, index: usize) -> Option<WgpuDevice> {
     }
 }
 
-/// The value of a future that does not wait. Only in a browser does listing adapters wait, and this program is not for browsers.
+/// The value of a future that does not wait. Only in a browser does listing adapters wait, and this
+/// program is not for browsers.
 fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
@@ -93,8 +123,14 @@ mod tests {
 
     #[test]
     fn each_kind_of_gpu_is_numbered_apart_and_only_the_first_software_device_can_be_used() {
-        assert_eq!(handle(DeviceType::DiscreteGpu, 1), Some(WgpuDevice::DiscreteGpu(1)));
-        assert_eq!(handle(DeviceType::IntegratedGpu, 0), Some(WgpuDevice::IntegratedGpu(0)));
+        assert_eq!(
+            handle(DeviceType::DiscreteGpu, 1),
+            Some(WgpuDevice::DiscreteGpu(1))
+        );
+        assert_eq!(
+            handle(DeviceType::IntegratedGpu, 0),
+            Some(WgpuDevice::IntegratedGpu(0))
+        );
         assert_eq!(handle(DeviceType::Cpu, 0), Some(WgpuDevice::Cpu));
         assert_eq!(handle(DeviceType::Cpu, 1), None);
         assert_eq!(handle(DeviceType::Other, 0), None);
@@ -106,7 +142,11 @@ mod tests {
             Err(reason) => assert!(reason.contains("install"), "{reason}"),
             Ok(devices) => {
                 for device in devices {
-                    assert_eq!(device.by_default, device.handle != WgpuDevice::Cpu, "{device:?}");
+                    assert_eq!(
+                        device.by_default,
+                        device.handle != WgpuDevice::Cpu,
+                        "{device:?}"
+                    );
                 }
             }
         }

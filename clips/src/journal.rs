@@ -1,7 +1,8 @@
 //! Append-only files of JSON lines that survive a kill at any moment.
 //!
-//! A line is on disk when [`Journal::append`] returns. What a kill or a full disk cut short is a last line without its newline: it is ignored when
-//! the journal is read and cut off when it is opened for writing.
+//! A line is on disk when [`Journal::append`] returns. What a kill or a full disk cut short is a
+//! last line without its newline: it is ignored when the journal is read and cut off when it is
+//! opened for writing.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -18,7 +19,10 @@ use crate::stage;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file system refused.
-    #[error("cannot {action} {path}: {source}; check that the disk has space and that the directory is writable")]
+    #[error(
+        "cannot {action} {path}: {source}; check that the disk has space and that the \
+        directory is writable"
+    )]
     Io {
         /// "read", "write" or "replace".
         action: &'static str,
@@ -28,7 +32,10 @@ pub enum JournalError {
         source: io::Error,
     },
     /// A whole line is not one that this program wrote.
-    #[error("{path}, line {line}: {problem}; the journal was edited or damaged: put a backup in its place, or move the directory away")]
+    #[error(
+        "{path}, line {line}: {problem}; the journal was edited or damaged: put a backup in \
+        its place, or move the directory away"
+    )]
     Line {
         /// The journal.
         path: PathBuf,
@@ -48,7 +55,8 @@ pub struct Journal<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Journal<T> {
-    /// What the journal at `path` says, without its last line where that is torn; nothing if there is no such file.
+    /// What the journal at `path` says, without its last line where that is torn; nothing if there
+    /// is no such file.
     ///
     /// # Errors
     /// [`JournalError`], with the line number, for a whole line that is no `T`.
@@ -56,44 +64,78 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         Ok(Self::read_whole_lines(path)?.0)
     }
 
-    /// The same, and the journal for appending behind its last whole line. One process at a time: that is for the caller to see to.
+    /// The same, and the journal for appending behind its last whole line. One process at a time:
+    /// that is for the caller to see to.
     ///
     /// # Errors
     /// [`JournalError`].
     pub fn open(path: &Path) -> Result<(Vec<T>, Self), JournalError> {
-        let error = |source| JournalError::Io { action: "write", path: path.to_path_buf(), source };
+        let error = |source| JournalError::Io {
+            action: "write",
+            path: path.to_path_buf(),
+            source,
+        };
         let (lines, length) = Self::read_whole_lines(path)?;
         let fresh = !path.exists();
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(error)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(error)?;
         if file.metadata().map_err(error)?.len() != length {
-            file.set_len(length).and_then(|()| file.sync_all()).map_err(error)?;
+            file.set_len(length)
+                .and_then(|()| file.sync_all())
+                .map_err(error)?;
         }
         if fresh {
             stage::sync_directory_of(path).map_err(error)?;
         }
-        Ok((lines, Self { path: path.to_path_buf(), file, lines: PhantomData }))
+        Ok((
+            lines,
+            Self {
+                path: path.to_path_buf(),
+                file,
+                lines: PhantomData,
+            },
+        ))
     }
 
     /// Adds a line; it is on disk when this returns.
     ///
     /// # Errors
-    /// [`JournalError::Io`]. The line may then be there in part: open the journal again before the next one.
+    /// [`JournalError::Io`]. The line may then be there in part: open the journal again before the
+    /// next one.
     pub fn append(&mut self, line: &T) -> Result<(), JournalError> {
-        let error = |source| JournalError::Io { action: "write", path: self.path.clone(), source };
+        let error = |source| JournalError::Io {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        };
         // One write, so that a kill between two of them cannot leave half a line.
         let text = serde_json::to_string(line).map_err(|source| error(source.into()))? + "\n";
-        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(error)
+        self.file
+            .write_all(text.as_bytes())
+            .and_then(|()| self.file.sync_data())
+            .map_err(error)
     }
 
-    /// Replaces all lines at once: a reader, or a kill, meets either the old ones or all of the new.
+    /// Replaces all lines at once: a reader, or a kill, meets either the old ones or all of the
+    /// new.
     ///
     /// # Errors
     /// [`JournalError::Io`]; the old lines are then still there.
-    pub fn replace<'a>(&mut self, lines: impl IntoIterator<Item = &'a T>) -> Result<(), JournalError>
+    pub fn replace<'a>(
+        &mut self,
+        lines: impl IntoIterator<Item = &'a T>,
+    ) -> Result<(), JournalError>
     where
         T: 'a,
     {
-        let error = |source| JournalError::Io { action: "replace", path: self.path.clone(), source };
+        let error = |source| JournalError::Io {
+            action: "replace",
+            path: self.path.clone(),
+            source,
+        };
         let staged = stage::file(&self.path).map_err(error)?;
         let mut writer = io::BufWriter::new(staged.as_file());
         for line in lines {
@@ -103,7 +145,10 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         writer.flush().map_err(error)?;
         drop(writer);
         stage::replace_file(staged, &self.path).map_err(error)?;
-        self.file = OpenOptions::new().append(true).open(&self.path).map_err(error)?;
+        self.file = OpenOptions::new()
+            .append(true)
+            .open(&self.path)
+            .map_err(error)?;
         Ok(())
     }
 
@@ -112,16 +157,31 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == ErrorKind::NotFound => return Ok((Vec::new(), 0)),
-            Err(source) => return Err(JournalError::Io { action: "read", path: path.to_path_buf(), source }),
+            Err(source) => {
+                return Err(JournalError::Io {
+                    action: "read",
+                    path: path.to_path_buf(),
+                    source,
+                });
+            }
         };
-        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        let whole = bytes
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |newline| newline + 1);
         let mut lines = Vec::new();
-        for (index, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
+        for (index, line) in bytes[..whole]
+            .split_inclusive(|&byte| byte == b'\n')
+            .enumerate()
+        {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let failed =
-                |problem: serde_json::Error| JournalError::Line { path: path.to_path_buf(), line: index + 1, problem: problem.to_string() };
+            let failed = |problem: serde_json::Error| JournalError::Line {
+                path: path.to_path_buf(),
+                line: index + 1,
+                problem: problem.to_string(),
+            };
             lines.push(serde_json::from_slice(line).map_err(failed)?);
         }
         Ok((lines, whole as u64))
@@ -156,11 +216,18 @@ mod tests {
             fs::write(&path, &text[..length]).unwrap();
             let whole = text[..length].matches('\n').count();
             assert_eq!(Journal::<String>::read(&path).unwrap().len(), whole);
-            assert_eq!(fs::read(&path).unwrap().len(), length, "reading changes nothing");
+            assert_eq!(
+                fs::read(&path).unwrap().len(),
+                length,
+                "reading changes nothing"
+            );
             let (lines, mut journal) = Journal::<String>::open(&path).unwrap();
             assert_eq!(lines, ["one", "two", "three"][..whole]);
             journal.append(&"four".to_string()).unwrap();
-            assert_eq!(Journal::<String>::read(&path).unwrap().last().unwrap(), "four");
+            assert_eq!(
+                Journal::<String>::read(&path).unwrap().last().unwrap(),
+                "four"
+            );
         }
     }
 
@@ -179,7 +246,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
         let (_, mut journal) = Journal::<u32>::open(&path).unwrap();
-        [3, 1, 2].iter().for_each(|line| journal.append(line).unwrap());
+        [3, 1, 2]
+            .iter()
+            .for_each(|line| journal.append(line).unwrap());
         journal.replace(&[1, 2, 3]).unwrap();
         journal.append(&4).unwrap();
         assert_eq!(Journal::<u32>::read(&path).unwrap(), [1, 2, 3, 4]);

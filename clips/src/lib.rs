@@ -1,4 +1,5 @@
-//! Finished videos, wherever they come from: containers, manifests, preparation, and the teachers that answer with them.
+//! Finished videos, wherever they come from: containers, manifests, preparation, and the teachers
+//! that answer with them.
 //!
 //! Nothing here knows about networks or tensors.
 #![warn(missing_docs)]

@@ -29,7 +29,8 @@ const EXAMPLE: &str = r#"{"prompt": "a red ball bounces", "video": "clips/00000-
 pub struct ManifestEntry {
     /// What the clip shows; not blank.
     pub prompt: String,
-    /// The clip's path, relative to the manifest's directory, always with forward slashes when written by this program.
+    /// The clip's path, relative to the manifest's directory, always with forward slashes when
+    /// written by this program.
     pub video: String,
     /// Which of the prompt's clips this is, counted from 0, where its maker said so.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,19 +81,40 @@ impl Manifest {
     /// Reads `directory/manifest.jsonl`. Blank lines are skipped.
     ///
     /// # Errors
-    /// [`ManifestError`], with the line number, for anything but an object with a prompt and a path that stays inside
-    /// `directory`, links resolved. Whether the named file exists is not checked here.
+    /// [`ManifestError`], with the line number, for anything but an object with a prompt and a path
+    /// that stays inside `directory`, links resolved. Whether the named file exists is not checked
+    /// here.
     pub fn read(directory: &Path) -> Result<Self, ManifestError> {
         let path = directory.join(FILE_NAME);
-        let error = |source| ManifestError::Io { action: "read", path: path.clone(), source };
+        let error = |source| ManifestError::Io {
+            action: "read",
+            path: path.clone(),
+            source,
+        };
         let text = fs::read_to_string(&path).map_err(error)?;
         let root = directory.canonicalize().map_err(error)?;
         let mut entries = Vec::new();
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let checked = parse(line).and_then(|entry| check(&entry, directory, &root).map(|()| entry));
-            entries.push(checked.map_err(|problem| ManifestError::Line { path: path.clone(), line: index + 1, problem })?);
+        for (index, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty())
+        {
+            let checked =
+                parse(line).and_then(|entry| check(&entry, directory, &root).map(|()| entry));
+            entries.push(checked.map_err(|problem| ManifestError::Line {
+                path: path.clone(),
+                line: index + 1,
+                problem,
+            })?);
         }
-        if entries.is_empty() { Err(ManifestError::Empty(path)) } else { Ok(Self { directory: directory.to_path_buf(), entries }) }
+        if entries.is_empty() {
+            Err(ManifestError::Empty(path))
+        } else {
+            Ok(Self {
+                directory: directory.to_path_buf(),
+                entries,
+            })
+        }
     }
 
     /// Writes `directory/manifest.jsonl`, under the rules that [`Manifest::read`] checks.
@@ -103,7 +125,11 @@ impl Manifest {
         let path = directory.join(FILE_NAME);
         let error = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => ManifestError::Exists(path.clone()),
-            _ => ManifestError::Io { action: "write", path: path.clone(), source },
+            _ => ManifestError::Io {
+                action: "write",
+                path: path.clone(),
+                source,
+            },
         };
         if entries.is_empty() {
             return Err(ManifestError::Empty(path));
@@ -111,7 +137,11 @@ impl Manifest {
         let root = directory.canonicalize().map_err(error)?;
         let mut staged = stage::file(&path).map_err(error)?;
         for (index, entry) in entries.iter().enumerate() {
-            check(entry, directory, &root).map_err(|problem| ManifestError::Line { path: path.clone(), line: index + 1, problem })?;
+            check(entry, directory, &root).map_err(|problem| ManifestError::Line {
+                path: path.clone(),
+                line: index + 1,
+                problem,
+            })?;
             let line = serde_json::to_string(entry).map_err(|source| error(source.into()))?;
             writeln!(staged, "{line}").map_err(error)?;
         }
@@ -126,25 +156,44 @@ impl Manifest {
 
 /// One line's fields; the error says what was found and what was expected.
 pub(crate) fn parse(line: &str) -> Result<ManifestEntry, String> {
-    let fields: Map<String, Value> =
-        serde_json::from_str(line).map_err(|error| format!("not a JSON object ({error}); expected a line such as {EXAMPLE}"))?;
+    let fields: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
+        format!(
+            "not a JSON object ({error}); expected \
+            a line such as {EXAMPLE}"
+        )
+    })?;
     let take = match fields.get("take") {
         None | Some(Value::Null) => None,
-        Some(value) => Some(value.as_u64().ok_or_else(|| format!("\"take\" is {value}; expected a whole number from 0"))?),
+        Some(value) => Some(value.as_u64().ok_or_else(|| {
+            format!(
+                "\"take\" is {value}; expected a \
+            whole number from 0"
+            )
+        })?),
     };
-    Ok(ManifestEntry { prompt: string_field(&fields, &PROMPT_NAMES)?, video: string_field(&fields, &VIDEO_NAMES)?, take })
+    Ok(ManifestEntry {
+        prompt: string_field(&fields, &PROMPT_NAMES)?,
+        video: string_field(&fields, &VIDEO_NAMES)?,
+        take,
+    })
 }
 
 /// The first of `names` that is present.
 fn string_field(fields: &Map<String, Value>, names: &[&str]) -> Result<String, String> {
-    match names.iter().find_map(|&name| fields.get(name).map(|value| (name, value))) {
+    match names
+        .iter()
+        .find_map(|&name| fields.get(name).map(|value| (name, value)))
+    {
         Some((_, Value::String(value))) => Ok(value.clone()),
         Some((name, value)) => Err(format!("{name:?} is {value}; expected a string")),
-        None => Err(format!("none of {names:?} is in it; expected a line such as {EXAMPLE}")),
+        None => Err(format!(
+            "none of {names:?} is in it; expected a line such as {EXAMPLE}"
+        )),
     }
 }
 
-/// A prompt that says something, and a path inside `directory`; `root` is that directory with links resolved.
+/// A prompt that says something, and a path inside `directory`; `root` is that directory with links
+/// resolved.
 fn check(entry: &ManifestEntry, directory: &Path, root: &Path) -> Result<(), String> {
     if entry.prompt.trim().is_empty() {
         return Err("the prompt is blank; expected what the clip shows".to_string());
@@ -152,18 +201,26 @@ fn check(entry: &ManifestEntry, directory: &Path, root: &Path) -> Result<(), Str
     check_path(&entry.video, directory, root)
 }
 
-/// A path of a file or directory inside `directory`, links resolved; `root` is that directory with links resolved.
+/// A path of a file or directory inside `directory`, links resolved; `root` is that directory with
+/// links resolved.
 pub(crate) fn check_path(path: &str, directory: &Path, root: &Path) -> Result<(), String> {
     let video = Path::new(path);
-    let inside = video.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
+    let inside = video
+        .components()
+        .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
     if !inside || video.file_name().is_none() || path.contains('\0') {
-        return Err(format!("the video's path is {path:?}; expected a path inside the manifest's directory, without \"..\""));
+        return Err(format!(
+            "the video's path is {path:?}; expected a path inside the manifest's \
+            directory, without \"..\""
+        ));
     }
     // A path that does not resolve names nothing that could be read.
     match directory.join(video).canonicalize() {
-        Ok(resolved) if !resolved.starts_with(root) => {
-            Err(format!("the video's path is {path:?}, a link to {}; expected a file inside the manifest's directory", resolved.display()))
-        }
+        Ok(resolved) if !resolved.starts_with(root) => Err(format!(
+            "the video's path is {path:?}, a link to {}; expected a file inside the \
+                manifest's directory",
+            resolved.display()
+        )),
         _ => Ok(()),
     }
 }
@@ -175,30 +232,59 @@ mod tests {
     fn read(contents: &str) -> Result<Vec<ManifestEntry>, String> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE_NAME), contents).unwrap();
-        Manifest::read(folder.path()).map(|manifest| manifest.entries).map_err(|error| error.to_string())
+        Manifest::read(folder.path())
+            .map(|manifest| manifest.entries)
+            .map_err(|error| error.to_string())
     }
 
     fn entry(prompt: &str, video: &str, take: Option<u64>) -> ManifestEntry {
-        ManifestEntry { prompt: prompt.to_string(), video: video.to_string(), take }
+        ManifestEntry {
+            prompt: prompt.to_string(),
+            video: video.to_string(),
+            take,
+        }
     }
 
     #[test]
     fn entries_survive_the_round_trip() {
         let folder = tempfile::tempdir().unwrap();
-        let entries = [entry("two\nlines and \"quotes\"", "clips/a.gif", Some(3)), entry("ü", "./b.frames", None)];
+        let entries = [
+            entry(
+                "two\nlines \
+            and \"quotes\"",
+                "clips/a.gif",
+                Some(3),
+            ),
+            entry("ü", "./b.frames", None),
+        ];
         Manifest::write(folder.path(), &entries).unwrap();
         let manifest = Manifest::read(folder.path()).unwrap();
         assert_eq!(manifest.entries, entries);
-        assert_eq!(manifest.path(&entries[0]), folder.path().join("clips/a.gif"));
-        assert!(matches!(Manifest::write(folder.path(), &entries[1..]), Err(ManifestError::Exists(_))));
+        assert_eq!(
+            manifest.path(&entries[0]),
+            folder.path().join("clips/a.gif")
+        );
+        assert!(matches!(
+            Manifest::write(folder.path(), &entries[1..]),
+            Err(ManifestError::Exists(_))
+        ));
         assert_eq!(Manifest::read(folder.path()).unwrap().entries, entries);
     }
 
     #[test]
     fn other_tools_field_names_are_read_and_unknown_fields_ignored() {
-        let text = "{\"file_name\": \"a.mp4\", \"text\": \"one\", \"fps\": 24}\n\n{\"caption\": \"two\", \"path\": \"b.mp4\"}\n\
-                    {\"prompt\": \"three\", \"text\": \"not this\", \"video\": \"c.mp4\", \"path\": \"/elsewhere\", \"take\": 2}\n";
-        assert_eq!(read(text).unwrap(), [entry("one", "a.mp4", None), entry("two", "b.mp4", None), entry("three", "c.mp4", Some(2))]);
+        let text = "{\"file_name\": \"a.mp4\", \"text\": \"one\", \"fps\": \
+            24}\n\n{\"caption\": \"two\", \"path\": \"b.mp4\"}\n\
+                    {\"prompt\": \"three\", \"text\": \"not \
+                    this\", \"video\": \"c.mp4\", \"path\": \"/elsewhere\", \"take\": 2}\n";
+        assert_eq!(
+            read(text).unwrap(),
+            [
+                entry("one", "a.mp4", None),
+                entry("two", "b.mp4", None),
+                entry("three", "c.mp4", Some(2))
+            ]
+        );
     }
 
     #[test]
@@ -207,22 +293,55 @@ mod tests {
         for (line, expected) in [
             ("{\"prompt\": \"a\"", "expected a line such as"),
             ("[1, 2]", "expected a line such as"),
-            ("{\"video\": \"a.gif\"}", "none of [\"prompt\", \"caption\", \"text\", \"prompt_en\"]"),
-            ("{\"prompt\": \"a\"}", "none of [\"video\", \"file_name\", \"path\""),
-            ("{\"prompt\": 7, \"video\": \"a.gif\"}", "\"prompt\" is 7; expected a string"),
+            (
+                "{\"video\": \"a.gif\"}",
+                "none of \
+                [\"prompt\", \"caption\", \"text\", \"prompt_en\"]",
+            ),
+            (
+                "{\"prompt\": \"a\"}",
+                "none of [\"video\", \"file_name\", \"path\"",
+            ),
+            (
+                "{\"prompt\": 7, \"video\": \"a.gif\"}",
+                "\"prompt\" is 7; expected a string",
+            ),
             ("{\"prompt\": \" \", \"video\": \"a.gif\"}", "blank"),
-            ("{\"prompt\": \"a\", \"video\": \"a.gif\", \"take\": -1}", "\"take\" is -1"),
+            (
+                "{\"prompt\": \"a\", \"video\": \"a.gif\", \"take\": -1}",
+                "\"take\" is -1",
+            ),
         ] {
             let message = read(&format!("{good}\n{line}\n")).unwrap_err();
-            assert!(message.contains("manifest.jsonl, line 3: ") && message.contains(expected), "{line}: {message}");
+            assert!(
+                message.contains(
+                    "manifest.jsonl, line \
+                3: "
+                ) && message.contains(expected),
+                "{line}: {message}"
+            );
         }
     }
 
     #[test]
     fn paths_that_leave_the_directory_are_refused_with_their_line() {
-        for video in ["/etc/passwd", "../a.gif", "clips/../../a.gif", "", ".", "clips/.."] {
-            let message = read(&format!("{{\"prompt\": \"a\", \"video\": \"{video}\"}}")).unwrap_err();
-            assert!(message.contains("line 1") && message.contains(&format!("{video:?}")), "{message}");
+        for video in [
+            "/etc/passwd",
+            "../a.gif",
+            "clips/../../a.gif",
+            "",
+            ".",
+            "clips/..",
+        ] {
+            let message =
+                read(&format!("{{\"prompt\": \"a\", \"video\": \"{video}\"}}")).unwrap_err();
+            assert!(
+                message.contains(
+                    "line \
+                1"
+                ) && message.contains(&format!("{video:?}")),
+                "{message}"
+            );
         }
         let folder = tempfile::tempdir().unwrap();
         assert!(Manifest::write(folder.path(), &[entry("a", "../a.gif", None)]).is_err());
@@ -236,13 +355,24 @@ mod tests {
         fs::write(outside.path().join("secret.gif"), "x").unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(outside.path(), folder.path().join("clips")).unwrap();
-        fs::write(folder.path().join(FILE_NAME), "{\"prompt\": \"a\", \"video\": \"clips/secret.gif\"}").unwrap();
+        fs::write(
+            folder.path().join(FILE_NAME),
+            "{\"prompt\": \"a\", \"video\": \"clips/secret.gif\"}",
+        )
+        .unwrap();
         let message = Manifest::read(folder.path()).unwrap_err().to_string();
-        assert!(message.contains("line 1") && message.contains("clips/secret.gif"), "{message}");
+        assert!(
+            message.contains("line 1") && message.contains("clips/secret.gif"),
+            "{message}"
+        );
 
         fs::write(folder.path().join("real.gif"), "x").unwrap();
         std::os::unix::fs::symlink("real.gif", folder.path().join("link.gif")).unwrap();
-        fs::write(folder.path().join(FILE_NAME), "{\"prompt\": \"a\", \"video\": \"link.gif\"}").unwrap();
+        fs::write(
+            folder.path().join(FILE_NAME),
+            "{\"prompt\": \"a\", \"video\": \"link.gif\"}",
+        )
+        .unwrap();
         assert!(Manifest::read(folder.path()).is_ok());
     }
 
@@ -251,7 +381,13 @@ mod tests {
         assert!(read("\n  \n").unwrap_err().contains("names no clip"));
         let folder = tempfile::tempdir().unwrap();
         let message = Manifest::read(folder.path()).unwrap_err().to_string();
-        assert!(message.contains("cannot read") && message.contains("manifest.jsonl"), "{message}");
-        assert!(matches!(Manifest::write(folder.path(), &[]), Err(ManifestError::Empty(_))));
+        assert!(
+            message.contains("cannot read") && message.contains("manifest.jsonl"),
+            "{message}"
+        );
+        assert!(matches!(
+            Manifest::write(folder.path(), &[]),
+            Err(ManifestError::Empty(_))
+        ));
     }
 }

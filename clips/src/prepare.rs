@@ -1,7 +1,9 @@
-//! Finished videos into clips of the student's shape: resampled in time, cropped, resized, quantised.
+//! Finished videos into clips of the student's shape: resampled in time, cropped, resized,
+//! quantised.
 //!
-//! Teacher and student must meet after the same preparation, or the discriminator learns the preparation instead of the motion.
-//! The last step of [`prepare`] rounds to 8 bits; [`equalise`] rounds student samples the same way.
+//! Teacher and student must meet after the same preparation, or the discriminator learns the
+//! preparation instead of the motion. The last step of [`prepare`] rounds to 8 bits; [`equalise`]
+//! rounds student samples the same way.
 
 use std::ops::Range;
 
@@ -10,7 +12,8 @@ use super::video_io::{VideoHeader, malformed};
 
 /// How far before its start a source frame may be shown, in source frames.
 ///
-/// Containers round frame rates; without this, frame 8 of an 8.000 fps clip read as 7.999 fps would show frame 7.
+/// Containers round frame rates; without this, frame 8 of an 8.000 fps clip read as 7.999 fps would
+/// show frame 7.
 const EARLY: f64 = 0.01;
 
 /// Why a video could not become a clip.
@@ -18,8 +21,10 @@ const EARLY: f64 = 0.01;
 pub enum PrepareError {
     /// The video ends before the clip's last frame.
     #[error(
-        "the video lasts {found_seconds:.3} s ({found_frames} frames at {found_rate} frames per second), but the last of the clip's \
-         {needed_frames} frames at {needed_rate} frames per second shows {needed_seconds:.3} s; use longer videos or fewer frames per clip"
+        "the video lasts {found_seconds:.3} s ({found_frames} frames at {found_rate} frames per \
+            second), but the last of the clip's \
+         {needed_frames} frames at {needed_rate} frames per second shows {needed_seconds:.3} s; \
+         use longer videos or fewer frames per clip"
     )]
     TooShort {
         /// Seconds from the video's first frame to the end of its last.
@@ -39,7 +44,10 @@ pub enum PrepareError {
     #[error("the video is malformed: {0}")]
     Video(String),
     /// The shape has no pixels, or no rate.
-    #[error("a clip of {0:?} holds nothing; frames, height, width and frames_per_second must all be above zero")]
+    #[error(
+        "a clip of {0:?} holds nothing; frames, height, width and frames_per_second must all \
+        be above zero"
+    )]
     Shape(ClipShape),
 }
 
@@ -47,7 +55,8 @@ pub enum PrepareError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
-    /// The largest centred rectangle of whole pixels with the clip's aspect ratio; what lies outside is lost.
+    /// The largest centred rectangle of whole pixels with the clip's aspect ratio; what lies
+    /// outside is lost.
     #[default]
     Crop,
     /// The whole picture, centred, between black bars.
@@ -57,8 +66,9 @@ pub enum Fit {
 /// `video` as a clip of `shape`, cropped; see [`Preparer`].
 ///
 /// # Errors
-/// [`PrepareError::TooShort`] when the last clip frame falls after the video's end; [`PrepareError::Video`] and
-/// [`PrepareError::Shape`] for input that describes no video or no clip.
+/// [`PrepareError::TooShort`] when the last clip frame falls after the video's end;
+/// [`PrepareError::Video`] and [`PrepareError::Shape`] for input that describes no video or no
+/// clip.
 pub fn prepare(video: &Video, shape: ClipShape) -> Result<Clip, PrepareError> {
     prepare_fitted(video, shape, Fit::Crop)
 }
@@ -71,18 +81,28 @@ pub fn prepare_fitted(video: &Video, shape: ClipShape, fit: Fit) -> Result<Clip,
     if let Some(problem) = malformed(video) {
         return Err(PrepareError::Video(problem));
     }
-    let header = VideoHeader { width: video.width, height: video.height, frames_per_second: video.frames_per_second };
+    let header = VideoHeader {
+        width: video.width,
+        height: video.height,
+        frames_per_second: video.frames_per_second,
+    };
     let mut preparer = Preparer::new(shape, fit)?;
-    video.frames.iter().for_each(|frame| preparer.frame(&header, frame));
+    video
+        .frames
+        .iter()
+        .for_each(|frame| preparer.frame(&header, frame));
     preparer.finish()
 }
 
 /// A clip in the making, from frames as they come; one source frame is looked at at a time.
 ///
-/// * Time: clip frame `k` shows the video at `k / shape.frames_per_second` seconds, that is the latest source frame that has begun.
-/// * Fit: the largest centred rectangle of whole pixels with the shape's aspect ratio; or all of the picture between black bars.
-/// * Size: every output pixel is the mean of the source area it covers, with partly covered pixels counted by their covered
-///   fraction (no aliasing when shrinking; blocks with exact borders when growing).
+/// * Time: clip frame `k` shows the video at `k / shape.frames_per_second` seconds, that is the
+///   latest source frame that has begun.
+/// * Fit: the largest centred rectangle of whole pixels with the shape's aspect ratio; or all of
+///   the picture between black bars.
+/// * Size: every output pixel is the mean of the source area it covers, with partly covered pixels
+///   counted by their covered fraction (no aliasing when shrinking; blocks with exact borders when
+///   growing).
 /// * Values: rounded to 8 bits, then [-1, 1].
 pub struct Preparer {
     shape: ClipShape,
@@ -100,25 +120,42 @@ impl Preparer {
     /// [`PrepareError::Shape`].
     pub fn new(shape: ClipShape, fit: Fit) -> Result<Self, PrepareError> {
         let rate = shape.frames_per_second;
-        if shape.frames == 0 || shape.height == 0 || shape.width == 0 || !rate.is_finite() || rate <= 0.0 {
+        if shape.frames == 0
+            || shape.height == 0
+            || shape.width == 0
+            || !rate.is_finite()
+            || rate <= 0.0
+        {
             return Err(PrepareError::Shape(shape));
         }
-        Ok(Self { shape, fit, header: None, seen: 0, resizer: None, pixels: Vec::new() })
+        Ok(Self {
+            shape,
+            fit,
+            header: None,
+            seen: 0,
+            resizer: None,
+            pixels: Vec::new(),
+        })
     }
 
     /// The next frame of the video, `height * width * 3` bytes.
     pub fn frame(&mut self, header: &VideoHeader, frame: &[u8]) {
         let shape = self.shape;
-        let resizer = self.resizer.get_or_insert_with(|| Resizer::new(header, shape, self.fit));
+        let resizer = self
+            .resizer
+            .get_or_insert_with(|| Resizer::new(header, shape, self.fit));
         self.header = Some(*header);
         let frame_values = shape.height * shape.width * 3;
         let mut shown = self.pixels.len() / frame_values;
         let first = shown;
-        while shown < shape.frames && source_frame(shown, shape.frames_per_second, header.frames_per_second) <= self.seen {
+        while shown < shape.frames
+            && source_frame(shown, shape.frames_per_second, header.frames_per_second) <= self.seen
+        {
             if shown == first {
                 resizer.resize(frame, &mut self.pixels);
             } else {
-                self.pixels.extend_from_within(self.pixels.len() - frame_values..); // A slower video shows one frame several times.
+                self.pixels
+                    .extend_from_within(self.pixels.len() - frame_values..); // A slower video shows one frame several times.
             }
             shown += 1;
         }
@@ -132,9 +169,16 @@ impl Preparer {
     pub fn finish(self) -> Result<Clip, PrepareError> {
         let shape = self.shape;
         if self.pixels.len() == shape.frames * shape.height * shape.width * 3 {
-            return Ok(Clip { shape, pixels: self.pixels });
+            return Ok(Clip {
+                shape,
+                pixels: self.pixels,
+            });
         }
-        Err(too_short(self.header.map_or(0.0, |header| header.frames_per_second), self.seen, shape))
+        Err(too_short(
+            self.header.map_or(0.0, |header| header.frames_per_second),
+            self.seen,
+            shape,
+        ))
     }
 }
 
@@ -142,14 +186,30 @@ impl Preparer {
 ///
 /// # Errors
 /// [`PrepareError::TooShort`].
-pub fn check_length(header: &VideoHeader, frames: u64, shape: ClipShape) -> Result<(), PrepareError> {
-    let last = source_frame(shape.frames.saturating_sub(1), shape.frames_per_second, header.frames_per_second);
-    if (last as u64) < frames { Ok(()) } else { Err(too_short(header.frames_per_second, frames as usize, shape)) }
+pub fn check_length(
+    header: &VideoHeader,
+    frames: u64,
+    shape: ClipShape,
+) -> Result<(), PrepareError> {
+    let last = source_frame(
+        shape.frames.saturating_sub(1),
+        shape.frames_per_second,
+        header.frames_per_second,
+    );
+    if (last as u64) < frames {
+        Ok(())
+    } else {
+        Err(too_short(header.frames_per_second, frames as usize, shape))
+    }
 }
 
 fn too_short(rate: f64, frames: usize, shape: ClipShape) -> PrepareError {
     PrepareError::TooShort {
-        found_seconds: if rate > 0.0 { frames as f64 / rate } else { 0.0 },
+        found_seconds: if rate > 0.0 {
+            frames as f64 / rate
+        } else {
+            0.0
+        },
         found_frames: frames,
         found_rate: rate,
         needed_seconds: (shape.frames - 1) as f64 / shape.frames_per_second,
@@ -175,24 +235,58 @@ impl Resizer {
         let (source_height, source_width) = (header.height as usize, header.width as usize);
         let (height, width) = (shape.height, shape.width);
         let ((from_rows, from_columns), (rows, columns)) = match fit {
-            Fit::Crop => (centre_crop(source_height, source_width, height, width), (0..height, 0..width)),
-            // The picture's place in the clip is what a clip of the picture's shape would be cropped to.
-            Fit::Pad => ((0..source_height, 0..source_width), centre_crop(height, width, source_height, source_width)),
+            Fit::Crop => (
+                centre_crop(source_height, source_width, height, width),
+                (0..height, 0..width),
+            ),
+            // The picture's place in the clip is what a clip of the picture's shape would be
+            // cropped to.
+            Fit::Pad => (
+                (0..source_height, 0..source_width),
+                centre_crop(height, width, source_height, source_width),
+            ),
         };
-        let (row_shares, column_shares) = (shares(from_rows, rows.len()), shares(from_columns, columns.len()));
-        Self { source_width, rows, columns, width, height, row_shares, column_shares }
+        let (row_shares, column_shares) = (
+            shares(from_rows, rows.len()),
+            shares(from_columns, columns.len()),
+        );
+        Self {
+            source_width,
+            rows,
+            columns,
+            width,
+            height,
+            row_shares,
+            column_shares,
+        }
     }
 
     /// Appends one frame of the clip.
     fn resize(&self, frame: &[u8], pixels: &mut Vec<f32>) {
         if self.rows.len() == self.height && self.columns.len() == self.width {
-            return resize(frame, self.source_width, &self.row_shares, &self.column_shares, pixels);
+            return resize(
+                frame,
+                self.source_width,
+                &self.row_shares,
+                &self.column_shares,
+                pixels,
+            );
         }
         let mut picture = Vec::with_capacity(self.rows.len() * self.columns.len() * 3);
-        resize(frame, self.source_width, &self.row_shares, &self.column_shares, &mut picture);
+        resize(
+            frame,
+            self.source_width,
+            &self.row_shares,
+            &self.column_shares,
+            &mut picture,
+        );
         let start = pixels.len();
         pixels.resize(start + self.height * self.width * 3, from_byte(0));
-        for (row, values) in self.rows.clone().zip(picture.chunks_exact(self.columns.len() * 3)) {
+        for (row, values) in self
+            .rows
+            .clone()
+            .zip(picture.chunks_exact(self.columns.len() * 3))
+        {
             let place = start + (row * self.width + self.columns.start) * 3;
             pixels[place..place + values.len()].copy_from_slice(values);
         }
@@ -201,10 +295,18 @@ impl Resizer {
 
 /// `clip` rounded to 8 bits and back, as every clip from [`prepare`] is.
 ///
-/// Student samples pass through here before a discriminator or a metric sees them beside a teacher's: otherwise the rounding
-/// alone would tell the two apart. Values are clamped to [-1, 1]; clips from [`prepare`] come back unchanged.
+/// Student samples pass through here before a discriminator or a metric sees them beside a
+/// teacher's: otherwise the rounding alone would tell the two apart. Values are clamped to [-1, 1];
+/// clips from [`prepare`] come back unchanged.
 pub fn equalise(clip: &Clip) -> Clip {
-    Clip { shape: clip.shape, pixels: clip.pixels.iter().map(|&value| from_byte(to_byte(value))).collect() }
+    Clip {
+        shape: clip.shape,
+        pixels: clip
+            .pixels
+            .iter()
+            .map(|&value| from_byte(to_byte(value)))
+            .collect(),
+    }
 }
 
 /// The source frame that is on screen when clip frame `frame` is taken.
@@ -216,47 +318,77 @@ fn source_frame(frame: usize, clip_rate: f64, source_rate: f64) -> usize {
 /// The largest centred `(rows, columns)` of the source with the aspect ratio `height : width`.
 ///
 /// Whole pixels: a crop that splits pixels would blur videos which need no resizing.
-fn centre_crop(source_height: usize, source_width: usize, height: usize, width: usize) -> (Range<usize>, Range<usize>) {
+fn centre_crop(
+    source_height: usize,
+    source_width: usize,
+    height: usize,
+    width: usize,
+) -> (Range<usize>, Range<usize>) {
     let kept = |source: usize, wanted: f64| {
         let kept = (wanted.round() as usize).clamp(1, source);
         let start = (source - kept) / 2;
         start..start + kept
     };
     (
-        kept(source_height, source_width as f64 * height as f64 / width as f64),
-        kept(source_width, source_height as f64 * width as f64 / height as f64),
+        kept(
+            source_height,
+            source_width as f64 * height as f64 / width as f64,
+        ),
+        kept(
+            source_width,
+            source_height as f64 * width as f64 / height as f64,
+        ),
     )
 }
 
-/// For each of `outputs` equal parts of `source`: the first source index it touches, and the share of each one from there on.
-/// Every part's shares sum to 1.
+/// For each of `outputs` equal parts of `source`: the first source index it touches, and the share
+/// of each one from there on. Every part's shares sum to 1.
 fn shares(source: Range<usize>, outputs: usize) -> Vec<(usize, Vec<f32>)> {
     let inputs = source.len();
-    // In units of 1 / outputs of a source pixel every border is a whole number, so the overlaps are exact.
+    // In units of 1 / outputs of a source pixel every border is a whole number, so the overlaps are
+    // exact.
     (0..outputs)
         .map(|output| {
             let (start, end) = (output * inputs, (output + 1) * inputs);
             let touched = start / outputs..end.div_ceil(outputs);
-            let overlap = |index: usize| end.min((index + 1) * outputs) - start.max(index * outputs);
-            let shares = touched.clone().map(|index| (overlap(index) as f64 / inputs as f64) as f32).collect();
+            let overlap =
+                |index: usize| end.min((index + 1) * outputs) - start.max(index * outputs);
+            let shares = touched
+                .clone()
+                .map(|index| (overlap(index) as f64 / inputs as f64) as f32)
+                .collect();
             (source.start + touched.start, shares)
         })
         .collect()
 }
 
 /// Appends one resized frame to `pixels`: rows first, one blended row at a time, then columns.
-fn resize(frame: &[u8], width: usize, rows: &[(usize, Vec<f32>)], columns: &[(usize, Vec<f32>)], pixels: &mut Vec<f32>) {
+fn resize(
+    frame: &[u8],
+    width: usize,
+    rows: &[(usize, Vec<f32>)],
+    columns: &[(usize, Vec<f32>)],
+    pixels: &mut Vec<f32>,
+) {
     let mut blended = vec![0.0f32; width * 3];
     for (first_row, row_shares) in rows {
         blended.fill(0.0);
-        for (row, &share) in frame.chunks_exact(width * 3).skip(*first_row).zip(row_shares) {
+        for (row, &share) in frame
+            .chunks_exact(width * 3)
+            .skip(*first_row)
+            .zip(row_shares)
+        {
             for (sum, &byte) in blended.iter_mut().zip(row) {
                 *sum += share * f32::from(byte);
             }
         }
         for (first_column, column_shares) in columns {
             let mut mean = [0.0f32; 3];
-            for (pixel, &share) in blended.chunks_exact(3).skip(*first_column).zip(column_shares) {
+            for (pixel, &share) in blended
+                .chunks_exact(3)
+                .skip(*first_column)
+                .zip(column_shares)
+            {
                 for (sum, &value) in mean.iter_mut().zip(pixel) {
                     *sum += share * value;
                 }
@@ -271,23 +403,43 @@ mod tests {
     use super::*;
 
     /// A video whose pixels come from (frame, row, column), the same in all three channels.
-    fn grey(frames: usize, height: u32, width: u32, rate: f64, value: impl Fn(usize, u32, u32) -> u8) -> Video {
+    fn grey(
+        frames: usize,
+        height: u32,
+        width: u32,
+        rate: f64,
+        value: impl Fn(usize, u32, u32) -> u8,
+    ) -> Video {
         let frame = |t: usize| {
             let value = &value;
-            (0..height).flat_map(move |row| (0..width).flat_map(move |column| [value(t, row, column); 3])).collect()
+            (0..height)
+                .flat_map(move |row| (0..width).flat_map(move |column| [value(t, row, column); 3]))
+                .collect()
         };
-        Video { width, height, frames_per_second: rate, frames: (0..frames).map(frame).collect() }
+        Video {
+            width,
+            height,
+            frames_per_second: rate,
+            frames: (0..frames).map(frame).collect(),
+        }
     }
 
     fn shape(frames: usize, height: usize, width: usize, rate: f64) -> ClipShape {
-        ClipShape { frames, height, width, frames_per_second: rate }
+        ClipShape {
+            frames,
+            height,
+            width,
+            frames_per_second: rate,
+        }
     }
 
     /// Which source frames a clip shows, read from a video whose frame `i` is all `i`.
     fn shown(source_frames: usize, source_rate: f64, frames: usize, rate: f64) -> Vec<u8> {
         let video = grey(source_frames, 2, 2, source_rate, |t, _, _| t as u8);
         let clip = prepare(&video, shape(frames, 1, 1, rate)).unwrap();
-        (0..frames).map(|frame| to_byte(clip.pixel(frame, 0, 0)[0])).collect()
+        (0..frames)
+            .map(|frame| to_byte(clip.pixel(frame, 0, 0)[0]))
+            .collect()
     }
 
     #[test]
@@ -297,40 +449,65 @@ mod tests {
             for (height, width) in [(1, 1), (8, 8), (11, 31), (37, 53), (64, 64), (101, 7)] {
                 let clip = prepare(&video, shape(1, height, width, 8.0)).unwrap();
                 assert_eq!(clip.pixels.len(), height * width * 3);
-                assert!(clip.pixels.iter().all(|&pixel| pixel == from_byte(value)), "{value} at {height}x{width}");
+                assert!(
+                    clip.pixels.iter().all(|&pixel| pixel == from_byte(value)),
+                    "{value} at \
+                    {height}x{width}"
+                );
             }
         }
     }
 
     #[test]
     fn a_checkerboard_averages_to_its_mean() {
-        let video = grey(1, 12, 12, 8.0, |_, row, column| if (row + column) % 2 == 0 { 200 } else { 100 });
+        let video = grey(1, 12, 12, 8.0, |_, row, column| {
+            if (row + column) % 2 == 0 { 200 } else { 100 }
+        });
         let clip = prepare(&video, shape(1, 6, 6, 8.0)).unwrap();
         assert!(clip.pixels.iter().all(|&pixel| to_byte(pixel) == 150));
     }
 
     #[test]
     fn partly_covered_pixels_count_by_their_covered_fraction() {
-        // Three columns into two: the first is (30 + 120 / 2) / 1.5 = 60, the second (120 / 2 + 210) / 1.5 = 180.
+        // Three columns into two: the first is (30 + 120 / 2) / 1.5 = 60, the second (120 / 2 +
+        // 210) / 1.5 = 180.
         let video = grey(1, 3, 3, 8.0, |_, _, column| [30, 120, 210][column as usize]);
         let clip = prepare(&video, shape(1, 2, 2, 8.0)).unwrap();
-        assert_eq!([clip.pixel(0, 1, 0)[1], clip.pixel(0, 1, 1)[1]].map(to_byte), [60, 180]);
+        assert_eq!(
+            [clip.pixel(0, 1, 0)[1], clip.pixel(0, 1, 1)[1]].map(to_byte),
+            [60, 180]
+        );
         // Two columns into three: the middle one covers half of each.
         let video = grey(1, 2, 2, 8.0, |_, _, column| [30, 210][column as usize]);
         let clip = prepare(&video, shape(1, 3, 3, 8.0)).unwrap();
-        assert_eq!([0, 1, 2].map(|column| to_byte(clip.pixel(0, 2, column)[2])), [30, 120, 210]);
+        assert_eq!(
+            [0, 1, 2].map(|column| to_byte(clip.pixel(0, 2, column)[2])),
+            [30, 120, 210]
+        );
     }
 
     #[test]
     fn brightness_is_preserved_when_nothing_is_cropped() {
-        let video = grey(1, 45, 60, 8.0, |_, row, column| ((row * row * 7 + column * 31 + row * column) % 256) as u8);
-        let mean = |values: &[f32]| values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64;
-        let before = video.frames[0].iter().map(|&byte| f64::from(byte)).sum::<f64>() / video.frames[0].len() as f64;
+        let video = grey(1, 45, 60, 8.0, |_, row, column| {
+            ((row * row * 7 + column * 31 + row * column) % 256) as u8
+        });
+        let mean = |values: &[f32]| {
+            values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64
+        };
+        let before = video.frames[0]
+            .iter()
+            .map(|&byte| f64::from(byte))
+            .sum::<f64>()
+            / video.frames[0].len() as f64;
         for (height, width) in [(6, 8), (21, 28), (33, 44), (45, 60), (60, 80)] {
             let clip = prepare(&video, shape(1, height, width, 8.0)).unwrap();
             let after = (mean(&clip.pixels) + 1.0) * 127.5;
-            // Each output is off by at most half a level of rounding, and far less on average over many.
-            assert!((after - before).abs() < if height == 6 { 0.5 } else { 0.1 }, "{height}x{width}: {before} became {after}");
+            // Each output is off by at most half a level of rounding, and far less on average over
+            // many.
+            assert!(
+                (after - before).abs() < if height == 6 { 0.5 } else { 0.1 },
+                "{height}x{width}: {before} became {after}"
+            );
         }
     }
 
@@ -350,9 +527,17 @@ mod tests {
     #[test]
     fn a_video_that_ends_too_early_is_refused_with_both_durations() {
         let video = grey(21, 2, 2, 24.0, |_, _, _| 0);
-        let message = prepare(&video, shape(8, 2, 2, 8.0)).unwrap_err().to_string();
-        assert!(message.contains("0.875 s (21 frames at 24 frames per second)"), "{message}");
-        assert!(message.contains("8 frames at 8 frames per second shows 0.875 s"), "{message}");
+        let message = prepare(&video, shape(8, 2, 2, 8.0))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("0.875 s (21 frames at 24 frames per second)"),
+            "{message}"
+        );
+        assert!(
+            message.contains("8 frames at 8 frames per second shows 0.875 s"),
+            "{message}"
+        );
         // One more frame is on screen at 0.875 s.
         assert!(prepare(&grey(22, 2, 2, 24.0, |_, _, _| 0), shape(8, 2, 2, 8.0)).is_ok());
     }
@@ -366,33 +551,62 @@ mod tests {
         assert_eq!(centre_crop(1, 1000, 500, 1), (0..1, 499..500));
         let video = grey(1, 4, 8, 8.0, |_, _, column| column as u8);
         let clip = prepare(&video, shape(1, 4, 4, 8.0)).unwrap();
-        assert_eq!([0, 1, 2, 3].map(|column| to_byte(clip.pixel(0, 0, column)[0])), [2, 3, 4, 5]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|column| to_byte(clip.pixel(0, 0, column)[0])),
+            [2, 3, 4, 5]
+        );
     }
 
     #[test]
     fn padding_keeps_the_whole_picture_between_black_bars() {
-        let video = grey(1, 4, 8, 8.0, |_, row, column| (100 + row * 20 + column) as u8);
+        let video = grey(1, 4, 8, 8.0, |_, row, column| {
+            (100 + row * 20 + column) as u8
+        });
         let clip = prepare_fitted(&video, shape(1, 8, 8, 8.0), Fit::Pad).unwrap();
         for row in 0..8 {
             for column in 0..8u8 {
-                let expected = if (2..6).contains(&row) { 100 + (row as u8 - 2) * 20 + column } else { 0 };
-                assert_eq!(to_byte(clip.pixel(0, row, usize::from(column))[1]), expected, "row {row}, column {column}");
+                let expected = if (2..6).contains(&row) {
+                    100 + (row as u8 - 2) * 20 + column
+                } else {
+                    0
+                };
+                assert_eq!(
+                    to_byte(clip.pixel(0, row, usize::from(column))[1]),
+                    expected,
+                    "row \
+                    {row}, column {column}"
+                );
             }
         }
         // A tall picture, made smaller: bars at the sides.
-        let clip = prepare_fitted(&grey(1, 40, 20, 8.0, |_, _, _| 90), shape(1, 8, 8, 8.0), Fit::Pad).unwrap();
-        let row: Vec<u8> = (0..8).map(|column| to_byte(clip.pixel(0, 3, column)[0])).collect();
+        let clip = prepare_fitted(
+            &grey(1, 40, 20, 8.0, |_, _, _| 90),
+            shape(1, 8, 8, 8.0),
+            Fit::Pad,
+        )
+        .unwrap();
+        let row: Vec<u8> = (0..8)
+            .map(|column| to_byte(clip.pixel(0, 3, column)[0]))
+            .collect();
         assert_eq!(row, [0, 0, 90, 90, 90, 90, 0, 0]);
         // Nothing to pad: the same as cropping.
         let video = grey(1, 16, 16, 8.0, |_, row, column| (row * 16 + column) as u8);
-        assert_eq!(prepare_fitted(&video, shape(1, 8, 8, 8.0), Fit::Pad).unwrap(), prepare(&video, shape(1, 8, 8, 8.0)).unwrap());
+        assert_eq!(
+            prepare_fitted(&video, shape(1, 8, 8, 8.0), Fit::Pad).unwrap(),
+            prepare(&video, shape(1, 8, 8, 8.0)).unwrap()
+        );
     }
 
     #[test]
     fn preparing_at_the_same_size_and_rate_changes_no_byte() {
-        let mut video = grey(3, 5, 7, 8.0, |t, row, column| (t as u32 * 50 + row * 17 + column * 3) as u8);
+        let mut video = grey(3, 5, 7, 8.0, |t, row, column| {
+            (t as u32 * 50 + row * 17 + column * 3) as u8
+        });
         video.frames[1][4] = 99; // Channels stay apart.
-        assert_eq!(prepare(&video, shape(3, 5, 7, 8.0)).unwrap().to_video(), video);
+        assert_eq!(
+            prepare(&video, shape(3, 5, 7, 8.0)).unwrap().to_video(),
+            video
+        );
     }
 
     #[test]
@@ -400,7 +614,10 @@ mod tests {
         let video = grey(1, 9, 9, 8.0, |_, row, column| (row * 28 + column) as u8);
         let prepared = prepare(&video, shape(1, 4, 4, 8.0)).unwrap();
         assert_eq!(equalise(&prepared), prepared);
-        let sample = Clip { shape: shape(1, 1, 1, 8.0), pixels: vec![-3.0, 0.1234, 1.5] };
+        let sample = Clip {
+            shape: shape(1, 1, 1, 8.0),
+            pixels: vec![-3.0, 0.1234, 1.5],
+        };
         let rounded = equalise(&sample).pixels;
         // (0.1234 + 1) * 127.5 = 143.2335, level 143.
         assert_eq!(rounded, [-1.0, 143.0 / 127.5 - 1.0, 1.0]);
@@ -409,9 +626,18 @@ mod tests {
     #[test]
     fn malformed_videos_and_empty_shapes_are_errors() {
         let mut video = grey(1, 2, 2, 8.0, |_, _, _| 0);
-        assert!(matches!(prepare(&video, shape(1, 0, 2, 8.0)), Err(PrepareError::Shape(_))));
-        assert!(matches!(prepare(&video, shape(1, 2, 2, f64::NAN)), Err(PrepareError::Shape(_))));
+        assert!(matches!(
+            prepare(&video, shape(1, 0, 2, 8.0)),
+            Err(PrepareError::Shape(_))
+        ));
+        assert!(matches!(
+            prepare(&video, shape(1, 2, 2, f64::NAN)),
+            Err(PrepareError::Shape(_))
+        ));
         video.frames[0].pop();
-        assert!(matches!(prepare(&video, shape(1, 2, 2, 8.0)), Err(PrepareError::Video(_))));
+        assert!(matches!(
+            prepare(&video, shape(1, 2, 2, 8.0)),
+            Err(PrepareError::Video(_))
+        ));
     }
 }

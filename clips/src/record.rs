@@ -22,14 +22,16 @@ pub enum RecordError {
     Teacher(#[from] TeacherError),
 }
 
-/// Records takes `0..takes` of every prompt into the store of `origin` in `directory`, in order, one clip in memory at a time.
+/// Records takes `0..takes` of every prompt into the store of `origin` in `directory`, in order,
+/// one clip in memory at a time.
 ///
-/// Clips that are there already stay: a recording that was stopped, or that asks for more than before, goes on. `progress` hears (clips there,
-/// clips in all) after each clip, and the recording ends early, with `false`, where it answers `false`.
+/// Clips that are there already stay: a recording that was stopped, or that asks for more than
+/// before, goes on. `progress` hears (clips there, clips in all) after each clip, and the recording
+/// ends early, with `false`, where it answers `false`.
 ///
 /// # Errors
-/// [`RecordError`]: `directory` holds something else, there are no prompts or takes, a prompt is blank or repeated, or the teacher or the disk
-/// failed.
+/// [`RecordError`]: `directory` holds something else, there are no prompts or takes, a prompt is
+/// blank or repeated, or the teacher or the disk failed.
 pub fn record(
     teacher: &dyn Teacher,
     origin: &serde_json::Value,
@@ -41,14 +43,20 @@ pub fn record(
 ) -> Result<bool, RecordError> {
     check_request(prompts, takes)?;
     let mut store = ClipStore::open(directory, origin)?;
-    let total = prompts.len().saturating_mul(usize::try_from(takes).unwrap_or(usize::MAX));
+    let total = prompts
+        .len()
+        .saturating_mul(usize::try_from(takes).unwrap_or(usize::MAX));
     let mut done = 0;
     for prompt in prompts {
         for take in 0..takes {
             if store.get(prompt, take).is_none() {
                 let videos = teacher.videos(prompt, take..take + 1)?;
                 let [video] = videos.as_slice() else {
-                    let problem = format!("the teacher gave {} videos for take {take} of {prompt:?}; expected 1", videos.len());
+                    let problem = format!(
+                        "the teacher gave {} videos for take {take} of \
+                        {prompt:?}; expected 1",
+                        videos.len()
+                    );
                     return Err(TeacherError::Data(problem).into());
                 };
                 store.add_video(prompt, take, video, format)?;
@@ -66,14 +74,23 @@ pub fn record(
 /// What the manifest would refuse at the end is refused before the first clip.
 fn check_request(prompts: &[String], takes: u64) -> Result<(), RecordError> {
     if prompts.is_empty() || takes == 0 {
-        return Err(RecordError::Request(format!("{} prompts and {takes} takes; expected at least one of each", prompts.len())));
+        return Err(RecordError::Request(format!(
+            "{} prompts and {takes} takes; expected at least \
+            one of each",
+            prompts.len()
+        )));
     }
     if let Some(index) = prompts.iter().position(|prompt| prompt.trim().is_empty()) {
-        return Err(RecordError::Request(format!("prompt {index} (counted from 0) is blank")));
+        return Err(RecordError::Request(format!(
+            "prompt {index} (counted from 0) is blank"
+        )));
     }
     let mut seen = BTreeSet::new();
     match prompts.iter().find(|prompt| !seen.insert(*prompt)) {
-        Some(repeated) => Err(RecordError::Request(format!("the prompt {repeated:?} is listed twice; ask for more takes instead"))),
+        Some(repeated) => Err(RecordError::Request(format!(
+            "the prompt {repeated:?} is listed \
+            twice; ask for more takes instead"
+        ))),
         None => Ok(()),
     }
 }
@@ -96,7 +113,12 @@ mod tests {
                 return Err(TeacherError::Data("no".to_string()));
             }
             let grey = |take: u64| (prompt.len() as u64 * 10 + take) as u8;
-            let video = |take| Video { width: 4, height: 2, frames_per_second: 8.0, frames: vec![vec![grey(take); 24]; 3] };
+            let video = |take| Video {
+                width: 4,
+                height: 2,
+                frames_per_second: 8.0,
+                frames: vec![vec![grey(take); 24]; 3],
+            };
             Ok(takes.map(video).collect())
         }
     }
@@ -105,8 +127,21 @@ mod tests {
         prompts.iter().map(ToString::to_string).collect()
     }
 
-    fn recorded(list: &[&str], takes: u64, format: VideoFormat, directory: &Path) -> Result<bool, RecordError> {
-        record(&Grey, &json!("grey"), &prompts(list), takes, format, directory, &mut |_, _| true)
+    fn recorded(
+        list: &[&str],
+        takes: u64,
+        format: VideoFormat,
+        directory: &Path,
+    ) -> Result<bool, RecordError> {
+        record(
+            &Grey,
+            &json!("grey"),
+            &prompts(list),
+            takes,
+            format,
+            directory,
+            &mut |_, _| true,
+        )
     }
 
     #[test]
@@ -119,12 +154,26 @@ mod tests {
                 heard.push((done, all));
                 true
             };
-            assert!(record(&Grey, &json!(0), &prompts(&["one", "three"]), 2, format, &directory, &mut listen).unwrap());
+            assert!(
+                record(
+                    &Grey,
+                    &json!(0),
+                    &prompts(&["one", "three"]),
+                    2,
+                    format,
+                    &directory,
+                    &mut listen
+                )
+                .unwrap()
+            );
             assert_eq!(heard, [(1, 4), (2, 4), (3, 4), (4, 4)]);
             let teacher = FolderTeacher::open(&directory).unwrap();
             assert_eq!(teacher.prompts(), ["one", "three"]);
             for prompt in ["one", "three"] {
-                assert_eq!(teacher.videos(prompt, 0..2).unwrap(), Grey.videos(prompt, 0..2).unwrap());
+                assert_eq!(
+                    teacher.videos(prompt, 0..2).unwrap(),
+                    Grey.videos(prompt, 0..2).unwrap()
+                );
             }
         }
     }
@@ -134,7 +183,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let list = prompts(&["one", "three"]);
         let stop = &mut |done, _| done < 3;
-        assert!(!record(&Grey, &json!("grey"), &list, 2, VideoFormat::Gif, folder.path(), stop).unwrap());
+        assert!(
+            !record(
+                &Grey,
+                &json!("grey"),
+                &list,
+                2,
+                VideoFormat::Gif,
+                folder.path(),
+                stop
+            )
+            .unwrap()
+        );
         let before = ClipStore::list(folder.path()).unwrap();
         assert_eq!(before.len(), 3);
         assert!(recorded(&["one", "three"], 2, VideoFormat::Gif, folder.path()).unwrap());
@@ -147,7 +207,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("notes.txt"), "mine").unwrap();
         let result = recorded(&["one"], 1, VideoFormat::Gif, folder.path());
-        assert!(matches!(result, Err(RecordError::Store(StoreError::Foreign(_)))));
+        assert!(matches!(
+            result,
+            Err(RecordError::Store(StoreError::Foreign(_)))
+        ));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -168,7 +231,9 @@ mod tests {
             (&["a", " "], 1, "prompt 1"),
             (&["a", "b", "a"], 1, "\"a\" is listed twice"),
         ] {
-            let message = recorded(list, takes, VideoFormat::Gif, folder.path()).unwrap_err().to_string();
+            let message = recorded(list, takes, VideoFormat::Gif, folder.path())
+                .unwrap_err()
+                .to_string();
             assert!(message.contains(expected), "{message}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -1,6 +1,8 @@
-//! Nothing is written in place: files and directories are staged beside their target, synced, then renamed.
+//! Nothing is written in place: files and directories are staged beside their target, synced, then
+//! renamed.
 //!
-//! A target that exists is replaced only by [`replace_file`], and a staged file that is dropped before it is published is deleted.
+//! A target that exists is replaced only by [`replace_file`], and a staged file that is dropped
+//! before it is published is deleted.
 
 use std::{
     fs::{self, File},
@@ -13,18 +15,24 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 /// An empty file in the target's directory, on the same file system, so that the rename is atomic.
 pub(super) fn file(target: &Path) -> io::Result<NamedTempFile> {
     let mut builder = builder(0o666);
-    let suffix = target.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    let suffix = target
+        .extension()
+        .map(|extension| format!(".{}", extension.to_string_lossy()))
+        .unwrap_or_default();
     builder.suffix(&suffix).tempfile_in(parent(target))
 }
 
 /// Gives the staged file its name; `AlreadyExists` when the name is taken.
 pub(super) fn publish_file(staged: NamedTempFile, target: &Path) -> io::Result<()> {
     staged.as_file().sync_all()?;
-    staged.persist_noclobber(target).map_err(|error| error.error)?;
+    staged
+        .persist_noclobber(target)
+        .map_err(|error| error.error)?;
     sync_directory(parent(target))
 }
 
-/// Gives the staged file its name, and replaces what has that name: for files that this program alone writes.
+/// Gives the staged file its name, and replaces what has that name: for files that this program
+/// alone writes.
 pub(super) fn replace_file(staged: NamedTempFile, target: &Path) -> io::Result<()> {
     staged.as_file().sync_all()?;
     staged.persist(target).map_err(|error| error.error)?;
@@ -44,19 +52,22 @@ pub(super) fn directory(target: &Path) -> io::Result<TempDir> {
     builder(0o777).tempdir_in(parent(target))
 }
 
-/// Gives the staged directory its name; `AlreadyExists` when the name is taken. The files inside must be synced already.
+/// Gives the staged directory its name; `AlreadyExists` when the name is taken. The files inside
+/// must be synced already.
 pub(super) fn publish_directory(staged: TempDir, target: &Path) -> io::Result<()> {
     if target.symlink_metadata().is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     sync_directory(staged.path())?;
-    // Between the look and the rename only an empty directory could still be replaced: rename refuses anything else.
+    // Between the look and the rename only an empty directory could still be replaced: rename
+    // refuses anything else.
     fs::rename(staged.path(), target)?;
     let _ = staged.keep(); // It has moved: there is nothing left to delete.
     sync_directory(parent(target))
 }
 
-/// A hidden, random name. tempfile makes private files; published ones get the ordinary mode, less the user's umask.
+/// A hidden, random name. tempfile makes private files; published ones get the ordinary mode, less
+/// the user's umask.
 fn builder(mode: u32) -> Builder<'static, 'static> {
     let mut builder = Builder::new();
     builder.prefix(PREFIX);
@@ -76,7 +87,11 @@ fn parent(target: &Path) -> &Path {
 
 /// Makes the rename itself survive a power cut. Directories can only be opened for this on Unix.
 fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        File::open(directory)?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +101,10 @@ mod tests {
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+        fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]
@@ -107,9 +125,15 @@ mod tests {
         let target = folder.path().join("taken");
         fs::write(&target, "old").unwrap();
         let staged = file(&target).unwrap();
-        assert_eq!(publish_file(staged, &target).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            publish_file(staged, &target).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         let staged = directory(&target).unwrap();
-        assert_eq!(publish_directory(staged, &target).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            publish_directory(staged, &target).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(fs::read(&target).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["taken"]);
     }

@@ -1,4 +1,5 @@
-//! Where recorded, fetched and bought clips end: a directory that [`crate::teacher::folder::FolderTeacher`] opens and that a kill cannot spoil.
+//! Where recorded, fetched and bought clips end: a directory that
+//! [`crate::teacher::folder::FolderTeacher`] opens and that a kill cannot spoil.
 //!
 //! ```text
 //! STORE/store.json       where its clips come from: another origin is refused
@@ -7,8 +8,8 @@
 //! STORE/lock             held by the one process that adds clips
 //! ```
 //!
-//! A clip is staged, synced and renamed before its line is written: what the manifest names is whole, whichever moment a kill hits. A clip without
-//! its line is replaced when it is made again.
+//! A clip is staged, synced and renamed before its line is written: what the manifest names is
+//! whole, whichever moment a kill hits. A clip without its line is replaced when it is made again.
 
 mod download;
 #[cfg(test)]
@@ -47,7 +48,8 @@ pub struct ClipRecord {
     pub video: String,
     /// Which of the prompt's clips it is.
     pub take: u64,
-    /// BLAKE3 of the file, or of the names and hashes of a directory's files in order of their names.
+    /// BLAKE3 of the file, or of the names and hashes of a directory's files in order of their
+    /// names.
     pub blake3: String,
     /// Pixels per row.
     pub width: u32,
@@ -63,7 +65,10 @@ pub struct ClipRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file system refused.
-    #[error("cannot {action} {path}: {source}; check that the disk has space and that the directory is writable")]
+    #[error(
+        "cannot {action} {path}: {source}; check that the disk has space and that the \
+        directory is writable"
+    )]
     Io {
         /// "read", "write", "lock" or "create".
         action: &'static str,
@@ -73,10 +78,16 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The directory holds something else.
-    #[error("{0} is not empty and no clip store; name a new or empty directory, or one that such a command began")]
+    #[error(
+        "{0} is not empty and no clip store; name a new or empty directory, or one that such a \
+        command began"
+    )]
     Foreign(PathBuf),
     /// The store's clips come from elsewhere.
-    #[error("{path} holds clips of {found}, and clips of {asked} were asked for; name another directory for them")]
+    #[error(
+        "{path} holds clips of {found}, and clips of {asked} were asked for; name another \
+        directory for them"
+    )]
     Origin {
         /// The store.
         path: PathBuf,
@@ -89,7 +100,10 @@ pub enum StoreError {
     #[error("{0} is in use by another process; wait for it, or stop it")]
     Locked(PathBuf),
     /// `store.json` cannot be understood.
-    #[error("{path}: {problem}; expected what this program wrote there, so put a backup in its place or move the directory away")]
+    #[error(
+        "{path}: {problem}; expected what this program wrote there, so put a backup in its \
+        place or move the directory away"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -122,14 +136,20 @@ pub struct ClipStore {
 }
 
 impl ClipStore {
-    /// Opens the store of `origin` in `directory`, or begins one there; what a killed process left half-done is cleared away.
+    /// Opens the store of `origin` in `directory`, or begins one there; what a killed process left
+    /// half-done is cleared away.
     ///
     /// # Errors
-    /// [`StoreError`]: the directory holds something else or clips of another origin, another process has it open, or the disk refused.
+    /// [`StoreError`]: the directory holds something else or clips of another origin, another
+    /// process has it open, or the disk refused.
     pub fn open(directory: &Path, origin: &serde_json::Value) -> Result<Self, StoreError> {
         let at = |action, path: &Path| {
             let path = path.to_path_buf();
-            move |source| StoreError::Io { action, path, source }
+            move |source| StoreError::Io {
+                action,
+                path,
+                source,
+            }
         };
         fs::create_dir_all(directory).map_err(at("create", directory))?;
         let origin_path = directory.join(ORIGIN_FILE);
@@ -137,25 +157,41 @@ impl ClipStore {
             return Err(StoreError::Foreign(directory.to_path_buf()));
         }
         let lock_path = directory.join(LOCK_FILE);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at("lock", &lock_path))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(at("lock", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::Locked(directory.to_path_buf())),
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(StoreError::Locked(directory.to_path_buf()));
+            }
             Err(fs::TryLockError::Error(source)) => return Err(at("lock", &lock_path)(source)),
         }
         match read_origin(&origin_path)? {
             Some(found) if found == *origin => {}
             Some(found) => {
-                return Err(StoreError::Origin { path: directory.to_path_buf(), found: found.to_string(), asked: origin.to_string() });
+                return Err(StoreError::Origin {
+                    path: directory.to_path_buf(),
+                    found: found.to_string(),
+                    asked: origin.to_string(),
+                });
             }
             None => {
-                let text = serde_json::to_string_pretty(&Origin { format: 1, origin: origin.clone() });
+                let text = serde_json::to_string_pretty(&Origin {
+                    format: 1,
+                    origin: origin.clone(),
+                });
                 let write = |text: String| {
                     let staged = stage::file(&origin_path)?;
                     io::Write::write_all(&mut staged.as_file(), (text + "\n").as_bytes())?;
                     stage::publish_file(staged, &origin_path)
                 };
-                text.map_err(io::Error::from).and_then(write).map_err(at("write", &origin_path))?;
+                text.map_err(io::Error::from)
+                    .and_then(write)
+                    .map_err(at("write", &origin_path))?;
             }
         }
         let clips = directory.join(CLIPS);
@@ -166,18 +202,31 @@ impl ClipStore {
         let (records, manifest) = Journal::open(&directory.join(FILE_NAME))?;
         let key = |record: &ClipRecord| (record.prompt.clone(), record.take);
         let sorted = records.windows(2).all(|pair| key(&pair[0]) < key(&pair[1]));
-        let clips = records.into_iter().map(|record| (key(&record), record)).collect();
-        Ok(Self { directory: directory.to_path_buf(), manifest, clips, sorted, _lock: lock })
+        let clips = records
+            .into_iter()
+            .map(|record| (key(&record), record))
+            .collect();
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            manifest,
+            clips,
+            sorted,
+            _lock: lock,
+        })
     }
 
-    /// The clips of the store in `directory` as they are now, by (prompt, take): none where there is no store. Takes no lock and changes nothing,
-    /// so it may be asked while another process adds clips.
+    /// The clips of the store in `directory` as they are now, by (prompt, take): none where there
+    /// is no store. Takes no lock and changes nothing, so it may be asked while another process
+    /// adds clips.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn list(directory: &Path) -> Result<BTreeMap<(String, u64), ClipRecord>, StoreError> {
         let records = Journal::<ClipRecord>::read(&directory.join(FILE_NAME))?;
-        Ok(records.into_iter().map(|record| ((record.prompt.clone(), record.take), record)).collect())
+        Ok(records
+            .into_iter()
+            .map(|record| ((record.prompt.clone(), record.take), record))
+            .collect())
     }
 
     /// Where the store's clips come from; `None` where there is no store.
@@ -207,15 +256,27 @@ impl ClipStore {
     ///
     /// # Errors
     /// [`StoreError::Video`] where the video cannot be written in `format`, and the disk's.
-    pub fn add_video(&mut self, prompt: &str, take: u64, video: &Video, format: VideoFormat) -> Result<(), StoreError> {
+    pub fn add_video(
+        &mut self,
+        prompt: &str,
+        take: u64,
+        video: &Video,
+        format: VideoFormat,
+    ) -> Result<(), StoreError> {
         if self.get(prompt, take).is_some() {
             return Ok(());
         }
         let name = clip_name(prompt, take, format.extension());
         let target = self.directory.join(&name);
-        let at = |source| StoreError::Io { action: "write", path: target.clone(), source };
+        let at = |source| StoreError::Io {
+            action: "write",
+            path: target.clone(),
+            source,
+        };
         let staged = stage::directory(&target).map_err(at)?;
-        let written = staged.path().join(Path::new(&name).file_name().unwrap_or_default());
+        let written = staged
+            .path()
+            .join(Path::new(&name).file_name().unwrap_or_default());
         write_video(&written, video)?;
         let blake3 = hash(&written).map_err(at)?;
         // What stands there without a line is what a kill left behind.
@@ -223,7 +284,9 @@ impl ClipStore {
             Ok(kind) if kind.is_dir() => fs::remove_dir_all(&target).map_err(at)?,
             _ => {}
         }
-        fs::rename(&written, &target).and_then(|()| stage::sync_directory_of(&target)).map_err(at)?;
+        fs::rename(&written, &target)
+            .and_then(|()| stage::sync_directory_of(&target))
+            .map_err(at)?;
         self.record(prompt, take, name, blake3, Shape::of(video))
     }
 
@@ -231,27 +294,61 @@ impl ClipStore {
     ///
     /// # Errors
     /// The disk's.
-    pub fn add_download(&mut self, prompt: &str, take: u64, download: Verified) -> Result<(), StoreError> {
+    pub fn add_download(
+        &mut self,
+        prompt: &str,
+        take: u64,
+        download: Verified,
+    ) -> Result<(), StoreError> {
         if self.get(prompt, take).is_some() {
             return Ok(());
         }
         let name = clip_name(prompt, take, download.extension);
         let target = self.directory.join(&name);
-        stage::replace_file(download.staged, &target).map_err(|source| StoreError::Io { action: "write", path: target, source })?;
+        stage::replace_file(download.staged, &target).map_err(|source| StoreError::Io {
+            action: "write",
+            path: target,
+            source,
+        })?;
         self.record(prompt, take, name, download.blake3, download.shape)
     }
 
-    fn record(&mut self, prompt: &str, take: u64, video: String, blake3: String, shape: Shape) -> Result<(), StoreError> {
-        let Shape { width, height, frames, frames_per_second } = shape;
-        let record = ClipRecord { prompt: prompt.to_string(), video, take, blake3, width, height, frames, frames_per_second };
+    fn record(
+        &mut self,
+        prompt: &str,
+        take: u64,
+        video: String,
+        blake3: String,
+        shape: Shape,
+    ) -> Result<(), StoreError> {
+        let Shape {
+            width,
+            height,
+            frames,
+            frames_per_second,
+        } = shape;
+        let record = ClipRecord {
+            prompt: prompt.to_string(),
+            video,
+            take,
+            blake3,
+            width,
+            height,
+            frames,
+            frames_per_second,
+        };
         self.manifest.append(&record)?;
         let key = (record.prompt.clone(), take);
-        self.sorted &= self.clips.last_key_value().is_none_or(|(last, _)| *last < key);
+        self.sorted &= self
+            .clips
+            .last_key_value()
+            .is_none_or(|(last, _)| *last < key);
         self.clips.insert(key, record);
         Ok(())
     }
 
-    /// Puts the manifest's lines in order, so that equal clips make equal stores whatever order they came in.
+    /// Puts the manifest's lines in order, so that equal clips make equal stores whatever order
+    /// they came in.
     ///
     /// # Errors
     /// The disk's; the manifest is then as it was.
@@ -269,7 +366,8 @@ fn clip_name(prompt: &str, take: u64, extension: &str) -> String {
     format!("{CLIPS}/{}-{take:05}.{extension}", &hash[..24])
 }
 
-/// Whether the directory holds nothing but what a killed process leaves before `store.json` is there.
+/// Whether the directory holds nothing but what a killed process leaves before `store.json` is
+/// there.
 fn only_begun(directory: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
@@ -281,23 +379,44 @@ fn only_begun(directory: &Path) -> io::Result<bool> {
 }
 
 fn read_origin(path: &Path) -> Result<Option<serde_json::Value>, StoreError> {
-    let damaged = |problem: String| StoreError::Damaged { path: path.to_path_buf(), problem };
+    let damaged = |problem: String| StoreError::Damaged {
+        path: path.to_path_buf(),
+        problem,
+    };
     match fs::read(path) {
         Err(source) if source.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StoreError::Io { action: "read", path: path.to_path_buf(), source }),
-        Ok(bytes) => match serde_json::from_slice::<Origin>(&bytes).map_err(|error| damaged(error.to_string()))? {
+        Err(source) => Err(StoreError::Io {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        }),
+        Ok(bytes) => match serde_json::from_slice::<Origin>(&bytes)
+            .map_err(|error| damaged(error.to_string()))?
+        {
             Origin { format: 1, origin } => Ok(Some(origin)),
-            Origin { format, .. } => Err(damaged(format!("its format is {format}, this program knows 1"))),
+            Origin { format, .. } => Err(damaged(format!(
+                "its format is {format}, this program \
+                knows 1"
+            ))),
         },
     }
 }
 
-/// What killed processes left half-written. Only under the lock: another process's work looks the same.
+/// What killed processes left half-written. Only under the lock: another process's work looks the
+/// same.
 fn remove_staged(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(stage::PREFIX) {
-            if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) }?;
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(stage::PREFIX)
+        {
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())
+            } else {
+                fs::remove_file(entry.path())
+            }?;
         }
     }
     Ok(())

@@ -46,7 +46,11 @@ impl Clip {
     /// The three channels of one pixel, each in [-1, 1].
     pub fn pixel(&self, frame: usize, row: usize, column: usize) -> [f32; 3] {
         let start = ((frame * self.shape.height + row) * self.shape.width + column) * 3;
-        [self.pixels[start], self.pixels[start + 1], self.pixels[start + 2]]
+        [
+            self.pixels[start],
+            self.pixels[start + 1],
+            self.pixels[start + 2],
+        ]
     }
 
     /// The clip as 8-bit RGB frames, values clamped to [-1, 1] first.
@@ -56,7 +60,11 @@ impl Clip {
             width: self.shape.width as u32,
             height: self.shape.height as u32,
             frames_per_second: self.shape.frames_per_second,
-            frames: self.pixels.chunks(frame_values).map(|frame| frame.iter().map(|&value| to_byte(value)).collect()).collect(),
+            frames: self
+                .pixels
+                .chunks(frame_values)
+                .map(|frame| frame.iter().map(|&value| to_byte(value)).collect())
+                .collect(),
         }
     }
 }

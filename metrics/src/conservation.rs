@@ -1,11 +1,14 @@
-//! What physics keeps and what a bounce gives back, measured on tracks: momentum, energy, restitution.
+//! What physics keeps and what a bounce gives back, measured on tracks: momentum, energy,
+//! restitution.
 //!
-//! In a free flight ([`super::flights`]) the horizontal momentum is constant, the vertical one grows by gravity, and the energy
-//! `v^2 / 2 + g h` of each unit of mass is constant. At a bounce off the floor or a wall the speed at right angles is multiplied by the
-//! restitution. Where two balls meet, their momenta are exchanged. All of it with the gravity that the *prompt* names.
+//! In a free flight ([`super::flights`]) the horizontal momentum is constant, the vertical one
+//! grows by gravity, and the energy `v^2 / 2 + g h` of each unit of mass is constant. At a bounce
+//! off the floor or a wall the speed at right angles is multiplied by the restitution. Where two
+//! balls meet, their momenta are exchanged. All of it with the gravity that the *prompt* names.
 //!
-//! Speeds are differences of tracked centres. At 16 x 16 px a centre is off by some 0.1 px, so every number here has a floor which the teacher's own
-//! takes show; docs/results/metrics.md has it. Compare with that floor, never with zero.
+//! Speeds are differences of tracked centres. At 16 x 16 px a centre is off by some 0.1 px, so
+//! every number here has a floor which the teacher's own takes show; docs/results/metrics.md has
+//! it. Compare with that floor, never with zero.
 
 use std::ops::Range;
 
@@ -52,9 +55,11 @@ pub struct Conservation {
     pub sideways: Tally,
     /// |vertical acceleration - the prompt's gravity| of each flight, px/frame^2, weighted by its intervals. Physics: 0.
     pub downwards: Tally,
-    /// Standard deviation of the energy per unit of mass within each flight, px^2/frame^2, weighted by its intervals. Physics: 0.
+    /// Standard deviation of the energy per unit of mass within each flight, px^2/frame^2, weighted
+    /// by its intervals. Physics: 0.
     pub energy_change: Tally,
-    /// Energy per unit of mass above rest on the floor, px^2/frame^2, over all intervals of flights: the scale of `energy_change`.
+    /// Energy per unit of mass above rest on the floor, px^2/frame^2, over all intervals of
+    /// flights: the scale of `energy_change`.
     pub energy: Tally,
     /// Speed after over speed before each bounce off floor or walls. Physics: the restitution.
     pub bounces: Vec<f64>,
@@ -63,15 +68,17 @@ pub struct Conservation {
 }
 
 impl Conservation {
-    /// Measures the clips of one prompt; `clips[i]` are the tracks of one clip in the prompt's order. Clips with other numbers of bodies than the
-    /// prompt are left out.
+    /// Measures the clips of one prompt; `clips[i]` are the tracks of one clip in the prompt's
+    /// order. Clips with other numbers of bodies than the prompt are left out.
     pub fn measure(physics: &KnownPhysics, clips: &[Vec<Track>]) -> Self {
         let mut found = Self::default();
         for tracks in clips {
             let touches = touches(physics, tracks);
             for (body, touches) in touches.iter().enumerate() {
                 let flights = flights(touches);
-                flights.iter().for_each(|flight| found.add_flight(physics, &tracks[body], body, flight.clone()));
+                flights.iter().for_each(|flight| {
+                    found.add_flight(physics, &tracks[body], body, flight.clone())
+                });
                 for pair in flights.windows(2) {
                     found.add_bounces(physics, &tracks[body], body, touches, [&pair[0], &pair[1]]);
                 }
@@ -83,40 +90,80 @@ impl Conservation {
         found
     }
 
-    fn add_flight(&mut self, physics: &KnownPhysics, track: &Track, body: usize, flight: Range<usize>) {
+    fn add_flight(
+        &mut self,
+        physics: &KnownPhysics,
+        track: &Track,
+        body: usize,
+        flight: Range<usize>,
+    ) {
         if flight.len() < FEWEST_INTERVALS {
             return;
         }
         let weight = flight.len() as f64;
-        let along = |axis: usize| track.centres[flight.start..=flight.end].iter().map(|centre| f64::from(centre[axis])).collect::<Vec<_>>();
+        let along = |axis: usize| {
+            track.centres[flight.start..=flight.end]
+                .iter()
+                .map(|centre| f64::from(centre[axis]))
+                .collect::<Vec<_>>()
+        };
         self.sideways.add(acceleration(&along(0)).abs(), weight);
-        self.downwards.add((acceleration(&along(1)) - f64::from(physics.gravity)).abs(), weight);
-        let energies: Vec<f64> = flight.clone().map(|t| energy(physics, track, body, t).iter().sum()).collect();
+        self.downwards.add(
+            (acceleration(&along(1)) - f64::from(physics.gravity)).abs(),
+            weight,
+        );
+        let energies: Vec<f64> = flight
+            .clone()
+            .map(|t| energy(physics, track, body, t).iter().sum())
+            .collect();
         let mean = energies.iter().sum::<f64>() / weight;
-        let variance = energies.iter().map(|energy| (energy - mean).powi(2)).sum::<f64>() / (weight - 1.0);
+        let variance = energies
+            .iter()
+            .map(|energy| (energy - mean).powi(2))
+            .sum::<f64>()
+            / (weight - 1.0);
         self.energy_change.add(variance.sqrt(), weight);
         self.energy.add(mean, weight);
     }
 
     /// Bounces in the contact between two flights of one body.
-    fn add_bounces(&mut self, physics: &KnownPhysics, track: &Track, body: usize, touches: &[Touch], [before, after]: [&Range<usize>; 2]) {
+    fn add_bounces(
+        &mut self,
+        physics: &KnownPhysics,
+        track: &Track,
+        body: usize,
+        touches: &[Touch],
+        [before, after]: [&Range<usize>; 2],
+    ) {
         let contact = &touches[before.end..after.start];
-        if contact.len() > LONGEST_CONTACT || contact.iter().any(|touch| touch.hidden || touch.body) {
+        if contact.len() > LONGEST_CONTACT || contact.iter().any(|touch| touch.hidden || touch.body)
+        {
             return;
         }
         let speed = |t: usize, axis: usize| track.centres[t + 1][axis] - track.centres[t][axis];
         if contact.iter().any(|touch| touch.side) {
-            let mean = |flight: &Range<usize>| flight.clone().map(|t| speed(t, 0)).sum::<f32>() / flight.len() as f32;
+            let mean = |flight: &Range<usize>| {
+                flight.clone().map(|t| speed(t, 0)).sum::<f32>() / flight.len() as f32
+            };
             let (before, after) = (mean(before), mean(after));
             if before.abs() >= SLOWEST_BOUNCE && before * after < 0.0 {
                 self.bounces.push(f64::from((after / before).abs()));
             }
         }
         let falls_then_rises = speed(before.end - 1, 1) > 0.0 && speed(after.start, 1) < 0.0;
-        if contact.iter().any(|touch| touch.floor) && !contact.iter().any(|touch| touch.ceiling) && falls_then_rises {
-            // Each flight's energy of vertical motion, carried to the floor, says how fast it arrives or leaves there.
-            let mean =
-                |flight: &Range<usize>| flight.clone().map(|t| energy(physics, track, body, t)[1]).sum::<f64>() / flight.len() as f64;
+        if contact.iter().any(|touch| touch.floor)
+            && !contact.iter().any(|touch| touch.ceiling)
+            && falls_then_rises
+        {
+            // Each flight's energy of vertical motion, carried to the floor, says how fast it
+            // arrives or leaves there.
+            let mean = |flight: &Range<usize>| {
+                flight
+                    .clone()
+                    .map(|t| energy(physics, track, body, t)[1])
+                    .sum::<f64>()
+                    / flight.len() as f64
+            };
             let (before, after) = (mean(before), mean(after));
             if before > f64::from(SLOWEST_BOUNCE).powi(2) / 2.0 {
                 self.bounces.push((after.max(0.0) / before).sqrt());
@@ -124,18 +171,41 @@ impl Conservation {
         }
     }
 
-    /// Contacts of both balls with each other and with nothing else, with free intervals of both before and after.
-    fn add_collisions(&mut self, physics: &KnownPhysics, tracks: &[Track], touches: [&Vec<Touch>; 2]) {
+    /// Contacts of both balls with each other and with nothing else, with free intervals of both
+    /// before and after.
+    fn add_collisions(
+        &mut self,
+        physics: &KnownPhysics,
+        tracks: &[Track],
+        touches: [&Vec<Touch>; 2],
+    ) {
         let intervals = touches[0].len();
         let both_free = |t: usize| touches.iter().all(|touches| touches[t].is_free());
         let meeting = |t: usize| touches.iter().any(|touches| touches[t].body);
-        let only_each_other = |t: usize| touches.iter().all(|touches| Touch { body: false, ..touches[t] }.is_free());
+        let only_each_other = |t: usize| {
+            touches.iter().all(|touches| {
+                Touch {
+                    body: false,
+                    ..touches[t]
+                }
+                .is_free()
+            })
+        };
         let mut start = 0;
         while let Some(first) = (start..intervals).find(|&t| meeting(t)) {
-            let end = (first..intervals).find(|&t| !meeting(t)).unwrap_or(intervals);
+            let end = (first..intervals)
+                .find(|&t| !meeting(t))
+                .unwrap_or(intervals);
             start = end;
-            let before: Vec<usize> = (0..first).rev().take(INTERVALS_AROUND).take_while(|&t| both_free(t)).collect();
-            let after: Vec<usize> = (end..intervals).take(INTERVALS_AROUND).take_while(|&t| both_free(t)).collect();
+            let before: Vec<usize> = (0..first)
+                .rev()
+                .take(INTERVALS_AROUND)
+                .take_while(|&t| both_free(t))
+                .collect();
+            let after: Vec<usize> = (end..intervals)
+                .take(INTERVALS_AROUND)
+                .take_while(|&t| both_free(t))
+                .collect();
             if before.is_empty() || after.is_empty() || !(first..end).all(only_each_other) {
                 continue;
             }
@@ -145,9 +215,16 @@ impl Conservation {
             for (track, &radius) in tracks.iter().zip(&physics.radii) {
                 let mass = f64::from(radius).powi(2);
                 let mean = |times: &[usize], axis: usize| {
-                    times.iter().map(|&t| f64::from(track.centres[t + 1][axis] - track.centres[t][axis])).sum::<f64>() / times.len() as f64
+                    times
+                        .iter()
+                        .map(|&t| f64::from(track.centres[t + 1][axis] - track.centres[t][axis]))
+                        .sum::<f64>()
+                        / times.len() as f64
                 };
-                let (old, new) = ([mean(&before, 0), mean(&before, 1)], [mean(&after, 0), mean(&after, 1)]);
+                let (old, new) = (
+                    [mean(&before, 0), mean(&before, 1)],
+                    [mean(&after, 0), mean(&after, 1)],
+                );
                 change[0] += mass * (new[0] - old[0]);
                 change[1] += mass * (new[1] - old[1] - gravity);
                 scale += mass * old[0].hypot(old[1]);
@@ -159,21 +236,33 @@ impl Conservation {
     }
 }
 
-/// Energy per unit of mass in interval `t`, px^2/frame^2: of sideways motion; of vertical motion and height above rest on the floor.
+/// Energy per unit of mass in interval `t`, px^2/frame^2: of sideways motion; of vertical motion
+/// and height above rest on the floor.
 ///
-/// Exact for parabolas: the mean height of two frames is `g / 8` below the height halfway between them.
+/// Exact for parabolas: the mean height of two frames is `g / 8` below the height halfway between
+/// them.
 fn energy(physics: &KnownPhysics, track: &Track, body: usize, t: usize) -> [f64; 2] {
-    let ([x, y], [next_x, next_y]) = (track.centres[t].map(f64::from), track.centres[t + 1].map(f64::from));
+    let ([x, y], [next_x, next_y]) = (
+        track.centres[t].map(f64::from),
+        track.centres[t + 1].map(f64::from),
+    );
     let gravity = f64::from(physics.gravity);
     let height = f64::from(physics.floor(body)) - (y + next_y) / 2.0 + gravity / 8.0;
-    [(next_x - x).powi(2) / 2.0, (next_y - y).powi(2) / 2.0 + gravity * height]
+    [
+        (next_x - x).powi(2) / 2.0,
+        (next_y - y).powi(2) / 2.0 + gravity * height,
+    ]
 }
 
-/// Acceleration per frame^2 of the least-squares parabola through equally spaced values, at least three.
+/// Acceleration per frame^2 of the least-squares parabola through equally spaced values, at least
+/// three.
 fn acceleration(values: &[f64]) -> f64 {
-    // The discrete polynomial of second degree, orthogonal to constants and lines: t^2 - mean(t^2), t counted from the middle.
+    // The discrete polynomial of second degree, orthogonal to constants and lines: t^2 - mean(t^2),
+    // t counted from the middle.
     let middle = (values.len() as f64 - 1.0) / 2.0;
-    let squares: Vec<f64> = (0..values.len()).map(|t| (t as f64 - middle).powi(2)).collect();
+    let squares: Vec<f64> = (0..values.len())
+        .map(|t| (t as f64 - middle).powi(2))
+        .collect();
     let mean = squares.iter().sum::<f64>() / squares.len() as f64;
     let (mut product, mut norm) = (0.0, 0.0);
     for (square, value) in squares.iter().zip(values) {
@@ -189,13 +278,30 @@ mod tests {
     use afd_clips::video::ClipShape;
     use afd_world::{Scene, World, simulate};
 
-    const SHAPE: ClipShape = ClipShape { frames: 24, height: 16, width: 16, frames_per_second: 12.0 };
+    const SHAPE: ClipShape = ClipShape {
+        frames: 24,
+        height: 16,
+        width: 16,
+        frames_per_second: 12.0,
+    };
 
     /// Two seconds of a scene's true centres at 12 frames per second, in pixels.
     fn tracks(scene: &Scene) -> Vec<Track> {
         let motion = simulate(scene, 24, 20);
-        let centres = |body: usize| motion.centres.iter().map(|now| [4.0 * now[body][0], 16.0 - 4.0 * now[body][1]]).collect();
-        (0..scene.balls.len()).map(|body| Track { centres: centres(body), masses: vec![5.0; 24], visible: vec![true; 24] }).collect()
+        let centres = |body: usize| {
+            motion
+                .centres
+                .iter()
+                .map(|now| [4.0 * now[body][0], 16.0 - 4.0 * now[body][1]])
+                .collect()
+        };
+        (0..scene.balls.len())
+            .map(|body| Track {
+                centres: centres(body),
+                masses: vec![5.0; 24],
+                visible: vec![true; 24],
+            })
+            .collect()
     }
 
     fn measure(prompt: &str, takes: u64, change: impl Fn(&mut Scene)) -> Conservation {
@@ -211,15 +317,28 @@ mod tests {
     }
 
     const THROW: &str = "a small red ball is thrown to the right on earth";
-    const COLLISION: &str = "a small red ball and a large blue ball are thrown at each other on the moon";
+    const COLLISION: &str = "a small red ball and a large blue ball are thrown at each other on \
+        the moon";
 
     #[test]
     fn the_simulation_s_true_motion_has_almost_no_residuals() {
-        for prompt in [THROW, "a large red ball is dropped on jupiter", "a small red ball is thrown to the left on the moon", COLLISION] {
+        for prompt in [
+            THROW,
+            "a large red ball is dropped on jupiter",
+            "a small red ball is \
+            thrown to the left on the moon",
+            COLLISION,
+        ] {
             let found = measure(prompt, 30, |_| ());
             assert!(found.sideways.weight() > 100.0, "{prompt}: {found:?}");
-            assert!(found.sideways.mean().unwrap() < 1e-3 && found.downwards.mean().unwrap() < 4e-3, "{prompt}: {found:?}");
-            assert!(found.energy_change.mean().unwrap() < 0.01 * found.energy.mean().unwrap(), "{prompt}: {found:?}");
+            assert!(
+                found.sideways.mean().unwrap() < 1e-3 && found.downwards.mean().unwrap() < 4e-3,
+                "{prompt}: {found:?}"
+            );
+            assert!(
+                found.energy_change.mean().unwrap() < 0.01 * found.energy.mean().unwrap(),
+                "{prompt}: {found:?}"
+            );
         }
     }
 
@@ -227,26 +346,44 @@ mod tests {
     fn bounces_give_back_the_restitution() {
         // A large ball on jupiter rises too little at 0.3 for a flight to be seen.
         let jupiter = "a large red ball is dropped on jupiter";
-        for (prompt, restitution) in [(THROW, 0.3f32), (THROW, 0.6), (THROW, 0.8), (jupiter, 0.6), (jupiter, 0.8)] {
+        for (prompt, restitution) in [
+            (THROW, 0.3f32),
+            (THROW, 0.6),
+            (THROW, 0.8),
+            (jupiter, 0.6),
+            (jupiter, 0.8),
+        ] {
             let found = measure(prompt, 30, |scene| scene.restitution = restitution);
             assert!(found.bounces.len() >= 8, "{prompt}: {found:?}");
             let mean = found.bounces.iter().sum::<f64>() / found.bounces.len() as f64;
-            assert!((mean - f64::from(restitution)).abs() < 0.03, "{prompt}: {mean} instead of {restitution}");
+            assert!(
+                (mean - f64::from(restitution)).abs() < 0.03,
+                "{prompt}: {mean} instead of \
+                {restitution}"
+            );
         }
     }
 
     #[test]
-    fn collisions_keep_the_momentum_of_the_true_motion_and_not_of_a_ball_that_passes_it_on_to_nothing() {
+    fn collisions_keep_the_momentum_of_the_true_motion_and_not_of_a_ball_that_passes_it_on_to_nothing()
+     {
         let found = measure(COLLISION, 30, |_| ());
-        assert!(found.collisions.weight() >= 10.0 && found.collisions.mean().unwrap() < 0.02, "{found:?}");
+        assert!(
+            found.collisions.weight() >= 10.0 && found.collisions.mean().unwrap() < 0.02,
+            "{found:?}"
+        );
         // The blue ball is replaced by one that stays where it is hit.
         let physics = KnownPhysics::of_prompt(COLLISION, SHAPE).unwrap();
         let clips: Vec<Vec<Track>> = (0..30)
             .map(|take| {
                 let mut both = tracks(&World::new(1).scene(COLLISION, take).unwrap());
-                let distance =
-                    |t: usize| (both[0].centres[t][0] - both[1].centres[t][0]).hypot(both[0].centres[t][1] - both[1].centres[t][1]);
-                let hit = (0..24).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap_or(0);
+                let distance = |t: usize| {
+                    (both[0].centres[t][0] - both[1].centres[t][0])
+                        .hypot(both[0].centres[t][1] - both[1].centres[t][1])
+                };
+                let hit = (0..24)
+                    .min_by(|&a, &b| distance(a).total_cmp(&distance(b)))
+                    .unwrap_or(0);
                 let held = both[1].centres[hit];
                 both[1].centres[hit..].fill(held);
                 both
@@ -260,22 +397,41 @@ mod tests {
     fn another_place_s_gravity_breaks_vertical_momentum_and_energy_but_not_sideways_momentum() {
         let found = measure(THROW, 30, |scene| scene.gravity = 24.79);
         // (24.79 - 9.81) * 4 / 144 = 0.416 px/frame^2.
-        assert!((found.downwards.mean().unwrap() - 0.416).abs() < 0.01 && found.sideways.mean().unwrap() < 1e-3, "{found:?}");
-        assert!(found.energy_change.mean().unwrap() > 0.1 * found.energy.mean().unwrap(), "{found:?}");
+        assert!(
+            (found.downwards.mean().unwrap() - 0.416).abs() < 0.01
+                && found.sideways.mean().unwrap() < 1e-3,
+            "{found:?}"
+        );
+        assert!(
+            found.energy_change.mean().unwrap() > 0.1 * found.energy.mean().unwrap(),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn a_ball_that_hangs_in_the_air_keeps_its_energy_but_not_its_vertical_momentum() {
         let physics = KnownPhysics::of_prompt(THROW, SHAPE).unwrap();
-        let still = Track { centres: vec![[8.0, 8.0]; 24], masses: vec![5.0; 24], visible: vec![true; 24] };
+        let still = Track {
+            centres: vec![[8.0, 8.0]; 24],
+            masses: vec![5.0; 24],
+            visible: vec![true; 24],
+        };
         let found = Conservation::measure(&physics, &[vec![still]]);
-        assert!(found.sideways.mean().unwrap() < 1e-9 && found.energy_change.mean() == Some(0.0), "{found:?}");
-        assert!((found.downwards.mean().unwrap() - f64::from(physics.gravity)).abs() < 1e-9 && found.bounces.is_empty());
+        assert!(
+            found.sideways.mean().unwrap() < 1e-9 && found.energy_change.mean() == Some(0.0),
+            "{found:?}"
+        );
+        assert!(
+            (found.downwards.mean().unwrap() - f64::from(physics.gravity)).abs() < 1e-9
+                && found.bounces.is_empty()
+        );
     }
 
     #[test]
     fn parabolas_have_their_acceleration_and_lines_have_none() {
-        let parabola: Vec<f64> = (0..7).map(|t| 3.0 - 0.7 * f64::from(t) + 0.15 * f64::from(t * t)).collect();
+        let parabola: Vec<f64> = (0..7)
+            .map(|t| 3.0 - 0.7 * f64::from(t) + 0.15 * f64::from(t * t))
+            .collect();
         assert!((acceleration(&parabola) - 0.3).abs() < 1e-12);
         assert!(acceleration(&[1.0, 2.5, 4.0, 5.5]).abs() < 1e-12);
     }

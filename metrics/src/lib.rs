@@ -1,7 +1,8 @@
 //! Network-free evaluation: how close a student's clips are to fresh takes of its teacher.
 //!
-//! One metric per file. Every metric reads finished clips on the host, needs no trained network and gives the same number on every machine.
-//! Distances compare sets of clips of one prompt, teacher against student; the proxies look at the student's clips alone.
+//! One metric per file. Every metric reads finished clips on the host, needs no trained network and
+//! gives the same number on every machine. Distances compare sets of clips of one prompt, teacher
+//! against student; the proxies look at the student's clips alone.
 
 #![warn(missing_docs)]
 
@@ -33,10 +34,16 @@ use afd_clips::video::{Clip, to_byte};
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum EvalError {
     /// No prompt to average over.
-    #[error("nothing to evaluate: found 0 prompts, expected at least 1; add prompts to the evaluation set")]
+    #[error(
+        "nothing to evaluate: found 0 prompts, expected at least 1; add prompts to the \
+        evaluation set"
+    )]
     NoPrompts,
     /// A distance between sets needs at least two samples on each side.
-    #[error("a distance between sets needs at least 2 samples on each side, found {x} and {y}; ask for more clips per prompt")]
+    #[error(
+        "a distance between sets needs at least 2 samples on each side, found {x} and {y}; ask \
+        for more clips per prompt"
+    )]
     TooFewSamples {
         /// Samples of the first set.
         x: usize,
@@ -45,7 +52,8 @@ pub enum EvalError {
     },
     /// Samples of different lengths cannot be compared.
     #[error(
-        "sample {index} of the {set} set has {found} values, expected {expected} like the first sample; prepare all clips to one shape"
+        "sample {index} of the {set} set has {found} values, expected {expected} like the first \
+            sample; prepare all clips to one shape"
     )]
     SampleLength {
         /// Which of the two sets: "first" or "second".
@@ -58,7 +66,10 @@ pub enum EvalError {
         expected: usize,
     },
     /// Too few clips of one prompt.
-    #[error("prompt {prompt:?}: found {found} {side} clips, expected at least {needed}; raise the number of clips per prompt")]
+    #[error(
+        "prompt {prompt:?}: found {found} {side} clips, expected at least {needed}; raise the \
+        number of clips per prompt"
+    )]
     TooFewClips {
         /// The prompt.
         prompt: String,
@@ -70,7 +81,10 @@ pub enum EvalError {
         needed: usize,
     },
     /// No case to average over.
-    #[error("no continuation to score: found 0 cases, expected at least 1; continue at least one clip per run")]
+    #[error(
+        "no continuation to score: found 0 cases, expected at least 1; continue at least one \
+        clip per run"
+    )]
     NoContinuations,
     /// A continuation that cannot be scored.
     #[error("continuation case {index} {reason}")]
@@ -98,12 +112,24 @@ impl EvalError {
     /// Refuses fewer than two samples on a side and samples of different lengths.
     fn check_samples<S: AsRef<[f32]>>(x: &[S], y: &[S]) -> Result<(), Self> {
         if x.len() < 2 || y.len() < 2 {
-            return Err(Self::TooFewSamples { x: x.len(), y: y.len() });
+            return Err(Self::TooFewSamples {
+                x: x.len(),
+                y: y.len(),
+            });
         }
         let expected = x[0].as_ref().len();
         for (set, samples) in [("first", x), ("second", y)] {
-            if let Some((index, sample)) = samples.iter().enumerate().find(|(_, sample)| sample.as_ref().len() != expected) {
-                return Err(Self::SampleLength { set, index, found: sample.as_ref().len(), expected });
+            if let Some((index, sample)) = samples
+                .iter()
+                .enumerate()
+                .find(|(_, sample)| sample.as_ref().len() != expected)
+            {
+                return Err(Self::SampleLength {
+                    set,
+                    index,
+                    found: sample.as_ref().len(),
+                    expected,
+                });
             }
         }
         Ok(())
@@ -113,16 +139,24 @@ impl EvalError {
 /// One frame as 8-bit values, `H * W * 3`, channel fastest.
 fn frame_bytes(clip: &Clip, frame: usize) -> Vec<u8> {
     let values = clip.shape.height * clip.shape.width * 3;
-    clip.pixels[frame * values..(frame + 1) * values].iter().map(|&value| to_byte(value)).collect()
+    clip.pixels[frame * values..(frame + 1) * values]
+        .iter()
+        .map(|&value| to_byte(value))
+        .collect()
 }
 
 /// The mean of finite values, or `None` when there are none.
 fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.into_iter().fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
+    let (sum, count) = values
+        .into_iter()
+        .fold((0.0, 0usize), |(sum, count), value| {
+            (sum + value, count + 1)
+        });
     (count > 0).then(|| sum / count as f64)
 }
 
-/// The median, the mean of the two middle values for an even count, or `None` when there are none. Reorders `values`.
+/// The median, the mean of the two middle values for an even count, or `None` when there are none.
+/// Reorders `values`.
 fn median(values: &mut [f32]) -> Option<f32> {
     values.sort_unstable_by(f32::total_cmp);
     let middle = values.len() / 2;
@@ -144,7 +178,8 @@ mod synthetic {
     pub const YELLOW: [f32; 3] = [240.0, 210.0, 60.0];
     pub const GREY: [f32; 3] = [40.0, 42.0, 48.0];
 
-    /// A disc: centre (x, y) in pixels per frame (`None`: not drawn), radius in pixels, colour in 0..=255.
+    /// A disc: centre (x, y) in pixels per frame (`None`: not drawn), radius in pixels, colour in
+    /// 0..=255.
     pub struct Disc {
         pub path: Vec<Option<[f32; 2]>>,
         pub radius: f32,
@@ -152,7 +187,12 @@ mod synthetic {
     }
 
     pub fn shape(frames: usize, side: usize) -> ClipShape {
-        ClipShape { frames, height: side, width: side, frames_per_second: 8.0 }
+        ClipShape {
+            frames,
+            height: side,
+            width: side,
+            frames_per_second: 8.0,
+        }
     }
 
     /// Discs over a uniform background, 8 x 8 samples per pixel, later discs in front.
@@ -165,22 +205,47 @@ mod synthetic {
                     for sample in 0..64 {
                         let x = column as f32 + ((sample % 8) as f32 + 0.5) / 8.0;
                         let y = row as f32 + ((sample / 8) as f32 + 0.5) / 8.0;
-                        let hit =
-                            |disc: &&Disc| disc.path[frame].is_some_and(|c| (x - c[0]).powi(2) + (y - c[1]).powi(2) <= disc.radius.powi(2));
-                        let colour = discs.iter().rev().find(hit).map_or(GREY, |disc| disc.colour);
+                        let hit = |disc: &&Disc| {
+                            disc.path[frame].is_some_and(|c| {
+                                (x - c[0]).powi(2) + (y - c[1]).powi(2) <= disc.radius.powi(2)
+                            })
+                        };
+                        let colour = discs
+                            .iter()
+                            .rev()
+                            .find(hit)
+                            .map_or(GREY, |disc| disc.colour);
                         (0..3).for_each(|channel| sum[channel] += colour[channel]);
                     }
                     pixels.extend(sum.map(|value| value / 64.0 / 127.5 - 1.0));
                 }
             }
         }
-        Clip { shape: shape(frames, side), pixels }
+        Clip {
+            shape: shape(frames, side),
+            pixels,
+        }
     }
 
     /// One red disc of radius 1.6 px at a constant velocity, on 12 frames of 16 x 16 px.
     pub fn drifting(start: [f32; 2], velocity: [f32; 2]) -> Clip {
-        let path = (0..12).map(|frame| Some([start[0] + velocity[0] * frame as f32, start[1] + velocity[1] * frame as f32])).collect();
-        clip(12, 16, &[Disc { path, radius: 1.6, colour: RED }])
+        let path = (0..12)
+            .map(|frame| {
+                Some([
+                    start[0] + velocity[0] * frame as f32,
+                    start[1] + velocity[1] * frame as f32,
+                ])
+            })
+            .collect();
+        clip(
+            12,
+            16,
+            &[Disc {
+                path,
+                radius: 1.6,
+                colour: RED,
+            }],
+        )
     }
 }
 

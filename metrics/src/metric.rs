@@ -26,11 +26,13 @@ pub struct Metric<S> {
     pub value: fn(&S) -> Option<f64>,
 }
 
-/// A Markdown table, aligned for plain text: a row per metric (title, unit, better direction), a column per named student.
+/// A Markdown table, aligned for plain text: a row per metric (title, unit, better direction), a
+/// column per named student.
 ///
-/// With two or more students a last column gives the change from the last but one to the last and whether that is better: put the teacher
-/// first, then the base, then the distilled student. `≈ teacher` marks metrics that are best at the teacher's value; metrics nobody measured
-/// are left out.
+/// With two or more students a last column gives the change from the last but one to the last and
+/// whether that is better: put the teacher first, then the base, then the distilled student. `≈
+/// teacher` marks metrics that are best at the teacher's value; metrics nobody measured are left
+/// out.
 pub fn table_of<S>(metrics: &[Metric<S>], rows: &[(&str, &S)]) -> String {
     let mut header = vec!["metric".to_string(), "unit".into(), "better".into()];
     header.extend(rows.iter().map(|(name, _)| name.replace('|', "/")));
@@ -39,7 +41,10 @@ pub fn table_of<S>(metrics: &[Metric<S>], rows: &[(&str, &S)]) -> String {
     }
     let mut lines = vec![header];
     for metric in metrics {
-        let values: Vec<Option<f64>> = rows.iter().map(|(_, scores)| (metric.value)(scores)).collect();
+        let values: Vec<Option<f64>> = rows
+            .iter()
+            .map(|(_, scores)| (metric.value)(scores))
+            .collect();
         if values.iter().all(Option::is_none) {
             continue;
         }
@@ -48,10 +53,20 @@ pub fn table_of<S>(metrics: &[Metric<S>], rows: &[(&str, &S)]) -> String {
             Better::Higher => "↑",
             Better::LikeTeacher => "≈ teacher",
         };
-        let mut line = vec![metric.title.to_string(), metric.unit.into(), direction.into()];
-        line.extend(values.iter().map(|value| value.map_or("-".into(), |value| format!("{value:.4}"))));
+        let mut line = vec![
+            metric.title.to_string(),
+            metric.unit.into(),
+            direction.into(),
+        ];
+        line.extend(
+            values
+                .iter()
+                .map(|value| value.map_or("-".into(), |value| format!("{value:.4}"))),
+        );
         if let [.., before, after] = values[..] {
-            line.push(before.zip(after).map_or("-".into(), |(before, after)| change(metric.better, before, after)));
+            line.push(before.zip(after).map_or("-".into(), |(before, after)| {
+                change(metric.better, before, after)
+            }));
         }
         lines.push(line);
     }
@@ -67,24 +82,46 @@ fn change(better: Better, before: f64, after: f64) -> String {
         Better::Lower => difference < 0.0,
         Better::Higher => difference > 0.0,
     };
-    format!("{difference:+.4} {}", if verdict { "better" } else { "worse" })
+    format!(
+        "{difference:+.4} {}",
+        if verdict { "better" } else { "worse" }
+    )
 }
 
 /// Pads the cells: the first three columns to the left, numbers to the right.
 fn layout(lines: &[Vec<String>]) -> String {
     let length = |cell: &String| cell.chars().count();
-    let widths: Vec<usize> =
-        (0..lines[0].len()).map(|column| lines.iter().map(|line| length(&line[column])).max().unwrap_or(0).max(3)).collect();
+    let widths: Vec<usize> = (0..lines[0].len())
+        .map(|column| {
+            lines
+                .iter()
+                .map(|line| length(&line[column]))
+                .max()
+                .unwrap_or(0)
+                .max(3)
+        })
+        .collect();
     let is_text = |column: usize| column < 3;
     let mut table = String::new();
     for (index, line) in lines.iter().enumerate() {
         for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
-            table += &if is_text(column) { format!("| {cell:<width$} ") } else { format!("| {cell:>width$} ") };
+            table += &if is_text(column) {
+                format!("| {cell:<width$} ")
+            } else {
+                format!(
+                    "| \
+                {cell:>width$} "
+                )
+            };
         }
         table += "|\n";
         if index == 0 {
             for (column, &width) in widths.iter().enumerate() {
-                table += &if is_text(column) { format!("|:{}", "-".repeat(width + 1)) } else { format!("|{}:", "-".repeat(width + 1)) };
+                table += &if is_text(column) {
+                    format!("|:{}", "-".repeat(width + 1))
+                } else {
+                    format!("|{}:", "-".repeat(width + 1))
+                };
             }
             table += "|\n";
         }

@@ -1,4 +1,5 @@
-//! All that the evidence measures beyond [`super::table`], in one call: continuation, conservation, drift, diversity, distances of features.
+//! All that the evidence measures beyond [`super::table`], in one call: continuation, conservation,
+//! drift, diversity, distances of features.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,14 +24,16 @@ use afd_world::RESTITUTION;
 /// Fewer bounces or collisions in the teacher's clips of a prompt say nothing about the prompt.
 const FEWEST_EVENTS: usize = 5;
 
-/// One prompt's clips. Clips of one kind have one shape; those of the teacher are takes that the student never saw.
+/// One prompt's clips. Clips of one kind have one shape; those of the teacher are takes that the
+/// student never saw.
 #[derive(Debug, Clone, Copy)]
 pub struct PromptEvidence<'a> {
     /// The prompt.
     pub prompt: &'a str,
     /// Teacher clips of the trained length; at least 2.
     pub teacher: &'a [Clip],
-    /// Student clips of the trained length; at least 2, as many as the teacher's for the Fréchet distance to compare between students.
+    /// Student clips of the trained length; at least 2, as many as the teacher's for the Fréchet
+    /// distance to compare between students.
     pub student: &'a [Clip],
     /// Teacher clips of up to four times that length; empty where drift is not measured.
     pub long_teacher: &'a [Clip],
@@ -46,51 +49,93 @@ pub struct PromptEvidence<'a> {
 pub struct Measured {
     /// One number per metric.
     pub scores: PhysicsScores,
-    /// The drift curve, one entry per window of the trained length, mean over prompts; empty where it was not measured.
+    /// The drift curve, one entry per window of the trained length, mean over prompts; empty where
+    /// it was not measured.
     pub drift: Vec<DriftWindow>,
-    /// The four measures of Physics-IQ, of generated clips and of second takes; `None` where no clip was continued.
+    /// The four measures of Physics-IQ, of generated clips and of second takes; `None` where no
+    /// clip was continued.
     pub continuation: Option<ContinuationScores>,
 }
 
 /// Measures a student, or takes of the teacher in its place.
 ///
-/// Where the teacher's clips of a prompt show flights, or at least five bounces or collisions, and the student's show none, the student counts as
-/// one whose bodies do not move: vertical residual = gravity, energy residual 1, restitution error 0.8, collision residual 1. Prompts with fewer
+/// Where the teacher's clips of a prompt show flights, or at least five bounces or collisions, and
+/// the student's show none, the student counts as one whose bodies do not move: vertical residual =
+/// gravity, energy residual 1, restitution error 0.8, collision residual 1. Prompts with fewer
 /// bounces or collisions in the teacher's clips are left out of those numbers.
 ///
 /// # Errors
-/// [`EvalError::NoPrompts`] without prompts; that of the first prompt or case that cannot be measured otherwise.
+/// [`EvalError::NoPrompts`] without prompts; that of the first prompt or case that cannot be
+/// measured otherwise.
 pub fn measure(prompts: &[PromptEvidence]) -> Result<Measured, EvalError> {
     let (mut residuals, mut diversities, mut curves) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut teacher_features, mut student_features, mut kernel_distances) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut teacher_features, mut student_features, mut kernel_distances) =
+        (Vec::new(), Vec::new(), Vec::new());
     let network = FeatureNetwork::new();
     for clips in prompts {
         check(clips.prompt, clips.teacher, clips.student)?;
         let tracker = Tracker::for_prompt(clips.prompt, clips.teacher)?;
-        let [teacher, student] =
-            [clips.teacher, clips.student].map(|clips| clips.iter().map(|clip| tracker.track(clip)).collect::<Vec<_>>());
-        diversities.push(diversity(&trajectory::vectors(&teacher), &trajectory::vectors(&student), NEIGHBOURS)?);
+        let [teacher, student] = [clips.teacher, clips.student].map(|clips| {
+            clips
+                .iter()
+                .map(|clip| tracker.track(clip))
+                .collect::<Vec<_>>()
+        });
+        diversities.push(diversity(
+            &trajectory::vectors(&teacher),
+            &trajectory::vectors(&student),
+            NEIGHBOURS,
+        )?);
         if let Some(physics) = KnownPhysics::of_prompt(clips.prompt, clips.teacher[0].shape)
             && physics.radii.len() == tracker.bodies()
         {
             let found = [&teacher, &student].map(|tracks| Conservation::measure(&physics, tracks));
-            residuals.push(Residuals::new(&physics, &found[0], &found[1], student.len()));
+            residuals.push(Residuals::new(
+                &physics,
+                &found[0],
+                &found[1],
+                student.len(),
+            ));
         }
         if !clips.long_teacher.is_empty() && !clips.long_student.is_empty() {
-            curves.push(drift(clips.prompt, clips.long_teacher, clips.long_student, clips.teacher[0].shape.frames)?);
+            curves.push(drift(
+                clips.prompt,
+                clips.long_teacher,
+                clips.long_student,
+                clips.teacher[0].shape.frames,
+            )?);
         }
-        let [teacher, student] =
-            [clips.teacher, clips.student].map(|clips| clips.iter().map(|clip| network.features(clip)).collect::<Vec<_>>());
+        let [teacher, student] = [clips.teacher, clips.student].map(|clips| {
+            clips
+                .iter()
+                .map(|clip| network.features(clip))
+                .collect::<Vec<_>>()
+        });
         kernel_distances.push(kernel_distance(&teacher, &student)?);
         teacher_features.extend(teacher);
         student_features.extend(student);
     }
     let diversity = diversity::average(&diversities).ok_or(EvalError::NoPrompts)?;
-    let cases: Vec<Case> = prompts.iter().flat_map(|clips| clips.continuations).cloned().collect();
-    let continuation = if cases.is_empty() { None } else { Some(continuation(&cases)?) };
+    let cases: Vec<Case> = prompts
+        .iter()
+        .flat_map(|clips| clips.continuations)
+        .cloned()
+        .collect();
+    let continuation = if cases.is_empty() {
+        None
+    } else {
+        Some(continuation(&cases)?)
+    };
     let drift = drift::average(&curves);
-    let features = (frechet_distance(&teacher_features, &student_features)?, mean(kernel_distances).unwrap_or(0.0));
-    Ok(Measured { scores: scores(&residuals, diversity, features, continuation, &drift), drift, continuation })
+    let features = (
+        frechet_distance(&teacher_features, &student_features)?,
+        mean(kernel_distances).unwrap_or(0.0),
+    );
+    Ok(Measured {
+        scores: scores(&residuals, diversity, features, continuation, &drift),
+        drift,
+        continuation,
+    })
 }
 
 fn scores(
@@ -122,8 +167,11 @@ fn scores(
         variance_ratio: Some(diversity.variance_ratio).filter(|ratio| ratio.is_finite()),
         frechet_distance,
         kernel_distance,
-        last_window_trajectory_energy_distance: last.map(|window| window.trajectory_energy_distance),
-        trajectory_drift: first.zip(last).map(|(first, last)| last.trajectory_energy_distance - first.trajectory_energy_distance),
+        last_window_trajectory_energy_distance: last
+            .map(|window| window.trajectory_energy_distance),
+        trajectory_drift: first.zip(last).map(|(first, last)| {
+            last.trajectory_energy_distance - first.trajectory_energy_distance
+        }),
         last_window_object_permanence: last.map(|window| window.object_permanence),
         last_window_flicker_gap: last.map(|window| window.temporal_flicker_gap),
     }
@@ -141,18 +189,40 @@ struct Residuals {
 }
 
 impl Residuals {
-    fn new(physics: &KnownPhysics, teacher: &Conservation, student: &Conservation, clips: usize) -> Self {
+    fn new(
+        physics: &KnownPhysics,
+        teacher: &Conservation,
+        student: &Conservation,
+        clips: usize,
+    ) -> Self {
         let known = f64::from(RESTITUTION);
         let energy = teacher.energy.mean().filter(|&energy| energy > 0.0);
         let flies = teacher.sideways.mean().is_some();
         let bounces = teacher.bounces.len() >= FEWEST_EVENTS;
         let collides = teacher.collisions.weight() >= FEWEST_EVENTS as f64;
-        let errors = student.bounces.iter().map(|restitution| (restitution - known).abs());
+        let errors = student
+            .bounces
+            .iter()
+            .map(|restitution| (restitution - known).abs());
         Self {
             sideways: if flies { student.sideways.mean() } else { None },
-            downwards: flies.then(|| student.downwards.mean().unwrap_or(f64::from(physics.gravity))),
-            energy: energy.map(|energy| student.energy_change.mean().map_or(1.0, |change| change / energy)),
-            restitution: if bounces { mean(student.bounces.iter().copied()) } else { None },
+            downwards: flies.then(|| {
+                student
+                    .downwards
+                    .mean()
+                    .unwrap_or(f64::from(physics.gravity))
+            }),
+            energy: energy.map(|energy| {
+                student
+                    .energy_change
+                    .mean()
+                    .map_or(1.0, |change| change / energy)
+            }),
+            restitution: if bounces {
+                mean(student.bounces.iter().copied())
+            } else {
+                None
+            },
             restitution_error: bounces.then(|| mean(errors).unwrap_or(known)),
             bounces_per_clip: bounces.then(|| student.bounces.len() as f64 / clips as f64),
             collision: collides.then(|| student.collisions.mean().unwrap_or(1.0)),
@@ -166,17 +236,40 @@ mod tests {
     use afd_clips::{prepare::prepare, teacher::Teacher, video::ClipShape};
     use afd_world::{World, frames_for};
 
-    const SHAPE: ClipShape = ClipShape { frames: 12, height: 16, width: 16, frames_per_second: 12.0 };
-    const LONG: ClipShape = ClipShape { frames: 24, ..SHAPE };
-    const PROMPTS: [&str; 2] =
-        ["a small red ball is thrown to the left on earth", "a small red ball and a large blue ball are thrown at each other on jupiter"];
+    const SHAPE: ClipShape = ClipShape {
+        frames: 12,
+        height: 16,
+        width: 16,
+        frames_per_second: 12.0,
+    };
+    const LONG: ClipShape = ClipShape {
+        frames: 24,
+        ..SHAPE
+    };
+    const PROMPTS: [&str; 2] = [
+        "a small red ball is thrown to the left on earth",
+        "a small red ball and a large blue \
+            ball are thrown at each other on jupiter",
+    ];
 
-    fn clips(world: World, prompt: &str, takes: std::ops::Range<u64>, shape: ClipShape) -> Vec<Clip> {
-        let videos = world.lasting(frames_for(shape)).videos(prompt, takes).unwrap();
-        videos.iter().map(|video| prepare(video, shape).unwrap()).collect()
+    fn clips(
+        world: World,
+        prompt: &str,
+        takes: std::ops::Range<u64>,
+        shape: ClipShape,
+    ) -> Vec<Clip> {
+        let videos = world
+            .lasting(frames_for(shape))
+            .videos(prompt, takes)
+            .unwrap();
+        videos
+            .iter()
+            .map(|video| prepare(video, shape).unwrap())
+            .collect()
     }
 
-    /// Sixteen takes of a world against sixteen others of the teacher's, and continuations by the world of the teacher's first frames.
+    /// Sixteen takes of a world against sixteen others of the teacher's, and continuations by the
+    /// world of the teacher's first frames.
     fn measured(student: World) -> Measured {
         let teacher = World::new(1);
         let owned: Vec<_> = PROMPTS
@@ -185,10 +278,16 @@ mod tests {
                 let cases = (0..4).map(|take| Case {
                     prefix: 3,
                     truth: clips(teacher, prompt, take..take + 1, SHAPE).remove(0),
-                    second_take: clips(teacher.filmed_again(1), prompt, take..take + 1, SHAPE).remove(0),
+                    second_take: clips(teacher.filmed_again(1), prompt, take..take + 1, SHAPE)
+                        .remove(0),
                     generated: clips(student.filmed_again(2), prompt, take..take + 1, SHAPE),
                 });
-                let sides = [SHAPE, LONG].map(|shape| (clips(teacher, prompt, 0..16, shape), clips(student, prompt, 16..32, shape)));
+                let sides = [SHAPE, LONG].map(|shape| {
+                    (
+                        clips(teacher, prompt, 0..16, shape),
+                        clips(student, prompt, 16..32, shape),
+                    )
+                });
                 (sides, cases.collect::<Vec<_>>())
             })
             .collect();
@@ -209,24 +308,55 @@ mod tests {
 
     #[test]
     fn the_teacher_reaches_every_metric_s_best_and_a_world_with_any_physics_none() {
-        let (teacher, uncurated) = (measured(World::new(1)).scores, measured(World::uncurated(1)).scores);
-        assert!(teacher.continuation_score.unwrap() > 97.0 && uncurated.continuation_score.unwrap() < 85.0, "{teacher:?} {uncurated:?}");
-        assert!(teacher.downwards_momentum_residual.unwrap() < 0.03 && uncurated.downwards_momentum_residual.unwrap() > 0.1);
-        assert!(teacher.energy_residual.unwrap() < 0.04 && uncurated.energy_residual.unwrap() > 0.06, "{teacher:?} {uncurated:?}");
-        assert!(teacher.restitution_error.unwrap() < 0.08 && uncurated.restitution_error.unwrap() > 0.15);
+        let (teacher, uncurated) = (
+            measured(World::new(1)).scores,
+            measured(World::uncurated(1)).scores,
+        );
+        assert!(
+            teacher.continuation_score.unwrap() > 97.0
+                && uncurated.continuation_score.unwrap() < 85.0,
+            "{teacher:?} {uncurated:?}"
+        );
+        assert!(
+            teacher.downwards_momentum_residual.unwrap() < 0.03
+                && uncurated.downwards_momentum_residual.unwrap() > 0.1
+        );
+        assert!(
+            teacher.energy_residual.unwrap() < 0.04 && uncurated.energy_residual.unwrap() > 0.06,
+            "{teacher:?} {uncurated:?}"
+        );
+        assert!(
+            teacher.restitution_error.unwrap() < 0.08
+                && uncurated.restitution_error.unwrap() > 0.15
+        );
         assert!(teacher.coverage > 0.85 && uncurated.coverage < teacher.coverage);
-        assert!(teacher.kernel_distance < uncurated.kernel_distance && teacher.frechet_distance < uncurated.frechet_distance);
+        assert!(
+            teacher.kernel_distance < uncurated.kernel_distance
+                && teacher.frechet_distance < uncurated.frechet_distance
+        );
         assert!(teacher.last_window_trajectory_energy_distance.unwrap() < 3.0);
-        assert!(uncurated.last_window_trajectory_energy_distance.unwrap() > 5.0, "{uncurated:?}");
+        assert!(
+            uncurated.last_window_trajectory_energy_distance.unwrap() > 5.0,
+            "{uncurated:?}"
+        );
         // Horizontal momentum is kept in any gravity.
-        assert!(uncurated.sideways_momentum_residual.unwrap() < 0.03 && teacher.sideways_momentum_residual.unwrap() < 0.03);
+        assert!(
+            uncurated.sideways_momentum_residual.unwrap() < 0.03
+                && teacher.sideways_momentum_residual.unwrap() < 0.03
+        );
     }
 
     #[test]
     fn what_was_not_given_is_not_measured_and_a_still_student_is_charged_for_it() {
         let teacher = clips(World::new(1), PROMPTS[0], 0..16, SHAPE);
         let frame = 16 * 16 * 3;
-        let still: Vec<Clip> = teacher.iter().map(|clip| Clip { shape: SHAPE, pixels: clip.pixels[..frame].repeat(12) }).collect();
+        let still: Vec<Clip> = teacher
+            .iter()
+            .map(|clip| Clip {
+                shape: SHAPE,
+                pixels: clip.pixels[..frame].repeat(12),
+            })
+            .collect();
         let group = PromptEvidence {
             prompt: PROMPTS[0],
             teacher: &teacher,
@@ -235,11 +365,31 @@ mod tests {
             long_student: &[],
             continuations: &[],
         };
-        let Measured { scores, drift, continuation } = measure(&[group]).unwrap();
+        let Measured {
+            scores,
+            drift,
+            continuation,
+        } = measure(&[group]).unwrap();
         assert!(drift.is_empty() && continuation.is_none());
-        assert_eq!((scores.continuation_score, scores.trajectory_drift, scores.collision_momentum_residual), (None, None, None));
-        assert_eq!((scores.restitution, scores.restitution_error.map(|error| error as f32)), (None, Some(RESTITUTION)));
-        assert!((scores.downwards_momentum_residual.unwrap() - 0.2725).abs() < 1e-3, "{scores:?}");
+        assert_eq!(
+            (
+                scores.continuation_score,
+                scores.trajectory_drift,
+                scores.collision_momentum_residual
+            ),
+            (None, None, None)
+        );
+        assert_eq!(
+            (
+                scores.restitution,
+                scores.restitution_error.map(|error| error as f32)
+            ),
+            (None, Some(RESTITUTION))
+        );
+        assert!(
+            (scores.downwards_momentum_residual.unwrap() - 0.2725).abs() < 1e-3,
+            "{scores:?}"
+        );
         assert_eq!(measure(&[]), Err(EvalError::NoPrompts));
     }
 
@@ -255,6 +405,13 @@ mod tests {
             continuations: &[],
         };
         let scores = measure(&[group]).unwrap().scores;
-        assert_eq!((scores.sideways_momentum_residual, scores.restitution_error, scores.coverage), (None, None, 1.0));
+        assert_eq!(
+            (
+                scores.sideways_momentum_residual,
+                scores.restitution_error,
+                scores.coverage
+            ),
+            (None, None, 1.0)
+        );
     }
 }

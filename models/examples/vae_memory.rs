@@ -1,5 +1,6 @@
-//! Peak memory and time of the full-size Wan VAE (random weights) over one streamed clip on flex: what is allocated at most beside the weights
-//! and the input. `scripts/vae-memory-table.sh` makes the table of docs/results/wan-vae.md:
+//! Peak memory and time of the full-size Wan VAE (random weights) over one streamed clip on flex:
+//! what is allocated at most beside the weights and the input. `scripts/vae-memory-table.sh` makes
+//! the table of docs/results/wan-vae.md:
 //!
 //! ```text
 //! cargo run --workspace --example vae_memory -- encode|decode f32|bf16 FRAMES HEIGHT WIDTH
@@ -20,38 +21,74 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
-fn run(encode: bool, dtype: FloatDType, shape: [usize; 5], latent_shape: [usize; 5]) -> Result<(), String> {
+fn run(
+    encode: bool,
+    dtype: FloatDType,
+    shape: [usize; 5],
+    latent_shape: [usize; 5],
+) -> Result<(), String> {
     let device = Default::default();
-    let vae = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &device).map_err(|error| error.to_string())?;
+    let vae = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &device)
+        .map_err(|error| error.to_string())?;
     let vae = initialise(vae, 1, "vae").to_dtype(dtype);
     let shape = if encode { shape } else { latent_shape };
     let values = Noise::new(1, Purpose::Evaluation, 0, 0).normals(shape.iter().product());
     let input = Tensor::<Flex, 5>::from_data(TensorData::new(values, shape), &device);
     let (before, begin) = (ALLOCATED.current_usage_as_mb(), Instant::now());
     ALLOCATED.reset_peak_usage();
-    let output = if encode { vae.encode(input.tanh()) } else { vae.decode(input) };
+    let output = if encode {
+        vae.encode(input.tanh())
+    } else {
+        vae.decode(input)
+    };
     let finite = output.clone().abs().max().into_scalar().is_finite();
-    println!("{:.0} MiB {:.0} s", ALLOCATED.peak_usage_as_mb() - before, begin.elapsed().as_secs_f64());
-    if finite { Ok(()) } else { Err(format!("the output {:?} is not finite", output.dims())) }
+    println!(
+        "{:.0} MiB {:.0} \
+        s",
+        ALLOCATED.peak_usage_as_mb() - before,
+        begin.elapsed().as_secs_f64()
+    );
+    if finite {
+        Ok(())
+    } else {
+        Err(format!("the output {:?} is not finite", output.dims()))
+    }
 }
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let sizes: Vec<usize> = words.iter().skip(2).filter_map(|word| word.parse().ok()).collect();
+    let sizes: Vec<usize> = words
+        .iter()
+        .skip(2)
+        .filter_map(|word| word.parse().ok())
+        .collect();
     let dtype = match words.get(1).map(String::as_str) {
         Some("f32") => Some(FloatDType::F32),
         Some("bf16") => Some(FloatDType::BF16),
         _ => None,
     };
-    let what = words.first().map(String::as_str).filter(|what| ["encode", "decode"].contains(what));
-    let (Some(what), Some(dtype), [frames, height, width], 5) = (what, dtype, &sizes[..], words.len()) else {
+    let what = words
+        .first()
+        .map(String::as_str)
+        .filter(|what| ["encode", "decode"].contains(what));
+    let (Some(what), Some(dtype), [frames, height, width], 5) =
+        (what, dtype, &sizes[..], words.len())
+    else {
         eprintln!("usage: vae_memory encode|decode f32|bf16 FRAMES HEIGHT WIDTH");
         return ExitCode::from(2);
     };
-    let done = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &Default::default()).map_err(|error| error.to_string()).and_then(|vae| {
-        let [latent_frames, channels, rows, columns] = vae.latent_shape(*frames, *height, *width)?;
-        run(what == "encode", dtype, [1, *frames, 3, *height, *width], [1, latent_frames, channels, rows, columns])
-    });
+    let done = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &Default::default())
+        .map_err(|error| error.to_string())
+        .and_then(|vae| {
+            let [latent_frames, channels, rows, columns] =
+                vae.latent_shape(*frames, *height, *width)?;
+            run(
+                what == "encode",
+                dtype,
+                [1, *frames, 3, *height, *width],
+                [1, latent_frames, channels, rows, columns],
+            )
+        });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -27,7 +27,10 @@ pub struct FeedForward<B: Backend> {
 impl<B: Backend> FeedForward<B> {
     /// `width -> hidden -> output`.
     pub fn new(width: usize, hidden: usize, output: usize, device: &B::Device) -> Self {
-        Self { up: linear(width, hidden, device), down: linear(hidden, output, device) }
+        Self {
+            up: linear(width, hidden, device),
+            down: linear(hidden, output, device),
+        }
     }
 }
 
@@ -41,10 +44,11 @@ impl<B: Kernels> FeedForward<B> {
     }
 }
 
-/// A linear layer over the last dimension, `x W + b`, with low-rank factors beside its weight if it has been given some.
+/// A linear layer over the last dimension, `x W + b`, with low-rank factors beside its weight if it
+/// has been given some.
 ///
-/// It computes in the type of its input: weights that are held wider are narrowed when they are used, so that their gradients stay wide, and weights that
-/// rest narrower are widened.
+/// It computes in the type of its input: weights that are held wider are narrowed when they are
+/// used, so that their gradients stay wide, and weights that rest narrower are widened.
 #[derive(Module, Debug)]
 pub struct Projection<B: Backend> {
     /// `[input, output]`.
@@ -56,7 +60,8 @@ pub struct Projection<B: Backend> {
 }
 
 impl<B: Backend> Projection<B> {
-    /// `[.., input] -> [.., output]`, as one matrix product: Burn's own layer multiplies batch element by batch element.
+    /// `[.., input] -> [.., output]`, as one matrix product: Burn's own layer multiplies batch
+    /// element by batch element.
     pub fn forward<const N: usize>(&self, x: Tensor<B, N>) -> Tensor<B, N> {
         let mut dims = x.dims();
         let x = rows(x);
@@ -74,27 +79,59 @@ impl<B: Backend> Projection<B> {
 
 /// A linear layer with bias; its weights are set by [`crate::init::initialise`] or from a file.
 pub fn linear<B: Backend>(input: usize, output: usize, device: &B::Device) -> Projection<B> {
-    Projection { bias: Some(Initializer::Zeros.init([output], device)), ..linear_without_bias(input, output, device) }
+    Projection {
+        bias: Some(Initializer::Zeros.init([output], device)),
+        ..linear_without_bias(input, output, device)
+    }
 }
 
 /// A linear layer without bias.
-pub fn linear_without_bias<B: Backend>(input: usize, output: usize, device: &B::Device) -> Projection<B> {
-    Projection { weight: Initializer::Zeros.init([input, output], device), bias: None, lora: None }
+pub fn linear_without_bias<B: Backend>(
+    input: usize,
+    output: usize,
+    device: &B::Device,
+) -> Projection<B> {
+    Projection {
+        weight: Initializer::Zeros.init([input, output], device),
+        bias: None,
+        lora: None,
+    }
 }
 
 /// The affine layer norm `norm` over the last dimension.
-pub fn affine_layer_norm<B: Kernels, const N: usize>(norm: &LayerNorm<B>, x: Tensor<B, N>) -> Tensor<B, N> {
+pub fn affine_layer_norm<B: Kernels, const N: usize>(
+    norm: &LayerNorm<B>,
+    x: Tensor<B, N>,
+) -> Tensor<B, N> {
     let shift = norm.beta.as_ref().map(|beta| beta.val().unsqueeze());
-    normalise(x, Affine { scale: norm.gamma.val().unsqueeze(), shift }, Norm::layer(StudentConfig::EPSILON))
+    normalise(
+        x,
+        Affine {
+            scale: norm.gamma.val().unsqueeze(),
+            shift,
+        },
+        Norm::layer(StudentConfig::EPSILON),
+    )
 }
 
 /// The RMS norm `norm` over the last dimension.
 pub fn rms_norm<B: Kernels, const N: usize>(norm: &RmsNorm<B>, x: Tensor<B, N>) -> Tensor<B, N> {
-    normalise(x, Affine { scale: norm.gamma.val().unsqueeze(), shift: None }, Norm::rms(StudentConfig::EPSILON))
+    normalise(
+        x,
+        Affine {
+            scale: norm.gamma.val().unsqueeze(),
+            shift: None,
+        },
+        Norm::rms(StudentConfig::EPSILON),
+    )
 }
 
 /// [`Kernels::normalise`] over the last dimension of a tensor of any rank.
-pub fn normalise<B: Kernels, const N: usize>(x: Tensor<B, N>, affine: Affine<B>, norm: Norm) -> Tensor<B, N> {
+pub fn normalise<B: Kernels, const N: usize>(
+    x: Tensor<B, N>,
+    affine: Affine<B>,
+    norm: Norm,
+) -> Tensor<B, N> {
     let dims = x.dims();
     B::normalise(rows(x), affine, norm).reshape(dims)
 }

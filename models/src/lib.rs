@@ -1,7 +1,9 @@
-//! Networks and their weight layouts: the causal Wan-style student, the discriminators, codecs and text encoders.
+//! Networks and their weight layouts: the causal Wan-style student, the discriminators, codecs and
+//! text encoders.
 //!
-//! No training, no files outside weights, no command line. Everything is generic over a Burn [`Backend`](burn::prelude::Backend).
-//! Shape letters: B batch, F latent frames, T pixel frames, C channels, H W rows and columns, S tokens, D width, L text rows.
+//! No training, no files outside weights, no command line. Everything is generic over a Burn
+//! [`Backend`](burn::prelude::Backend). Shape letters: B batch, F latent frames, T pixel frames, C
+//! channels, H W rows and columns, S tokens, D width, L text rows.
 #![warn(missing_docs)]
 
 pub mod codec;

@@ -1,4 +1,5 @@
-//! Low-rank adaptation ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)): `x W + scale (x A) B` with W at rest and A, B trained.
+//! Low-rank adaptation ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)): `x W + scale (x A)
+//! B` with W at rest and A, B trained.
 
 use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
@@ -23,7 +24,9 @@ impl<B: Backend> Lora<B> {
     /// `scale (x A) B` for `x [rows, input]`, in the type of `x`.
     pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         let dtype = x.dtype();
-        x.matmul(self.down.val().cast(dtype)).matmul(self.up.val().cast(dtype)) * self.scale
+        x.matmul(self.down.val().cast(dtype))
+            .matmul(self.up.val().cast(dtype))
+            * self.scale
     }
 }
 
@@ -55,7 +58,11 @@ pub struct LoraConfig {
 impl LoraConfig {
     /// Every linear layer of a block.
     pub fn all() -> Vec<LoraTarget> {
-        vec![LoraTarget::SelfAttention, LoraTarget::CrossAttention, LoraTarget::FeedForward]
+        vec![
+            LoraTarget::SelfAttention,
+            LoraTarget::CrossAttention,
+            LoraTarget::FeedForward,
+        ]
     }
 
     /// What the product of the factors is multiplied by.
@@ -69,16 +76,30 @@ impl LoraConfig {
             return Some("rank is 0, must be at least 1".to_string());
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return Some(format!("alpha is {}, must be a finite number above 0", self.alpha));
+            return Some(format!(
+                "alpha is {}, must be a finite number above 0",
+                self.alpha
+            ));
         }
-        self.targets.is_empty().then(|| "targets is empty, name at least one of self-attention, cross-attention, feed-forward".to_string())
+        self.targets.is_empty().then(|| {
+            "targets is empty, name at least one of self-attention, \
+            cross-attention, feed-forward"
+                .to_string()
+        })
     }
 
     /// The layers of a block that are adapted, under Wan's names without `blocks.N.` and `.weight`.
     pub fn layers(&self) -> Vec<&'static str> {
         let names = |target: &LoraTarget| match target {
-            LoraTarget::SelfAttention => vec!["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o"],
-            LoraTarget::CrossAttention => vec!["cross_attn.q", "cross_attn.k", "cross_attn.v", "cross_attn.o"],
+            LoraTarget::SelfAttention => {
+                vec!["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o"]
+            }
+            LoraTarget::CrossAttention => vec![
+                "cross_attn.q",
+                "cross_attn.k",
+                "cross_attn.v",
+                "cross_attn.o",
+            ],
             LoraTarget::FeedForward => vec!["ffn.0", "ffn.2"],
         };
         let mut layers: Vec<_> = self.targets.iter().flat_map(names).collect();
@@ -88,7 +109,8 @@ impl LoraConfig {
     }
 }
 
-/// `student` with factors beside every layer that `config` names, unset: follow with [`crate::init::initialise_where`] or load a file.
+/// `student` with factors beside every layer that `config` names, unset: follow with
+/// [`crate::init::initialise_where`] or load a file.
 ///
 /// Everything else is at rest: only the factors are differentiated.
 pub fn adapted<B: Backend>(student: Student<B>, config: &LoraConfig) -> Student<B> {
@@ -101,12 +123,24 @@ fn with_factors<B: Backend>(mut student: Student<B>, config: &LoraConfig) -> Stu
         let [input, output] = layer.weight.shape().dims();
         let device = layer.weight.lazy_device();
         let zeros = |shape: [usize; 2]| burn::nn::Initializer::Zeros.init(shape, &device);
-        layer.lora = Some(Lora { down: zeros([input, config.rank]), up: zeros([config.rank, output]), scale });
+        layer.lora = Some(Lora {
+            down: zeros([input, config.rank]),
+            up: zeros([config.rank, output]),
+            scale,
+        });
     };
     let attention = |attention: &mut Attention<B>| {
-        [&mut attention.q, &mut attention.k, &mut attention.v, &mut attention.o].into_iter().for_each(add);
+        [
+            &mut attention.q,
+            &mut attention.k,
+            &mut attention.v,
+            &mut attention.o,
+        ]
+        .into_iter()
+        .for_each(add);
     };
-    let feed_forward = |ffn: &mut FeedForward<B>| [&mut ffn.up, &mut ffn.down].into_iter().for_each(add);
+    let feed_forward =
+        |ffn: &mut FeedForward<B>| [&mut ffn.up, &mut ffn.down].into_iter().for_each(add);
     for block in &mut student.blocks {
         for target in &config.targets {
             match target {
@@ -124,12 +158,24 @@ pub fn without_factors<B: Backend>(student: Student<B>) -> Student<B> {
     each_layer(student, |layer| layer.lora = None)
 }
 
-fn each_layer<B: Backend>(mut student: Student<B>, mut change: impl FnMut(&mut Projection<B>)) -> Student<B> {
+fn each_layer<B: Backend>(
+    mut student: Student<B>,
+    mut change: impl FnMut(&mut Projection<B>),
+) -> Student<B> {
     for block in &mut student.blocks {
         for attention in [&mut block.self_attn, &mut block.cross_attn] {
-            [&mut attention.q, &mut attention.k, &mut attention.v, &mut attention.o].into_iter().for_each(&mut change);
+            [
+                &mut attention.q,
+                &mut attention.k,
+                &mut attention.v,
+                &mut attention.o,
+            ]
+            .into_iter()
+            .for_each(&mut change);
         }
-        [&mut block.ffn.up, &mut block.ffn.down].into_iter().for_each(&mut change);
+        [&mut block.ffn.up, &mut block.ffn.down]
+            .into_iter()
+            .for_each(&mut change);
     }
     student
 }
@@ -179,7 +225,9 @@ pub(crate) mod tests {
                 let product = lora.down.val().matmul(lora.up.val()) * lora.scale;
                 layer.weight = layer.weight.clone().map(|weight| {
                     let dtype = weight.dtype();
-                    (weight.cast(product.dtype()) + product).cast(dtype).detach()
+                    (weight.cast(product.dtype()) + product)
+                        .cast(dtype)
+                        .detach()
                 });
             }
         })
@@ -190,21 +238,41 @@ pub(crate) mod tests {
         Tensor::from_data(TensorData::new(values, shape), &Default::default())
     }
 
-    /// With `W' = W + scale A B` the chain rule gives the factors' gradients from those of a plain student whose weights are W'.
+    /// With `W' = W + scale A B` the chain rule gives the factors' gradients from those of a plain
+    /// student whose weights are W'.
     fn factors_learn_by_the_chain_rule<B: Trainable>(recompute_blocks: bool) {
-        let config = StudentConfig { frames_per_block: 1, ..tiny() };
-        let lora = LoraConfig { rank: 3, alpha: 6.0, targets: LoraConfig::all() };
-        let mut base = initialise(Student::<B>::new(&config, &Default::default()), 5, "student");
-        base.head.output.weight = Param::from_tensor(random(base.head.output.weight.dims(), 77) * 0.1);
+        let config = StudentConfig {
+            frames_per_block: 1,
+            ..tiny()
+        };
+        let lora = LoraConfig {
+            rank: 3,
+            alpha: 6.0,
+            targets: LoraConfig::all(),
+        };
+        let mut base = initialise(
+            Student::<B>::new(&config, &Default::default()),
+            5,
+            "student",
+        );
+        base.head.output.weight =
+            Param::from_tensor(random(base.head.output.weight.dims(), 77) * 0.1);
         let student = initialise_where(adapted(base, &lora), 3, "factors", is_factor);
         let shapes = crate::weights::shapes(&student);
         let ends_up = |path: &str| path.ends_with(".lora.up");
         let student = fill_where(student, ends_up, |path| {
             let shape = shapes[path].clone();
-            let values = Noise::new(4, Purpose::Weights, 0, key_of(path)).normals(shape.iter().product());
-            Ok(HostTensor { shape, values: values.into_iter().map(|value| 0.1 * value).collect() })
+            let values =
+                Noise::new(4, Purpose::Weights, 0, key_of(path)).normals(shape.iter().product());
+            Ok(HostTensor {
+                shape,
+                values: values.into_iter().map(|value| 0.1 * value).collect(),
+            })
         });
-        let student = student.unwrap().within(Limits { recompute_blocks, ..Limits::default() });
+        let student = student.unwrap().within(Limits {
+            recompute_blocks,
+            ..Limits::default()
+        });
 
         let whole = trained_copy(merged(student.clone()));
         let pass = || Pass {
@@ -216,20 +284,34 @@ pub(crate) mod tests {
         };
         let loss = |velocity: Tensor<B, 5>| (velocity * random([1, 3, 4, 4, 4], 4)).sum();
         let mut gradients = loss(velocity(&whole, random([1, 3, 8], 1), &[pass()])).backward();
-        let of_whole = collect_gradients(&GradientsParams::from_module::<B, _>(&mut gradients, &whole), &whole);
+        let of_whole = collect_gradients(
+            &GradientsParams::from_module::<B, _>(&mut gradients, &whole),
+            &whole,
+        );
 
         let mut sum = GradientsAccumulator::new();
         if recompute_blocks {
             let mut segments = Segments::new(&student, random([1, 3, 8], 1), vec![pass()]);
             for number in 0..Segments::graphs(&student) {
-                let scalar = if number == 0 { loss(segments.velocity(&student)) } else { segments.graph(&student, number) };
+                let scalar = if number == 0 {
+                    loss(segments.velocity(&student))
+                } else {
+                    segments.graph(&student, number)
+                };
                 let mut gradients = scalar.backward();
                 segments.absorb(&mut gradients);
-                sum.accumulate(&student, GradientsParams::from_module::<B, _>(&mut gradients, &student));
+                sum.accumulate(
+                    &student,
+                    GradientsParams::from_module::<B, _>(&mut gradients, &student),
+                );
             }
         } else {
-            let mut gradients = loss(velocity(&student, random([1, 3, 8], 1), &[pass()])).backward();
-            sum.accumulate(&student, GradientsParams::from_module::<B, _>(&mut gradients, &student));
+            let mut gradients =
+                loss(velocity(&student, random([1, 3, 8], 1), &[pass()])).backward();
+            sum.accumulate(
+                &student,
+                GradientsParams::from_module::<B, _>(&mut gradients, &student),
+            );
         }
         let found = collect_gradients(&sum.grads(), &student);
         // Two factors for each of the ten layers of both blocks, and nothing of what rests.
@@ -238,18 +320,31 @@ pub(crate) mod tests {
         let weights = collect(&student);
         let matrix = |tensor: &HostTensor| {
             let shape = [tensor.shape[0], tensor.shape[1]];
-            Tensor::<B::InnerBackend, 2>::from_data(TensorData::new(tensor.values.clone(), shape), &Default::default())
+            Tensor::<B::InnerBackend, 2>::from_data(
+                TensorData::new(tensor.values.clone(), shape),
+                &Default::default(),
+            )
         };
         for (name, gradient) in &found {
             let (layer, part) = name.split_once(".lora.").unwrap();
             let factor = |part: &str| matrix(&weights[&format!("{layer}.lora.{part}")]);
             let of_weight = matrix(&of_whole[&format!("{layer}.weight")]) * lora.scale();
-            let expected =
-                if part == "down" { of_weight.matmul(factor("up").transpose()) } else { factor("down").transpose().matmul(of_weight) };
+            let expected = if part == "down" {
+                of_weight.matmul(factor("up").transpose())
+            } else {
+                factor("down").transpose().matmul(of_weight)
+            };
             let scale: f32 = expected.clone().abs().max().into_scalar().elem();
-            let gap: f32 = (matrix(gradient) - expected).abs().max().into_scalar().elem();
+            let gap: f32 = (matrix(gradient) - expected)
+                .abs()
+                .max()
+                .into_scalar()
+                .elem();
             // f32 sums in another order, through two blocks there and back.
-            assert!(scale > 1e-4 && gap < 1e-4 * scale, "{name}: {gap} of {scale}");
+            assert!(
+                scale > 1e-4 && gap < 1e-4 * scale,
+                "{name}: {gap} of {scale}"
+            );
         }
     }
 
@@ -263,12 +358,34 @@ pub(crate) mod tests {
 
     #[test]
     fn unusable_settings_are_named() {
-        let good = LoraConfig { rank: 4, alpha: 4.0, targets: LoraConfig::all() };
+        let good = LoraConfig {
+            rank: 4,
+            alpha: 4.0,
+            targets: LoraConfig::all(),
+        };
         assert_eq!(good.problem(), None);
         for (bad, word) in [
-            (LoraConfig { rank: 0, ..good.clone() }, "rank is 0"),
-            (LoraConfig { alpha: f64::NAN, ..good.clone() }, "alpha is NaN"),
-            (LoraConfig { targets: vec![], ..good }, "targets is empty"),
+            (
+                LoraConfig {
+                    rank: 0,
+                    ..good.clone()
+                },
+                "rank is 0",
+            ),
+            (
+                LoraConfig {
+                    alpha: f64::NAN,
+                    ..good.clone()
+                },
+                "alpha is NaN",
+            ),
+            (
+                LoraConfig {
+                    targets: vec![],
+                    ..good
+                },
+                "targets is empty",
+            ),
         ] {
             assert!(bad.problem().unwrap().contains(word));
         }

@@ -9,9 +9,10 @@ use crate::student::Student;
 
 /// The type of what products of matrices read and make, of keys and values, and of weights at rest.
 ///
-/// Tokens between the branches of a block, modulation, norms, the softmax, rotations and losses are in f32 in either case, trained weights are held in
-/// f32, and so are the products that are too small to be worth rounding: those of patches, timesteps and text, and the head's. They begin and end every
-/// pass, where a rounding reaches everything.
+/// Tokens between the branches of a block, modulation, norms, the softmax, rotations and losses are
+/// in f32 in either case, trained weights are held in f32, and so are the products that are too
+/// small to be worth rounding: those of patches, timesteps and text, and the head's. They begin and
+/// end every pass, where a rounding reaches everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
@@ -36,17 +37,31 @@ impl Precision {
         self.dtype().size()
     }
 
-    /// The type that the parameter at a student's Burn path rests in: projections narrow, everything that bends the modulation or a norm in f32.
+    /// The type that the parameter at a student's Burn path rests in: projections narrow,
+    /// everything that bends the modulation or a norm in f32.
     pub fn at_rest(self, path: &str) -> DType {
         let is_projection = path.ends_with(".weight") || path.ends_with(".bias");
-        let is_timing = path.contains("time_embedding_in") || path.contains("time_embedding_out") || path.contains("time_projection");
-        if is_projection && !is_timing { self.dtype() } else { DType::F32 }
+        let is_timing = path.contains("time_embedding_in")
+            || path.contains("time_embedding_out")
+            || path.contains("time_projection");
+        if is_projection && !is_timing {
+            self.dtype()
+        } else {
+            DType::F32
+        }
     }
 }
 
 /// `student` with every weight that is not differentiated in the type that it rests in.
 pub fn at_rest<B: Backend>(student: Student<B>, precision: Precision) -> Student<B> {
-    if precision == Precision::F32 { student } else { student.map(&mut AtRest { precision, path: Vec::new() }) }
+    if precision == Precision::F32 {
+        student
+    } else {
+        student.map(&mut AtRest {
+            precision,
+            path: Vec::new(),
+        })
+    }
 }
 
 struct AtRest {
@@ -65,6 +80,12 @@ impl<B: Backend> ModuleMapper<B> for AtRest {
 
     fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
         let dtype = self.precision.at_rest(&self.path.join("."));
-        param.map(|tensor| if tensor.is_require_grad() { tensor } else { tensor.cast(dtype).detach() })
+        param.map(|tensor| {
+            if tensor.is_require_grad() {
+                tensor
+            } else {
+                tensor.cast(dtype).detach()
+            }
+        })
     }
 }

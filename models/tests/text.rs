@@ -1,4 +1,5 @@
-//! Wan's cleaning and a tokenizer of umT5's kind against Python's originals (`fixtures/make_text_fixture.py`).
+//! Wan's cleaning and a tokenizer of umT5's kind against Python's originals
+//! (`fixtures/make_text_fixture.py`).
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,9 @@ struct Case {
 }
 
 fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
 }
 
 fn fixture() -> Fixture {
@@ -37,10 +40,29 @@ fn tokenizer(length: usize) -> Tokenizer {
 fn prompts_are_cleaned_as_by_wan_but_for_those_known_to_differ() {
     let cases = fixture().cases;
     let (alike, unlike): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| case.alike);
-    let describe = |case: &Case| format!("{:?}\n   gives {:?}\nexpected {:?}", case.raw, clean(&case.raw), case.cleaned);
-    let odd: Vec<String> = alike.iter().filter(|case| clean(&case.raw) != case.cleaned).map(|case| describe(case)).collect();
-    assert!(odd.is_empty(), "{} of {}:\n{}", odd.len(), alike.len(), odd.join("\n"));
-    // Emoji broken by way of MacRoman, Korean by way of Windows-1250: should plsfix learn them, the documentation is to follow.
+    let describe = |case: &Case| {
+        format!(
+            "{:?}\n   gives {:?}\nexpected \
+        {:?}",
+            case.raw,
+            clean(&case.raw),
+            case.cleaned
+        )
+    };
+    let odd: Vec<String> = alike
+        .iter()
+        .filter(|case| clean(&case.raw) != case.cleaned)
+        .map(|case| describe(case))
+        .collect();
+    assert!(
+        odd.is_empty(),
+        "{} of {}:\n{}",
+        odd.len(),
+        alike.len(),
+        odd.join("\n")
+    );
+    // Emoji broken by way of MacRoman, Korean by way of Windows-1250: should plsfix learn them, the
+    // documentation is to follow.
     assert_eq!(unlike.len(), 6);
     assert!(unlike.iter().all(|case| clean(&case.raw) != case.cleaned));
 }
@@ -50,7 +72,12 @@ fn ids_equal_transformers() {
     let fixture = fixture();
     let tokenizer = tokenizer(fixture.length);
     for case in &fixture.cases {
-        assert_eq!(tokenizer.ids(&case.cleaned).unwrap(), case.ids, "{:?}", case.cleaned);
+        assert_eq!(
+            tokenizer.ids(&case.cleaned).unwrap(),
+            case.ids,
+            "{:?}",
+            case.cleaned
+        );
     }
     let longest = fixture.cases.iter().map(|case| case.ids.len()).max();
     assert_eq!(longest, Some(fixture.length), "some prompt is cut");
@@ -75,17 +102,39 @@ fn tokenizers_of_another_kind_are_refused_in_words() {
     let file = directory.path().join("tokenizer.json");
     let good = std::fs::read_to_string(path("text_tokenizer.json")).unwrap();
     for (text, words) in [
-        ("\n\u{0}\u{e}spiece".to_string(), "expected the tokenizer.json of google/umt5-xxl"),
-        (good[..good.len() / 2].to_string(), "expected the tokenizer.json of google/umt5-xxl"),
+        (
+            "\n\u{0}\u{e}spiece".to_string(),
+            "expected the tokenizer.json of google/umt5-xxl",
+        ),
+        (
+            good[..good.len() / 2].to_string(),
+            "expected the tokenizer.json of google/umt5-xxl",
+        ),
         (good.replace("</s>", "<end>"), "no \"</s>\""),
-        (good.replace("<pad>", "<padding>"), "the id of \"<pad>\" is None, expected 0"),
+        (
+            good.replace("<pad>", "<padding>"),
+            "the id of \"<pad>\" is None, expected 0",
+        ),
     ] {
         std::fs::write(&file, text).unwrap();
         let error = Tokenizer::open(&file, 512).unwrap_err().to_string();
-        assert!(error.contains(words) && error.contains("tokenizer.json"), "{error}");
+        assert!(
+            error.contains(words) && error.contains("tokenizer.json"),
+            "{error}"
+        );
     }
-    assert!(Tokenizer::open(&path("text_tokenizer.json"), 0).unwrap_err().to_string().contains("Wan reads 512"));
-    assert!(Tokenizer::open(&directory.path().join("absent.json"), 512).unwrap_err().to_string().contains("absent.json"));
+    assert!(
+        Tokenizer::open(&path("text_tokenizer.json"), 0)
+            .unwrap_err()
+            .to_string()
+            .contains("Wan reads 512")
+    );
+    assert!(
+        Tokenizer::open(&directory.path().join("absent.json"), 512)
+            .unwrap_err()
+            .to_string()
+            .contains("absent.json")
+    );
 }
 
 /// splitmix64.
@@ -107,8 +156,10 @@ fn arbitrary(random: &mut Random) -> String {
         let bytes: Vec<u8> = (0..length).map(|_| random.below(256) as u8).collect();
         return String::from_utf8_lossy(&bytes).into_owned();
     }
-    let pieces =
-        ["&", "&#", "&#x", ";", "amp", "&lt", "<", "\x1b[", "31m", "\n", "\u{c3}", "\u{a0}", "â€", "œ", "\u{9d}", "\u{fffd}", "Ã", " "];
+    let pieces = [
+        "&", "&#", "&#x", ";", "amp", "&lt", "<", "\x1b[", "31m", "\n", "\u{c3}", "\u{a0}", "â€",
+        "œ", "\u{9d}", "\u{fffd}", "Ã", " ",
+    ];
     (0..length)
         .map(|_| match random.below(4) {
             0 => char::from_u32(random.below(0x110000) as u32).map_or(String::new(), String::from),
@@ -133,11 +184,16 @@ fn cleaning_never_panics_and_leaves_single_spaces() {
     }
 }
 
-/// Each application resolves at most two more levels of references: what holds neither references nor broken text is left alone.
+/// Each application resolves at most two more levels of references: what holds neither references
+/// nor broken text is left alone.
 #[test]
 fn cleaning_comes_to_rest() {
     let mut random = Random(4);
-    let cases = fixture().cases.into_iter().map(|case| case.raw).chain((0..1000).map(|_| arbitrary(&mut random)));
+    let cases = fixture()
+        .cases
+        .into_iter()
+        .map(|case| case.raw)
+        .chain((0..1000).map(|_| arbitrary(&mut random)));
     for raw in cases {
         let mut cleaned = clean(&raw);
         for _ in 0..8 {

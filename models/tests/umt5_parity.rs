@@ -1,4 +1,5 @@
-//! The umT5 encoder against transformers' own, loaded under Hugging Face's names (`fixtures/make_umt5_fixture.py`).
+//! The umT5 encoder against transformers' own, loaded under Hugging Face's names
+//! (`fixtures/make_umt5_fixture.py`).
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +11,19 @@ use burn::backend::{Flex, NdArray};
 use burn::prelude::*;
 use burn::tensor::{FloatDType, Int};
 
-/// Largest deviation in f32, as a share of the largest magnitude. The reference is computed in f64 with f32 norms; two layers of f32 sums in
-/// another order deviate by less than 1e-6 (printed by the tests). The exact GELU instead of its tanh form deviates by 2e-4.
+/// Largest deviation in f32, as a share of the largest magnitude. The reference is computed in f64
+/// with f32 norms; two layers of f32 sums in another order deviate by less than 1e-6 (printed by
+/// the tests). The exact GELU instead of its tanh form deviates by 2e-4.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same with weights held in bf16, whose steps are 2^-8 of a value: 6e-3 here; transformers itself in bf16 deviates by 1.2e-2.
+/// The same with weights held in bf16, whose steps are 2^-8 of a value: 6e-3 here; transformers
+/// itself in bf16 deviates by 1.2e-2.
 const TOLERANCE_BF16: f64 = 1e-2;
 
 fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
 }
 
 fn model() -> WeightFile {
@@ -30,7 +35,16 @@ fn rows() -> Tensors {
 }
 
 fn small() -> UmT5Config {
-    UmT5Config { vocabulary: 96, width: 48, heads: 3, head_width: 10, feed_forward_width: 72, layers: 2, buckets: 32, max_distance: 128 }
+    UmT5Config {
+        vocabulary: 96,
+        width: 48,
+        heads: 3,
+        head_width: 10,
+        feed_forward_width: 72,
+        layers: 2,
+        buckets: 32,
+        max_distance: 128,
+    }
 }
 
 fn encoder<B: Backend>(dtype: FloatDType) -> UmT5Encoder<B> {
@@ -42,33 +56,62 @@ fn encoder<B: Backend>(dtype: FloatDType) -> UmT5Encoder<B> {
 
 fn ids<B: Backend>(ids: &HostTensor) -> Tensor<B, 2, Int> {
     let values: Vec<i64> = ids.values.iter().map(|id| *id as i64).collect();
-    Tensor::from_data(TensorData::new(values, ids.shape.clone()), &Default::default())
+    Tensor::from_data(
+        TensorData::new(values, ids.shape.clone()),
+        &Default::default(),
+    )
 }
 
 /// The largest deviation as a share of the expected tensor's largest magnitude.
 fn deviation<B: Backend>(found: Tensor<B, 3>, expected: &HostTensor) -> f64 {
     assert_eq!(found.dims().to_vec(), expected.shape);
     let found: Vec<f32> = found.into_data().iter::<f32>().collect();
-    let largest = expected.values.iter().map(|value| f64::from(value.abs())).fold(0.0, f64::max);
-    let differences = found.iter().zip(&expected.values).map(|(found, expected)| (f64::from(*found) - f64::from(*expected)).abs());
+    let largest = expected
+        .values
+        .iter()
+        .map(|value| f64::from(value.abs()))
+        .fold(0.0, f64::max);
+    let differences = found
+        .iter()
+        .zip(&expected.values)
+        .map(|(found, expected)| (f64::from(*found) - f64::from(*expected)).abs());
     // `f64::max` ignores NaN: a value that is not a number must not pass for one that fits.
-    let furthest =
-        differences.fold(0.0, |furthest, difference| if difference > furthest || difference.is_nan() { difference } else { furthest });
+    let furthest = differences.fold(0.0, |furthest, difference| {
+        if difference > furthest || difference.is_nan() {
+            difference
+        } else {
+            furthest
+        }
+    });
     assert!(largest > 0.0, "an expected tensor of zeros tests nothing");
     furthest / largest
 }
 
 fn rows_agree<B: Kernels>(dtype: FloatDType, tolerance: f64) {
     let (encoder, rows) = (encoder::<B>(dtype), rows());
-    let lengths: Vec<usize> = rows["lengths"].values.iter().map(|length| *length as usize).collect();
+    let lengths: Vec<usize> = rows["lengths"]
+        .values
+        .iter()
+        .map(|length| *length as usize)
+        .collect();
     let padded = encoder.forward(ids(&rows["ids"]), &lengths);
-    let after = padded.clone().slice([1..2, lengths[1]..lengths[0]]).abs().max().into_scalar().elem::<f32>();
+    let after = padded
+        .clone()
+        .slice([1..2, lengths[1]..lengths[0]])
+        .abs()
+        .max()
+        .into_scalar()
+        .elem::<f32>();
     assert_eq!(after, 0.0, "rows of padding are zero");
     let long = encoder.forward(ids(&rows["long_ids"]), &[150]);
     for (name, found) in [("rows", padded), ("long_rows", long)] {
         let deviation = deviation(found, &rows[name]);
         println!("{name} in {dtype:?}: {deviation:e}");
-        assert!(deviation < tolerance, "{name} deviate by {deviation:e} of their largest value, tolerated are {tolerance:e}");
+        assert!(
+            deviation < tolerance,
+            "{name} deviate by {deviation:e} of their largest value, \
+            tolerated are {tolerance:e}"
+        );
     }
 }
 
@@ -87,27 +130,50 @@ fn rows_of_bf16_weights_equal_transformers_on_flex() {
     rows_agree::<Flex>(FloatDType::BF16, TOLERANCE_BF16);
 }
 
-/// One prompt at a time without padding, as prompts are encoded, gives the rows of the padded batch.
+/// One prompt at a time without padding, as prompts are encoded, gives the rows of the padded
+/// batch.
 #[test]
 fn padding_changes_nothing_for_the_tokens_before_it() {
     let (encoder, rows) = (encoder::<NdArray>(FloatDType::F32), rows());
     let all = ids::<NdArray>(&rows["ids"]);
-    let expected = Tensor::<NdArray, 3>::from_data(TensorData::new(rows["rows"].values.clone(), [2, 16, 48]), &Default::default());
+    let expected = Tensor::<NdArray, 3>::from_data(
+        TensorData::new(rows["rows"].values.clone(), [2, 16, 48]),
+        &Default::default(),
+    );
     let alone = encoder.forward(all.slice([1..2, 0..9]), &[9]);
-    let expected: Vec<f32> = expected.slice([1..2, 0..9]).into_data().iter::<f32>().collect();
-    let deviation = deviation(alone, &HostTensor { shape: vec![1, 9, 48], values: expected });
+    let expected: Vec<f32> = expected
+        .slice([1..2, 0..9])
+        .into_data()
+        .iter::<f32>()
+        .collect();
+    let deviation = deviation(
+        alone,
+        &HostTensor {
+            shape: vec![1, 9, 48],
+            values: expected,
+        },
+    );
     assert!(deviation < TOLERANCE, "{deviation:e}");
 }
 
 #[test]
 fn buckets_equal_transformers_for_every_distance() {
-    let found: Vec<f32> = (-300..=300).map(|distance| bucket(distance, &UmT5Config::xxl()) as f32).collect();
+    let found: Vec<f32> = (-300..=300)
+        .map(|distance| bucket(distance, &UmT5Config::xxl()) as f32)
+        .collect();
     assert_eq!(found, rows()["buckets"].values);
 }
 
 #[test]
 fn types_that_a_backend_lacks_are_refused_in_words() {
     let file = model();
-    let error = UmT5File::find(&file).unwrap().load::<NdArray>(&small(), FloatDType::BF16, &Default::default()).unwrap_err().to_string();
-    assert!(error.contains("does not compute in BF16; ask for F32"), "{error}");
+    let error = UmT5File::find(&file)
+        .unwrap()
+        .load::<NdArray>(&small(), FloatDType::BF16, &Default::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("does not compute in BF16; ask for F32"),
+        "{error}"
+    );
 }

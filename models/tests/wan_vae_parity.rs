@@ -1,5 +1,6 @@
-//! The Wan VAE against diffusers' own `AutoencoderKLWan`, loaded under diffusers' names (`fixtures/make_wan_vae_fixture.py`), and against
-//! itself: a stream gives what the clip at once gives.
+//! The Wan VAE against diffusers' own `AutoencoderKLWan`, loaded under diffusers' names
+//! (`fixtures/make_wan_vae_fixture.py`), and against itself: a stream gives what the clip at once
+//! gives.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,24 +19,35 @@ use burn::tensor::FloatDType;
 
 /// Largest deviation from the reference, as a share of the largest magnitude.
 ///
-/// The reference is computed in f64; diffusers itself deviates by 4e-7 in f32 (the fixture's script prints it). Layers that forget the older
-/// of their two remembered frames deviate by 3e-1.
+/// The reference is computed in f64; diffusers itself deviates by 4e-7 in f32 (the fixture's script
+/// prints it). Layers that forget the older of their two remembered frames deviate by 3e-1.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same in bf16. diffusers' own bf16, which rounds its norms too, deviates by 6e-3 (encoding) and 1.2e-2 (decoding).
+/// The same in bf16. diffusers' own bf16, which rounds its norms too, deviates by 6e-3 (encoding)
+/// and 1.2e-2 (decoding).
 const HALF_TOLERANCE: f64 = 1e-2;
 
 fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
 }
 
 /// diffusers' weights and clips. Latents are not normalised there.
 fn fixture<B: Kernels>() -> (WanVae<B>, Tensors) {
     let file = WeightFile::open(&path("wan_vae.safetensors"), Pickles::Refused).unwrap();
     let found = WanVaeFile::find(&file);
-    assert_eq!((found.layout(), found.sizes()), (Layout::Diffusers, Some(WanVaeConfig::sized(4, 3))));
-    let vae = found.load(&WanVaeConfig::sized(4, 3), &Default::default()).unwrap();
-    (vae, read_file(&path("wan_vae_clips.safetensors")).unwrap().0)
+    assert_eq!(
+        (found.layout(), found.sizes()),
+        (Layout::Diffusers, Some(WanVaeConfig::sized(4, 3)))
+    );
+    let vae = found
+        .load(&WanVaeConfig::sized(4, 3), &Default::default())
+        .unwrap();
+    (
+        vae,
+        read_file(&path("wan_vae_clips.safetensors")).unwrap().0,
+    )
 }
 
 fn tensor<B: Backend>(fixture: &Tensors, name: &str) -> Tensor<B, 5> {
@@ -52,40 +64,96 @@ fn deviation<B: Backend>(found: Tensor<B, 5>, expected: Tensor<B, 5>) -> [f64; 2
     assert_eq!(found.dims(), expected.dims());
     let values = |tensor: Tensor<B, 5>| tensor.into_data().iter::<f64>().collect::<Vec<_>>();
     let (found, expected) = (values(found), values(expected));
-    let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    let largest = expected
+        .iter()
+        .fold(0.0f64, |largest, value| largest.max(value.abs()));
     assert!(largest > 0.0, "an expected tensor of zeros tests nothing");
-    let gaps: Vec<f64> = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs() / largest).collect();
+    let gaps: Vec<f64> = found
+        .iter()
+        .zip(&expected)
+        .map(|(found, expected)| (found - expected).abs() / largest)
+        .collect();
     assert!(gaps.iter().all(|gap| gap.is_finite()));
-    [gaps.iter().copied().fold(0.0, f64::max), (gaps.iter().map(|gap| gap * gap).sum::<f64>() / gaps.len() as f64).sqrt()]
+    [
+        gaps.iter().copied().fold(0.0, f64::max),
+        (gaps.iter().map(|gap| gap * gap).sum::<f64>() / gaps.len() as f64).sqrt(),
+    ]
 }
 
-fn assert_close<B: Backend>(what: &str, found: Tensor<B, 5>, expected: Tensor<B, 5>, tolerance: f64) {
+fn assert_close<B: Backend>(
+    what: &str,
+    found: Tensor<B, 5>,
+    expected: Tensor<B, 5>,
+    tolerance: f64,
+) {
     let [most, _] = deviation(found, expected);
-    assert!(most < tolerance, "{what} deviates by {most:e} of its largest value, tolerated are {tolerance:e}");
+    assert!(
+        most < tolerance,
+        "{what} deviates by {most:e} of its largest value, tolerated are \
+        {tolerance:e}"
+    );
 }
 
 #[test]
 fn both_layouts_names_are_those_that_diffusers_converts_into_each_other() {
     let file = WeightFile::open(&path("wan_vae.safetensors"), Pickles::Refused).unwrap();
-    let judged: BTreeMap<String, String> = serde_json::from_str(&file.metadata()["original_names"]).unwrap();
-    let [wan, diffusers] = [Layout::Wan, Layout::Diffusers].map(|layout| wan_vae::table(&WanVaeConfig::sized(4, 3), layout));
-    let ours: BTreeMap<String, String> =
-        diffusers.rows().iter().map(|(path, stored)| (stored.name.clone(), wan.rows()[path].name.clone())).collect();
+    let judged: BTreeMap<String, String> =
+        serde_json::from_str(&file.metadata()["original_names"]).unwrap();
+    let [wan, diffusers] = [Layout::Wan, Layout::Diffusers]
+        .map(|layout| wan_vae::table(&WanVaeConfig::sized(4, 3), layout));
+    let ours: BTreeMap<String, String> = diffusers
+        .rows()
+        .iter()
+        .map(|(path, stored)| (stored.name.clone(), wan.rows()[path].name.clone()))
+        .collect();
     assert_eq!(ours, judged);
 }
 
 /// 1, 5, 9 and 13 frames; as a stream and at once.
 fn clips_agree_with_diffusers<B: Kernels>() {
     let (vae, fixture) = fixture::<B>();
-    let [clip, mean, latents, video] = ["clip", "mean", "latents", "video"].map(|name| tensor::<B>(&fixture, name));
+    let [clip, mean, latents, video] =
+        ["clip", "mean", "latents", "video"].map(|name| tensor::<B>(&fixture, name));
     for latent_frames in 1..=4 {
         let frames = 4 * latent_frames - 3;
         let (clip, mean) = (first(&clip, frames), first(&mean, latent_frames));
-        assert_close(&format!("the stream of {frames} frames"), vae.encode(clip.clone()), mean.clone(), TOLERANCE);
-        assert_close(&format!("the clip of {frames} frames"), vae.encode_at_once(clip), mean, TOLERANCE);
+        assert_close(
+            &format!(
+                "the stream of {frames} \
+            frames"
+            ),
+            vae.encode(clip.clone()),
+            mean.clone(),
+            TOLERANCE,
+        );
+        assert_close(
+            &format!(
+                "the clip of {frames} \
+            frames"
+            ),
+            vae.encode_at_once(clip),
+            mean,
+            TOLERANCE,
+        );
         let (latents, video) = (first(&latents, latent_frames), first(&video, frames));
-        assert_close(&format!("the stream of {latent_frames} latents"), vae.decode(latents.clone()), video.clone(), TOLERANCE);
-        assert_close(&format!("the clip of {latent_frames} latents"), vae.decode_at_once(latents), video, TOLERANCE);
+        assert_close(
+            &format!(
+                "the stream of {latent_frames} \
+            latents"
+            ),
+            vae.decode(latents.clone()),
+            video.clone(),
+            TOLERANCE,
+        );
+        assert_close(
+            &format!(
+                "the clip of {latent_frames} \
+            latents"
+            ),
+            vae.decode_at_once(latents),
+            video,
+            TOLERANCE,
+        );
     }
 }
 
@@ -103,11 +171,16 @@ fn clips_agree_with_diffusers_on_flex() {
 fn clips_agree_with_diffusers_in_bf16_on_flex() {
     let (vae, fixture) = fixture::<Flex>();
     let vae = vae.to_dtype(FloatDType::BF16);
-    let [clip, mean, latents, video] = ["clip", "mean", "latents", "video"].map(|name| tensor::<Flex>(&fixture, name));
+    let [clip, mean, latents, video] =
+        ["clip", "mean", "latents", "video"].map(|name| tensor::<Flex>(&fixture, name));
     let encoded = deviation(vae.encode(clip), mean);
     let decoded = deviation(vae.decode(latents), video);
     for [most, _] in [encoded, decoded] {
-        assert!(most < HALF_TOLERANCE, "(largest, average) deviations: encoded {encoded:?}, decoded {decoded:?}");
+        assert!(
+            most < HALF_TOLERANCE,
+            "(largest, average) deviations: encoded {encoded:?}, \
+            decoded {decoded:?}"
+        );
     }
 }
 
@@ -136,18 +209,43 @@ fn streams_in_pieces_of_any_length_give_what_the_clip_at_once_gives() {
     for (frames, ready, waiting) in [(3, 1, 2), (1, 0, 3), (9, 3, 0), (2, 0, 2), (2, 1, 0)] {
         let piece = encoder.push(clip.clone().slice_dim(1, from..from + frames));
         from += frames;
-        assert_eq!((piece.as_ref().map_or(0, |piece| piece.dims()[1]), encoder.waiting()), (ready, waiting));
+        assert_eq!(
+            (
+                piece.as_ref().map_or(0, |piece| piece.dims()[1]),
+                encoder.waiting()
+            ),
+            (ready, waiting)
+        );
         pieces.extend(piece);
     }
-    assert_close("the encoder's stream", Tensor::cat(pieces, 1), whole.clone(), REORDERED);
+    assert_close(
+        "the encoder's stream",
+        Tensor::cat(pieces, 1),
+        whole.clone(),
+        REORDERED,
+    );
 
     let video = vae.decode_at_once(whole.clone());
     assert_eq!(video.dims(), [2, 17, 3, 16, 8]);
     assert_eq!(video.clone().abs().max().into_scalar(), 1.0, "clamped");
     let mut decoder: Box<dyn afd_models::codec::DecodeStream<Flex>> = vae.decoder();
-    let pieces: Vec<_> = [0..1, 1..4, 4..5].into_iter().map(|range| decoder.push(whole.clone().slice_dim(1, range))).collect();
-    assert_eq!(pieces.iter().map(|piece| piece.dims()[1]).collect::<Vec<_>>(), [1, 12, 4]);
-    assert_close("the decoder's stream", Tensor::cat(pieces, 1), video, REORDERED);
+    let pieces: Vec<_> = [0..1, 1..4, 4..5]
+        .into_iter()
+        .map(|range| decoder.push(whole.clone().slice_dim(1, range)))
+        .collect();
+    assert_eq!(
+        pieces
+            .iter()
+            .map(|piece| piece.dims()[1])
+            .collect::<Vec<_>>(),
+        [1, 12, 4]
+    );
+    assert_close(
+        "the decoder's stream",
+        Tensor::cat(pieces, 1),
+        video,
+        REORDERED,
+    );
 }
 
 #[test]
@@ -160,19 +258,34 @@ fn a_cloned_stream_goes_on_by_itself() {
     other.push(random([1, 2, 3, 1, 1], 3));
     let last = latents.clone().slice_dim(1, 2..3);
     let expected = vae.decode(latents).slice_dim(1, 5..9);
-    assert_close("the frames after the fork", decoder.push(last), expected, REORDERED);
+    assert_close(
+        "the frames after the fork",
+        decoder.push(last),
+        expected,
+        REORDERED,
+    );
 }
 
 #[test]
 fn eighty_one_frames_are_twenty_one_latents_and_back_and_other_sizes_are_refused() {
     let vae = small();
-    assert_eq!(Codec::<Flex>::latent_shape(&vae, 81, 480, 832), Ok([21, 3, 60, 104]));
+    assert_eq!(
+        Codec::<Flex>::latent_shape(&vae, 81, 480, 832),
+        Ok([21, 3, 60, 104])
+    );
     let latents = vae.encode(random([1, 81, 3, 8, 8], 4).tanh());
     assert_eq!(latents.dims(), [1, 21, 3, 1, 1]);
     assert_eq!(vae.decode(latents).dims(), [1, 81, 3, 8, 8]);
-    for (frames, height, width, words) in
-        [(80, 8, 8, "1 + 4 n frames, and the clip has 80"), (5, 12, 8, "must divide the clip's height (12)")]
-    {
+    for (frames, height, width, words) in [
+        (80, 8, 8, "1 + 4 n frames, and the clip has 80"),
+        (
+            5,
+            12,
+            8,
+            "must divide the clip's \
+            height (12)",
+        ),
+    ] {
         let error = Codec::<Flex>::latent_shape(&vae, frames, height, width).unwrap_err();
         assert!(error.contains(words), "{error}");
     }
@@ -182,13 +295,28 @@ fn eighty_one_frames_are_twenty_one_latents_and_back_and_other_sizes_are_refused
 fn latents_are_normalised_with_the_configured_mean_and_deviation() {
     let mut config = WanVaeConfig::sized(4, 3);
     let clip = random([1, 5, 3, 8, 8], 6).tanh();
-    let plain = initialise(WanVae::<Flex>::new(&config, &Default::default()).unwrap(), 5, "vae");
+    let plain = initialise(
+        WanVae::<Flex>::new(&config, &Default::default()).unwrap(),
+        5,
+        "vae",
+    );
     (config.mean, config.deviation) = (vec![0.5, -0.25, 0.0], vec![2.0, 0.5, 1.0]);
     let latents = plain.encode(clip.clone());
     let device = Default::default();
-    let row = |values: [f32; 3]| Tensor::<Flex, 1>::from_floats(values, &device).reshape([1, 1, 3, 1, 1]);
+    let row =
+        |values: [f32; 3]| Tensor::<Flex, 1>::from_floats(values, &device).reshape([1, 1, 3, 1, 1]);
     let expected = (latents.clone() - row([0.5, -0.25, 0.0])) / row([2.0, 0.5, 1.0]);
     let normalised = small();
-    assert_close("the latents", normalised.encode(clip), expected.clone(), REORDERED);
-    assert_close("the frames", normalised.decode(expected), plain.decode(latents), REORDERED);
+    assert_close(
+        "the latents",
+        normalised.encode(clip),
+        expected.clone(),
+        REORDERED,
+    );
+    assert_close(
+        "the frames",
+        normalised.decode(expected),
+        plain.decode(latents),
+        REORDERED,
+    );
 }

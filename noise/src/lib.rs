@@ -1,7 +1,8 @@
 //! Every random number: a counter-based stream keyed by (seed, purpose, step, index).
 //!
-//! Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). Randomness is data: it is drawn on the host and
-//! uploaded, so the same recipe sees the same noise on every backend, a resumed run needs no generator state and two streams never collide.
+//! Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+//! Randomness is data: it is drawn on the host and uploaded, so the same recipe sees the same noise
+//! on every backend, a resumed run needs no generator state and two streams never collide.
 
 /// What a stream of random numbers is for. Streams of different purposes are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,8 @@ pub struct Noise {
 impl Noise {
     /// The stream for (seed, purpose, step, index).
     pub fn new(seed: u64, purpose: Purpose, step: u64, index: u64) -> Self {
-        // Seed, purpose, step and index are hashed into key and counter so that any of them may use all of its 64 bits.
+        // Seed, purpose, step and index are hashed into key and counter so that any of them may use
+        // all of its 64 bits.
         let key = mix(mix(seed) ^ u64::from(purpose as u32));
         let start = mix(mix(key ^ step) ^ index.rotate_left(32));
         Self {
@@ -118,12 +120,16 @@ impl Noise {
     }
 }
 
-/// A 64-bit key for a name (FNV-1a, then mixed): the `index` of streams that belong to a named thing.
+/// A 64-bit key for a name (FNV-1a, then mixed): the `index` of streams that belong to a named
+/// thing.
 pub fn key_of(name: &str) -> u64 {
-    mix(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+    mix(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
 }
 
-/// SplitMix64's finaliser: a bijection on 64 bits in which every input bit reaches every output bit.
+/// SplitMix64's finaliser: a bijection on 64 bits in which every input bit reaches every output
+/// bit.
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -135,8 +141,16 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         let left = u64::from(counter[0]) * 0xd251_1f53;
         let right = u64::from(counter[2]) * 0xcd9e_8d57;
-        counter = [(right >> 32) as u32 ^ counter[1] ^ key[0], right as u32, (left >> 32) as u32 ^ counter[3] ^ key[1], left as u32];
-        key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
+        counter = [
+            (right >> 32) as u32 ^ counter[1] ^ key[0],
+            right as u32,
+            (left >> 32) as u32 ^ counter[3] ^ key[1],
+            left as u32,
+        ];
+        key = [
+            key[0].wrapping_add(0x9e37_79b9),
+            key[1].wrapping_add(0xbb67_ae85),
+        ];
     }
     counter
 }
@@ -148,17 +162,29 @@ mod tests {
     #[test]
     fn philox_matches_the_published_test_vectors() {
         // Random123 known-answer tests for philox4x32-10.
-        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        assert_eq!(
+            philox([0; 4], [0; 2]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
+        assert_eq!(
+            philox([u32::MAX; 4], [u32::MAX; 2]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
     }
 
     #[test]
     fn normals_have_mean_zero_and_variance_one() {
         let draws = Noise::new(7, Purpose::Rollout, 0, 0).normals(40_000);
         let mean = draws.iter().sum::<f32>() / draws.len() as f32;
-        let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f32>() / draws.len() as f32;
-        // Five standard errors: 1/sqrt(40000) = 0.005 for the mean, sqrt(2/40000) = 0.007 for the variance.
-        assert!(mean.abs() < 0.025 && (variance - 1.0).abs() < 0.035, "mean {mean}, variance {variance}");
+        let variance =
+            draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f32>() / draws.len() as f32;
+        // Five standard errors: 1/sqrt(40000) = 0.005 for the mean, sqrt(2/40000) = 0.007 for the
+        // variance.
+        assert!(
+            mean.abs() < 0.025 && (variance - 1.0).abs() < 0.035,
+            "mean {mean}, variance \
+            {variance}"
+        );
     }
 
     #[test]

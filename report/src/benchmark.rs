@@ -172,7 +172,8 @@ pub struct Run {
     /// The program's source commit, where it is not the benchmark's.
     #[serde(default)]
     pub commit: Option<String>,
-    /// Metrics by name; `null`: tried, but the metric has no value here (say, no free flight to measure gravity in).
+    /// Metrics by name; `null`: tried, but the metric has no value here (say, no free flight to
+    /// measure gravity in).
     #[serde(default)]
     pub values: BTreeMap<String, Option<f64>>,
     /// What it took.
@@ -231,7 +232,8 @@ impl Benchmark {
         run.commit.as_deref().or(self.commit.as_deref())
     }
 
-    /// Headings of the comparisons, the main one (`None`) first, ablations in the order of their first method.
+    /// Headings of the comparisons, the main one (`None`) first, ablations in the order of their
+    /// first method.
     pub fn groups(&self) -> Vec<Option<&str>> {
         let mut groups = vec![None];
         for method in &self.methods {
@@ -242,15 +244,28 @@ impl Benchmark {
         groups
     }
 
-    /// The methods of one comparison; the reference is in each of them, first in those of ablations.
+    /// The methods of one comparison; the reference is in each of them, first in those of
+    /// ablations.
     pub fn methods_of(&self, group: Option<&str>) -> Vec<&Method> {
-        let reference = self.methods.iter().filter(|method| group.is_some() && method.name == self.reference);
-        reference.chain(self.methods.iter().filter(|method| method.group.as_deref() == group)).collect()
+        let reference = self
+            .methods
+            .iter()
+            .filter(|method| group.is_some() && method.name == self.reference);
+        reference
+            .chain(
+                self.methods
+                    .iter()
+                    .filter(|method| method.group.as_deref() == group),
+            )
+            .collect()
     }
 
     /// The title of the reference.
     pub fn reference_title(&self) -> &str {
-        self.methods.iter().find(|method| method.name == self.reference).map_or(&self.reference, |method| &method.title)
+        self.methods
+            .iter()
+            .find(|method| method.name == self.reference)
+            .map_or(&self.reference, |method| &method.title)
     }
 }
 
@@ -262,16 +277,32 @@ mod tests {
     fn a_run_reads_from_json_with_what_it_lacks_left_out() {
         let json = r#"{"method": "afd", "family": "chunk", "directory": "runs/0", "command": "afd distill", "values": {"gravity": null}}"#;
         let run: Run = serde_json::from_str(json).unwrap();
-        assert_eq!((run.regime, run.seed, run.state, run.values["gravity"]), (None, None, State::Done, None));
-        let error = serde_json::from_str::<Run>(&json.replace("\"directory\"", "\"dir\"")).unwrap_err().to_string();
+        assert_eq!(
+            (run.regime, run.seed, run.state, run.values["gravity"]),
+            (None, None, State::Done, None)
+        );
+        let error = serde_json::from_str::<Run>(&json.replace("\"directory\"", "\"dir\""))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("unknown field `dir`"), "{error}");
     }
 
     #[test]
     fn variants_with_content_read_as_they_are_written() {
-        for better in [Better::Lower, Better::Higher, Better::Target(0.5), Better::Teacher] {
-            assert_eq!(serde_json::from_str::<Better>(&serde_json::to_string(&better).unwrap()).unwrap(), better);
+        for better in [
+            Better::Lower,
+            Better::Higher,
+            Better::Target(0.5),
+            Better::Teacher,
+        ] {
+            assert_eq!(
+                serde_json::from_str::<Better>(&serde_json::to_string(&better).unwrap()).unwrap(),
+                better
+            );
         }
-        assert_eq!(serde_json::to_string(&State::Failed("NaN".into())).unwrap(), r#"{"failed":"NaN"}"#);
+        assert_eq!(
+            serde_json::to_string(&State::Failed("NaN".into())).unwrap(),
+            r#"{"failed":"NaN"}"#
+        );
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     view,
 };
 
-/// A method against the reference in one metric, over the pairs of equal family, regime and seed in a scope.
+/// A method against the reference in one metric, over the pairs of equal family, regime and seed in
+/// a scope.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
@@ -23,7 +24,8 @@ pub struct Comparison {
     pub regime: Option<String>,
     /// Name of the method.
     pub method: String,
-    /// Method minus reference; for metrics that are best at a target, the difference of the distances from it.
+    /// Method minus reference; for metrics that are best at a target, the difference of the
+    /// distances from it.
     pub difference: Estimate,
     /// The pairs behind it.
     pub pairs: Vec<Pair>,
@@ -31,7 +33,8 @@ pub struct Comparison {
     pub p_paired_t: Option<f64>,
     /// Two-sided p-value of the exact sign-flip test; `None` above 16 pairs.
     pub p_sign_flip: Option<f64>,
-    /// `p_paired_t` after Holm's correction over the methods of this metric, group and scope; `None` below three seeds.
+    /// `p_paired_t` after Holm's correction over the methods of this metric, group and scope;
+    /// `None` below three seeds.
     pub p_corrected: Option<f64>,
     /// What follows.
     pub verdict: Verdict,
@@ -77,8 +80,13 @@ impl Summary {
         for method in view::tested(benchmark, group) {
             let pairs = self.pairs(benchmark, metric, &method.name, family, regime);
             let differences: Vec<f64> = pairs.iter().map(|pair| pair.difference).collect();
-            let Some(difference) = Estimate::of(&differences) else { continue };
-            let mut seeds: Vec<Option<u64>> = pairs.iter().map(|pair| benchmark.runs[pair.reference_run].seed).collect();
+            let Some(difference) = Estimate::of(&differences) else {
+                continue;
+            };
+            let mut seeds: Vec<Option<u64>> = pairs
+                .iter()
+                .map(|pair| benchmark.runs[pair.reference_run].seed)
+                .collect();
             seeds.sort_unstable();
             seeds.dedup();
             found.push(Comparison {
@@ -92,7 +100,11 @@ impl Summary {
                 p_paired_t: paired_t_test(&differences),
                 p_sign_flip: sign_flip_test(&differences),
                 p_corrected: None,
-                verdict: if seeds.len() < FEWEST_SEEDS { Verdict::TooFewSeeds } else { Verdict::Undecided },
+                verdict: if seeds.len() < FEWEST_SEEDS {
+                    Verdict::TooFewSeeds
+                } else {
+                    Verdict::Undecided
+                },
             });
         }
         judge(&mut found, metric.better);
@@ -100,7 +112,14 @@ impl Summary {
     }
 
     /// Over equal family, regime and seed.
-    fn pairs(&self, benchmark: &Benchmark, metric: &Metric, method: &str, family: Option<&str>, regime: Option<&str>) -> Vec<Pair> {
+    fn pairs(
+        &self,
+        benchmark: &Benchmark,
+        metric: &Metric,
+        method: &str,
+        family: Option<&str>,
+        regime: Option<&str>,
+    ) -> Vec<Pair> {
         let mut pairs = Vec::new();
         let in_scope = |cell: &&Cell| {
             cell.metric == metric.name
@@ -109,11 +128,19 @@ impl Summary {
                 && regime.is_none_or(|regime| cell.regime == regime)
         };
         for reference in self.cells.iter().filter(in_scope) {
-            let Some(cell) = self.cell(&metric.name, method, &reference.family, &reference.regime) else { continue };
-            let Some(target) = self.target(benchmark, metric, cell) else { continue };
+            let Some(cell) = self.cell(&metric.name, method, &reference.family, &reference.regime)
+            else {
+                continue;
+            };
+            let Some(target) = self.target(benchmark, metric, cell) else {
+                continue;
+            };
             let shown = |value: f64| target.map_or(value, |target| (value - target).abs());
             for sample in &reference.samples {
-                let partner = cell.samples.iter().find(|partner| partner.seed.is_none() || partner.seed == sample.seed);
+                let partner = cell
+                    .samples
+                    .iter()
+                    .find(|partner| partner.seed.is_none() || partner.seed == sample.seed);
                 pairs.extend(partner.map(|partner| Pair {
                     run: partner.run,
                     reference_run: sample.run,
@@ -124,13 +151,17 @@ impl Summary {
         pairs
     }
 
-    /// What the metric's values should be near in a cell, if anything; `None` if that is the teacher's mean and there is none.
+    /// What the metric's values should be near in a cell, if anything; `None` if that is the
+    /// teacher's mean and there is none.
     fn target(&self, benchmark: &Benchmark, metric: &Metric, cell: &Cell) -> Option<Option<f64>> {
         match metric.better {
             Better::Lower | Better::Higher => Some(None),
             Better::Target(target) => Some(Some(target)),
             Better::Teacher => {
-                let teacher = benchmark.methods.iter().find(|method| method.role == Role::Teacher)?;
+                let teacher = benchmark
+                    .methods
+                    .iter()
+                    .find(|method| method.role == Role::Teacher)?;
                 let cell = self.cell(&metric.name, &teacher.name, &cell.family, &cell.regime)?;
                 cell.estimate.map(|estimate| Some(estimate.mean))
             }
@@ -139,13 +170,23 @@ impl Summary {
 }
 
 fn judge(comparisons: &mut [Comparison], better: Better) {
-    let mut tested: Vec<&mut Comparison> = comparisons.iter_mut().filter(|comparison| comparison.verdict == Verdict::Undecided).collect();
-    let p_values: Vec<f64> = tested.iter().map(|comparison| comparison.p_paired_t.unwrap_or(1.0)).collect();
+    let mut tested: Vec<&mut Comparison> = comparisons
+        .iter_mut()
+        .filter(|comparison| comparison.verdict == Verdict::Undecided)
+        .collect();
+    let p_values: Vec<f64> = tested
+        .iter()
+        .map(|comparison| comparison.p_paired_t.unwrap_or(1.0))
+        .collect();
     for (comparison, corrected) in tested.iter_mut().zip(holm(&p_values)) {
         comparison.p_corrected = Some(corrected);
         if corrected < SIGNIFICANCE {
             let higher = comparison.difference.mean > 0.0;
-            comparison.verdict = if higher == (better == Better::Higher) { Verdict::Better } else { Verdict::Worse };
+            comparison.verdict = if higher == (better == Better::Higher) {
+                Verdict::Better
+            } else {
+                Verdict::Worse
+            };
         }
     }
 }
@@ -159,29 +200,75 @@ mod tests {
     fn one_run_stands_for_every_seed_and_regime() {
         let summary = Summary::of(&small());
         let base = summary.cell("distance", "base", "chunk", "8").unwrap();
-        assert_eq!((base.estimate.unwrap().mean, base.samples[0].seed, base.absent.len()), (8.0, None, 0));
-        let comparison = summary.comparison("distance", None, Some("chunk"), Some("200"), "base").unwrap();
-        assert_eq!(comparison.difference.count, 3, "one pair per seed of the reference");
+        assert_eq!(
+            (
+                base.estimate.unwrap().mean,
+                base.samples[0].seed,
+                base.absent.len()
+            ),
+            (8.0, None, 0)
+        );
+        let comparison = summary
+            .comparison("distance", None, Some("chunk"), Some("200"), "base")
+            .unwrap();
+        assert_eq!(
+            comparison.difference.count, 3,
+            "one pair per seed of the reference"
+        );
     }
 
     #[test]
     fn differences_are_paired_by_seed_and_judged_after_correction() {
         let benchmark = small();
         let summary = Summary::of(&benchmark);
-        let sft = summary.comparison("distance", None, Some("chunk"), Some("200"), "sft").unwrap();
+        let sft = summary
+            .comparison("distance", None, Some("chunk"), Some("200"), "sft")
+            .unwrap();
         assert!((sft.difference.mean - 2.0).abs() < 1e-12 && sft.difference.count == 3);
-        assert_eq!(sft.verdict, Verdict::Worse, "lower is better, and SFT is 2 higher in every seed: {sft:?}");
+        assert_eq!(
+            sft.verdict,
+            Verdict::Worse,
+            "lower is better, and SFT is 2 higher in every \
+            seed: {sft:?}"
+        );
         assert_eq!(sft.p_sign_flip, Some(0.25));
-        let presence = summary.comparison("presence", None, Some("chunk"), Some("200"), "sft").unwrap();
-        assert_eq!(presence.verdict, Verdict::Better, "higher is better: {presence:?}");
-        let gan = summary.comparison("distance", None, Some("chunk"), Some("200"), "gan").unwrap();
-        assert_eq!((gan.verdict, gan.p_corrected, gan.difference.count), (Verdict::TooFewSeeds, None, 1));
-        assert!(summary.comparison("distance", None, Some("frame"), Some("200"), "gan").is_none(), "nothing to pair");
+        let presence = summary
+            .comparison("presence", None, Some("chunk"), Some("200"), "sft")
+            .unwrap();
+        assert_eq!(
+            presence.verdict,
+            Verdict::Better,
+            "higher is better: {presence:?}"
+        );
+        let gan = summary
+            .comparison("distance", None, Some("chunk"), Some("200"), "gan")
+            .unwrap();
+        assert_eq!(
+            (gan.verdict, gan.p_corrected, gan.difference.count),
+            (Verdict::TooFewSeeds, None, 1)
+        );
+        assert!(
+            summary
+                .comparison("distance", None, Some("frame"), Some("200"), "gan")
+                .is_none(),
+            "nothing to pair"
+        );
         for pair in &sft.pairs {
-            let (run, reference) = (&benchmark.runs[pair.run], &benchmark.runs[pair.reference_run]);
-            assert_eq!((&run.method[..], &reference.method[..], run.seed), ("sft", "afd", reference.seed));
+            let (run, reference) = (
+                &benchmark.runs[pair.run],
+                &benchmark.runs[pair.reference_run],
+            );
+            assert_eq!(
+                (&run.method[..], &reference.method[..], run.seed),
+                ("sft", "afd", reference.seed)
+            );
         }
-        assert!(summary.comparisons.iter().all(|found| found.method != "teacher" && found.method != "afd"));
+        assert!(
+            summary
+                .comparisons
+                .iter()
+                .all(|found| found.method != "teacher" && found.method != "afd")
+        );
     }
 
     #[test]
@@ -189,32 +276,65 @@ mod tests {
         let mut benchmark = small();
         benchmark.metrics[0].better = Better::Teacher;
         // The teacher is at 0, AFD near 3, SFT 2 further off, on the other side.
-        benchmark.runs.iter_mut().filter(|run| run.method == "sft").for_each(|run| {
-            let value = run.values.get_mut("distance").unwrap();
-            *value = value.map(|value| -value);
-        });
+        benchmark
+            .runs
+            .iter_mut()
+            .filter(|run| run.method == "sft")
+            .for_each(|run| {
+                let value = run.values.get_mut("distance").unwrap();
+                *value = value.map(|value| -value);
+            });
         let summary = Summary::of(&benchmark);
-        let sft = summary.comparison("distance", None, Some("chunk"), Some("200"), "sft").unwrap();
-        assert!((sft.difference.mean - 2.0).abs() < 1e-12 && sft.verdict == Verdict::Worse, "{sft:?}");
+        let sft = summary
+            .comparison("distance", None, Some("chunk"), Some("200"), "sft")
+            .unwrap();
+        assert!(
+            (sft.difference.mean - 2.0).abs() < 1e-12 && sft.verdict == Verdict::Worse,
+            "{sft:?}"
+        );
         benchmark.runs.retain(|run| run.method != "teacher");
         let summary = Summary::of(&benchmark);
-        assert!(summary.comparison("distance", None, Some("chunk"), Some("200"), "sft").is_none(), "no teacher to be near");
+        assert!(
+            summary
+                .comparison("distance", None, Some("chunk"), Some("200"), "sft")
+                .is_none(),
+            "no teacher to be near"
+        );
     }
 
     #[test]
     fn everything_together_pairs_families_regimes_and_seeds() {
         let summary = Summary::of(&small());
-        let sft = summary.comparison("distance", None, None, None, "sft").unwrap();
+        let sft = summary
+            .comparison("distance", None, None, None, "sft")
+            .unwrap();
         assert_eq!(sft.difference.count, 12, "2 families x 2 regimes x 3 seeds");
-        let one_family = summary.comparison("distance", None, Some("chunk"), None, "sft").unwrap();
+        let one_family = summary
+            .comparison("distance", None, Some("chunk"), None, "sft")
+            .unwrap();
         assert_eq!(one_family.difference.count, 6);
     }
 
     #[test]
     fn ablations_are_compared_among_themselves() {
         let summary = Summary::of(&small());
-        let found = summary.comparison("distance", Some("Warm-up"), Some("chunk"), Some("200"), "no-warm-up").unwrap();
-        assert_eq!(found.p_corrected, found.p_paired_t, "one method alone needs no correction");
-        assert!(summary.comparison("distance", None, Some("chunk"), Some("200"), "no-warm-up").is_none());
+        let found = summary
+            .comparison(
+                "distance",
+                Some("Warm-up"),
+                Some("chunk"),
+                Some("200"),
+                "no-warm-up",
+            )
+            .unwrap();
+        assert_eq!(
+            found.p_corrected, found.p_paired_t,
+            "one method alone needs no correction"
+        );
+        assert!(
+            summary
+                .comparison("distance", None, Some("chunk"), Some("200"), "no-warm-up")
+                .is_none()
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! What came of a benchmark of methods x families x regimes x seeds: one self-contained HTML page, a markdown table, and every number as
-//! CSV and JSON.
+//! What came of a benchmark of methods x families x regimes x seeds: one self-contained HTML page,
+//! a markdown table, and every number as CSV and JSON.
 //!
-//! The caller fills a [`Benchmark`] (or reads one from JSON) and calls [`Benchmark::write`]. Nothing here trains, measures or knows about
-//! networks; a run that failed or has not been made is shown as such, never left out. `report/scripts/check_report.py` computes the numbers of a
+//! The caller fills a [`Benchmark`] (or reads one from JSON) and calls [`Benchmark::write`].
+//! Nothing here trains, measures or knows about networks; a run that failed or has not been made is
+//! shown as such, never left out. `report/scripts/check_report.py` computes the numbers of a
 //! written report again with SciPy.
 #![warn(missing_docs)]
 
@@ -22,7 +23,9 @@ mod summary;
 mod view;
 mod write;
 
-pub use benchmark::{Benchmark, Better, Cost, Curve, Method, Metric, Named, Preview, Role, Run, State};
+pub use benchmark::{
+    Benchmark, Better, Cost, Curve, Method, Metric, Named, Preview, Role, Run, State,
+};
 pub use check::BenchmarkError;
 pub use comparison::{Comparison, Pair, Verdict};
 pub use html::{dark_style, escape};

@@ -35,15 +35,26 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// A picture of so many pixels, drawn by `draw`; `title` is for readers who cannot see it.
-fn picture(title: &str, width: i32, height: i32, draw: impl FnOnce(&Area) -> Drawn) -> Result<String, PlotError> {
+fn picture(
+    title: &str,
+    width: i32,
+    height: i32,
+    draw: impl FnOnce(&Area) -> Drawn,
+) -> Result<String, PlotError> {
     let mut svg = String::new();
     {
         let size = ((width * UNITS) as u32, (height * UNITS) as u32);
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         let drawn = draw(&area).and_then(|()| Ok(area.present()?));
-        drawn.map_err(|error| PlotError { title: title.into(), reason: error.to_string() })?;
+        drawn.map_err(|error| PlotError {
+            title: title.into(),
+            reason: error.to_string(),
+        })?;
     }
-    let label = format!("<svg role=\"img\" aria-label=\"{}\" ", crate::html::escape(title));
+    let label = format!(
+        "<svg role=\"img\" aria-label=\"{}\" ",
+        crate::html::escape(title)
+    );
     Ok(svg.replacen("<svg ", &label, 1))
 }
 
@@ -51,10 +62,20 @@ fn picture(title: &str, width: i32, height: i32, draw: impl FnOnce(&Area) -> Dra
 pub(crate) fn key(look: Look) -> Result<String, PlotError> {
     picture("key", 26, 12, |area| {
         let middle = 6 * UNITS;
-        area.draw(&PathElement::new([(0, middle), (26 * UNITS, middle)], stroke(look)))?;
+        area.draw(&PathElement::new(
+            [(0, middle), (26 * UNITS, middle)],
+            stroke(look),
+        ))?;
         draw_marker(area, (13 * UNITS, middle), look)
     })
-    .map(|svg| svg.replacen("role=\"img\" aria-label=\"key\"", "class=\"key\" aria-hidden=\"true\"", 1))
+    .map(|svg| {
+        svg.replacen(
+            "role=\"img\" aria-label=\"key\"",
+            "class=\"key\" \
+        aria-hidden=\"true\"",
+            1,
+        )
+    })
 }
 
 fn rgb(colour: Colour) -> RGBColor {
@@ -72,15 +93,37 @@ fn draw_marker(area: &Area, (x, y): (i32, i32), look: Look) -> Drawn {
     let fill = rgb(look.colour).filled();
     match look.marker {
         Marker::Circle => area.draw(&Circle::new((x, y), size, fill))?,
-        Marker::Square => area.draw(&Rectangle::new([(x - size + 2, y - size + 2), (x + size - 2, y + size - 2)], fill))?,
-        Marker::Triangle => {
-            area.draw(&Polygon::new([(x, y - size - 3), (x + size + 2, y + size - 2), (x - size - 2, y + size - 2)], fill))?
-        }
-        Marker::Diamond => area.draw(&Polygon::new([(x, y - size - 4), (x + size + 4, y), (x, y + size + 4), (x - size - 4, y)], fill))?,
+        Marker::Square => area.draw(&Rectangle::new(
+            [(x - size + 2, y - size + 2), (x + size - 2, y + size - 2)],
+            fill,
+        ))?,
+        Marker::Triangle => area.draw(&Polygon::new(
+            [
+                (x, y - size - 3),
+                (x + size + 2, y + size - 2),
+                (x - size - 2, y + size - 2),
+            ],
+            fill,
+        ))?,
+        Marker::Diamond => area.draw(&Polygon::new(
+            [
+                (x, y - size - 4),
+                (x + size + 4, y),
+                (x, y + size + 4),
+                (x - size - 4, y),
+            ],
+            fill,
+        ))?,
         Marker::Cross => {
             let stroke = rgb(look.colour).stroke_width(9);
-            area.draw(&PathElement::new([(x - size, y - size), (x + size, y + size)], stroke))?;
-            area.draw(&PathElement::new([(x - size, y + size), (x + size, y - size)], stroke))?;
+            area.draw(&PathElement::new(
+                [(x - size, y - size), (x + size, y + size)],
+                stroke,
+            ))?;
+            area.draw(&PathElement::new(
+                [(x - size, y + size), (x + size, y - size)],
+                stroke,
+            ))?;
         }
     }
     Ok(())
@@ -89,23 +132,37 @@ fn draw_marker(area: &Area, (x, y): (i32, i32), look: Look) -> Drawn {
 /// Text with its middle line at `y`.
 fn text<'a>(colour: Colour, side: HPos) -> TextStyle<'a> {
     let colour = rgb(colour);
-    TextStyle { font: ("sans-serif", LETTERS).into_font(), color: colour.to_backend_color(), pos: Pos::new(side, VPos::Center) }
+    TextStyle {
+        font: ("sans-serif", LETTERS).into_font(),
+        color: colour.to_backend_color(),
+        pos: Pos::new(side, VPos::Center),
+    }
 }
 
 /// Text without the characters that no document may hold, cut to a length.
 fn cut(label: &str, letters: usize) -> String {
-    let clean = label.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    if label.chars().count() <= letters { clean.collect() } else { clean.take(letters - 1).chain(['…']).collect() }
+    let clean = label
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter });
+    if label.chars().count() <= letters {
+        clean.collect()
+    } else {
+        clean.take(letters - 1).chain(['…']).collect()
+    }
 }
 
 /// The values' range with a little room; never empty.
 fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    });
     if low > high {
         return 0.0..1.0;
     }
     // Halves keep the room of the largest numbers finite.
-    let room = (0.12 * (high / 2.0 - low / 2.0)).max(1e-6 * high.abs().max(low.abs())).max(1e-12);
+    let room = (0.12 * (high / 2.0 - low / 2.0))
+        .max(1e-6 * high.abs().max(low.abs()))
+        .max(1e-12);
     low - room..high + room
 }
 
@@ -121,21 +178,47 @@ mod tests {
     fn ranges_hold_their_values_and_are_never_empty() {
         for values in [&[][..], &[0.0], &[5.0, 5.0], &[-1.0, 3.0], &[1e308, -1e308]] {
             let range = range(values.iter().copied());
-            assert!(range.start < range.end && values.iter().all(|value| range.contains(value)), "{values:?}: {range:?}");
+            assert!(
+                range.start < range.end && values.iter().all(|value| range.contains(value)),
+                "{values:?}: {range:?}"
+            );
         }
     }
 
     #[test]
     fn keys_are_pictures_of_every_marker() {
-        for marker in [Marker::Circle, Marker::Triangle, Marker::Square, Marker::Diamond, Marker::Cross] {
-            let svg = key(Look { colour: INK, marker, reference: false, control: false }).unwrap();
+        for marker in [
+            Marker::Circle,
+            Marker::Triangle,
+            Marker::Square,
+            Marker::Diamond,
+            Marker::Cross,
+        ] {
+            let svg = key(Look {
+                colour: INK,
+                marker,
+                reference: false,
+                control: false,
+            })
+            .unwrap();
             let document = roxmltree::Document::parse(&svg).unwrap();
-            assert!(document.root_element().children().filter(|child| child.is_element()).count() >= 2, "{svg}");
+            assert!(
+                document
+                    .root_element()
+                    .children()
+                    .filter(|child| child.is_element())
+                    .count()
+                    >= 2,
+                "{svg}"
+            );
         }
     }
 
     #[test]
     fn labels_are_cut_at_letters() {
-        assert_eq!((cut("größer", 6), cut("größer", 4), cut("a\u{0}b", 9)), ("größer".into(), "grö…".into(), "a b".into()));
+        assert_eq!(
+            (cut("größer", 6), cut("größer", 4), cut("a\u{0}b", 9)),
+            ("größer".into(), "grö…".into(), "a b".into())
+        );
     }
 }

@@ -34,23 +34,41 @@ impl Estimate {
             return None;
         }
         let mean = values.iter().sum::<f64>() / count as f64;
-        let deviation = (count > 1).then(|| (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1) as f64).sqrt());
-        let half_width = deviation.and_then(|deviation| Some(critical_t(count - 1)? * deviation / (count as f64).sqrt()));
-        Some(Self { count, mean, deviation, half_width })
+        let deviation = (count > 1).then(|| {
+            (values
+                .iter()
+                .map(|value| (value - mean).powi(2))
+                .sum::<f64>()
+                / (count - 1) as f64)
+                .sqrt()
+        });
+        let half_width = deviation
+            .and_then(|deviation| Some(critical_t(count - 1)? * deviation / (count as f64).sqrt()));
+        Some(Self {
+            count,
+            mean,
+            deviation,
+            half_width,
+        })
     }
 
     /// The interval's ends; `None` for a single value.
     pub fn interval(&self) -> Option<(f64, f64)> {
-        self.half_width.map(|half| (self.mean - half, self.mean + half))
+        self.half_width
+            .map(|half| (self.mean - half, self.mean + half))
     }
 }
 
-/// Student's t such that [`CONFIDENCE`] of the distribution lies within plus and minus it; `None` without degrees of freedom.
+/// Student's t such that [`CONFIDENCE`] of the distribution lies within plus and minus it; `None`
+/// without degrees of freedom.
 fn critical_t(degrees: usize) -> Option<f64> {
-    StudentsT::new(0.0, 1.0, degrees as f64).ok().map(|t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0))
+    StudentsT::new(0.0, 1.0, degrees as f64)
+        .ok()
+        .map(|t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0))
 }
 
-/// Two-sided p-value of the paired t test: how often differences with a true mean of 0 would be this far off. `None` below two differences.
+/// Two-sided p-value of the paired t test: how often differences with a true mean of 0 would be
+/// this far off. `None` below two differences.
 ///
 /// Differences that are all the same have p = 0, or 1 if they are 0.
 pub fn paired_t_test(differences: &[f64]) -> Option<f64> {
@@ -63,9 +81,11 @@ pub fn paired_t_test(differences: &[f64]) -> Option<f64> {
     Some((2.0 * t.cdf(-(estimate.mean / error).abs())).min(1.0))
 }
 
-/// Exact two-sided p-value of the sign-flip (paired permutation) test on the mean; `None` without differences and above 16 of them.
+/// Exact two-sided p-value of the sign-flip (paired permutation) test on the mean; `None` without
+/// differences and above 16 of them.
 ///
-/// It assumes nothing but symmetry; with n pairs it cannot be below 2 / 2^n, so three pairs never reach 0.05.
+/// It assumes nothing but symmetry; with n pairs it cannot be below 2 / 2^n, so three pairs never
+/// reach 0.05.
 pub fn sign_flip_test(differences: &[f64]) -> Option<f64> {
     let count = differences.len();
     if count == 0 || count > MOST_PAIRS_TRIED {
@@ -73,10 +93,21 @@ pub fn sign_flip_test(differences: &[f64]) -> Option<f64> {
     }
     let seen = differences.iter().sum::<f64>().abs();
     // Sums that differ by rounding alone count as equal.
-    let margin = 1e-12 * differences.iter().map(|difference| difference.abs()).sum::<f64>();
-    let flipped =
-        |signs: u32| -> f64 { differences.iter().enumerate().map(|(at, value)| if signs >> at & 1 == 1 { -value } else { *value }).sum() };
-    let as_far = (0..1u32 << count).filter(|signs| flipped(*signs).abs() >= seen - margin).count();
+    let margin = 1e-12
+        * differences
+            .iter()
+            .map(|difference| difference.abs())
+            .sum::<f64>();
+    let flipped = |signs: u32| -> f64 {
+        differences
+            .iter()
+            .enumerate()
+            .map(|(at, value)| if signs >> at & 1 == 1 { -value } else { *value })
+            .sum()
+    };
+    let as_far = (0..1u32 << count)
+        .filter(|signs| flipped(*signs).abs() >= seen - margin)
+        .count();
     Some(as_far as f64 / f64::from(1u32 << count))
 }
 
@@ -97,18 +128,33 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    // From report/scripts/statistics.py with SciPy 1.17.1 and statsmodels 0.15.0. Both sides are good to about 1e-12; quantiles of statrs are
-    // found by search.
+    // From report/scripts/statistics.py with SciPy 1.17.1 and statsmodels 0.15.0. Both sides are
+    // good to about 1e-12; quantiles of statrs are found by search.
     const TOLERANCE: f64 = 1e-9;
-    const DIFFERENCES: [f64; 5] = [3.52 - 3.02, 3.11 - 2.71, 4.08 - 3.48, 3.3 - 3.35, 2.95 - 2.6];
+    const DIFFERENCES: [f64; 5] = [
+        3.52 - 3.02,
+        3.11 - 2.71,
+        4.08 - 3.48,
+        3.3 - 3.35,
+        2.95 - 2.6,
+    ];
 
     fn near(found: f64, expected: f64) {
-        assert!((found - expected).abs() <= TOLERANCE * expected.abs().max(1.0), "found {found}, expected {expected}");
+        assert!(
+            (found - expected).abs() <= TOLERANCE * expected.abs().max(1.0),
+            "found {found}, \
+            expected {expected}"
+        );
     }
 
     #[test]
     fn quantiles_of_student_s_t_are_scipy_s() {
-        let scipy = [(1, 12.706204736174694), (2, 4.302652729749462), (4, 2.7764451051977934), (17, 2.1098155778333156)];
+        let scipy = [
+            (1, 12.706204736174694),
+            (2, 4.302652729749462),
+            (4, 2.7764451051977934),
+            (17, 2.1098155778333156),
+        ];
         for (degrees, expected) in scipy {
             near(critical_t(degrees).unwrap(), expected);
         }
@@ -128,8 +174,18 @@ mod tests {
     #[test]
     fn one_value_has_a_mean_and_no_interval() {
         let estimate = Estimate::of(&[2.5]).unwrap();
-        assert_eq!((estimate.mean, estimate.deviation, estimate.interval()), (2.5, None, None));
-        assert_eq!((Estimate::of(&[]), paired_t_test(&[2.5]), sign_flip_test(&[])), (None, None, None));
+        assert_eq!(
+            (estimate.mean, estimate.deviation, estimate.interval()),
+            (2.5, None, None)
+        );
+        assert_eq!(
+            (
+                Estimate::of(&[]),
+                paired_t_test(&[2.5]),
+                sign_flip_test(&[])
+            ),
+            (None, None, None)
+        );
     }
 
     #[test]
@@ -139,19 +195,29 @@ mod tests {
         let (low, high) = Estimate::of(&DIFFERENCES).unwrap().interval().unwrap();
         near(low, 0.05145211771285252);
         near(high, 0.6685478822871475);
-        near(paired_t_test(&DIFFERENCES.map(|difference| -difference)).unwrap(), 0.03169096688531275);
+        near(
+            paired_t_test(&DIFFERENCES.map(|difference| -difference)).unwrap(),
+            0.03169096688531275,
+        );
     }
 
     #[test]
     fn three_pairs_can_never_decide_the_exact_test() {
         assert_eq!(sign_flip_test(&[1.0, 1.1, 1.2]), Some(0.25));
-        assert_eq!(sign_flip_test(&[0.1; 6]), Some(2.0 / 64.0), "equal up to rounding");
+        assert_eq!(
+            sign_flip_test(&[0.1; 6]),
+            Some(2.0 / 64.0),
+            "equal up to rounding"
+        );
         assert_eq!(sign_flip_test(&[1.0; 17]), None);
     }
 
     #[test]
     fn differences_without_spread_are_certain() {
-        assert_eq!((paired_t_test(&[0.0; 3]), paired_t_test(&[0.5; 3])), (Some(1.0), Some(0.0)));
+        assert_eq!(
+            (paired_t_test(&[0.0; 3]), paired_t_test(&[0.5; 3])),
+            (Some(1.0), Some(0.0))
+        );
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
-    /// One per metric, method, family and regime, whether it has runs or not; none for methods that are refused.
+    /// One per metric, method, family and regime, whether it has runs or not; none for methods that
+    /// are refused.
     pub cells: Vec<Cell>,
     /// One per metric, comparison group, scope and method that shares a seed with the reference.
     pub comparisons: Vec<Comparison>,
@@ -65,15 +66,28 @@ impl Summary {
     pub fn of(benchmark: &Benchmark) -> Self {
         let mut cells = Vec::new();
         for metric in &benchmark.metrics {
-            for method in benchmark.methods.iter().filter(|method| method.refused.is_none()) {
+            for method in benchmark
+                .methods
+                .iter()
+                .filter(|method| method.refused.is_none())
+            {
                 for family in &benchmark.families {
                     for regime in &benchmark.regimes {
-                        cells.push(cell(benchmark, &metric.name, &method.name, &family.name, &regime.name));
+                        cells.push(cell(
+                            benchmark,
+                            &metric.name,
+                            &method.name,
+                            &family.name,
+                            &regime.name,
+                        ));
                     }
                 }
             }
         }
-        let mut summary = Self { cells, comparisons: Vec::new() };
+        let mut summary = Self {
+            cells,
+            comparisons: Vec::new(),
+        };
         for metric in &benchmark.metrics {
             for group in benchmark.groups() {
                 for (family, regime) in scopes(benchmark) {
@@ -88,7 +102,9 @@ impl Summary {
     /// The cell of these names.
     pub fn cell(&self, metric: &str, method: &str, family: &str, regime: &str) -> Option<&Cell> {
         let wanted = (metric, method, family, regime);
-        self.cells.iter().find(|cell| (&*cell.metric, &*cell.method, &*cell.family, &*cell.regime) == wanted)
+        self.cells
+            .iter()
+            .find(|cell| (&*cell.metric, &*cell.method, &*cell.family, &*cell.regime) == wanted)
     }
 
     /// The comparison of these names.
@@ -102,16 +118,28 @@ impl Summary {
     ) -> Option<&Comparison> {
         let wanted = (metric, group, family, regime, method);
         self.comparisons.iter().find(|found| {
-            (&*found.metric, found.group.as_deref(), found.family.as_deref(), found.regime.as_deref(), &*found.method) == wanted
+            (
+                &*found.metric,
+                found.group.as_deref(),
+                found.family.as_deref(),
+                found.regime.as_deref(),
+                &*found.method,
+            ) == wanted
         })
     }
 }
 
-/// Every (family, regime); every family over all its regimes, and everything, where there is more than one.
+/// Every (family, regime); every family over all its regimes, and everything, where there is more
+/// than one.
 pub(crate) fn scopes(benchmark: &Benchmark) -> Vec<(Option<&str>, Option<&str>)> {
     let mut scopes = Vec::new();
     for family in &benchmark.families {
-        scopes.extend(benchmark.regimes.iter().map(|regime| (Some(&*family.name), Some(&*regime.name))));
+        scopes.extend(
+            benchmark
+                .regimes
+                .iter()
+                .map(|regime| (Some(&*family.name), Some(&*regime.name))),
+        );
         if benchmark.regimes.len() > 1 {
             scopes.push((Some(&*family.name), None));
         }
@@ -123,22 +151,52 @@ pub(crate) fn scopes(benchmark: &Benchmark) -> Vec<(Option<&str>, Option<&str>)>
 }
 
 fn cell(benchmark: &Benchmark, metric: &str, method: &str, family: &str, regime: &str) -> Cell {
-    let belongs = |run: &&Run| run.method == method && run.family == family && run.regime.as_deref().is_none_or(|name| name == regime);
-    let runs: Vec<(usize, &Run)> = benchmark.runs.iter().enumerate().filter(|(_, run)| belongs(run)).collect();
+    let belongs = |run: &&Run| {
+        run.method == method
+            && run.family == family
+            && run.regime.as_deref().is_none_or(|name| name == regime)
+    };
+    let runs: Vec<(usize, &Run)> = benchmark
+        .runs
+        .iter()
+        .enumerate()
+        .filter(|(_, run)| belongs(run))
+        .collect();
     // One run may stand for every seed.
     let once = runs.iter().any(|(_, run)| run.seed.is_none());
-    let planned: Vec<Option<u64>> = if once { vec![None] } else { benchmark.seeds.iter().copied().map(Some).collect() };
+    let planned: Vec<Option<u64>> = if once {
+        vec![None]
+    } else {
+        benchmark.seeds.iter().copied().map(Some).collect()
+    };
     let (mut samples, mut absent) = (Vec::new(), Vec::new());
     for seed in planned {
         let run = runs.iter().find(|(_, run)| run.seed == seed);
         match run.map_or(Err("no run".into()), |(_, run)| value(run, metric)) {
-            Ok(value) => samples.extend(run.map(|(index, _)| Sample { seed, value, run: *index })),
+            Ok(value) => samples.extend(run.map(|(index, _)| Sample {
+                seed,
+                value,
+                run: *index,
+            })),
             Err(reason) => absent.push(Absence { seed, reason }),
         }
     }
-    let estimate = Estimate::of(&samples.iter().map(|sample| sample.value).collect::<Vec<_>>());
+    let estimate = Estimate::of(
+        &samples
+            .iter()
+            .map(|sample| sample.value)
+            .collect::<Vec<_>>(),
+    );
     let [metric, method, family, regime] = [metric, method, family, regime].map(String::from);
-    Cell { metric, method, family, regime, estimate, samples, absent }
+    Cell {
+        metric,
+        method,
+        family,
+        regime,
+        estimate,
+        samples,
+        absent,
+    }
 }
 
 /// The value that counts, or why there is none.
@@ -164,14 +222,31 @@ mod tests {
         let summary = Summary::of(&small());
         let cell = summary.cell("distance", "afd", "chunk", "200").unwrap();
         assert_eq!(
-            cell.samples.iter().map(|sample| (sample.seed, sample.value)).collect::<Vec<_>>(),
+            cell.samples
+                .iter()
+                .map(|sample| (sample.seed, sample.value))
+                .collect::<Vec<_>>(),
             [(Some(0), 3.0), (Some(1), 2.7), (Some(2), 3.4)]
         );
         assert!(cell.absent.is_empty());
         let cell = summary.cell("distance", "gan", "chunk", "200").unwrap();
         assert_eq!(cell.estimate.unwrap().count, 1);
-        let reasons: Vec<_> = cell.absent.iter().map(|absence| (absence.seed.unwrap(), &*absence.reason)).collect();
-        assert_eq!(reasons, [(1, "failed: loss is NaN in round 40"), (2, "missing: stopped before")]);
+        let reasons: Vec<_> = cell
+            .absent
+            .iter()
+            .map(|absence| (absence.seed.unwrap(), &*absence.reason))
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                (1, "failed: loss is NaN in round 40"),
+                (
+                    2,
+                    "missing: stopped \
+            before"
+                )
+            ]
+        );
         let cell = summary.cell("distance", "gan", "frame", "200").unwrap();
         assert_eq!(cell.absent.len(), 3, "no run at all: {:?}", cell.absent);
     }

@@ -1,4 +1,5 @@
-//! From discriminator scores to the optimality probability r in [0, 1] (method.md F.2, G.4). Plain host arithmetic.
+//! From discriminator scores to the optimality probability r in [0, 1] (method.md F.2, G.4). Plain
+//! host arithmetic.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,13 +7,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdvantageForm {
-    /// The mean score of the same prompt's rollouts (A-group, the default): "which of my samples looks most teacher-like".
+    /// The mean score of the same prompt's rollouts (A-group, the default): "which of my samples
+    /// looks most teacher-like".
     Group,
     /// The mean score of the whole batch (A-batch).
     Batch,
-    /// The teacher's mean score for the prompt, then the batch mean of that (A-pair-centred); for K = 1.
+    /// The teacher's mean score for the prompt, then the batch mean of that (A-pair-centred); for K
+    /// = 1.
     PairCentred,
-    /// `r = sigmoid(s - g)` without normalisation (A-pair-raw); ablation only, its mean drifts away from 1/2.
+    /// `r = sigmoid(s - g)` without normalisation (A-pair-raw); ablation only, its mean drifts away
+    /// from 1/2.
     PairRaw,
 }
 
@@ -41,18 +45,35 @@ pub struct AdvantageSettings {
 
 /// Student scores `[P][K]` and teacher scores `[P][M]` to r `[P][K]`.
 ///
-/// For the group form the mean of r over every group is exactly 1/2: clipped advantages are centred again, because a mean above (below)
-/// one half pulls the student towards (pushes it away from) all of its own samples (method.md F.1 i).
-pub fn optimality(student: &[Vec<f64>], teacher: &[Vec<f64>], settings: &AdvantageSettings) -> Vec<Vec<f64>> {
+/// For the group form the mean of r over every group is exactly 1/2: clipped advantages are centred
+/// again, because a mean above (below) one half pulls the student towards (pushes it away from) all
+/// of its own samples (method.md F.1 i).
+pub fn optimality(
+    student: &[Vec<f64>],
+    teacher: &[Vec<f64>],
+    settings: &AdvantageSettings,
+) -> Vec<Vec<f64>> {
     if settings.form == AdvantageForm::PairRaw {
         let against = |(scores, teacher): (&Vec<f64>, &Vec<f64>)| {
             let baseline = mean(teacher);
-            scores.iter().map(|score| 1.0 / (1.0 + (baseline - score).exp())).collect()
+            scores
+                .iter()
+                .map(|score| 1.0 / (1.0 + (baseline - score).exp()))
+                .collect()
         };
         return student.iter().zip(teacher).map(against).collect();
     }
     let minus = |groups: &[Vec<f64>], baseline: &dyn Fn(usize) -> f64| -> Vec<Vec<f64>> {
-        groups.iter().enumerate().map(|(prompt, scores)| scores.iter().map(|score| score - baseline(prompt)).collect()).collect()
+        groups
+            .iter()
+            .enumerate()
+            .map(|(prompt, scores)| {
+                scores
+                    .iter()
+                    .map(|score| score - baseline(prompt))
+                    .collect()
+            })
+            .collect()
     };
     let centred = match settings.form {
         AdvantageForm::Group => minus(student, &|prompt| mean(&student[prompt])),
@@ -74,18 +95,35 @@ pub fn optimality(student: &[Vec<f64>], teacher: &[Vec<f64>], settings: &Advanta
             AdvantageScale::Group => own,
         };
         let informative = own >= settings.minimum_deviation || scores.len() == 1;
-        let clipped = |value: &f64| if informative { (value / (scale + 1e-4)).clamp(-settings.clip, settings.clip) } else { 0.0 };
+        let clipped = |value: &f64| {
+            if informative {
+                (value / (scale + 1e-4)).clamp(-settings.clip, settings.clip)
+            } else {
+                0.0
+            }
+        };
         group.iter().map(clipped).collect::<Vec<f64>>()
     });
     let to_r = |advantage: &f64| 0.5 + advantage / (2.0 * settings.clip);
     normalised
         .map(|group| match settings.form {
             AdvantageForm::Group => {
-                // Subtracting the clipped group's mean can leave +-clip by that mean: shrink the group so that r stays in [0, 1].
+                // Subtracting the clipped group's mean can leave +-clip by that mean: shrink the
+                // group so that r stays in [0, 1].
                 let centre = mean(&group);
-                let largest = group.iter().map(|value| (value - centre).abs()).fold(0.0, f64::max);
-                let shrink = if largest > settings.clip { settings.clip / largest } else { 1.0 };
-                group.iter().map(|value| to_r(&((value - centre) * shrink))).collect()
+                let largest = group
+                    .iter()
+                    .map(|value| (value - centre).abs())
+                    .fold(0.0, f64::max);
+                let shrink = if largest > settings.clip {
+                    settings.clip / largest
+                } else {
+                    1.0
+                };
+                group
+                    .iter()
+                    .map(|value| to_r(&((value - centre) * shrink)))
+                    .collect()
             }
             _ => group.iter().map(to_r).collect(),
         })
@@ -100,15 +138,24 @@ pub fn mean(values: &[f64]) -> f64 {
 /// Population standard deviation of a non-empty list.
 pub fn deviation(values: &[f64]) -> f64 {
     let centre = mean(values);
-    (values.iter().map(|value| (value - centre).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+    (values
+        .iter()
+        .map(|value| (value - centre).powi(2))
+        .sum::<f64>()
+        / values.len() as f64)
+        .sqrt()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SETTINGS: AdvantageSettings =
-        AdvantageSettings { form: AdvantageForm::Group, scale: AdvantageScale::All, clip: 5.0, minimum_deviation: 0.0 };
+    const SETTINGS: AdvantageSettings = AdvantageSettings {
+        form: AdvantageForm::Group,
+        scale: AdvantageScale::All,
+        clip: 5.0,
+        minimum_deviation: 0.0,
+    };
 
     #[test]
     fn group_advantages_have_mean_one_half_and_ignore_a_prompts_constant() {
@@ -118,14 +165,26 @@ mod tests {
             let r = optimality(&student, &teacher, &AdvantageSettings { clip, ..SETTINGS });
             for group in &r {
                 assert!((mean(group) - 0.5).abs() < 1e-12, "{group:?}");
-                assert!(group.iter().all(|value| (0.0..=1.0).contains(value)), "{group:?}");
+                assert!(
+                    group.iter().all(|value| (0.0..=1.0).contains(value)),
+                    "{group:?}"
+                );
             }
         }
         let scale = AdvantageScale::Group;
         let plain = optimality(&student, &teacher, &AdvantageSettings { scale, ..SETTINGS });
-        let moved: Vec<Vec<f64>> = student.iter().map(|group| group.iter().map(|score| score + 8.0).collect()).collect();
+        let moved: Vec<Vec<f64>> = student
+            .iter()
+            .map(|group| group.iter().map(|score| score + 8.0).collect())
+            .collect();
         let shifted = optimality(&moved, &teacher, &AdvantageSettings { scale, ..SETTINGS });
-        assert!(plain.concat().iter().zip(shifted.concat()).all(|(a, b)| (a - b).abs() < 1e-9));
+        assert!(
+            plain
+                .concat()
+                .iter()
+                .zip(shifted.concat())
+                .all(|(a, b)| (a - b).abs() < 1e-9)
+        );
     }
 
     #[test]
@@ -137,7 +196,14 @@ mod tests {
 
     #[test]
     fn the_raw_pair_form_follows_the_score_gap_and_loses_its_centre() {
-        let r = optimality(&[vec![0.0, -4.0]], &[vec![1.0, 3.0]], &AdvantageSettings { form: AdvantageForm::PairRaw, ..SETTINGS });
+        let r = optimality(
+            &[vec![0.0, -4.0]],
+            &[vec![1.0, 3.0]],
+            &AdvantageSettings {
+                form: AdvantageForm::PairRaw,
+                ..SETTINGS
+            },
+        );
         assert!((r[0][0] - 1.0 / (1.0 + 2.0f64.exp())).abs() < 1e-12);
         assert!(mean(&r[0]) < 0.2);
     }
@@ -145,9 +211,15 @@ mod tests {
     #[test]
     fn the_pair_centred_form_uses_the_teacher_as_prompt_baseline() {
         // K = 1: scores 1 and 5 against teacher means 2 and 4 are gaps -1 and +1.
-        let settings = AdvantageSettings { form: AdvantageForm::PairCentred, ..SETTINGS };
+        let settings = AdvantageSettings {
+            form: AdvantageForm::PairCentred,
+            ..SETTINGS
+        };
         let r = optimality(&[vec![1.0], vec![5.0]], &[vec![2.0], vec![4.0]], &settings);
-        assert!((r[0][0] + r[1][0] - 1.0).abs() < 1e-12 && r[1][0] > 0.5, "{r:?}");
+        assert!(
+            (r[0][0] + r[1][0] - 1.0).abs() < 1e-12 && r[1][0] > 0.5,
+            "{r:?}"
+        );
     }
 
     #[test]
@@ -155,7 +227,10 @@ mod tests {
         let r = optimality(
             &[vec![1.0, 1.001], vec![0.0, 1.0]],
             &[vec![0.0], vec![0.0]],
-            &AdvantageSettings { minimum_deviation: 0.01, ..SETTINGS },
+            &AdvantageSettings {
+                minimum_deviation: 0.01,
+                ..SETTINGS
+            },
         );
         assert_eq!(r[0], [0.5, 0.5]);
         assert!(r[1][1] > 0.5);

@@ -1,4 +1,5 @@
-//! The alternation of Adversarial Flow Distillation: reads like the paper's algorithm box (method.md G.2).
+//! The alternation of Adversarial Flow Distillation: reads like the paper's algorithm box
+//! (method.md G.2).
 
 mod baselines;
 mod flow;
@@ -23,14 +24,17 @@ use crate::data::batch::Batches;
 use crate::flow::sampler::Sampler;
 use crate::flow::schedule::few_step_sigmas;
 use crate::recipe::Recipe;
-use crate::recipe::settings::{Afd, Discriminator as DiscriminatorSettings, Method as MethodKind, ReverseChain};
+use crate::recipe::settings::{
+    Afd, Discriminator as DiscriminatorSettings, Method as MethodKind, ReverseChain,
+};
 use crate::rollout::{Generator, Rollout, RolloutNoise};
 use flow::Samples;
 use pairs::{Sides, fresh_accuracy};
 
 /// Adversarial Flow Distillation, round by round: first the warm-up, then alternations.
 ///
-/// The methods that one would use instead share everything but the student's update, and who draws the rollouts (`recipe.settings.method`).
+/// The methods that one would use instead share everything but the student's update, and who draws
+/// the rollouts (`recipe.settings.method`).
 pub struct Alternation<B: Trainable> {
     method: MethodKind,
     reverse_chain: ReverseChain,
@@ -77,39 +81,64 @@ impl<B: Trainable> Alternation<B> {
 /// The recipe's few-step sampler.
 pub fn sampler(recipe: &Recipe) -> Sampler {
     let settings = &recipe.settings.sampler;
-    let sigmas = few_step_sigmas(&settings.denoising_step_list, settings.timestep_shift, settings.warp_denoising_step);
-    Sampler { fresh_noise: settings.kind.fresh_noise(), sigmas }
+    let sigmas = few_step_sigmas(
+        &settings.denoising_step_list,
+        settings.timestep_shift,
+        settings.warp_denoising_step,
+    );
+    Sampler {
+        fresh_noise: settings.kind.fresh_noise(),
+        sigmas,
+    }
 }
 
 impl<B: Trainable> Method<B> for Alternation<B> {
     fn finished(&self, state: &RoundState) -> bool {
-        state.warm_up_rounds.is_some_and(|warm_up| state.round >= warm_up + self.afd.alternations)
+        state
+            .warm_up_rounds
+            .is_some_and(|warm_up| state.round >= warm_up + self.afd.alternations)
     }
 
     fn planned_rounds(&self, state: &RoundState) -> u64 {
         state.warm_up_rounds.unwrap_or(self.longest_warm_up()) + self.afd.alternations
     }
 
-    fn round(&self, learner: &mut dyn LearnerHandle<B>, state: &mut RoundState) -> Result<RoundReport, RoundError> {
+    fn round(
+        &self,
+        learner: &mut dyn LearnerHandle<B>,
+        state: &mut RoundState,
+    ) -> Result<RoundReport, RoundError> {
         let round = state.round;
-        let (prompts, rollouts, teachers) =
-            (self.afd.prompts_per_alternation, self.afd.rollouts_per_prompt, self.afd.teacher_clips_per_prompt);
+        let (prompts, rollouts, teachers) = (
+            self.afd.prompts_per_alternation,
+            self.afd.rollouts_per_prompt,
+            self.afd.teacher_clips_per_prompt,
+        );
         let model = learner.model();
-        let mut report = RoundReport::new(if state.warm_up_rounds.is_none() { "warm-up" } else { "alternation" });
+        let mut report = RoundReport::new(if state.warm_up_rounds.is_none() {
+            "warm-up"
+        } else {
+            "alternation"
+        });
 
         // 1 ROLLOUT: the same prompts to the teacher and, by the old policy, to the student.
         let started = Instant::now();
         let queries = self.batches.queries();
         let drawn = self.drawn_round(state);
         let asked = self.batches.prompts_of(drawn, prompts)?;
-        let real = self.batches.teacher_latents(&self.paired(&asked), drawn, teachers)?;
+        let real = self
+            .batches
+            .teacher_latents(&self.paired(&asked), drawn, teachers)?;
         report.cost.teacher_queries = self.batches.queries() - queries;
         report.took("teacher", started);
         let started = Instant::now();
         let old = model.old.as_ref().unwrap_or(&model.student).valid();
         // Parts of the batch by prompts; each stays on its thread for the whole round.
         let parts = learner.shards().ranges(prompts);
-        let texts = parts.iter().map(|part| self.texts(&asked[part.clone()], part.start, round)).collect::<Result<Vec<_>, _>>()?;
+        let texts = parts
+            .iter()
+            .map(|part| self.texts(&asked[part.clone()], part.start, round))
+            .collect::<Result<Vec<_>, _>>()?;
         let sampler = self.round_sampler(round);
         let own = learner.shards().map(parts.clone(), |index, part| {
             let clips = (part.start * rollouts) as u64..(part.end * rollouts) as u64;
@@ -119,18 +148,38 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         B::sync(&self.device).map_err(RoundError::device)?;
         report.took("rollout", started);
 
-        // 2 SCORE: finished clips only, both sides after the same journey; phi is the one before its update.
+        // 2 SCORE: finished clips only, both sides after the same journey; phi is the one before
+        // its update.
         let started = Instant::now();
-        let discriminator = model.discriminator.as_ref().ok_or(RoundError::NoDiscriminator)?.valid();
+        let discriminator = model
+            .discriminator
+            .as_ref()
+            .ok_or(RoundError::NoDiscriminator)?
+            .valid();
         let sides = learner.shards().map(parts.clone(), |index, part| {
-            let teacher = real.clone().slice_dim(0, part.start * teachers..part.end * teachers);
+            let teacher = real
+                .clone()
+                .slice_dim(0, part.start * teachers..part.end * teachers);
             let student = self.batches.equalise(own[index].latents.clone());
-            let student_scores = self.scores(&discriminator, &student, &texts[index].student, rollouts);
-            let teacher_scores = self.scores(&discriminator, &teacher, &texts[index].teacher, teachers);
-            Sides { teacher, student, teacher_scores, student_scores }
+            let student_scores =
+                self.scores(&discriminator, &student, &texts[index].student, rollouts);
+            let teacher_scores =
+                self.scores(&discriminator, &teacher, &texts[index].teacher, teachers);
+            Sides {
+                teacher,
+                student,
+                teacher_scores,
+                student_scores,
+            }
         });
-        let student_scores: Vec<Vec<f64>> = sides.iter().flat_map(|side| side.student_scores.iter().cloned()).collect();
-        let teacher_scores: Vec<Vec<f64>> = sides.iter().flat_map(|side| side.teacher_scores.iter().cloned()).collect();
+        let student_scores: Vec<Vec<f64>> = sides
+            .iter()
+            .flat_map(|side| side.student_scores.iter().cloned())
+            .collect();
+        let teacher_scores: Vec<Vec<f64>> = sides
+            .iter()
+            .flat_map(|side| side.teacher_scores.iter().cloned())
+            .collect();
 
         // 3 ADVANTAGE
         let settings = AdvantageSettings {
@@ -141,13 +190,16 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         };
         let r = optimality(&student_scores, &teacher_scores, &settings);
         let accuracy = fresh_accuracy(&teacher_scores, &student_scores);
-        let smoothed = state.pair_accuracy.map_or(accuracy, |average| 0.5 * average + 0.5 * accuracy);
+        let smoothed = state
+            .pair_accuracy
+            .map_or(accuracy, |average| 0.5 * average + 0.5 * accuracy);
         state.pair_accuracy = Some(smoothed);
 
         // 4 D STEP on the same pairs. The warm-up has only this one.
         let [low, high] = self.afd.warmup_pair_accuracy;
         let warm = state.warm_up_rounds.is_some();
-        let resting = warm && (self.learns_once() || (self.afd.pause_above_band && smoothed > high));
+        let resting =
+            warm && (self.learns_once() || (self.afd.pause_above_band && smoothed > high));
         state.penalty_scale = self.penalty_scale(state.penalty_scale, smoothed);
         if !resting {
             for step in 0..self.afd.discriminator_steps {
@@ -160,7 +212,10 @@ impl<B: Trainable> Method<B> for Alternation<B> {
                         part.clone(),
                         state.penalty_scale.unwrap_or(1.0),
                     );
-                    (Work::Discriminator(work), part.len() as f64 / prompts as f64)
+                    (
+                        Work::Discriminator(work),
+                        part.len() as f64 / prompts as f64,
+                    )
                 });
                 report.merge(learner.train(works)?);
             }
@@ -168,35 +223,68 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         }
         report.took("discriminator", started);
 
-        // 5 G STEP: the forward process on the student's own clips, fresh levels and noise each time (or a baseline's update).
+        // 5 G STEP: the forward process on the student's own clips, fresh levels and noise each
+        // time (or a baseline's update).
         if let Some(warm_up) = state.warm_up_rounds {
             let started = Instant::now();
             let alternation = round - warm_up + 1;
             let reference = model.reference.as_ref().map(AutodiffModule::valid);
             let share = (round - warm_up) as f64 / self.afd.alternations as f64;
-            learner.set_student_rate(self.learning_rate * self.afd.first_rate * half_cosine(share, self.afd.final_rate));
+            learner.set_student_rate(
+                self.learning_rate * self.afd.first_rate * half_cosine(share, self.afd.final_rate),
+            );
             let positives = self.positives(share);
             let judged = self.judged_again(&*learner, &parts, &sides, &texts)?;
             let samples = learner.shards().map(parts.clone(), |index, part| {
                 let judged = judged.get(index).map(Vec::as_slice).unwrap_or_default();
-                let samples = self.samples(&own[index], &r[part.clone()], &texts[index], &sides[index], judged, positives, part);
+                let samples = self.samples(
+                    &own[index],
+                    &r[part.clone()],
+                    &texts[index],
+                    &sides[index],
+                    judged,
+                    positives,
+                    part,
+                );
                 self.split(samples, &old)
             });
-            let clips = samples.iter().flatten().map(|samples| samples.clips.len()).sum::<usize>();
+            let clips = samples
+                .iter()
+                .flatten()
+                .map(|samples| samples.clips.len())
+                .sum::<usize>();
             for step in 0..self.afd.flow_steps {
-                let works = learner.shards().map(samples.iter().collect(), |_, samples: &Vec<Samples<_>>| {
-                    let work = |samples: &Samples<_>| {
-                        let work = match self.method {
-                            MethodKind::DirectAdversarial => Work::Direct(Box::new(self.direct_work(round, step, samples, &sampler))),
-                            MethodKind::ReverseChain => {
-                                Work::ReverseChain(Box::new(self.chain_work(round, step, samples, &sampler, &old, reference.as_ref())))
-                            }
-                            _ => Work::Flow(Box::new(self.flow_work(round, step, samples, &old, reference.as_ref()))),
+                let works = learner.shards().map(
+                    samples.iter().collect(),
+                    |_, samples: &Vec<Samples<_>>| {
+                        let work = |samples: &Samples<_>| {
+                            let work = match self.method {
+                                MethodKind::DirectAdversarial => Work::Direct(Box::new(
+                                    self.direct_work(round, step, samples, &sampler),
+                                )),
+                                MethodKind::ReverseChain => {
+                                    Work::ReverseChain(Box::new(self.chain_work(
+                                        round,
+                                        step,
+                                        samples,
+                                        &sampler,
+                                        &old,
+                                        reference.as_ref(),
+                                    )))
+                                }
+                                _ => Work::Flow(Box::new(self.flow_work(
+                                    round,
+                                    step,
+                                    samples,
+                                    &old,
+                                    reference.as_ref(),
+                                ))),
+                            };
+                            (work, samples.clips.len() as f64 / clips as f64)
                         };
-                        (work, samples.clips.len() as f64 / clips as f64)
-                    };
-                    samples.iter().map(work).collect::<Vec<_>>()
-                });
+                        samples.iter().map(work).collect::<Vec<_>>()
+                    },
+                );
                 report.merge(learner.train(works.into_iter().flatten().collect())?);
             }
 
@@ -208,9 +296,13 @@ impl<B: Trainable> Method<B> for Alternation<B> {
             let decay = if self.method == MethodKind::Offline {
                 1.0
             } else {
-                self.afd.old_policy_schedule.decay(alternation, self.afd.old_policy_decay)
+                self.afd
+                    .old_policy_schedule
+                    .decay(alternation, self.afd.old_policy_decay)
             };
-            model.old = model.old.map(|old| policies::blend::<B, _>(old, &model.student, decay));
+            model.old = model
+                .old
+                .map(|old| policies::blend::<B, _>(old, &model.student, decay));
             let decay = policies::evaluation_decay(alternation, self.afd.evaluation_decay);
             model.evaluation = policies::blend::<B, _>(model.evaluation, &model.student, decay);
             learner.replace(model);
@@ -222,7 +314,15 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         // 7 MONITOR
         let all_r = r.concat();
         report.measure("fresh_pair_accuracy", accuracy);
-        report.measure("score_deviation", mean(&student_scores.iter().map(|group| deviation(group)).collect::<Vec<_>>()));
+        report.measure(
+            "score_deviation",
+            mean(
+                &student_scores
+                    .iter()
+                    .map(|group| deviation(group))
+                    .collect::<Vec<_>>(),
+            ),
+        );
         report.measure("mean_r", mean(&all_r));
         report.measure("r_deviation", deviation(&all_r));
         report.measure("discriminator_rests", if resting { 1.0 } else { 0.0 });
@@ -236,8 +336,8 @@ impl<B: Trainable> Alternation<B> {
         self.afd.supervised_rounds + self.afd.warmup_steps
     }
 
-    /// Rollouts of the clips numbered `clips` for their text rows. What the policy remembers of them is kept if all are made at once, the states on the
-    /// way if the method learns from them.
+    /// Rollouts of the clips numbered `clips` for their text rows. What the policy remembers of
+    /// them is kept if all are made at once, the states on the way if the method learns from them.
     fn rollouts(
         &self,
         policy: &Student<B::InnerBackend>,
@@ -249,9 +349,23 @@ impl<B: Trainable> Alternation<B> {
         let portions = portions(rows.dims()[0], self.clips_at_once);
         let made = portions.iter().map(|portion| {
             let text = policy.read_text(rows.clone().slice_dim(0, portion.clone()));
-            let noise = RolloutNoise::new(self.seed, round, clips.start + portion.start as u64..clips.start + portion.end as u64);
-            let generator = Generator { student: policy, text: &text, sampler, shape: self.shape, device: &self.device };
-            let mut made = if self.learns_from_states() { generator.rollout_with_states(noise) } else { generator.rollout(noise) };
+            let noise = RolloutNoise::new(
+                self.seed,
+                round,
+                clips.start + portion.start as u64..clips.start + portion.end as u64,
+            );
+            let generator = Generator {
+                student: policy,
+                text: &text,
+                sampler,
+                shape: self.shape,
+                device: &self.device,
+            };
+            let mut made = if self.learns_from_states() {
+                generator.rollout_with_states(noise)
+            } else {
+                generator.rollout(noise)
+            };
             made.memory = made.memory.filter(|_| portions.len() == 1);
             made
         });
@@ -259,10 +373,19 @@ impl<B: Trainable> Alternation<B> {
         match made.len() {
             1 => made.remove(0),
             _ => {
-                let states =
-                    (0..made[0].states.len()).map(|level| Tensor::cat(made.iter().map(|made| made.states[level].clone()).collect(), 0));
+                let states = (0..made[0].states.len()).map(|level| {
+                    Tensor::cat(
+                        made.iter().map(|made| made.states[level].clone()).collect(),
+                        0,
+                    )
+                });
                 let states = states.collect();
-                Rollout { latents: Tensor::cat(made.into_iter().map(|made| made.latents).collect(), 0), memory: None, states, clips }
+                Rollout {
+                    latents: Tensor::cat(made.into_iter().map(|made| made.latents).collect(), 0),
+                    memory: None,
+                    states,
+                    clips,
+                }
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Direct adversarial training, the baseline: the discriminator's gradient flows through a finished clip into the student's last step (method.md H.2).
+//! Direct adversarial training, the baseline: the discriminator's gradient flows through a finished
+//! clip into the student's last step (method.md H.2).
 
 use afd_models::discriminator::{AnyDiscriminator, Discriminator};
 use afd_models::kernels::Kernels;
@@ -10,7 +11,8 @@ use crate::flow::path::clean_estimate;
 /// The last states of rollouts, and what the student's clips are judged against.
 #[derive(Debug, Clone)]
 pub struct DirectWork<B: Backend> {
-    /// Finished clips that blocks look back at, `[B, F, C, H, W]`; cut off from the graph, as in Self Forcing.
+    /// Finished clips that blocks look back at, `[B, F, C, H, W]`; cut off from the graph, as in
+    /// Self Forcing.
     pub clean: Tensor<B, 5>,
     /// What the student saw last before each clip, `[B, F, C, H, W]`.
     pub states: Tensor<B, 5>,
@@ -22,8 +24,9 @@ pub struct DirectWork<B: Backend> {
     pub text: Tensor<B, 3>,
     /// Scores of teacher clips of the same prompt, `[B, M]`.
     pub teacher_scores: Tensor<B, 2>,
-    /// The clips after the same journey as the teacher's (8 bits, codec): what the discriminator sees, while the gradient passes as if it saw the
-    /// student's own; `None` where there is no journey.
+    /// The clips after the same journey as the teacher's (8 bits, codec): what the discriminator
+    /// sees, while the gradient passes as if it saw the student's own; `None` where there is no
+    /// journey.
     pub equalised: Option<Tensor<B, 5>>,
     /// Instance noise.
     pub noise: Option<Tensor<B, 5>>,
@@ -32,7 +35,11 @@ pub struct DirectWork<B: Backend> {
 }
 
 /// The student's loss for its velocity `[B, F, C, H, W]`.
-pub fn loss<B: Kernels>(velocity: Tensor<B, 5>, discriminator: &AnyDiscriminator<B>, work: DirectWork<B>) -> Tensor<B, 1> {
+pub fn loss<B: Kernels>(
+    velocity: Tensor<B, 5>,
+    discriminator: &AnyDiscriminator<B>,
+    work: DirectWork<B>,
+) -> Tensor<B, 1> {
     let own = clean_estimate(work.states, velocity, &work.levels);
     let mut clips = match work.equalised {
         Some(shown) => straight_through(own, shown),
@@ -41,7 +48,11 @@ pub fn loss<B: Kernels>(velocity: Tensor<B, 5>, discriminator: &AnyDiscriminator
     if let Some(noise) = work.noise {
         clips = clips + noise;
     }
-    bradley_terry::student_loss(discriminator.score(clips, work.text), work.teacher_scores, work.loss)
+    bradley_terry::student_loss(
+        discriminator.score(clips, work.text),
+        work.teacher_scores,
+        work.loss,
+    )
 }
 
 /// The value of `shown` with the gradient of `own`.
@@ -69,9 +80,19 @@ mod tests {
     #[test]
     fn the_gradient_through_the_discriminator_is_what_finite_differences_measure() {
         let device = Default::default();
-        let config = ConvConfig { channels: vec![4, 4], width: 4 };
-        let judge = AnyDiscriminator::Conv(initialise(ConvDiscriminator::<B>::new(&config, [4, 2, 4, 4], 3, &device), 1, "judge"));
-        for form in [DiscriminatorLoss::BradleyTerry, DiscriminatorLoss::NonSaturating] {
+        let config = ConvConfig {
+            channels: vec![4, 4],
+            width: 4,
+        };
+        let judge = AnyDiscriminator::Conv(initialise(
+            ConvDiscriminator::<B>::new(&config, [4, 2, 4, 4], 3, &device),
+            1,
+            "judge",
+        ));
+        for form in [
+            DiscriminatorLoss::BradleyTerry,
+            DiscriminatorLoss::NonSaturating,
+        ] {
             let sigmas = vec![0.6; 8];
             let work = DirectWork {
                 clean: random(0, SHAPE),
@@ -86,17 +107,28 @@ mod tests {
             };
             let start = random(5, SHAPE);
             let velocity = start.clone().require_grad();
-            let gradient = velocity.grad(&loss(velocity.clone(), &judge, work.clone()).backward()).unwrap();
+            let gradient = velocity
+                .grad(&loss(velocity.clone(), &judge, work.clone()).backward())
+                .unwrap();
             for direction in 0..8 {
                 let step = random(100 + direction, SHAPE);
-                let value = |by: f32| -> f32 { loss(start.clone() + step.clone() * by, &judge, work.clone()).into_scalar() };
+                let value = |by: f32| -> f32 {
+                    loss(start.clone() + step.clone() * by, &judge, work.clone()).into_scalar()
+                };
                 let size = 5e-4;
                 let measured = (value(size) - value(-size)) / (2.0 * size);
-                let expected: f32 = (gradient.clone() * step.clone().inner()).sum().into_scalar();
+                let expected: f32 = (gradient.clone() * step.clone().inner())
+                    .sum()
+                    .into_scalar();
                 // Kinks of the activations within the step, and rounding of a loss of order one.
-                let tolerance =
-                    2e-3 * (gradient.clone().square().sum().sqrt().into_scalar() + 1e-3) * (SHAPE.iter().product::<usize>() as f32).sqrt();
-                assert!((measured - expected).abs() < tolerance, "{form:?} {direction}: {measured} {expected} ({tolerance})");
+                let tolerance = 2e-3
+                    * (gradient.clone().square().sum().sqrt().into_scalar() + 1e-3)
+                    * (SHAPE.iter().product::<usize>() as f32).sqrt();
+                assert!(
+                    (measured - expected).abs() < tolerance,
+                    "{form:?} {direction}: {measured} \
+                    {expected} ({tolerance})"
+                );
             }
         }
     }
@@ -107,7 +139,9 @@ mod tests {
         let weights = random(2, SHAPE);
         let passed = straight_through(own.clone(), shown.clone());
         assert!((passed.clone() - shown).abs().max().into_scalar() < 1e-6);
-        let gradient = own.grad(&(passed * weights.clone()).sum().backward()).unwrap();
+        let gradient = own
+            .grad(&(passed * weights.clone()).sum().backward())
+            .unwrap();
         assert_eq!(gradient.into_data(), weights.inner().into_data());
     }
 }

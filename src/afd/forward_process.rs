@@ -10,7 +10,8 @@ use crate::flow::path::clean_estimate;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossForm {
-    /// Clean-estimate space, each block's error divided by its own mean absolute value, times clip / beta (DiffusionNFT's code, the default).
+    /// Clean-estimate space, each block's error divided by its own mean absolute value, times clip
+    /// / beta (DiffusionNFT's code, the default).
     Adaptive,
     /// Clean-estimate space, plain mean (Astrolabe).
     Clean,
@@ -47,9 +48,11 @@ impl<B: Backend> Noised<B> {
     }
 }
 
-/// `r |v+ - v|^2 + (1 - r) |v- - v|^2` with the implicit policies `v+- = v_old +- beta (v_theta - v_old)`.
+/// `r |v+ - v|^2 + (1 - r) |v- - v|^2` with the implicit policies `v+- = v_old +- beta (v_theta -
+/// v_old)`.
 ///
-/// `velocity` is the student's (differentiated), `old` the old policy's, both `[B, F, C, H, W]`; `r` is `[B, 1, 1, 1, 1]`.
+/// `velocity` is the student's (differentiated), `old` the old policy's, both `[B, F, C, H, W]`;
+/// `r` is `[B, 1, 1, 1, 1]`.
 pub fn loss<B: Backend>(
     velocity: Tensor<B, 5>,
     old: Tensor<B, 5>,
@@ -62,7 +65,9 @@ pub fn loss<B: Backend>(
     let (positive, negative) = (old.clone() + step.clone(), old - step);
     let error = |implicit: Tensor<B, 5>| match settings.form {
         LossForm::Velocity => (implicit - (clips.noise.clone() - clips.clean.clone())).square(),
-        LossForm::Clean => (clean_estimate(clips.state(), implicit, &clips.sigmas) - clips.clean.clone()).square(),
+        LossForm::Clean => {
+            (clean_estimate(clips.state(), implicit, &clips.sigmas) - clips.clean.clone()).square()
+        }
         LossForm::Adaptive => {
             let gap = clean_estimate(clips.state(), implicit, &clips.sigmas) - clips.clean.clone();
             let weight = block_mean(gap.clone().detach().abs(), layout).clamp_min(1e-5);
@@ -70,15 +75,23 @@ pub fn loss<B: Backend>(
         }
     };
     let both = r.clone() * error(positive) + (-r + 1.0) * error(negative);
-    let scale = if settings.form == LossForm::Adaptive { settings.advantage_clip / settings.beta } else { 1.0 };
+    let scale = if settings.form == LossForm::Adaptive {
+        settings.advantage_clip / settings.beta
+    } else {
+        1.0
+    };
     both.mean() * scale
 }
 
-/// Mean over channels, rows, columns and the frames of a block, repeated for each of the block's frames: `[B, F, 1, 1, 1]`.
+/// Mean over channels, rows, columns and the frames of a block, repeated for each of the block's
+/// frames: `[B, F, 1, 1, 1]`.
 pub(super) fn block_mean<B: Backend>(values: Tensor<B, 5>, layout: &BlockLayout) -> Tensor<B, 5> {
     let device = values.device();
     let [batch, frames, channels, height, width] = values.dims();
-    let per_frame = values.reshape([batch, frames, channels * height * width]).mean_dim(2).reshape([batch, frames]);
+    let per_frame = values
+        .reshape([batch, frames, channels * height * width])
+        .mean_dim(2)
+        .reshape([batch, frames]);
     let mut average = vec![0.0f32; frames * frames];
     for block in layout.blocks() {
         for row in block.clone() {
@@ -98,7 +111,12 @@ mod tests {
     use burn::backend::{Autodiff, Flex, NdArray};
 
     const SHAPE: [usize; 5] = [2, 4, 2, 1, 2];
-    const LAYOUT: BlockLayout = BlockLayout { frames: 4, frames_per_block: 2, window_frames: 0, sink_frames: 0 };
+    const LAYOUT: BlockLayout = BlockLayout {
+        frames: 4,
+        frames_per_block: 2,
+        window_frames: 0,
+        sink_frames: 0,
+    };
 
     fn random<B: Backend>(index: u64) -> Tensor<B, 5> {
         let values = Noise::new(2, Purpose::Evaluation, 0, index).normals(SHAPE.iter().product());
@@ -107,7 +125,11 @@ mod tests {
 
     fn clips<B: Backend>() -> Noised<B> {
         let sigmas = [1.0, 1.0, 0.5, 0.5, 0.75, 0.75, 0.25, 0.25];
-        Noised { clean: random(1), noise: random(2), sigmas: crate::flow::path::levels(&sigmas, 2, 4, &Default::default()) }
+        Noised {
+            clean: random(1),
+            noise: random(2),
+            sigmas: crate::flow::path::levels(&sigmas, 2, 4, &Default::default()),
+        }
     }
 
     fn r<B: Backend>() -> Tensor<B, 5> {
@@ -115,26 +137,47 @@ mod tests {
     }
 
     fn settings(form: LossForm, beta: f64) -> ForwardProcessSettings {
-        ForwardProcessSettings { form, beta, advantage_clip: 5.0 }
+        ForwardProcessSettings {
+            form,
+            beta,
+            advantage_clip: 5.0,
+        }
     }
 
-    /// F.1: with a = v_old - v and d = v_theta - v_old the loss is |a|^2 + 2 beta (2r - 1) <a, d> + beta^2 |d|^2.
+    /// F.1: with a = v_old - v and d = v_theta - v_old the loss is |a|^2 + 2 beta (2r - 1) <a, d> +
+    /// beta^2 |d|^2.
     fn value_and_gradient_follow_the_expansion<B: burn::tensor::backend::AutodiffBackend>() {
         let (clips, beta) = (clips::<B>(), 0.7);
         let (velocity, old) = (random::<B>(3).require_grad(), random::<B>(4));
-        let loss = loss(velocity.clone(), old.clone(), &clips, r(), &LAYOUT, &settings(LossForm::Velocity, beta));
+        let loss = loss(
+            velocity.clone(),
+            old.clone(),
+            &clips,
+            r(),
+            &LAYOUT,
+            &settings(LossForm::Velocity, beta),
+        );
         let gradient = velocity.grad(&loss.backward()).unwrap();
 
         let count = SHAPE.iter().product::<usize>() as f64;
         let a = (old.clone() - (clips.noise.clone() - clips.clean.clone())).inner();
         let d = (velocity - old).inner();
         let tilt = r::<B>().inner() * 2.0 - 1.0;
-        let expected =
-            (a.clone().square() + tilt.clone() * a.clone() * d.clone() * (2.0 * beta) + d.clone().square() * (beta * beta)).mean();
+        let expected = (a.clone().square()
+            + tilt.clone() * a.clone() * d.clone() * (2.0 * beta)
+            + d.clone().square() * (beta * beta))
+            .mean();
         let expected_gradient = (tilt * a * (2.0 * beta) + d * (2.0 * beta * beta)) / count;
         // f32 rounding of sums of 32 terms of order one; method.md L asks for 1e-6.
         assert!((loss.inner() - expected).abs().into_scalar().elem::<f64>() < 1e-6);
-        assert!((gradient - expected_gradient).abs().max().into_scalar().elem::<f64>() < 1e-6);
+        assert!(
+            (gradient - expected_gradient)
+                .abs()
+                .max()
+                .into_scalar()
+                .elem::<f64>()
+                < 1e-6
+        );
     }
 
     #[test]
@@ -143,7 +186,8 @@ mod tests {
         value_and_gradient_follow_the_expansion::<Autodiff<Flex>>();
     }
 
-    /// The clean form is the velocity form times sigma^2 (A.1), the adaptive form divides by a constant on top.
+    /// The clean form is the velocity form times sigma^2 (A.1), the adaptive form divides by a
+    /// constant on top.
     #[test]
     fn every_form_has_the_gradient_that_finite_differences_measure() {
         type B = Autodiff<NdArray>;
@@ -153,19 +197,34 @@ mod tests {
             let start = random::<B>(3);
             let velocity = start.clone().require_grad();
             let gradient = velocity
-                .grad(&loss(velocity.clone(), old.clone(), &clips, r(), &LAYOUT, &settings).backward())
+                .grad(
+                    &loss(
+                        velocity.clone(),
+                        old.clone(),
+                        &clips,
+                        r(),
+                        &LAYOUT,
+                        &settings,
+                    )
+                    .backward(),
+                )
                 .unwrap()
                 .into_data()
                 .to_vec::<f32>()
                 .unwrap();
-            // The adaptive weights are constants for the gradient: freeze them by differencing sums of squares over the weights at the start.
+            // The adaptive weights are constants for the gradient: freeze them by differencing sums
+            // of squares over the weights at the start.
             let frozen = |v: Tensor<B, 5>, at: Tensor<B, 5>| -> f32 {
                 let one = |sign: f64| {
                     let gap = |v: Tensor<B, 5>| {
-                        clean_estimate(clips.state(), old.clone() + (v - old.clone()) * (sign * settings.beta), &clips.sigmas)
-                            - clips.clean.clone()
+                        clean_estimate(
+                            clips.state(),
+                            old.clone() + (v - old.clone()) * (sign * settings.beta),
+                            &clips.sigmas,
+                        ) - clips.clean.clone()
                     };
-                    gap(v.clone()).square() / block_mean(gap(at.clone()).abs(), &LAYOUT).clamp_min(1e-5)
+                    gap(v.clone()).square()
+                        / block_mean(gap(at.clone()).abs(), &LAYOUT).clamp_min(1e-5)
                 };
                 let r = r::<B>();
                 ((r.clone() * one(1.0) + (-r + 1.0) * one(-1.0)).mean() * 10.0).into_scalar()
@@ -178,11 +237,21 @@ mod tests {
             for index in 0..count {
                 let mut nudge = vec![0.0f32; count];
                 nudge[index] = 0.1;
-                let nudge = Tensor::<B, 5>::from_data(TensorData::new(nudge, SHAPE), &Default::default());
-                let measured = (value(start.clone() + nudge.clone()) - value(start.clone() - nudge)) / 0.2;
-                // The loss is quadratic, so central differences are exact at any step; what is left is f32 rounding of a loss of order ten.
-                let scale = gradient.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-                assert!((measured - gradient[index]).abs() < 1e-3 * scale, "{form:?} {index}: {measured} {}", gradient[index]);
+                let nudge =
+                    Tensor::<B, 5>::from_data(TensorData::new(nudge, SHAPE), &Default::default());
+                let measured =
+                    (value(start.clone() + nudge.clone()) - value(start.clone() - nudge)) / 0.2;
+                // The loss is quadratic, so central differences are exact at any step; what is left
+                // is f32 rounding of a loss of order ten.
+                let scale = gradient
+                    .iter()
+                    .fold(0.0f32, |most, value| most.max(value.abs()));
+                assert!(
+                    (measured - gradient[index]).abs() < 1e-3 * scale,
+                    "{form:?} {index}: \
+                    {measured} {}",
+                    gradient[index]
+                );
             }
         }
     }
@@ -198,11 +267,28 @@ mod tests {
                 // On policy: v_theta = v_old, where the gradient is carried by 2r - 1 alone.
                 let velocity = Tensor::<B, 5>::from_inner(old.clone().inner()).require_grad();
                 let r = Tensor::<B, 5>::full([2, 1, 1, 1, 1], r_value, &Default::default());
-                let loss = loss(velocity.clone(), old.clone(), &clips, r, &LAYOUT, &settings(form, 1.0));
+                let loss = loss(
+                    velocity.clone(),
+                    old.clone(),
+                    &clips,
+                    r,
+                    &LAYOUT,
+                    &settings(form, 1.0),
+                );
                 let gradient = velocity.grad(&loss.backward()).unwrap();
-                let before = (old.clone().inner() - target.clone()).square().sum().into_scalar();
-                let after = (old.inner() - gradient * 1e-2 - target).square().sum().into_scalar();
-                assert_eq!(after < before, towards, "{form:?} r = {r_value}: {before} -> {after}");
+                let before = (old.clone().inner() - target.clone())
+                    .square()
+                    .sum()
+                    .into_scalar();
+                let after = (old.inner() - gradient * 1e-2 - target)
+                    .square()
+                    .sum()
+                    .into_scalar();
+                assert_eq!(
+                    after < before,
+                    towards,
+                    "{form:?} r = {r_value}: {before} -> {after}"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Gradients as a whole: global-norm clipping (Burn's own clips tensor by tensor) and the guard against numbers that are not finite.
+//! Gradients as a whole: global-norm clipping (Burn's own clips tensor by tensor) and the guard
+//! against numbers that are not finite.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -8,8 +9,10 @@ use burn::tensor::backend::AutodiffBackend;
 /// A number that is not finite, found before it could reach the weights or a checkpoint.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error(
-    "{what} of {tensor} is not finite in round {round}; the step was not applied and the last checkpoint is intact. \
-     Lower the learning rate (optimizer.learning_rate, discriminator.learning_rate) or beta's strength, then run again"
+    "{what} of {tensor} is not finite in round {round}; the step was not applied and the last \
+        checkpoint is intact. \
+     Lower the learning rate (optimizer.learning_rate, discriminator.learning_rate) or beta's \
+     strength, then run again"
 )]
 pub struct NonFinite {
     /// "the loss", "the gradient" or "the weight".
@@ -24,34 +27,62 @@ pub struct NonFinite {
 pub type Culprit = String;
 
 /// Euclidean norm of all of a module's gradients, or the name of a gradient that is not finite.
-pub fn norm<B: AutodiffBackend, M: Module<B>>(gradients: &GradientsParams, module: &M) -> Result<f64, Culprit> {
-    let mut squares = Squares::<B> { gradients: Some(gradients), path: Vec::new(), found: Vec::new() };
+pub fn norm<B: AutodiffBackend, M: Module<B>>(
+    gradients: &GradientsParams,
+    module: &M,
+) -> Result<f64, Culprit> {
+    let mut squares = Squares::<B> {
+        gradients: Some(gradients),
+        path: Vec::new(),
+        found: Vec::new(),
+    };
     module.visit(&mut squares);
     squares.total().map(f64::sqrt)
 }
 
 /// Names a trained weight that is not finite, if there is one.
 pub fn check_weights<B: AutodiffBackend, M: Module<B>>(module: &M) -> Result<(), Culprit> {
-    let mut squares = Squares::<B> { gradients: None, path: Vec::new(), found: Vec::new() };
+    let mut squares = Squares::<B> {
+        gradients: None,
+        path: Vec::new(),
+        found: Vec::new(),
+    };
     module.visit(&mut squares);
     squares.total().map(|_| ())
 }
 
-/// Scales all gradients of `module` so that their global norm is at most `limit`; `norm` is their norm now.
-pub fn clip<B: AutodiffBackend, M: Module<B>>(gradients: &mut GradientsParams, module: &M, norm: f64, limit: f64) {
+/// Scales all gradients of `module` so that their global norm is at most `limit`; `norm` is their
+/// norm now.
+pub fn clip<B: AutodiffBackend, M: Module<B>>(
+    gradients: &mut GradientsParams,
+    module: &M,
+    norm: f64,
+    limit: f64,
+) {
     if norm > limit {
-        module.visit(&mut Scale { gradients, factor: limit / norm });
+        module.visit(&mut Scale {
+            gradients,
+            factor: limit / norm,
+        });
     }
 }
 
-/// The sum of the parts' gradients times their shares; in order, so that the bits do not depend on which part was ready first.
-pub fn weighted_sum<B: AutodiffBackend, M: Module<B>>(parts: Vec<(GradientsParams, f64)>, module: &M) -> GradientsParams {
-    let mut sum = WeightedSum { parts, sum: GradientsParams::new() };
+/// The sum of the parts' gradients times their shares; in order, so that the bits do not depend on
+/// which part was ready first.
+pub fn weighted_sum<B: AutodiffBackend, M: Module<B>>(
+    parts: Vec<(GradientsParams, f64)>,
+    module: &M,
+) -> GradientsParams {
+    let mut sum = WeightedSum {
+        parts,
+        sum: GradientsParams::new(),
+    };
     module.visit(&mut sum);
     sum.sum
 }
 
-/// A copy of a module whose weights are leaves of a graph of their own (and keep their identity for the optimizer).
+/// A copy of a module whose weights are leaves of a graph of their own (and keep their identity for
+/// the optimizer).
 pub fn with_own_graph<B: AutodiffBackend, M: Module<B>>(module: M) -> M {
     struct OwnGraph;
     impl<B: AutodiffBackend> ModuleMapper<B> for OwnGraph {
@@ -95,14 +126,19 @@ struct Squares<'a, B: AutodiffBackend> {
 }
 
 impl<B: AutodiffBackend> Squares<'_, B> {
-    /// The sum of squares, read back from the device once; an overflowing square counts as not finite.
+    /// The sum of squares, read back from the device once; an overflowing square counts as not
+    /// finite.
     fn total(self) -> Result<f64, Culprit> {
         if self.found.is_empty() {
             return Ok(0.0);
         }
         let (names, squares): (Vec<String>, Vec<_>) = self.found.into_iter().unzip();
         let squares: Vec<f64> = Tensor::cat(squares, 0).into_data().iter::<f64>().collect();
-        match names.into_iter().zip(&squares).find(|(_, square)| !square.is_finite()) {
+        match names
+            .into_iter()
+            .zip(&squares)
+            .find(|(_, square)| !square.is_finite())
+        {
             Some((name, _)) => Err(name),
             None => Ok(squares.iter().sum()),
         }
@@ -122,10 +158,13 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Squares<'_, B> {
         let tensor = match self.gradients {
             Some(gradients) => gradients.get::<B::InnerBackend, N>(param.id),
             // What rests cannot have changed.
-            None => Some(param.val()).filter(Tensor::is_require_grad).map(Tensor::inner),
+            None => Some(param.val())
+                .filter(Tensor::is_require_grad)
+                .map(Tensor::inner),
         };
         if let Some(tensor) = tensor {
-            self.found.push((self.path.join("."), tensor.square().sum()));
+            self.found
+                .push((self.path.join("."), tensor.square().sum()));
         }
     }
 }
@@ -138,7 +177,8 @@ struct Scale<'a> {
 impl<B: AutodiffBackend> ModuleVisitor<B> for Scale<'_> {
     fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
         if let Some(gradient) = self.gradients.remove::<B::InnerBackend, N>(param.id) {
-            self.gradients.register::<B::InnerBackend, N>(param.id, gradient * self.factor);
+            self.gradients
+                .register::<B::InnerBackend, N>(param.id, gradient * self.factor);
         }
     }
 }
@@ -152,12 +192,17 @@ mod tests {
     type B = Autodiff<Flex>;
 
     fn module() -> FeedForward<B> {
-        FeedForward { up: linear(2, 2, &Default::default()), down: linear(2, 1, &Default::default()) }
+        FeedForward {
+            up: linear(2, 2, &Default::default()),
+            down: linear(2, 1, &Default::default()),
+        }
     }
 
     fn gradients(module: &FeedForward<B>, value: f32) -> GradientsParams {
         let mut gradients = GradientsParams::new();
-        let full = |shape: [usize; 2], value: f32| Tensor::<Flex, 2>::full(shape, value, &Default::default());
+        let full = |shape: [usize; 2], value: f32| {
+            Tensor::<Flex, 2>::full(shape, value, &Default::default())
+        };
         gradients.register::<Flex, 2>(module.up.weight.id, full([2, 2], 3.0));
         gradients.register::<Flex, 2>(module.down.weight.id, full([2, 1], value));
         gradients
@@ -172,13 +217,21 @@ mod tests {
         assert!((before - 68f64.sqrt()).abs() < 1e-6);
         clip::<B, _>(&mut gradients, &module, before, 1.0);
         assert!((norm::<B, _>(&gradients, &module).unwrap() - 1.0).abs() < 1e-6);
-        let up = gradients.get::<Flex, 2>(module.up.weight.id).unwrap().into_data().to_vec::<f32>().unwrap()[0];
+        let up = gradients
+            .get::<Flex, 2>(module.up.weight.id)
+            .unwrap()
+            .into_data()
+            .to_vec::<f32>()
+            .unwrap()[0];
         assert!((up - 3.0 / 68f32.sqrt()).abs() < 1e-6);
     }
 
     #[test]
     fn a_gradient_that_is_not_finite_is_named() {
         let module = module();
-        assert_eq!(norm::<B, _>(&gradients(&module, f32::NAN), &module), Err("down.weight".to_string()));
+        assert_eq!(
+            norm::<B, _>(&gradients(&module, f32::NAN), &module),
+            Err("down.weight".to_string())
+        );
     }
 }

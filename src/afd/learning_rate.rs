@@ -2,7 +2,8 @@
 
 use std::f64::consts::PI;
 
-/// Factor on the learning rate after `share` (0 to 1) of a run: half a cosine from 1 down to `floor`.
+/// Factor on the learning rate after `share` (0 to 1) of a run: half a cosine from 1 down to
+/// `floor`.
 pub fn half_cosine(share: f64, floor: f64) -> f64 {
     floor + (1.0 - floor) * 0.5 * (1.0 + (PI * share).cos())
 }

@@ -1,4 +1,5 @@
-//! Adversarial Flow Distillation: discriminator, advantage and forward-process update (method.md F, G).
+//! Adversarial Flow Distillation: discriminator, advantage and forward-process update (method.md F,
+//! G).
 
 pub mod advantage;
 pub mod alternation;

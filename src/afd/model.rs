@@ -1,4 +1,5 @@
-//! The composite that burn-train's learner trains: student, discriminator and the student's lagging copies.
+//! The composite that burn-train's learner trains: student, discriminator and the student's lagging
+//! copies.
 
 use afd_models::discriminator::AnyDiscriminator;
 use afd_models::kernels::{Kernels, Trainable};
@@ -13,7 +14,8 @@ use super::forward_process::{ForwardProcessSettings, Noised};
 use super::reverse_chain::ReverseChainWork;
 use super::step::Step;
 
-/// Everything that is trained or follows what is trained. A method leaves out the parts it has no use for.
+/// Everything that is trained or follows what is trained. A method leaves out the parts it has no
+/// use for.
 #[derive(Module, Debug)]
 pub struct AfdModel<B: Backend> {
     /// The student theta.
@@ -53,13 +55,15 @@ pub struct DiscriminatorWork<B: Backend> {
     pub teacher_text: Tensor<B, 3>,
     /// Text rows of the student's clips, `[P * K, L, text_width]`.
     pub student_text: Tensor<B, 3>,
-    /// Text rows of other prompts for the teacher's clips, `[P * M, L, text_width]`, and the weight of telling them from the right ones.
+    /// Text rows of other prompts for the teacher's clips, `[P * M, L, text_width]`, and the weight
+    /// of telling them from the right ones.
     pub mistaken: Option<(Tensor<B, 3>, f64)>,
     /// P.
     pub prompts: usize,
     /// The game.
     pub loss: DiscriminatorLoss,
-    /// Directions of the penalties, of the teacher's and the student's clips in one batch; `None` without penalties.
+    /// Directions of the penalties, of the teacher's and the student's clips in one batch; `None`
+    /// without penalties.
     pub penalty: Option<Penalty<B>>,
 }
 
@@ -84,7 +88,8 @@ pub enum Context {
     OwnClean,
     /// All frames at one noise level under the block-causal mask (option 2).
     UniformNoise,
-    /// Clean own rollout through the cache, one block after another: the numbers of `own-clean`, less memory (option 3).
+    /// Clean own rollout through the cache, one block after another: the numbers of `own-clean`,
+    /// less memory (option 3).
     Cached,
 }
 
@@ -118,7 +123,8 @@ pub struct SupervisedWork<B: Backend> {
     pub clips: Noised<B>,
     /// Noise level of every (sample, frame), frame fastest.
     pub sigmas: Vec<f32>,
-    /// What the clean half shows: the clips, slightly noised so that a student forgives its own errors; `None` for diffusion forcing.
+    /// What the clean half shows: the clips, slightly noised so that a student forgives its own
+    /// errors; `None` for diffusion forcing.
     pub context: Option<Tensor<B, 5>>,
     /// Noise level of the clean half.
     pub context_sigma: f32,
@@ -160,7 +166,8 @@ pub struct Lookback<B: Backend> {
 }
 
 impl<B: Backend> Lookback<B> {
-    /// Teacher forcing on a memory of the clip's clean frames (those after the last block's start may be missing).
+    /// Teacher forcing on a memory of the clip's clean frames (those after the last block's start
+    /// may be missing).
     pub fn on(student: &Student<B>, frames: usize, memory: Option<Memory<B>>) -> Self {
         let mut visibility = Visibility::teacher_forcing(&student.layout(frames));
         visibility.past_frames = memory.as_ref().map_or(0, |memory| memory.frames.len());
@@ -169,17 +176,36 @@ impl<B: Backend> Lookback<B> {
 
     /// No clean frames: every noisy block looks at earlier noisy blocks.
     pub fn none(student: &Student<B>, frames: usize) -> Self {
-        Self { memory: None, visibility: Visibility::block_causal(&student.layout(frames)) }
+        Self {
+            memory: None,
+            visibility: Visibility::block_causal(&student.layout(frames)),
+        }
     }
 }
 
 /// The clean pass of `student` over `clips` at noise level `sigma`: keys and values of every frame.
-pub fn remember<B: Kernels>(student: &Student<B>, clips: Tensor<B, 5>, sigma: f32, text: &TextMemory<B>) -> Memory<B> {
+pub fn remember<B: Kernels>(
+    student: &Student<B>,
+    clips: Tensor<B, 5>,
+    sigma: f32,
+    text: &TextMemory<B>,
+) -> Memory<B> {
     let [batch, frames, _, _, _] = clips.dims();
     let timesteps = vec![1000.0 * sigma; batch * frames];
     let numbers: Vec<usize> = (0..frames).collect();
     let visibility = Visibility::block_causal(&student.layout(frames));
-    student.forward(clips, &Inputs { timesteps: &timesteps, frames: &numbers, text, past: None, visibility: &visibility }).1
+    student
+        .forward(
+            clips,
+            &Inputs {
+                timesteps: &timesteps,
+                frames: &numbers,
+                text,
+                past: None,
+                visibility: &visibility,
+            },
+        )
+        .1
 }
 
 /// Velocities `[B, F, C, H, W]` of `student` for noised clips, all blocks in parallel.
@@ -193,7 +219,13 @@ pub fn velocities<B: Kernels>(
     let frames = noised.dims()[1];
     let timesteps: Vec<f32> = sigmas.iter().map(|sigma| 1000.0 * sigma).collect();
     let numbers: Vec<usize> = (0..frames).collect();
-    let inputs = Inputs { timesteps: &timesteps, frames: &numbers, text, past: lookback.memory.as_ref(), visibility: &lookback.visibility };
+    let inputs = Inputs {
+        timesteps: &timesteps,
+        frames: &numbers,
+        text,
+        past: lookback.memory.as_ref(),
+        visibility: &lookback.visibility,
+    };
     student.forward(noised, &inputs).0
 }
 
@@ -211,7 +243,8 @@ impl<B: Trainable> TrainStep for AfdModel<B> {
     }
 }
 
-/// The learner asks for a validation step; held-out evaluation happens on finished clips instead (see [`crate::eval`]).
+/// The learner asks for a validation step; held-out evaluation happens on finished clips instead
+/// (see [`crate::eval`]).
 impl<B: Kernels> InferenceStep for AfdModel<B> {
     type Input = ();
     type Output = Outcome;

@@ -8,7 +8,10 @@ use afd_models::weights::{HostTensor, Tensors, WeightsError};
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param, ParamId};
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::record::AdaptorRecord;
-use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, LearningRate, MultiGradientsParams, Optimizer};
+use burn::optim::{
+    AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, LearningRate,
+    MultiGradientsParams, Optimizer,
+};
 use burn::prelude::*;
 use burn::record::Record;
 use burn::tensor::backend::AutodiffBackend;
@@ -36,20 +39,34 @@ pub struct AdamSettings {
 
 impl Default for AdamSettings {
     fn default() -> Self {
-        Self { learning_rate: 3e-4, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 1e-4, clip_norm: 1.0 }
+        Self {
+            learning_rate: 3e-4,
+            beta_1: 0.9,
+            beta_2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 1e-4,
+            clip_norm: 1.0,
+        }
     }
 }
 
 impl AdamSettings {
     fn build<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> OptimizerAdaptor<AdamW, M, B> {
-        let config = AdamWConfig::new().with_beta_1(self.beta_1).with_beta_2(self.beta_2);
-        config.with_epsilon(self.epsilon).with_weight_decay(self.weight_decay).init()
+        let config = AdamWConfig::new()
+            .with_beta_1(self.beta_1)
+            .with_beta_2(self.beta_2);
+        config
+            .with_epsilon(self.epsilon)
+            .with_weight_decay(self.weight_decay)
+            .init()
     }
 }
 
-/// One optimizer for burn-train's learner, two inside: each touches only the part of the composite that has gradients.
+/// One optimizer for burn-train's learner, two inside: each touches only the part of the composite
+/// that has gradients.
 ///
-/// Clones share their state, because the learner keeps its optimizer to itself and a checkpoint needs to read it.
+/// Clones share their state, because the learner keeps its optimizer to itself and a checkpoint
+/// needs to read it.
 #[derive(Clone)]
 pub struct AfdOptimizer<B: AutodiffBackend> {
     parts: Arc<Mutex<Parts<B>>>,
@@ -66,7 +83,10 @@ struct Parts<B: AutodiffBackend> {
 #[derive(Record)]
 pub struct AfdOptimizerRecord<B: AutodiffBackend> {
     student: <OptimizerAdaptor<AdamW, Student<B>, B> as Optimizer<Student<B>, B>>::Record,
-    discriminator: <OptimizerAdaptor<AdamW, AnyDiscriminator<B>, B> as Optimizer<AnyDiscriminator<B>, B>>::Record,
+    discriminator: <OptimizerAdaptor<AdamW, AnyDiscriminator<B>, B> as Optimizer<
+        AnyDiscriminator<B>,
+        B,
+    >>::Record,
 }
 
 impl<B: AutodiffBackend> AfdOptimizer<B> {
@@ -78,7 +98,9 @@ impl<B: AutodiffBackend> AfdOptimizer<B> {
             student_rate: student.learning_rate,
             discriminator_rate: discriminator.learning_rate,
         };
-        Self { parts: Arc::new(Mutex::new(parts)) }
+        Self {
+            parts: Arc::new(Mutex::new(parts)),
+        }
     }
 
     /// Sets the student's step size for the following updates.
@@ -99,27 +121,64 @@ impl<B: AutodiffBackend> AfdOptimizer<B> {
         model.student.visit(&mut save);
         if let Some(discriminator) = &model.discriminator {
             let records = parts.discriminator.to_record().into_iter().collect();
-            discriminator.visit(&mut Save::<B> { prefix: "discriminator", path: Vec::new(), records, tensors: &mut tensors });
+            discriminator.visit(&mut Save::<B> {
+                prefix: "discriminator",
+                path: Vec::new(),
+                records,
+                tensors: &mut tensors,
+            });
         }
         tensors
     }
 
     /// Puts saved moments back; a tensor that no weight asks for is an error.
-    pub fn restore(&self, model: &AfdModel<B>, mut tensors: Tensors, origin: &str) -> Result<(), WeightsError> {
+    pub fn restore(
+        &self,
+        model: &AfdModel<B>,
+        mut tensors: Tensors,
+        origin: &str,
+    ) -> Result<(), WeightsError> {
         let mut parts = self.parts();
-        let mut load = Load::<B> { prefix: "student", path: Vec::new(), tensors: &mut tensors, records: Vec::new() };
+        let mut load = Load::<B> {
+            prefix: "student",
+            path: Vec::new(),
+            tensors: &mut tensors,
+            records: Vec::new(),
+        };
         model.student.visit(&mut load);
-        parts.student = parts.student.clone().load_record(load.records.into_iter().collect());
+        parts.student = parts
+            .student
+            .clone()
+            .load_record(load.records.into_iter().collect());
         if let Some(discriminator) = &model.discriminator {
-            let mut load = Load::<B> { prefix: "discriminator", path: Vec::new(), tensors: &mut tensors, records: Vec::new() };
+            let mut load = Load::<B> {
+                prefix: "discriminator",
+                path: Vec::new(),
+                tensors: &mut tensors,
+                records: Vec::new(),
+            };
             discriminator.visit(&mut load);
-            parts.discriminator = parts.discriminator.clone().load_record(load.records.into_iter().collect());
+            parts.discriminator = parts
+                .discriminator
+                .clone()
+                .load_record(load.records.into_iter().collect());
         }
         if tensors.is_empty() {
             return Ok(());
         }
-        let problems = tensors.into_keys().map(|name| format!("optimizer state {name:?} belongs to no weight")).collect();
-        Err(WeightsError::Mismatch { origin: origin.to_string(), problems })
+        let problems = tensors
+            .into_keys()
+            .map(|name| {
+                format!(
+                    "optimizer state {name:?} belongs to \
+            no weight"
+                )
+            })
+            .collect();
+        Err(WeightsError::Mismatch {
+            origin: origin.to_string(),
+            problems,
+        })
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts<B>> {
@@ -131,40 +190,74 @@ impl<B: AutodiffBackend> AfdOptimizer<B> {
 impl<B: AutodiffBackend> Optimizer<AfdModel<B>, B> for AfdOptimizer<B> {
     type Record = AfdOptimizerRecord<B>;
 
-    fn step(&mut self, rate: LearningRate, mut model: AfdModel<B>, gradients: GradientsParams) -> AfdModel<B> {
+    fn step(
+        &mut self,
+        rate: LearningRate,
+        mut model: AfdModel<B>,
+        gradients: GradientsParams,
+    ) -> AfdModel<B> {
         let mut parts = self.parts();
-        let (student_rate, discriminator_rate) = (rate * parts.student_rate, rate * parts.discriminator_rate);
+        let (student_rate, discriminator_rate) =
+            (rate * parts.student_rate, rate * parts.discriminator_rate);
         // A phase differentiates one part only, so all gradients belong to the one that moves.
-        if model.discriminator.as_ref().is_some_and(|discriminator| owns::<B, _>(discriminator, &gradients)) {
-            model.discriminator = model.discriminator.map(|module| parts.discriminator.step(discriminator_rate, module, gradients));
+        if model
+            .discriminator
+            .as_ref()
+            .is_some_and(|discriminator| owns::<B, _>(discriminator, &gradients))
+        {
+            model.discriminator = model.discriminator.map(|module| {
+                parts
+                    .discriminator
+                    .step(discriminator_rate, module, gradients)
+            });
         } else {
             model.student = parts.student.step(student_rate, model.student, gradients);
         }
         model
     }
 
-    fn step_multi(&mut self, rate: LearningRate, mut model: AfdModel<B>, gradients: MultiGradientsParams) -> AfdModel<B> {
+    fn step_multi(
+        &mut self,
+        rate: LearningRate,
+        mut model: AfdModel<B>,
+        gradients: MultiGradientsParams,
+    ) -> AfdModel<B> {
         let mut parts = self.parts();
-        let (student_rate, discriminator_rate) = (rate * parts.student_rate, rate * parts.discriminator_rate);
+        let (student_rate, discriminator_rate) =
+            (rate * parts.student_rate, rate * parts.discriminator_rate);
         let first = gradients.grads.first().map(|(gradients, _)| gradients);
-        let judged = |module: &AnyDiscriminator<B>| first.is_some_and(|gradients| owns::<B, _>(module, gradients));
+        let judged = |module: &AnyDiscriminator<B>| {
+            first.is_some_and(|gradients| owns::<B, _>(module, gradients))
+        };
         if model.discriminator.as_ref().is_some_and(judged) {
-            model.discriminator = model.discriminator.map(|module| parts.discriminator.step_multi(discriminator_rate, module, gradients));
+            model.discriminator = model.discriminator.map(|module| {
+                parts
+                    .discriminator
+                    .step_multi(discriminator_rate, module, gradients)
+            });
         } else {
-            model.student = parts.student.step_multi(student_rate, model.student, gradients);
+            model.student = parts
+                .student
+                .step_multi(student_rate, model.student, gradients);
         }
         model
     }
 
     fn to_record(&self) -> Self::Record {
         let parts = self.parts();
-        AfdOptimizerRecord { student: parts.student.to_record(), discriminator: parts.discriminator.to_record() }
+        AfdOptimizerRecord {
+            student: parts.student.to_record(),
+            discriminator: parts.discriminator.to_record(),
+        }
     }
 
     fn load_record(self, record: Self::Record) -> Self {
         let mut parts = self.parts();
         parts.student = parts.student.clone().load_record(record.student);
-        parts.discriminator = parts.discriminator.clone().load_record(record.discriminator);
+        parts.discriminator = parts
+            .discriminator
+            .clone()
+            .load_record(record.discriminator);
         drop(parts);
         self
     }
@@ -181,7 +274,10 @@ fn owns<B: AutodiffBackend, M: Module<B>>(module: &M, gradients: &GradientsParam
             self.found |= self.gradients.get::<B::InnerBackend, N>(param.id).is_some();
         }
     }
-    let mut owns = Owns { gradients, found: false };
+    let mut owns = Owns {
+        gradients,
+        found: false,
+    };
     module.visit(&mut owns);
     owns.found
 }
@@ -203,17 +299,30 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Save<'_, B> {
     }
 
     fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
-        let Some(record) = self.records.remove(&param.id) else { return };
+        let Some(record) = self.records.remove(&param.id) else {
+            return;
+        };
         let state = record.into_state::<N>().momentum;
         let name = format!("{}.{}", self.prefix, self.path.join("."));
         let host = |tensor: Tensor<B::InnerBackend, N>| {
             let data = tensor.into_data();
-            HostTensor { shape: data.shape.to_vec(), values: data.iter::<f32>().collect() }
+            HostTensor {
+                shape: data.shape.to_vec(),
+                values: data.iter::<f32>().collect(),
+            }
         };
-        self.tensors.insert(format!("{name}.moment_1"), host(state.moment_1));
-        self.tensors.insert(format!("{name}.moment_2"), host(state.moment_2));
+        self.tensors
+            .insert(format!("{name}.moment_1"), host(state.moment_1));
+        self.tensors
+            .insert(format!("{name}.moment_2"), host(state.moment_2));
         // Exact up to 2^24 steps in f32.
-        self.tensors.insert(format!("{name}.time"), HostTensor { shape: vec![1], values: vec![state.time as f32] });
+        self.tensors.insert(
+            format!("{name}.time"),
+            HostTensor {
+                shape: vec![1],
+                values: vec![state.time as f32],
+            },
+        );
     }
 }
 
@@ -238,14 +347,29 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Load<'_, B> {
         let shape = param.shape().to_vec();
         let keys = ["moment_1", "moment_2", "time"].map(|part| format!("{name}.{part}"));
         // Left in the map unless all three fit, so that the caller reports them.
-        let fits = |key: &String, shape: &[usize]| self.tensors.get(key).is_some_and(|tensor| tensor.shape == shape);
+        let fits = |key: &String, shape: &[usize]| {
+            self.tensors
+                .get(key)
+                .is_some_and(|tensor| tensor.shape == shape)
+        };
         if !(fits(&keys[0], &shape) && fits(&keys[1], &shape) && fits(&keys[2], &[1])) {
             return;
         }
-        let [moment_1, moment_2, time] = keys.map(|key| self.tensors.remove(&key).map(|tensor| tensor.values).unwrap_or_default());
+        let [moment_1, moment_2, time] = keys.map(|key| {
+            self.tensors
+                .remove(&key)
+                .map(|tensor| tensor.values)
+                .unwrap_or_default()
+        });
         let device = param.val().device();
-        let tensor = |values: Vec<f32>| Tensor::<B::InnerBackend, N>::from_data(TensorData::new(values, shape.clone()), &device);
-        let momentum = AdaptiveMomentumState::new(time[0] as usize, tensor(moment_1), tensor(moment_2));
-        self.records.push((param.id, AdaptorRecord::from_state(AdamWState::new(momentum))));
+        let tensor = |values: Vec<f32>| {
+            Tensor::<B::InnerBackend, N>::from_data(TensorData::new(values, shape.clone()), &device)
+        };
+        let momentum =
+            AdaptiveMomentumState::new(time[0] as usize, tensor(moment_1), tensor(moment_2));
+        self.records.push((
+            param.id,
+            AdaptorRecord::from_state(AdamWState::new(momentum)),
+        ));
     }
 }

@@ -11,12 +11,12 @@ use burn::train::logger::MetricLogger;
 use burn::train::metric::state::{FormatOptions, NumericMetricState};
 use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{
-    Adaptor, Metric, MetricAttributes, MetricDefinition, MetricEntry, MetricId, MetricMetadata, MetricName, Numeric, NumericAttributes,
-    NumericEntry, SerializedEntry,
+    Adaptor, Metric, MetricAttributes, MetricDefinition, MetricEntry, MetricId, MetricMetadata,
+    MetricName, Numeric, NumericAttributes, NumericEntry, SerializedEntry,
 };
 use burn::train::renderer::{
-    EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining, ProgressType,
-    TrainingProgress,
+    EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 
 use super::model::Outcome;
@@ -33,7 +33,12 @@ pub struct Gauge {
 impl Gauge {
     /// The gauge of the scalar called `scalar`.
     pub fn new(scalar: &'static str) -> Self {
-        Self { name: Arc::new(scalar.replace('_', " ")), scalar, state: NumericMetricState::default(), last: None }
+        Self {
+            name: Arc::new(scalar.replace('_', " ")),
+            scalar,
+            state: NumericMetricState::default(),
+            last: None,
+        }
     }
 }
 
@@ -51,15 +56,27 @@ impl Metric for Gauge {
     }
 
     fn attributes(&self) -> MetricAttributes {
-        NumericAttributes { unit: None, higher_is_better: self.scalar.contains("accuracy") }.into()
+        NumericAttributes {
+            unit: None,
+            higher_is_better: self.scalar.contains("accuracy"),
+        }
+        .into()
     }
 
     fn update(&mut self, outcome: &Outcome, _metadata: &MetricMetadata) -> SerializedEntry {
-        if let Some((_, value)) = outcome.scalars.iter().find(|(name, _)| *name == self.scalar) {
+        if let Some((_, value)) = outcome
+            .scalars
+            .iter()
+            .find(|(name, _)| *name == self.scalar)
+        {
             self.last = Some(*value);
         }
         // A round without this scalar (a warm-up has no flow loss) shows the last one.
-        self.state.update(self.last.unwrap_or(0.0), 1, FormatOptions::new(self.name()).precision(4))
+        self.state.update(
+            self.last.unwrap_or(0.0),
+            1,
+            FormatOptions::new(self.name()).precision(4),
+        )
     }
 
     fn clear(&mut self) {
@@ -77,13 +94,19 @@ impl Numeric for Gauge {
     }
 }
 
-/// burn-train's own metric files are not written: `metrics.jsonl` has everything, and is the same after a resume.
+/// burn-train's own metric files are not written: `metrics.jsonl` has everything, and is the same
+/// after a resume.
 pub struct NoMetricFiles;
 
 impl MetricLogger for NoMetricFiles {
     fn log(&mut self, _update: MetricsUpdate, _epoch: usize, _split: &Split) {}
 
-    fn read_numeric(&mut self, _name: &str, _epoch: usize, _split: &Split) -> Result<Vec<NumericEntry>, String> {
+    fn read_numeric(
+        &mut self,
+        _name: &str,
+        _epoch: usize,
+        _split: &Split,
+    ) -> Result<Vec<NumericEntry>, String> {
         Ok(Vec::new())
     }
 
@@ -104,7 +127,12 @@ impl PlainLines {
     /// A fresh renderer.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
-        Self { names: HashMap::new(), latest: BTreeMap::new(), started: Instant::now(), shown: None }
+        Self {
+            names: HashMap::new(),
+            latest: BTreeMap::new(),
+            started: Instant::now(),
+            shown: None,
+        }
     }
 }
 
@@ -120,16 +148,35 @@ impl MetricsRendererTraining for PlainLines {
     fn update_valid(&mut self, _state: MetricState) {}
 
     fn render_train(&mut self, item: TrainingProgress, _indicators: Vec<ProgressType>) {
-        let Progress { items_processed, items_total } = item.global_progress;
-        let due = self.shown.is_none_or(|shown| shown.elapsed().as_secs() >= 6);
+        let Progress {
+            items_processed,
+            items_total,
+        } = item.global_progress;
+        let due = self
+            .shown
+            .is_none_or(|shown| shown.elapsed().as_secs() >= 6);
         if !due && items_processed != items_total {
             return;
         }
         self.shown = Some(Instant::now());
-        let values: Vec<String> = self.latest.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        let values: Vec<String> = self
+            .latest
+            .iter()
+            .map(|(name, value)| {
+                format!(
+                    "{name} \
+            {value:.4}"
+                )
+            })
+            .collect();
         let seconds = self.started.elapsed().as_secs();
         // A closed pipe must not end a training run.
-        let _ = writeln!(std::io::stderr(), "round {items_processed}/{items_total}  {seconds} s  {}", values.join("  "));
+        let _ = writeln!(
+            std::io::stderr(),
+            "round {items_processed}/{items_total}  {seconds} s  \
+            {}",
+            values.join("  ")
+        );
     }
 
     fn render_valid(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {}
@@ -149,7 +196,8 @@ impl MetricsRenderer for PlainLines {
     }
 }
 
-/// A loader without items: a round's data depends on the student of that round, so the method draws it itself.
+/// A loader without items: a round's data depends on the student of that round, so the method draws
+/// it itself.
 pub struct NoItems;
 
 struct NoIterator<O>(std::marker::PhantomData<O>);

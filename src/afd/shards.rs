@@ -1,7 +1,8 @@
 //! A batch in equal parts, one thread each: how the CPU backends use several cores.
 //!
-//! Burn's CPU backends run most elementwise work on one thread. Splitting a batch by prompts keeps every core busy and, because the number of
-//! parts is a recipe field and not the number of cores, gives the same bits on every machine.
+//! Burn's CPU backends run most elementwise work on one thread. Splitting a batch by prompts keeps
+//! every core busy and, because the number of parts is a recipe field and not the number of cores,
+//! gives the same bits on every machine.
 
 use std::ops::Range;
 
@@ -16,10 +17,20 @@ pub struct Shards {
 impl Shards {
     /// `count` parts; one part runs on the calling thread.
     ///
-    /// Every part has a thread pool of one: matrix products inside a part then stay on its thread instead of waiting for a shared pool.
+    /// Every part has a thread pool of one: matrix products inside a part then stay on its thread
+    /// instead of waiting for a shared pool.
     pub fn new(count: usize) -> Result<Self, String> {
-        let pool = |_| ThreadPoolBuilder::new().num_threads(1).build().map_err(|error| format!("cannot start a thread: {error}"));
-        let pools = if count > 1 { (0..count).map(pool).collect::<Result<_, _>>()? } else { Vec::new() };
+        let pool = |_| {
+            ThreadPoolBuilder::new()
+                .num_threads(1)
+                .build()
+                .map_err(|error| format!("cannot start a thread: {error}"))
+        };
+        let pools = if count > 1 {
+            (0..count).map(pool).collect::<Result<_, _>>()?
+        } else {
+            Vec::new()
+        };
         Ok(Self { pools, count })
     }
 
@@ -28,17 +39,30 @@ impl Shards {
         self.count
     }
 
-    /// `total` things in as many contiguous ranges as there are parts, the first ones longer by one if they do not divide; empty ones are left out.
+    /// `total` things in as many contiguous ranges as there are parts, the first ones longer by one
+    /// if they do not divide; empty ones are left out.
     pub fn ranges(&self, total: usize) -> Vec<Range<usize>> {
         let (size, longer) = (total / self.count, total % self.count);
         let start = |part: usize| part * size + part.min(longer);
-        (0..self.count).map(|part| start(part)..start(part + 1)).filter(|range| !range.is_empty()).collect()
+        (0..self.count)
+            .map(|part| start(part)..start(part + 1))
+            .filter(|range| !range.is_empty())
+            .collect()
     }
 
-    /// Applies `work` to every item, item i on thread i; results in order. At most as many items as parts.
-    pub fn map<T: Send, R: Send>(&self, items: Vec<T>, work: impl Fn(usize, T) -> R + Sync) -> Vec<R> {
+    /// Applies `work` to every item, item i on thread i; results in order. At most as many items as
+    /// parts.
+    pub fn map<T: Send, R: Send>(
+        &self,
+        items: Vec<T>,
+        work: impl Fn(usize, T) -> R + Sync,
+    ) -> Vec<R> {
         if self.pools.is_empty() {
-            return items.into_iter().enumerate().map(|(index, item)| work(index, item)).collect();
+            return items
+                .into_iter()
+                .enumerate()
+                .map(|(index, item)| work(index, item))
+                .collect();
         }
         let work = &work;
         std::thread::scope(|scope| {
@@ -51,7 +75,14 @@ impl Shards {
                 })
                 .collect();
             // A panic in a part is a panic of the whole.
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            threads
+                .into_iter()
+                .map(|thread| {
+                    thread
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
+                .collect()
         })
     }
 }
@@ -59,7 +90,10 @@ impl Shards {
 /// Ranges of at most `at_once` of `count` things; 0 for no limit.
 pub fn portions(count: usize, at_once: usize) -> Vec<Range<usize>> {
     let size = if at_once == 0 { count.max(1) } else { at_once };
-    (0..count).step_by(size).map(|start| start..(start + size).min(count)).collect()
+    (0..count)
+        .step_by(size)
+        .map(|start| start..(start + size).min(count))
+        .collect()
 }
 
 #[cfg(test)]
@@ -72,8 +106,14 @@ mod tests {
         assert_eq!(shards.ranges(6), [0..2, 2..4, 4..5, 5..6]);
         assert_eq!(shards.ranges(3), [0..1, 1..2, 2..3]);
         assert_eq!(portions(5, 2), [0..2, 2..4, 4..5]);
-        assert!(portions(5, 0).into_iter().eq(std::iter::once(0..5)) && portions(2, 9).into_iter().eq(std::iter::once(0..2)));
-        assert_eq!(shards.map(vec![1, 2, 3], |index, item| 10 * index + item), [1, 12, 23]);
+        assert!(
+            portions(5, 0).into_iter().eq(std::iter::once(0..5))
+                && portions(2, 9).into_iter().eq(std::iter::once(0..2))
+        );
+        assert_eq!(
+            shards.map(vec![1, 2, 3], |index, item| 10 * index + item),
+            [1, 12, 23]
+        );
         assert_eq!(Shards::new(1).unwrap().map(vec![5], |_, item| item), [5]);
     }
 }

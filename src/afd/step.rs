@@ -1,4 +1,5 @@
-//! One optimizer step's losses and gradients: the discriminator's, the forward-process update's, supervised flow matching's.
+//! One optimizer step's losses and gradients: the discriminator's, the forward-process update's,
+//! supervised flow matching's.
 
 use std::ops::Range;
 
@@ -15,14 +16,19 @@ use burn::train::TrainOutput;
 use super::bradley_terry;
 use super::direct::{self, DirectWork};
 use super::forward_process::{self, Noised};
-use super::model::{AfdModel, Context, DiscriminatorWork, FlowWork, Outcome, SupervisedWork, Work, remember};
+use super::model::{
+    AfdModel, Context, DiscriminatorWork, FlowWork, Outcome, SupervisedWork, Work, remember,
+};
 use super::reverse_chain::{self, ChainSteps, ReverseChainWork};
 
-/// A step in the making: one or more graphs, each built by [`Step::forward`] and then consumed by [`Step::backward`].
+/// A step in the making: one or more graphs, each built by [`Step::forward`] and then consumed by
+/// [`Step::backward`].
 ///
-/// The two are apart because the parts of a batch (see [`super::shards`]) must not build graphs while others are walked backwards: burn-autodiff
-/// 0.21 ends a backward pass by freeing what looks unused in *every* graph of the process, and a node whose consumer another thread has not
-/// registered yet looks unused. The gradient that should have passed through it is then silently missing.
+/// The two are apart because the parts of a batch (see [`super::shards`]) must not build graphs
+/// while others are walked backwards: burn-autodiff 0.21 ends a backward pass by freeing what looks
+/// unused in *every* graph of the process, and a node whose consumer another thread has not
+/// registered yet looks unused. The gradient that should have passed through it is then silently
+/// missing.
 pub struct Step<B: Trainable> {
     model: AfdModel<B>,
     work: Work<B>,
@@ -40,25 +46,41 @@ impl<B: Trainable> Step<B> {
     /// The step of `model` that `work` asks for.
     pub fn new(model: AfdModel<B>, work: Work<B>) -> Self {
         let memory = match &work {
-            Work::Flow(work) if work.context == Context::Cached || (work.context == Context::OwnClean && work.detach_context) => {
+            Work::Flow(work)
+                if work.context == Context::Cached
+                    || (work.context == Context::OwnClean && work.detach_context) =>
+            {
                 Some(clean_memory(&model, &work.clips.clean, &work.text))
             }
             Work::Direct(work) => Some(clean_memory(&model, &work.clean, &work.text)),
             Work::ReverseChain(work) => Some(clean_memory(&model, &work.clean, &work.text)),
             _ => None,
         };
-        Self { model, work, memory, segments: None, pieces: None, gradients: GradientsAccumulator::new(), item: Outcome::default() }
+        Self {
+            model,
+            work,
+            memory,
+            segments: None,
+            pieces: None,
+            gradients: GradientsAccumulator::new(),
+            item: Outcome::default(),
+        }
     }
 
-    /// How many graphs the step has: one; one per block of frames when they look back through a cache; each cut into pieces where transformer
-    /// blocks are run again.
+    /// How many graphs the step has: one; one per block of frames when they look back through a
+    /// cache; each cut into pieces where transformer blocks are run again.
     pub fn graphs(&self) -> usize {
         self.runs() * self.pieces()
     }
 
     fn runs(&self) -> usize {
         match &self.work {
-            Work::Flow(work) if work.context == Context::Cached => self.model.student.layout(work.clips.clean.dims()[1]).blocks().count(),
+            Work::Flow(work) if work.context == Context::Cached => self
+                .model
+                .student
+                .layout(work.clips.clean.dims()[1])
+                .blocks()
+                .count(),
             _ => 1,
         }
     }
@@ -75,20 +97,27 @@ impl<B: Trainable> Step<B> {
         }
     }
 
-    /// Builds graph number `graph` and returns its loss, scaled so that the losses of all graphs add up to the step's; or, for a piece of a
-    /// student's run, a scalar with the loss's gradients.
+    /// Builds graph number `graph` and returns its loss, scaled so that the losses of all graphs
+    /// add up to the step's; or, for a piece of a student's run, a scalar with the loss's
+    /// gradients.
     pub fn forward(&mut self, graph: usize) -> Tensor<B, 1> {
         let (run, piece) = (graph / self.pieces(), graph % self.pieces());
         let student = &self.model.student;
         if let (Some(segments), 1..) = (&mut self.segments, piece) {
             return segments.graph(student, piece);
         }
-        if let (Some(pieces), Some(discriminator), 1..) = (&mut self.pieces, in_pieces(&self.model), piece) {
+        if let (Some(pieces), Some(discriminator), 1..) =
+            (&mut self.pieces, in_pieces(&self.model), piece)
+        {
             return pieces.graph(discriminator, piece);
         }
-        let velocity = |text: &Tensor<B::InnerBackend, 3>, passes: Vec<Pass<B::InnerBackend>>, segments: &mut Option<Segments<B>>| {
+        let velocity = |text: &Tensor<B::InnerBackend, 3>,
+                        passes: Vec<Pass<B::InnerBackend>>,
+                        segments: &mut Option<Segments<B>>| {
             if student.limits().recompute_blocks {
-                segments.insert(Segments::new(student, text.clone(), passes)).velocity(student)
+                segments
+                    .insert(Segments::new(student, text.clone(), passes))
+                    .velocity(student)
             } else {
                 segments::velocity(student, text.clone(), &passes)
             }
@@ -102,20 +131,33 @@ impl<B: Trainable> Step<B> {
                         discriminator_loss(pieces.scores(), work)
                     }
                     (None, Some(discriminator)) => {
-                        let score = |batch: Judged<_>| discriminator.score(Tensor::from_inner(batch.clips), Tensor::from_inner(batch.text));
-                        discriminator_loss(&batches.into_iter().map(score).collect::<Vec<_>>(), work)
+                        let score = |batch: Judged<_>| {
+                            discriminator.score(
+                                Tensor::from_inner(batch.clips),
+                                Tensor::from_inner(batch.text),
+                            )
+                        };
+                        discriminator_loss(
+                            &batches.into_iter().map(score).collect::<Vec<_>>(),
+                            work,
+                        )
                     }
                     (None, None) => unreachable!("{NO_JUDGE}"),
                 };
                 (loss, 1.0, scalars)
             }
             Work::Supervised(work) => {
-                let velocity = velocity(&work.text, supervised_passes(student, work), &mut self.segments);
+                let velocity = velocity(
+                    &work.text,
+                    supervised_passes(student, work),
+                    &mut self.segments,
+                );
                 let (loss, scalars) = supervised_loss(velocity, work);
                 (loss, 1.0, scalars)
             }
             Work::Direct(work) => {
-                let passes = chain_passes(student, &work.states, &work.sigmas, self.memory.as_ref());
+                let passes =
+                    chain_passes(student, &work.states, &work.sigmas, self.memory.as_ref());
                 let velocity = velocity(&work.text, passes, &mut self.segments);
                 let discriminator = judge_of(&self.model);
                 let loss = direct::loss(velocity, discriminator, differentiated(work));
@@ -123,7 +165,12 @@ impl<B: Trainable> Step<B> {
                 (loss, 1.0, scalars)
             }
             Work::ReverseChain(work) => {
-                let passes = chain_passes(student, &work.steps.from, &work.sigmas, self.memory.as_ref());
+                let passes = chain_passes(
+                    student,
+                    &work.steps.from,
+                    &work.sigmas,
+                    self.memory.as_ref(),
+                );
                 let velocity = velocity(&work.text, passes, &mut self.segments);
                 let (loss, scalars) = reverse_chain_loss(student, velocity, work);
                 (loss, 1.0, scalars)
@@ -150,7 +197,9 @@ impl<B: Trainable> Step<B> {
             pieces.absorb(&mut gradients);
         }
         let gradients = match (&self.work, &self.model.discriminator) {
-            (Work::Discriminator(_), Some(discriminator)) => GradientsParams::from_module::<B, _>(&mut gradients, discriminator),
+            (Work::Discriminator(_), Some(discriminator)) => {
+                GradientsParams::from_module::<B, _>(&mut gradients, discriminator)
+            }
             _ => GradientsParams::from_module::<B, _>(&mut gradients, &self.model.student),
         };
         self.gradients.accumulate(&self.model, gradients);
@@ -158,14 +207,21 @@ impl<B: Trainable> Step<B> {
 
     /// Gradients and measurements of all graphs.
     pub fn finish(mut self) -> TrainOutput<Outcome> {
-        TrainOutput { grads: self.gradients.grads(), item: self.item }
+        TrainOutput {
+            grads: self.gradients.grads(),
+            item: self.item,
+        }
     }
 }
 
 /// The discriminator, if its loss is differentiated in pieces.
 fn in_pieces<B: Trainable>(model: &AfdModel<B>) -> Option<&RegisterDiscriminator<B>> {
     match &model.discriminator {
-        Some(AnyDiscriminator::Registers(discriminator)) if discriminator.backbone.limits().recompute_blocks => Some(discriminator),
+        Some(AnyDiscriminator::Registers(discriminator))
+            if discriminator.backbone.limits().recompute_blocks =>
+        {
+            Some(discriminator)
+        }
         _ => None,
     }
 }
@@ -173,7 +229,10 @@ fn in_pieces<B: Trainable>(model: &AfdModel<B>) -> Option<&RegisterDiscriminator
 const NO_JUDGE: &str = "a method without a discriminator asks for no step that needs one";
 
 fn judge_of<B: Trainable>(model: &AfdModel<B>) -> &AnyDiscriminator<B> {
-    model.discriminator.as_ref().unwrap_or_else(|| unreachable!("{NO_JUDGE}"))
+    model
+        .discriminator
+        .as_ref()
+        .unwrap_or_else(|| unreachable!("{NO_JUDGE}"))
 }
 
 /// Clips in all batches of [`judged`].
@@ -185,35 +244,65 @@ fn clips_judged<B: Backend>(work: &DiscriminatorWork<B>) -> usize {
 
 type Scalars = Vec<(&'static str, f64)>;
 
-/// What the discriminator judges: teacher clips and rollouts in one batch, the same moved by the penalty's step, teacher clips under other prompts.
+/// What the discriminator judges: teacher clips and rollouts in one batch, the same moved by the
+/// penalty's step, teacher clips under other prompts.
 fn judged<B: Backend>(work: &DiscriminatorWork<B>) -> Vec<Judged<B>> {
     // One batch for both sides: nothing but the clips may differ between them.
     let clips = Tensor::cat(vec![work.teacher.clone(), work.student.clone()], 0);
-    let text = Tensor::cat(vec![work.teacher_text.clone(), work.student_text.clone()], 0);
+    let text = Tensor::cat(
+        vec![work.teacher_text.clone(), work.student_text.clone()],
+        0,
+    );
     let moved = work.penalty.as_ref().map(|penalty| {
         // Both penalties in one forward: the mean over each side is taken afterwards.
-        Judged { clips: clips.clone() + penalty.direction.clone() * penalty.size, text: text.clone() }
+        Judged {
+            clips: clips.clone() + penalty.direction.clone() * penalty.size,
+            text: text.clone(),
+        }
     });
-    let mistaken = work.mistaken.as_ref().map(|(text, _)| Judged { clips: work.teacher.clone(), text: text.clone() });
-    [Judged { clips, text }].into_iter().chain(moved).chain(mistaken).collect()
+    let mistaken = work.mistaken.as_ref().map(|(text, _)| Judged {
+        clips: work.teacher.clone(),
+        text: text.clone(),
+    });
+    [Judged { clips, text }]
+        .into_iter()
+        .chain(moved)
+        .chain(mistaken)
+        .collect()
 }
 
 /// Bradley-Terry on all pairs, with the penalties; `scores` are those of [`judged`], each `[B]`.
-fn discriminator_loss<B: Trainable>(scores: &[Tensor<B, 1>], work: &DiscriminatorWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
+fn discriminator_loss<B: Trainable>(
+    scores: &[Tensor<B, 1>],
+    work: &DiscriminatorWork<B::InnerBackend>,
+) -> (Tensor<B, 1>, Scalars) {
     let (teachers, students) = (work.teacher.dims()[0], work.student.dims()[0]);
     let mut scores = scores.iter().cloned();
-    let mut next = || scores.next().unwrap_or_else(|| unreachable!("there are scores for everything that is judged"));
+    let mut next = || {
+        scores.next().unwrap_or_else(|| {
+            unreachable!(
+                "there are scores for \
+        everything that is judged"
+            )
+        })
+    };
     let both = next();
     let per_prompt = |range: Range<usize>| {
         let count = range.len() / work.prompts;
         both.clone().slice([range]).reshape([work.prompts, count])
     };
-    let (teacher, student) = (per_prompt(0..teachers), per_prompt(teachers..teachers + students));
+    let (teacher, student) = (
+        per_prompt(0..teachers),
+        per_prompt(teachers..teachers + students),
+    );
     let mut loss = bradley_terry::discriminator_loss(teacher.clone(), student.clone(), work.loss);
     let mut scalars = vec![("discriminator_loss", scalar(&loss))];
     if let Some(penalty) = &work.penalty {
         let squares = bradley_terry::squared_slopes(both.clone(), next(), penalty.size);
-        let (r1, r2) = (squares.clone().slice_dim(0, 0..teachers).mean(), squares.slice_dim(0, teachers..teachers + students).mean());
+        let (r1, r2) = (
+            squares.clone().slice_dim(0, 0..teachers).mean(),
+            squares.slice_dim(0, teachers..teachers + students).mean(),
+        );
         scalars.extend([("r1", scalar(&r1)), ("r2", scalar(&r2))]);
         loss = loss + (r1 * penalty.r1 + r2 * penalty.r2) * 0.5;
     }
@@ -223,7 +312,10 @@ fn discriminator_loss<B: Trainable>(scores: &[Tensor<B, 1>], work: &Discriminato
         let right = teacher.clone().reshape([teachers, 1]);
         let mismatch = bradley_terry::loss(right.clone(), wrong.clone());
         let (accuracy, _) = bradley_terry::pair_accuracy(right.inner(), wrong.inner());
-        scalars.extend([("mismatch_loss", scalar(&mismatch)), ("prompt_accuracy", accuracy)]);
+        scalars.extend([
+            ("mismatch_loss", scalar(&mismatch)),
+            ("prompt_accuracy", accuracy),
+        ]);
         loss = loss + mismatch * *weight;
     }
     let (accuracy, gap) = bradley_terry::pair_accuracy(teacher.inner(), student.inner());
@@ -231,8 +323,8 @@ fn discriminator_loss<B: Trainable>(scores: &[Tensor<B, 1>], work: &Discriminato
     (loss, scalars)
 }
 
-/// What the student runs for the forward-process update (method.md F.1, G.3), and the frames whose velocities come out: all, or, through the
-/// cache (option 3), those of block `run`.
+/// What the student runs for the forward-process update (method.md F.1, G.3), and the frames whose
+/// velocities come out: all, or, through the cache (option 3), those of block `run`.
 fn flow_passes<B: Trainable>(
     student: &Student<B>,
     work: &FlowWork<B::InnerBackend>,
@@ -246,34 +338,75 @@ fn flow_passes<B: Trainable>(
             let start = run * layout.frames_per_block;
             let block = start..(start + layout.frames_per_block).min(frames);
             let past = memory.clone().keep(&layout.past_of(&block));
-            let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), block.len());
+            let visibility = Visibility::rollout(
+                past.as_ref().map_or(0, |past| past.frames.len()),
+                block.len(),
+            );
             let pass = Pass {
                 latents: work.clips.state().slice_dim(1, block.clone()),
-                timesteps: work.sigmas.chunks(frames).flat_map(|clip| &clip[block.clone()]).map(|sigma| 1000.0 * sigma).collect(),
+                timesteps: work
+                    .sigmas
+                    .chunks(frames)
+                    .flat_map(|clip| &clip[block.clone()])
+                    .map(|sigma| 1000.0 * sigma)
+                    .collect(),
                 frames: block.clone().collect(),
                 visibility,
                 past: past.map_or(Past::Nothing, Past::Constant),
             };
             (vec![pass], block)
         }
-        (Context::UniformNoise, _) => (vec![noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Nothing)], 0..frames),
-        (_, Some(memory)) => (vec![noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Constant(memory.clone()))], 0..frames),
+        (Context::UniformNoise, _) => (
+            vec![noisy_pass(
+                &layout,
+                work.clips.state(),
+                &work.sigmas,
+                Past::Nothing,
+            )],
+            0..frames,
+        ),
+        (_, Some(memory)) => (
+            vec![noisy_pass(
+                &layout,
+                work.clips.state(),
+                &work.sigmas,
+                Past::Constant(memory.clone()),
+            )],
+            0..frames,
+        ),
         (_, None) => {
             let clean = clean_pass(&layout, work.clips.clean.clone(), 0.0);
-            (vec![clean, noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Of(0))], 0..frames)
+            (
+                vec![
+                    clean,
+                    noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Of(0)),
+                ],
+                0..frames,
+            )
         }
     }
 }
 
 /// What the student runs for teacher- or diffusion-forced flow matching (method.md H.1).
-fn supervised_passes<B: Trainable>(student: &Student<B>, work: &SupervisedWork<B::InnerBackend>) -> Vec<Pass<B::InnerBackend>> {
+fn supervised_passes<B: Trainable>(
+    student: &Student<B>,
+    work: &SupervisedWork<B::InnerBackend>,
+) -> Vec<Pass<B::InnerBackend>> {
     let layout = student.layout(work.clips.clean.dims()[1]);
     match &work.context {
         Some(context) => {
             let clean = clean_pass(&layout, context.clone(), work.context_sigma);
-            vec![clean, noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Of(0))]
+            vec![
+                clean,
+                noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Of(0)),
+            ]
         }
-        None => vec![noisy_pass(&layout, work.clips.state(), &work.sigmas, Past::Nothing)],
+        None => vec![noisy_pass(
+            &layout,
+            work.clips.state(),
+            &work.sigmas,
+            Past::Nothing,
+        )],
     }
 }
 
@@ -302,14 +435,28 @@ fn clean_pass<B: Backend>(layout: &BlockLayout, clips: Tensor<B, 5>, sigma: f32)
 }
 
 /// The pass over noised frames: they look back at `past`, or, without one, at each other.
-fn noisy_pass<B: Backend>(layout: &BlockLayout, clips: Tensor<B, 5>, sigmas: &[f32], past: Past<B>) -> Pass<B> {
+fn noisy_pass<B: Backend>(
+    layout: &BlockLayout,
+    clips: Tensor<B, 5>,
+    sigmas: &[f32],
+    past: Past<B>,
+) -> Pass<B> {
     let visibility = match &past {
         Past::Nothing => Visibility::block_causal(layout),
         // The clean pass remembers all frames, also those that nobody looks back at.
-        _ => Visibility { past_frames: layout.frames, ..Visibility::teacher_forcing(layout) },
+        _ => Visibility {
+            past_frames: layout.frames,
+            ..Visibility::teacher_forcing(layout)
+        },
     };
     let timesteps = sigmas.iter().map(|sigma| 1000.0 * sigma).collect();
-    Pass { latents: clips, timesteps, frames: (0..layout.frames).collect(), visibility, past }
+    Pass {
+        latents: clips,
+        timesteps,
+        frames: (0..layout.frames).collect(),
+        visibility,
+        past,
+    }
 }
 
 /// The loss of velocities for the frames `range` of the clips.
@@ -321,16 +468,34 @@ fn loss_of_frames<B: Trainable>(
 ) -> (Tensor<B, 1>, Scalars) {
     let layout = model.student.layout(work.clips.clean.dims()[1]);
     let cut = |tensor: &Tensor<B::InnerBackend, 5>| {
-        let part = if range.len() == layout.frames { tensor.clone() } else { tensor.clone().slice_dim(1, range.clone()) };
+        let part = if range.len() == layout.frames {
+            tensor.clone()
+        } else {
+            tensor.clone().slice_dim(1, range.clone())
+        };
         Tensor::<B, 5>::from_inner(part)
     };
-    let old = work.old_velocity.as_ref().map_or_else(|| velocity.clone().detach(), cut);
-    let part = Noised { clean: cut(&work.clips.clean), noise: cut(&work.clips.noise), sigmas: cut(&work.clips.sigmas) };
-    let blocks = BlockLayout { frames: range.len(), ..layout };
+    let old = work
+        .old_velocity
+        .as_ref()
+        .map_or_else(|| velocity.clone().detach(), cut);
+    let part = Noised {
+        clean: cut(&work.clips.clean),
+        noise: cut(&work.clips.noise),
+        sigmas: cut(&work.clips.sigmas),
+    };
+    let blocks = BlockLayout {
+        frames: range.len(),
+        ..layout
+    };
     let moved = (velocity.clone() - old.clone()).square().mean();
     let r = Tensor::from_inner(work.r.clone());
     let mut loss = forward_process::loss(velocity.clone(), old, &part, r, &blocks, &work.settings);
-    let mut scalars = vec![("flow_loss", scalar(&loss)), ("policy_shift", scalar(&moved)), ("prior", 0.0)];
+    let mut scalars = vec![
+        ("flow_loss", scalar(&loss)),
+        ("policy_shift", scalar(&moved)),
+        ("prior", 0.0),
+    ];
     if let Some((reference, weight)) = &work.reference {
         let prior = (velocity - cut(reference)).square().mean();
         scalars[2].1 = scalar(&prior);
@@ -340,7 +505,10 @@ fn loss_of_frames<B: Trainable>(
 }
 
 /// Flow matching on the clips themselves.
-fn supervised_loss<B: Trainable>(velocity: Tensor<B, 5>, work: &SupervisedWork<B::InnerBackend>) -> (Tensor<B, 1>, Scalars) {
+fn supervised_loss<B: Trainable>(
+    velocity: Tensor<B, 5>,
+    work: &SupervisedWork<B::InnerBackend>,
+) -> (Tensor<B, 1>, Scalars) {
     let target = Tensor::<B, 5>::from_inner(work.clips.noise.clone() - work.clips.clean.clone());
     let loss = (velocity - target).square().mean();
     let scalars = vec![("supervised_loss", scalar(&loss))];
@@ -370,12 +538,29 @@ fn reverse_chain_loss<B: Trainable>(
     work: &ReverseChainWork<B::InnerBackend>,
 ) -> (Tensor<B, 1>, Scalars) {
     let lifted = |tensor: &Tensor<B::InnerBackend, 5>| Tensor::<B, 5>::from_inner(tensor.clone());
-    let ChainSteps { from, to, sigma, next, fresh_noise } = &work.steps;
-    let steps = ChainSteps { from: lifted(from), to: lifted(to), sigma: lifted(sigma), next: lifted(next), fresh_noise: *fresh_noise };
+    let ChainSteps {
+        from,
+        to,
+        sigma,
+        next,
+        fresh_noise,
+    } = &work.steps;
+    let steps = ChainSteps {
+        from: lifted(from),
+        to: lifted(to),
+        sigma: lifted(sigma),
+        next: lifted(next),
+        fresh_noise: *fresh_noise,
+    };
     let layout = student.layout(work.clean.dims()[1]);
     let log_ratio = steps.log_ratio(velocity.clone(), lifted(&work.old_velocity), &layout);
-    let (mut loss, outside, shift) = reverse_chain::surrogate(log_ratio, lifted(&work.advantage), work.clip_range);
-    let mut scalars = vec![("reverse_chain_loss", scalar(&loss)), ("clipped_ratios", outside), ("ratio_shift", shift)];
+    let (mut loss, outside, shift) =
+        reverse_chain::surrogate(log_ratio, lifted(&work.advantage), work.clip_range);
+    let mut scalars = vec![
+        ("reverse_chain_loss", scalar(&loss)),
+        ("clipped_ratios", outside),
+        ("ratio_shift", shift),
+    ];
     if let Some((reference, weight)) = &work.reference {
         let divergence = steps.divergence(velocity, lifted(reference));
         scalars.push(("divergence", scalar(&divergence)));
@@ -436,34 +621,64 @@ mod tests {
 
         fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
             if let Some(gradient) = self.of.get::<B::InnerBackend, N>(param.id) {
-                self.values.push((self.path.join("."), gradient.into_data().to_vec().unwrap()));
+                self.values
+                    .push((self.path.join("."), gradient.into_data().to_vec().unwrap()));
             }
         }
     }
 
     /// All gradients of one flow update on two clips of six frames.
-    fn gradients<B: Trainable>(config: &StudentConfig, context: Context, recompute_blocks: bool) -> Vec<(String, Vec<f32>)> {
-        let limits = Limits { attention_queries: 5, recompute_blocks, ..Limits::default() };
-        let mut student = initialise(Student::<B>::new(config, &Default::default()), 5, "student").within(limits);
+    fn gradients<B: Trainable>(
+        config: &StudentConfig,
+        context: Context,
+        recompute_blocks: bool,
+    ) -> Vec<(String, Vec<f32>)> {
+        let limits = Limits {
+            attention_queries: 5,
+            recompute_blocks,
+            ..Limits::default()
+        };
+        let mut student =
+            initialise(Student::<B>::new(config, &Default::default()), 5, "student").within(limits);
         // The output starts at zero, where nothing behind it would have a gradient.
-        student.head.output.weight = Param::from_tensor(random(student.head.output.weight.dims(), 77) * 0.1).set_require_grad(true);
-        let model = AfdModel { old: None, reference: None, evaluation: student.clone(), student, discriminator: None };
-        let sigmas: Vec<f32> = (0..12).map(|number| 0.95 - 0.07 * (number / config.frames_per_block) as f32).collect();
+        student.head.output.weight =
+            Param::from_tensor(random(student.head.output.weight.dims(), 77) * 0.1)
+                .set_require_grad(true);
+        let model = AfdModel {
+            old: None,
+            reference: None,
+            evaluation: student.clone(),
+            student,
+            discriminator: None,
+        };
+        let sigmas: Vec<f32> = (0..12)
+            .map(|number| 0.95 - 0.07 * (number / config.frames_per_block) as f32)
+            .collect();
         let clips = || random([2, 6, 4, 4, 4], 2);
         let work = FlowWork {
             clips: Noised {
                 clean: clips(),
                 noise: random([2, 6, 4, 4, 4], 3),
-                sigmas: Tensor::from_data(TensorData::new(sigmas.clone(), [2, 6, 1, 1, 1]), &Default::default()),
+                sigmas: Tensor::from_data(
+                    TensorData::new(sigmas.clone(), [2, 6, 1, 1, 1]),
+                    &Default::default(),
+                ),
             },
             sigmas,
-            r: Tensor::from_data(TensorData::new(vec![0.8_f32, 0.3], [2, 1, 1, 1, 1]), &Default::default()),
+            r: Tensor::from_data(
+                TensorData::new(vec![0.8_f32, 0.3], [2, 1, 1, 1, 1]),
+                &Default::default(),
+            ),
             text: random([2, 3, 8], 1),
             old_velocity: Some(random([2, 6, 4, 4, 4], 4)),
             reference: Some((random([2, 6, 4, 4, 4], 5), 0.1)),
             context,
             detach_context: true,
-            settings: ForwardProcessSettings { form: LossForm::Adaptive, beta: 0.5, advantage_clip: 1.0 },
+            settings: ForwardProcessSettings {
+                form: LossForm::Adaptive,
+                beta: 0.5,
+                advantage_clip: 1.0,
+            },
         };
         let mut step = Step::new(model.clone(), Work::Flow(Box::new(work)));
         for graph in 0..step.graphs() {
@@ -471,12 +686,20 @@ mod tests {
             step.backward(loss);
         }
         let output = step.finish();
-        let mut found = Found { of: &output.grads, path: Vec::new(), values: Vec::new() };
+        let mut found = Found {
+            of: &output.grads,
+            path: Vec::new(),
+            values: Vec::new(),
+        };
         model.student.visit(&mut found);
         found.values
     }
 
-    fn through_the_cache_as_in_parallel<B: Trainable>(frames_per_block: usize, window_frames: usize, sink_frames: usize) {
+    fn through_the_cache_as_in_parallel<B: Trainable>(
+        frames_per_block: usize,
+        window_frames: usize,
+        sink_frames: usize,
+    ) {
         let config = StudentConfig {
             width: 24,
             layers: 2,
@@ -493,14 +716,30 @@ mod tests {
         let expected = gradients::<B>(&config, Context::OwnClean, false);
         // 15 tensors outside the blocks and 27 in each.
         assert_eq!(expected.len(), 15 + 2 * 27);
-        for (context, recompute_blocks) in [(Context::Cached, false), (Context::Cached, true), (Context::OwnClean, true)] {
+        for (context, recompute_blocks) in [
+            (Context::Cached, false),
+            (Context::Cached, true),
+            (Context::OwnClean, true),
+        ] {
             let found = gradients::<B>(&config, context, recompute_blocks);
             assert_eq!(found.len(), expected.len());
             for ((name, expected), (found_name, found)) in expected.iter().zip(&found) {
                 assert_eq!((name, expected.len()), (found_name, found.len()));
-                let largest = expected.iter().fold(1e-6_f32, |largest, value| largest.max(value.abs()));
-                let gap = expected.iter().zip(found).fold(0.0_f32, |gap, (expected, found)| gap.max((expected - found).abs()));
-                assert!(gap / largest < TOLERANCE, "{context:?}, blocks again: {recompute_blocks}: {name} is off by {}", gap / largest);
+                let largest = expected
+                    .iter()
+                    .fold(1e-6_f32, |largest, value| largest.max(value.abs()));
+                let gap = expected
+                    .iter()
+                    .zip(found)
+                    .fold(0.0_f32, |gap, (expected, found)| {
+                        gap.max((expected - found).abs())
+                    });
+                assert!(
+                    gap / largest < TOLERANCE,
+                    "{context:?}, blocks again: {recompute_blocks}: \
+                    {name} is off by {}",
+                    gap / largest
+                );
             }
         }
     }

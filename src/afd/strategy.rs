@@ -8,8 +8,9 @@ use afd_models::kernels::Trainable;
 use burn::data::dataloader::Progress;
 use burn::module::Module;
 use burn::train::{
-    EventProcessorTraining, Learner, LearnerEvent, LearningComponentsMarker, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
-    TrainLoader, TrainOutput, TrainingComponents, TrainingItem, ValidLoader,
+    EventProcessorTraining, Learner, LearnerEvent, LearningComponentsMarker,
+    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainOutput,
+    TrainingComponents, TrainingItem, ValidLoader,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,8 @@ use super::step::Step;
 use crate::data::batch::BatchError;
 use crate::teacher::TeacherError;
 
-/// Types of the learner; the learning rate that burn-train passes on is 1, each part's own rate lives in its optimizer.
+/// Types of the learner; the learning rate that burn-train passes on is 1, each part's own rate
+/// lives in its optimizer.
 pub type Components<B> = LearningComponentsMarker<B, f64, AfdModel<B>, AfdOptimizer<B>>;
 
 /// What a round needs to know besides weights and optimizer state; part of every checkpoint.
@@ -47,7 +49,8 @@ pub struct Cost {
     pub rollouts: u64,
     /// Clips that went forwards and backwards through the student.
     pub student_passes: u64,
-    /// Clips that went forwards and backwards through the discriminator, those of its penalties included.
+    /// Clips that went forwards and backwards through the discriminator, those of its penalties
+    /// included.
     pub discriminator_passes: u64,
 }
 
@@ -76,7 +79,12 @@ pub struct RoundReport {
 impl RoundReport {
     /// An empty report.
     pub fn new(phase: &'static str) -> Self {
-        Self { phase, values: BTreeMap::new(), milliseconds: BTreeMap::new(), cost: Cost::default() }
+        Self {
+            phase,
+            values: BTreeMap::new(),
+            milliseconds: BTreeMap::new(),
+            cost: Cost::default(),
+        }
     }
 
     /// Adds one measurement.
@@ -86,12 +94,16 @@ impl RoundReport {
 
     /// Adds what a step measured; of several steps of a kind the last one stays.
     pub fn merge(&mut self, outcome: Outcome) {
-        outcome.scalars.into_iter().for_each(|(name, value)| self.measure(name, value));
+        outcome
+            .scalars
+            .into_iter()
+            .for_each(|(name, value)| self.measure(name, value));
     }
 
     /// Adds the time since `started` to a part.
     pub fn took(&mut self, part: &str, started: Instant) {
-        *self.milliseconds.entry(part.to_string()).or_default() += started.elapsed().as_secs_f64() * 1e3;
+        *self.milliseconds.entry(part.to_string()).or_default() +=
+            started.elapsed().as_secs_f64() * 1e3;
     }
 }
 
@@ -131,7 +143,11 @@ pub trait Method<B: Trainable>: Send + Sync {
     fn planned_rounds(&self, state: &RoundState) -> u64;
 
     /// One round.
-    fn round(&self, learner: &mut dyn LearnerHandle<B>, state: &mut RoundState) -> Result<RoundReport, RoundError>;
+    fn round(
+        &self,
+        learner: &mut dyn LearnerHandle<B>,
+        state: &mut RoundState,
+    ) -> Result<RoundReport, RoundError>;
 }
 
 /// What a method may do with burn-train's learner.
@@ -142,7 +158,8 @@ pub trait LearnerHandle<B: Trainable> {
     /// Replaces the composite's weights (after the lagging copies have moved).
     fn replace(&mut self, model: AfdModel<B>);
 
-    /// One optimizer step on all parts of a batch (each with its share of the whole), refused before it is applied if a number is not finite.
+    /// One optimizer step on all parts of a batch (each with its share of the whole), refused
+    /// before it is applied if a number is not finite.
     fn train(&mut self, parts: Vec<(Work<B>, f64)>) -> Result<Outcome, NonFinite>;
 
     /// The threads that parts run on.
@@ -155,9 +172,16 @@ pub trait LearnerHandle<B: Trainable> {
 /// What happens between rounds: checkpoints, logs, a request to stop.
 pub trait Journal<B: Trainable>: Send + Sync {
     /// Called after every round; `last` after the last one.
-    fn after_round(&mut self, model: &AfdModel<B>, state: &RoundState, report: &RoundReport, last: bool) -> Result<(), RoundError>;
+    fn after_round(
+        &mut self,
+        model: &AfdModel<B>,
+        state: &RoundState,
+        report: &RoundReport,
+        last: bool,
+    ) -> Result<(), RoundError>;
 
-    /// Whether the user, or the system, asked to stop: the state is then saved by [`Journal::save`].
+    /// Whether the user, or the system, asked to stop: the state is then saved by
+    /// [`Journal::save`].
     fn stop_requested(&self) -> bool;
 
     /// Saves the state now.
@@ -192,7 +216,8 @@ pub struct Rounds<B: Trainable> {
 }
 
 impl<B: Trainable> SupervisedLearningStrategy<Components<B>> for Rounds<B> {
-    /// burn-train's loaders are left empty: what a round trains on depends on the student of that round, so rounds draw it themselves.
+    /// burn-train's loaders are left empty: what a round trains on depends on the student of that
+    /// round, so rounds draw it themselves.
     fn fit(
         &self,
         components: TrainingComponents<Components<B>>,
@@ -205,12 +230,23 @@ impl<B: Trainable> SupervisedLearningStrategy<Components<B>> for Rounds<B> {
         learner.lr_step();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.run(&mut learner, &mut state, &mut **journal, &mut |outcome, state, planned| {
-            let progress = || Progress::new(state.round as usize, planned as usize);
-            let item = TrainingItem::new(outcome, progress(), progress(), Some(state.round as usize), None);
-            events.process_train(LearnerEvent::ProcessedItem(item));
-            components.interrupter.should_stop()
-        });
+        let result = self.run(
+            &mut learner,
+            &mut state,
+            &mut **journal,
+            &mut |outcome, state, planned| {
+                let progress = || Progress::new(state.round as usize, planned as usize);
+                let item = TrainingItem::new(
+                    outcome,
+                    progress(),
+                    progress(),
+                    Some(state.round as usize),
+                    None,
+                );
+                events.process_train(LearnerEvent::ProcessedItem(item));
+                components.interrupter.should_stop()
+            },
+        );
         *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         events.process_train(LearnerEvent::EndEpoch(1));
         (learner.model(), events)
@@ -235,8 +271,11 @@ impl<B: Trainable> Rounds<B> {
                 norms: BTreeMap::new(),
             };
             let mut report = match self.method.round(&mut handle, state) {
-                // The teacher is asked before anything changes, so the state is that of the round before.
-                Err(RoundError::Batch(BatchError::Teacher(TeacherError::Stopped))) if journal.stop_requested() => {
+                // The teacher is asked before anything changes, so the state is that of the round
+                // before.
+                Err(RoundError::Batch(BatchError::Teacher(TeacherError::Stopped)))
+                    if journal.stop_requested() =>
+                {
                     drop(handle);
                     journal.save(&learner.model(), state)?;
                     return Ok(Ending::Stopped);
@@ -247,8 +286,15 @@ impl<B: Trainable> Rounds<B> {
             state.round += 1;
             let last = self.method.finished(state);
             journal.after_round(&learner.model(), state, &report, last)?;
-            let scalars = SHOWN.into_iter().filter_map(|name| Some((name, *report.values.get(name)?))).collect();
-            let interrupted = show(Outcome { scalars }, state, self.method.planned_rounds(state));
+            let scalars = SHOWN
+                .into_iter()
+                .filter_map(|name| Some((name, *report.values.get(name)?)))
+                .collect();
+            let interrupted = show(
+                Outcome { scalars },
+                state,
+                self.method.planned_rounds(state),
+            );
             if !last && (interrupted || journal.stop_requested()) {
                 journal.save(&learner.model(), state)?;
                 return Ok(Ending::Stopped);
@@ -259,18 +305,31 @@ impl<B: Trainable> Rounds<B> {
 }
 
 /// The measurements that live progress shows; all of them are logged.
-pub const SHOWN: [&str; 7] =
-    ["fresh_pair_accuracy", "discriminator_loss", "flow_loss", "direct_loss", "reverse_chain_loss", "supervised_loss", "score_deviation"];
+pub const SHOWN: [&str; 7] = [
+    "fresh_pair_accuracy",
+    "discriminator_loss",
+    "flow_loss",
+    "direct_loss",
+    "reverse_chain_loss",
+    "supervised_loss",
+    "score_deviation",
+];
 
 /// One output for all parts: scalars and gradients averaged by share.
-fn merged<B: Trainable>(parts: Vec<(TrainOutput<Outcome>, f64)>, model: &AfdModel<B>) -> TrainOutput<Outcome> {
+fn merged<B: Trainable>(
+    parts: Vec<(TrainOutput<Outcome>, f64)>,
+    model: &AfdModel<B>,
+) -> TrainOutput<Outcome> {
     let mut item = Outcome::default();
     let mut gradients = Vec::with_capacity(parts.len());
     for (output, share) in parts {
         item.add(output.item.scalars, share);
         gradients.push((output.grads, share));
     }
-    TrainOutput { grads: gradients::weighted_sum::<B, _>(gradients, model), item }
+    TrainOutput {
+        grads: gradients::weighted_sum::<B, _>(gradients, model),
+        item,
+    }
 }
 
 struct Handle<'a, B: Trainable> {
@@ -285,12 +344,19 @@ struct Handle<'a, B: Trainable> {
 impl<B: Trainable> Handle<'_, B> {
     /// Parts side by side, each on a thread of its own.
     fn in_step(&self, works: Vec<Work<B>>, model: &AfdModel<B>) -> Vec<TrainOutput<Outcome>> {
-        let copies = works.into_iter().map(|work| (gradients::with_own_graph::<B, _>(model.clone()), work)).collect();
-        let mut steps = self.shards.map(copies, |_, (copy, work)| Step::new(copy, work));
+        let copies = works
+            .into_iter()
+            .map(|work| (gradients::with_own_graph::<B, _>(model.clone()), work))
+            .collect();
+        let mut steps = self
+            .shards
+            .map(copies, |_, (copy, work)| Step::new(copy, work));
         let graphs = steps.iter().map(Step::graphs).max().unwrap_or_default();
         for graph in 0..graphs {
             // Two maps, not one: see [`Step`].
-            let losses = self.shards.map(steps, |_, mut step| ((graph < step.graphs()).then(|| step.forward(graph)), step));
+            let losses = self.shards.map(steps, |_, mut step| {
+                ((graph < step.graphs()).then(|| step.forward(graph)), step)
+            });
             steps = self.shards.map(losses, |_, (loss, mut step)| {
                 // A smaller part may have fewer graphs.
                 if let Some(loss) = loss {
@@ -318,7 +384,11 @@ impl<B: Trainable> LearnerHandle<B> for Handle<'_, B> {
 
     fn train(&mut self, mut parts: Vec<(Work<B>, f64)>) -> Result<Outcome, NonFinite> {
         let round = self.round;
-        let non_finite = |what, tensor| NonFinite { what, tensor, round };
+        let non_finite = |what, tensor| NonFinite {
+            what,
+            tensor,
+            round,
+        };
         let judging = matches!(parts.first(), Some((Work::Discriminator(_), _)));
         let mut output = if parts.len() == 1 {
             self.learner.train_step(parts.remove(0).0)
@@ -331,17 +401,32 @@ impl<B: Trainable> LearnerHandle<B> for Handle<'_, B> {
                 let outputs = self.in_step(works.by_ref().take(shares.len()).collect(), &model);
                 let outputs = outputs.into_iter().zip(shares.iter().copied());
                 // At most one more set of gradients than threads is held.
-                done = vec![(merged(done.into_iter().chain(outputs).collect(), &model), 1.0)];
+                done = vec![(
+                    merged(done.into_iter().chain(outputs).collect(), &model),
+                    1.0,
+                )];
             }
             done.remove(0).0
         };
-        if let Some((name, _)) = output.item.scalars.iter().find(|(_, value)| !value.is_finite()) {
+        if let Some((name, _)) = output
+            .item
+            .scalars
+            .iter()
+            .find(|(_, value)| !value.is_finite())
+        {
             return Err(non_finite("the loss", (*name).to_string()));
         }
         let model = self.learner.model();
-        let (part, limit) = if judging { ("discriminator", self.clip_norms[1]) } else { ("student", self.clip_norms[0]) };
+        let (part, limit) = if judging {
+            ("discriminator", self.clip_norms[1])
+        } else {
+            ("student", self.clip_norms[0])
+        };
         let in_part = |tensor: String| format!("{part}.{tensor}");
-        let (gradients, discriminator) = (&mut output.grads, model.discriminator.as_ref().filter(|_| judging));
+        let (gradients, discriminator) = (
+            &mut output.grads,
+            model.discriminator.as_ref().filter(|_| judging),
+        );
         let norm = match discriminator {
             Some(module) => gradients::norm::<B, _>(gradients, module),
             None => gradients::norm::<B, _>(gradients, &model.student),
@@ -369,8 +454,18 @@ impl<B: Trainable> LearnerHandle<B> for Handle<'_, B> {
 
 /// Takes the ending out of a strategy whose launch has returned.
 pub fn ending<B: Trainable>(rounds: &Arc<Rounds<B>>) -> Result<Ending, RoundError> {
-    let ending = rounds.ending.lock().unwrap_or_else(PoisonError::into_inner).take();
-    ending.unwrap_or_else(|| Err(RoundError::Files("the learner ended without running a round".to_string())))
+    let ending = rounds
+        .ending
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    ending.unwrap_or_else(|| {
+        Err(RoundError::Files(
+            "the learner ended without running a \
+        round"
+                .to_string(),
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -379,13 +474,26 @@ mod tests {
 
     #[test]
     fn the_state_of_a_round_survives_its_file_to_the_last_bit() {
-        // serde_json without float_roundtrip reads some of these back one bit off, and a resumed run would end in other bytes.
-        let mut draw = afd_models::noise::Noise::new(1, afd_models::noise::Purpose::Evaluation, 0, 0);
+        // serde_json without float_roundtrip reads some of these back one bit off, and a resumed
+        // run would end in other bytes.
+        let mut draw =
+            afd_models::noise::Noise::new(1, afd_models::noise::Purpose::Evaluation, 0, 0);
         for round in 0..20_000 {
-            let value = f64::from(draw.bits()) / f64::from(u32::MAX) / 3.0 + f64::from(draw.bits()) * 1e-17;
-            let state = RoundState { round, warm_up_rounds: Some(3), pair_accuracy: Some(value), penalty_scale: Some(value) };
-            let read: RoundState = serde_json::from_str(&serde_json::to_string_pretty(&state).unwrap()).unwrap();
-            assert_eq!(read.pair_accuracy.map(f64::to_bits), Some(value.to_bits()), "{value}");
+            let value =
+                f64::from(draw.bits()) / f64::from(u32::MAX) / 3.0 + f64::from(draw.bits()) * 1e-17;
+            let state = RoundState {
+                round,
+                warm_up_rounds: Some(3),
+                pair_accuracy: Some(value),
+                penalty_scale: Some(value),
+            };
+            let read: RoundState =
+                serde_json::from_str(&serde_json::to_string_pretty(&state).unwrap()).unwrap();
+            assert_eq!(
+                read.pair_accuracy.map(f64::to_bits),
+                Some(value.to_bits()),
+                "{value}"
+            );
         }
     }
 }

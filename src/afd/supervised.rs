@@ -1,4 +1,5 @@
-//! Supervised flow matching (method.md H.1): makes the base student of teacher clips, and a few-step student of its own many-step ones.
+//! Supervised flow matching (method.md H.1): makes the base student of teacher clips, and a
+//! few-step student of its own many-step ones.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +22,8 @@ use crate::flow::schedule::draw_sigma;
 use crate::recipe::Recipe;
 use crate::recipe::settings::Supervised as Settings;
 
-/// Teacher- or diffusion-forced flow matching, one update per round, on teacher clips or on the student's own trajectories.
+/// Teacher- or diffusion-forced flow matching, one update per round, on teacher clips or on the
+/// student's own trajectories.
 pub struct Supervised<B: Trainable> {
     settings: Settings,
     /// Where the clips come from if not from the teacher.
@@ -39,7 +41,12 @@ pub struct Supervised<B: Trainable> {
 
 impl<B: Trainable> Supervised<B> {
     /// Flow matching with `settings` on the recipe's prompts and teacher.
-    pub fn new(recipe: &Recipe, settings: Settings, batches: Arc<Batches<B::InnerBackend>>, device: B::Device) -> Self {
+    pub fn new(
+        recipe: &Recipe,
+        settings: Settings,
+        batches: Arc<Batches<B::InnerBackend>>,
+        device: B::Device,
+    ) -> Self {
         Self {
             learning_rate: recipe.settings.optimizer.learning_rate,
             sigmas: recipe.training_sigmas(settings.sigmas),
@@ -74,7 +81,11 @@ struct Examples<B: Backend> {
 
 impl<B: Trainable> Supervised<B> {
     /// Teacher clips with noise and levels of their own.
-    fn teacher_clips(&self, round: u64, report: &mut RoundReport) -> Result<Examples<B::InnerBackend>, RoundError> {
+    fn teacher_clips(
+        &self,
+        round: u64,
+        report: &mut RoundReport,
+    ) -> Result<Examples<B::InnerBackend>, RoundError> {
         let started = Instant::now();
         let queries = self.batches.queries();
         let prompts = self.batches.prompts_of(round, self.settings.batch)?;
@@ -96,10 +107,19 @@ impl<B: Trainable> Supervised<B> {
         }
         let noise = self.normals(round, 0, clean.dims());
         let level = levels(&sigmas, batch, frames, &self.device);
-        Ok(Examples { clips: Noised { clean, noise, sigmas: level }, sigmas, text })
+        Ok(Examples {
+            clips: Noised {
+                clean,
+                noise,
+                sigmas: level,
+            },
+            sigmas,
+            text,
+        })
     }
 
-    /// Clips that the student of the start makes in many steps, each at all levels of the few-step sampler.
+    /// Clips that the student of the start makes in many steps, each at all levels of the few-step
+    /// sampler.
     fn own_clips(
         &self,
         trajectories: &Trajectories,
@@ -111,28 +131,49 @@ impl<B: Trainable> Supervised<B> {
         let model = learner.model();
         let student = model.reference.as_ref().unwrap_or(&model.student).valid();
         let repeats = trajectories.levels();
-        let prompts = self.batches.prompts_of(round, self.settings.batch / repeats)?;
-        let made = learner.shards().map(learner.shards().ranges(prompts.len()), |_, part| {
-            let made = portions(part.len(), self.clips_at_once).into_iter().map(|portion| {
-                let clips = part.start + portion.start..part.start + portion.end;
-                let rows = self.batches.text(&prompts[clips.clone()], 1)?;
-                Ok(trajectories.examples(&student, rows, self.shape, [self.seed, round], clips.start as u64..clips.end as u64))
+        let prompts = self
+            .batches
+            .prompts_of(round, self.settings.batch / repeats)?;
+        let made = learner
+            .shards()
+            .map(learner.shards().ranges(prompts.len()), |_, part| {
+                let made = portions(part.len(), self.clips_at_once)
+                    .into_iter()
+                    .map(|portion| {
+                        let clips = part.start + portion.start..part.start + portion.end;
+                        let rows = self.batches.text(&prompts[clips.clone()], 1)?;
+                        Ok(trajectories.examples(
+                            &student,
+                            rows,
+                            self.shape,
+                            [self.seed, round],
+                            clips.start as u64..clips.end as u64,
+                        ))
+                    });
+                made.collect::<Result<Vec<_>, RoundError>>()
             });
-            made.collect::<Result<Vec<_>, RoundError>>()
-        });
         let made: Vec<_> = made.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
         let all = |of: fn(&Noised<B::InnerBackend>) -> &Tensor<B::InnerBackend, 5>| {
             Tensor::cat(made.iter().map(|(clips, _)| of(clips).clone()).collect(), 0)
         };
-        let clips = Noised { clean: all(|clips| &clips.clean), noise: all(|clips| &clips.noise), sigmas: all(|clips| &clips.sigmas) };
+        let clips = Noised {
+            clean: all(|clips| &clips.clean),
+            noise: all(|clips| &clips.noise),
+            sigmas: all(|clips| &clips.sigmas),
+        };
         let text = self.batches.text(&prompts, repeats)?;
         report.cost.rollouts = prompts.len() as u64;
         report.took("rollout", started);
-        Ok(Examples { clips, sigmas: made.into_iter().flat_map(|(_, sigmas)| sigmas).collect(), text })
+        Ok(Examples {
+            clips,
+            sigmas: made.into_iter().flat_map(|(_, sigmas)| sigmas).collect(),
+            text,
+        })
     }
 
     fn normals(&self, round: u64, index: u64, dims: [usize; 5]) -> Tensor<B::InnerBackend, 5> {
-        let values = Noise::new(self.seed, Purpose::ForwardProcess, round, index).normals(dims.iter().product());
+        let values = Noise::new(self.seed, Purpose::ForwardProcess, round, index)
+            .normals(dims.iter().product());
         Tensor::from_data(TensorData::new(values, dims), &self.device)
     }
 }
@@ -146,10 +187,18 @@ impl<B: Trainable> Method<B> for Supervised<B> {
         self.settings.steps
     }
 
-    fn round(&self, learner: &mut dyn LearnerHandle<B>, state: &mut RoundState) -> Result<RoundReport, RoundError> {
+    fn round(
+        &self,
+        learner: &mut dyn LearnerHandle<B>,
+        state: &mut RoundState,
+    ) -> Result<RoundReport, RoundError> {
         let round = state.round;
         let mut report = RoundReport::new("supervised");
-        let Examples { clips: Noised { clean, noise, .. }, sigmas, text } = match &self.trajectories {
+        let Examples {
+            clips: Noised { clean, noise, .. },
+            sigmas,
+            text,
+        } = match &self.trajectories {
             None => self.teacher_clips(round, &mut report)?,
             Some(trajectories) => self.own_clips(trajectories, round, learner, &mut report)?,
         };
@@ -158,19 +207,30 @@ impl<B: Trainable> Method<B> for Supervised<B> {
         let started = Instant::now();
         let [batch, frames, ..] = clean.dims();
         let context = self.settings.teacher_forcing.then(|| {
-            let level = levels(&vec![self.settings.context_noise; batch * frames], batch, frames, &self.device);
+            let level = levels(
+                &vec![self.settings.context_noise; batch * frames],
+                batch,
+                frames,
+                &self.device,
+            );
             noised(clean.clone(), self.normals(round, 1, clean.dims()), &level)
         });
         learner.set_student_rate(self.rate(round));
         let part = |range: std::ops::Range<usize>| {
-            let cut = |tensor: &Tensor<B::InnerBackend, 5>| tensor.clone().slice_dim(0, range.clone());
+            let cut =
+                |tensor: &Tensor<B::InnerBackend, 5>| tensor.clone().slice_dim(0, range.clone());
             let sigmas = sigmas[range.start * frames..range.end * frames].to_vec();
             let level = levels(&sigmas, range.len(), frames, &self.device);
             let work = SupervisedWork {
-                clips: Noised { clean: cut(&clean), noise: cut(&noise), sigmas: level },
+                clips: Noised {
+                    clean: cut(&clean),
+                    noise: cut(&noise),
+                    sigmas: level,
+                },
                 sigmas,
                 context: context.as_ref().map(cut),
-                // The clean half is always told t = 0, because that is what it is told when the student looks back at its own clips.
+                // The clean half is always told t = 0, because that is what it is told when the
+                // student looks back at its own clips.
                 context_sigma: 0.0,
                 text: text.clone().slice_dim(0, range.clone()),
             };
@@ -178,7 +238,9 @@ impl<B: Trainable> Method<B> for Supervised<B> {
         };
         let parts = learner.shards().ranges(batch).into_iter();
         let within = |part: std::ops::Range<usize>| {
-            portions(part.len(), self.clips_at_once).into_iter().map(move |portion| part.start + portion.start..part.start + portion.end)
+            portions(part.len(), self.clips_at_once)
+                .into_iter()
+                .map(move |portion| part.start + portion.start..part.start + portion.end)
         };
         let parts = parts.flat_map(within).map(part).collect();
         report.merge(learner.train(parts)?);
@@ -216,10 +278,14 @@ mod tests {
     fn clips<C: Backend>(values: Vec<f32>) -> Tensor<C, 5> {
         let [frames, channels, height, width] = SHAPE;
         let batch = values.len() / VALUES;
-        Tensor::from_data(TensorData::new(values, [batch, frames, channels, height, width]), &Default::default())
+        Tensor::from_data(
+            TensorData::new(values, [batch, frames, channels, height, width]),
+            &Default::default(),
+        )
     }
 
-    /// Two clips per prompt, equally likely. From pure noise nothing can be told about which it is: the best clean estimate is the prompt's mean.
+    /// Two clips per prompt, equally likely. From pure noise nothing can be told about which it is:
+    /// the best clean estimate is the prompt's mean.
     #[test]
     fn supervised_flow_matching_recovers_the_conditional_mean() {
         let config = StudentConfig {
@@ -235,13 +301,31 @@ mod tests {
             window_frames: 0,
             sink_frames: 0,
         };
-        let student = initialise(Student::<B>::new(&config, &Default::default()), 5, "student");
+        let student = initialise(
+            Student::<B>::new(&config, &Default::default()),
+            5,
+            "student",
+        );
         let evaluation = frozen_copy(student.clone());
-        let mut model = AfdModel { student, old: None, reference: None, evaluation, discriminator: None };
+        let mut model = AfdModel {
+            student,
+            old: None,
+            reference: None,
+            evaluation,
+            discriminator: None,
+        };
         let mut optimizer = AdamConfig::new().init::<B, AfdModel<B>>();
         let data = random(0, 4);
         let text = |batch: usize| {
-            let rows = (0..batch).flat_map(|clip| if clip % 4 < 2 { [1.0, 0.0, 1.0, -1.0] } else { [-1.0, 1.0, 0.0, 1.0] }).collect();
+            let rows = (0..batch)
+                .flat_map(|clip| {
+                    if clip % 4 < 2 {
+                        [1.0, 0.0, 1.0, -1.0]
+                    } else {
+                        [-1.0, 1.0, 0.0, 1.0]
+                    }
+                })
+                .collect();
             Tensor::<Flex, 3>::from_data(TensorData::new(rows, [batch, 1, 4]), &Default::default())
         };
         for update in 0..UPDATES {
@@ -251,7 +335,11 @@ mod tests {
             let sigmas = vec![1.0; 32 * 2];
             let level = levels(&sigmas, 32, 2, &Default::default());
             let work = SupervisedWork {
-                clips: Noised { clean: clean.clone(), noise, sigmas: level },
+                clips: Noised {
+                    clean: clean.clone(),
+                    noise,
+                    sigmas: level,
+                },
                 sigmas,
                 context: None,
                 context_sigma: 0.0,
@@ -267,17 +355,40 @@ mod tests {
         let rows = student.read_text(text(64));
         let (frames, timesteps) = (vec![0, 1], vec![1000.0; 64 * 2]);
         let visibility = Visibility::block_causal(&student.layout(2));
-        let inputs = Inputs { timesteps: &timesteps, frames: &frames, text: &rows, past: None, visibility: &visibility };
+        let inputs = Inputs {
+            timesteps: &timesteps,
+            frames: &frames,
+            text: &rows,
+            past: None,
+            visibility: &visibility,
+        };
         let velocity = student.forward(noise.clone(), &inputs).0;
         let level = levels(&vec![1.0; 64 * 2], 64, 2, &Default::default());
-        let estimate: Vec<f32> = clean_estimate(noise, velocity, &level).into_data().iter::<f32>().collect();
+        let estimate: Vec<f32> = clean_estimate(noise, velocity, &level)
+            .into_data()
+            .iter::<f32>()
+            .collect();
         for (prompt, value) in [(0, 0), (0, 3), (0, 7), (1, 0), (1, 4), (1, 6)] {
-            let expected = 0.5 * (data[2 * prompt * VALUES + value] + data[(2 * prompt + 1) * VALUES + value]);
-            let of_prompt: Vec<f32> = (0..64).filter(|clip| (clip % 4) / 2 == prompt).map(|clip| estimate[clip * VALUES + value]).collect();
+            let expected =
+                0.5 * (data[2 * prompt * VALUES + value] + data[(2 * prompt + 1) * VALUES + value]);
+            let of_prompt: Vec<f32> = (0..64)
+                .filter(|clip| (clip % 4) / 2 == prompt)
+                .map(|clip| estimate[clip * VALUES + value])
+                .collect();
             let found = of_prompt.iter().sum::<f32>() / of_prompt.len() as f32;
-            let spread = (of_prompt.iter().map(|value| (value - expected).powi(2)).sum::<f32>() / of_prompt.len() as f32).sqrt();
-            // The clips are of order one and differ by as much; a small student cannot copy the noise exactly.
-            assert!((found - expected).abs() < 0.1 && spread < 0.35, "{prompt} {value}: {found} {expected} {spread}");
+            let spread = (of_prompt
+                .iter()
+                .map(|value| (value - expected).powi(2))
+                .sum::<f32>()
+                / of_prompt.len() as f32)
+                .sqrt();
+            // The clips are of order one and differ by as much; a small student cannot copy the
+            // noise exactly.
+            assert!(
+                (found - expected).abs() < 0.1 && spread < 0.35,
+                "{prompt} {value}: {found} \
+                {expected} {spread}"
+            );
         }
     }
 }

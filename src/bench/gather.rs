@@ -17,9 +17,18 @@ use crate::session::measure::{DRIFT, FIRST_JUDGE, LEARNING, Measured, PERMANENCE
 use crate::session::{SessionError, journal};
 
 /// Everything that is there, and what is missing by name.
-pub fn gather(checked: &CheckedPlan, places: &Places, created: String, command: String) -> Result<Benchmark, SessionError> {
+pub fn gather(
+    checked: &CheckedPlan,
+    places: &Places,
+    created: String,
+    command: String,
+) -> Result<Benchmark, SessionError> {
     let plan = &checked.plan;
-    let runs = checked.runs.iter().map(|run| one(run, places)).collect::<Result<Vec<_>, _>>()?;
+    let runs = checked
+        .runs
+        .iter()
+        .map(|run| one(run, places))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Benchmark {
         name: plan.name.clone(),
         title: plan.title.clone(),
@@ -58,15 +67,36 @@ fn one(planned: &PlannedRun, places: &Places) -> Result<Run, SessionError> {
         curves: Default::default(),
         previews: Vec::new(),
     };
-    let Some(Measured { values, curves, previews, .. }) = found(places, planned)? else {
+    let Some(Measured {
+        values,
+        curves,
+        previews,
+        ..
+    }) = found(places, planned)?
+    else {
         let reason = fs::read_to_string(places.failure(planned));
-        run.state = reason.map_or_else(|_| State::Missing("not made yet".to_string()), State::Failed);
+        run.state = reason.map_or_else(
+            |_| {
+                State::Missing(
+                    "not made \
+            yet"
+                    .to_string(),
+                )
+            },
+            State::Failed,
+        );
         return Ok(run);
     };
     run.values = values;
     run.curves = curves;
     let relative = |file: &String| format!("measured/{}/{file}", planned.id());
-    run.previews = previews.iter().map(|(label, file)| Preview { label: label.clone(), path: relative(file) }).collect();
+    run.previews = previews
+        .iter()
+        .map(|(label, file)| Preview {
+            label: label.clone(),
+            path: relative(file),
+        })
+        .collect();
     match planned.trainee {
         Trainee::Method(_) => {
             (run.cost, run.commit) = cost(&directory, planned)?;
@@ -83,12 +113,22 @@ fn cost(directory: &Path, planned: &PlannedRun) -> Result<(Cost, Option<String>)
     let run = RunDirectory::open(directory)?;
     let spent = journal::cost(&run)?;
     let path = directory.join("report.json");
-    let text = fs::read_to_string(&path).map_err(|error| crate::run::files::FileError::new("read", &path, error))?;
-    let report: Report =
-        serde_json::from_str(&text).map_err(|error| SessionError::Other(format!("{} is damaged: {error}", path.display())))?;
+    let text = fs::read_to_string(&path)
+        .map_err(|error| crate::run::files::FileError::new("read", &path, error))?;
+    let report: Report = serde_json::from_str(&text).map_err(|error| {
+        SessionError::Other(format!(
+            "{} is damaged: \
+            {error}",
+            path.display()
+        ))
+    })?;
     let recipe = Recipe::load(&planned.recipe, &planned.set)?;
     let takes = recipe.settings.teacher.takes_per_prompt;
-    let distinct = if takes == 0 { u64::MAX } else { takes * recipe.train_prompts.len() as u64 };
+    let distinct = if takes == 0 {
+        u64::MAX
+    } else {
+        takes * recipe.train_prompts.len() as u64
+    };
     let cost = Cost {
         student_forward_backward: spent.student_passes,
         student_rollouts: spent.rollouts,
@@ -114,9 +154,21 @@ fn metrics(main: &[String]) -> Vec<Metric> {
         about: String::new(),
         main: main.iter().any(|main| main == name),
     };
-    let mut all: Vec<Metric> = METRICS.iter().map(|of| metric(of.name, of.title, of.unit, of.better)).collect();
-    all.push(metric(FIRST_JUDGE, "first judge's pair accuracy", "share", Direction::Lower));
-    all.extend(PHYSICS_METRICS.iter().map(|of| metric(of.name, of.title, of.unit, of.better)));
+    let mut all: Vec<Metric> = METRICS
+        .iter()
+        .map(|of| metric(of.name, of.title, of.unit, of.better))
+        .collect();
+    all.push(metric(
+        FIRST_JUDGE,
+        "first judge's pair accuracy",
+        "share",
+        Direction::Lower,
+    ));
+    all.extend(
+        PHYSICS_METRICS
+            .iter()
+            .map(|of| metric(of.name, of.title, of.unit, of.better)),
+    );
     all
 }
 
@@ -141,7 +193,8 @@ fn curves() -> Vec<Curve> {
             "Drift: where bodies are",
             "frames from the start of the rollout",
             "trajectory energy distance, px",
-            "Windows of the trained length in clips of four times that length; x is the window's last frame.",
+            "Windows of the trained length in clips of four times that length; x is the window's \
+                last frame.",
         ),
         curve(
             PERMANENCE_DRIFT,
@@ -155,14 +208,31 @@ fn curves() -> Vec<Curve> {
 
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{} cores, {} {}", cores, std::env::consts::OS, std::env::consts::ARCH)
+    format!(
+        "{} cores, {} {}",
+        cores,
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
 }
 
 /// A command line that a shell reads back as these words.
 pub fn shell(arguments: &[String]) -> String {
-    let plain = |word: &String| word.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_=./,:".contains(letter));
-    let quoted = |word: &String| if plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) };
-    std::iter::once("afd".to_string()).chain(arguments.iter().map(quoted)).collect::<Vec<_>>().join(" ")
+    let plain = |word: &String| {
+        word.chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "-_=./,:".contains(letter))
+    };
+    let quoted = |word: &String| {
+        if plain(word) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    };
+    std::iter::once("afd".to_string())
+        .chain(arguments.iter().map(quoted))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -171,7 +241,19 @@ mod tests {
 
     #[test]
     fn command_lines_are_quoted_where_a_shell_would_read_more_into_them() {
-        let words = ["distill", "a/b.toml", "--set", "afd.teacher_positives_span=[0.5, 1]", "it's"].map(String::from);
-        assert_eq!(shell(&words), "afd distill a/b.toml --set 'afd.teacher_positives_span=[0.5, 1]' 'it'\\''s'");
+        let words = [
+            "distill",
+            "a/b.toml",
+            "--set",
+            "afd.teacher_positives_span=[0.5, \
+            1]",
+            "it's",
+        ]
+        .map(String::from);
+        assert_eq!(
+            shell(&words),
+            "afd distill a/b.toml --set 'afd.teacher_positives_span=[0.5, \
+            1]' 'it'\\''s'"
+        );
     }
 }

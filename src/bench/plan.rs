@@ -175,7 +175,12 @@ impl PlannedRun {
     /// A name for directories.
     pub fn id(&self) -> String {
         let regime = self.regime.as_deref().unwrap_or("any");
-        format!("{}.{}.{regime}.s{}", self.trainee.name(), self.family, self.seed)
+        format!(
+            "{}.{}.{regime}.s{}",
+            self.trainee.name(),
+            self.family,
+            self.seed
+        )
     }
 }
 
@@ -186,7 +191,8 @@ pub struct CheckedPlan {
     pub path: PathBuf,
     /// Its contents.
     pub plan: Plan,
-    /// Every run, in the order in which they are made: after each seed the table is complete for the seeds so far.
+    /// Every run, in the order in which they are made: after each seed the table is complete for
+    /// the seeds so far.
     pub runs: Vec<PlannedRun>,
     /// Methods as the report shows them.
     pub methods: Vec<ReportMethod>,
@@ -198,27 +204,51 @@ impl CheckedPlan {
     /// # Errors
     /// [`PlanError`]: the first thing that cannot work.
     pub fn read(path: &Path) -> Result<Self, PlanError> {
-        let text = std::fs::read_to_string(path).map_err(|error| FileError::new("read", path, error))?;
-        let plan: Plan = toml::from_str(&text)
-            .map_err(|error| PlanError::Toml { path: path.to_path_buf(), reason: error.to_string().trim().replace('\n', " ") })?;
-        let fail = |problem: String| PlanError::Value { path: path.to_path_buf(), problem };
+        let text =
+            std::fs::read_to_string(path).map_err(|error| FileError::new("read", path, error))?;
+        let plan: Plan = toml::from_str(&text).map_err(|error| PlanError::Toml {
+            path: path.to_path_buf(),
+            reason: error.to_string().trim().replace('\n', " "),
+        })?;
+        let fail = |problem: String| PlanError::Value {
+            path: path.to_path_buf(),
+            problem,
+        };
         plan.check().map_err(&fail)?;
         let directory = path.parent().unwrap_or(Path::new("."));
         let mut methods = vec![
-            control("teacher", "teacher (control)", "Other takes of the teacher: what a perfect student would score.", Role::Teacher),
+            control(
+                "teacher",
+                "teacher (control)",
+                "Other takes of the teacher: what a perfect \
+                student would score.",
+                Role::Teacher,
+            ),
             control("base", "base", "The student before training.", Role::Base),
         ];
         let mut runs = plan.runs(directory);
         let mut reasons = BTreeMap::new();
         for run in &mut runs {
-            let refused = plan.methods.iter().any(|method| method.refused && method.name == run.trainee.name());
+            let refused = plan
+                .methods
+                .iter()
+                .any(|method| method.refused && method.name == run.trainee.name());
             match (Recipe::load(&run.recipe, &run.set), refused) {
-                (Ok(_), false) => run.recipe_hash = measured_recipe(run).map_err(|problem| fail(format!("{}: {problem}", run.id())))?,
+                (Ok(_), false) => {
+                    run.recipe_hash = measured_recipe(run)
+                        .map_err(|problem| fail(format!("{}: {problem}", run.id())))?
+                }
                 (Err(error), false) => return Err(fail(format!("{}: {error}", run.id()))),
                 (Err(error), true) => {
                     reasons.insert(run.trainee.name().to_string(), error.to_string());
                 }
-                (Ok(_), true) => return Err(fail(format!("refused = true, but the recipe of {} works", run.id()))),
+                (Ok(_), true) => {
+                    return Err(fail(format!(
+                        "refused = true, but the recipe of {} \
+                    works",
+                        run.id()
+                    )));
+                }
             }
         }
         runs.retain(|run| !reasons.contains_key(run.trainee.name()));
@@ -230,7 +260,12 @@ impl CheckedPlan {
             group: method.group.clone(),
             refused: reasons.get(&method.name).cloned(),
         }));
-        Ok(Self { path: path.to_path_buf(), plan, runs, methods })
+        Ok(Self {
+            path: path.to_path_buf(),
+            plan,
+            runs,
+            methods,
+        })
     }
 
     /// The same with the other methods compared with `method`.
@@ -239,30 +274,55 @@ impl CheckedPlan {
     /// [`PlanError::Value`] where there is no such method.
     pub fn against(mut self, method: &str) -> Result<Self, PlanError> {
         self.plan.reference = method.to_string();
-        self.plan.check().map_err(|problem| PlanError::Value { path: self.path.clone(), problem })?;
+        self.plan.check().map_err(|problem| PlanError::Value {
+            path: self.path.clone(),
+            problem,
+        })?;
         Ok(self)
     }
 
     /// Families as the report shows them.
     pub fn families(&self) -> Vec<Named> {
-        self.plan.families.iter().map(|family| Named { name: family.name.clone(), title: family.title.clone() }).collect()
+        self.plan
+            .families
+            .iter()
+            .map(|family| Named {
+                name: family.name.clone(),
+                title: family.title.clone(),
+            })
+            .collect()
     }
 
     /// Regimes as the report shows them.
     pub fn regimes(&self) -> Vec<Named> {
-        self.plan.regimes.iter().map(|regime| Named { name: regime.name.clone(), title: regime.title.clone() }).collect()
+        self.plan
+            .regimes
+            .iter()
+            .map(|regime| Named {
+                name: regime.name.clone(),
+                title: regime.title.clone(),
+            })
+            .collect()
     }
 }
 
 /// The hash of the recipe that a run is measured with, which must be one that can be measured.
 fn measured_recipe(run: &PlannedRun) -> Result<String, String> {
-    let recipe = Recipe::load(&run.recipe, &[&run.set[..], &run.measure_set].concat()).map_err(|error| error.to_string())?;
+    let recipe = Recipe::load(&run.recipe, &[&run.set[..], &run.measure_set].concat())
+        .map_err(|error| error.to_string())?;
     measure::check(&recipe).map_err(|error| error.to_string())?;
     measure::fingerprint(&recipe).map_err(|error| error.to_string())
 }
 
 fn control(name: &str, title: &str, about: &str, role: Role) -> ReportMethod {
-    ReportMethod { name: name.into(), title: title.into(), about: about.into(), role, group: None, refused: None }
+    ReportMethod {
+        name: name.into(),
+        title: title.into(),
+        about: about.into(),
+        role,
+        group: None,
+        refused: None,
+    }
 }
 
 impl Plan {
@@ -274,7 +334,10 @@ impl Plan {
             for (index, name) in names.iter().enumerate() {
                 let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
                 if name.is_empty() || !name.chars().all(plain) {
-                    return Err(format!("{kind}: the name {name:?} must be letters, digits and '-'"));
+                    return Err(format!(
+                        "{kind}: the name {name:?} must be letters, digits and \
+                        '-'"
+                    ));
                 }
                 if names[..index].contains(name) {
                     return Err(format!("{kind}: the name {name:?} stands there twice"));
@@ -282,29 +345,63 @@ impl Plan {
             }
             Ok(())
         };
-        names("families", self.families.iter().map(|family| &family.name).collect())?;
-        names("regimes", self.regimes.iter().map(|regime| &regime.name).collect())?;
-        names("methods", self.methods.iter().map(|method| &method.name).collect())?;
+        names(
+            "families",
+            self.families.iter().map(|family| &family.name).collect(),
+        )?;
+        names(
+            "regimes",
+            self.regimes.iter().map(|regime| &regime.name).collect(),
+        )?;
+        names(
+            "methods",
+            self.methods.iter().map(|method| &method.name).collect(),
+        )?;
         names("name", vec![&self.name])?;
         if self.seeds.is_empty() {
             return Err("seeds is empty, expected at least one".to_string());
         }
         for method in &self.methods {
             if ["base", "teacher"].contains(&method.name.as_str()) {
-                return Err(format!("methods: {:?} is a control that every benchmark has, choose another name", method.name));
+                return Err(format!(
+                    "methods: {:?} is a control that every benchmark has, choose \
+                    another name",
+                    method.name
+                ));
             }
-            let known_family = |name: &&String| !self.families.iter().any(|family| family.name == **name);
-            let known_regime = |name: &&String| !self.regimes.iter().any(|regime| regime.name == **name);
-            let unknown = method.families.iter().find(known_family).or(method.regimes.iter().find(known_regime));
+            let known_family =
+                |name: &&String| !self.families.iter().any(|family| family.name == **name);
+            let known_regime =
+                |name: &&String| !self.regimes.iter().any(|regime| regime.name == **name);
+            let unknown = method
+                .families
+                .iter()
+                .find(known_family)
+                .or(method.regimes.iter().find(known_regime));
             if let Some(unknown) = unknown {
-                return Err(format!("methods.{}: there is no family or regime {unknown:?}", method.name));
+                return Err(format!(
+                    "methods.{}: there is no family or regime \
+                    {unknown:?}",
+                    method.name
+                ));
             }
             if let Some(seed) = method.seeds.iter().find(|seed| !self.seeds.contains(seed)) {
-                return Err(format!("methods.{}: seed {seed} is not among the benchmark's {:?}", method.name, self.seeds));
+                return Err(format!(
+                    "methods.{}: seed {seed} is not among the benchmark's \
+                    {:?}",
+                    method.name, self.seeds
+                ));
             }
         }
-        if !self.methods.iter().any(|method| method.name == self.reference) {
-            return Err(format!("reference is {:?}, which is none of [[methods]]", self.reference));
+        if !self
+            .methods
+            .iter()
+            .any(|method| method.name == self.reference)
+        {
+            return Err(format!(
+                "reference is {:?}, which is none of [[methods]]",
+                self.reference
+            ));
         }
         Ok(())
     }
@@ -316,7 +413,11 @@ impl Plan {
                 let planned = |trainee, regime: Option<&Regime>, of_method: &[String]| {
                     let empty = Vec::new();
                     let of_regime = regime.map_or(&empty, |regime| &regime.set);
-                    let mut set: Vec<String> = [&self.set, &family.set, of_regime].into_iter().flatten().cloned().collect();
+                    let mut set: Vec<String> = [&self.set, &family.set, of_regime]
+                        .into_iter()
+                        .flatten()
+                        .cloned()
+                        .collect();
                     set.extend(of_method.iter().cloned());
                     set.push(format!("seed={seed}"));
                     let recipe = directory.join(&family.recipe);
@@ -331,15 +432,24 @@ impl Plan {
                         recipe_hash: String::new(),
                     }
                 };
-                runs.extend([Trainee::Teacher, Trainee::Base].map(|trainee| planned(trainee, None, &[])));
+                runs.extend(
+                    [Trainee::Teacher, Trainee::Base].map(|trainee| planned(trainee, None, &[])),
+                );
                 for regime in &self.regimes {
-                    let asked = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+                    let asked =
+                        |names: &[String], name: &String| names.is_empty() || names.contains(name);
                     let here = self.methods.iter().filter(|method| {
                         asked(&method.families, &family.name)
                             && asked(&method.regimes, &regime.name)
                             && (method.seeds.is_empty() || method.seeds.contains(seed))
                     });
-                    runs.extend(here.map(|method| planned(Trainee::Method(method.name.clone()), Some(regime), &method.set)));
+                    runs.extend(here.map(|method| {
+                        planned(
+                            Trainee::Method(method.name.clone()),
+                            Some(regime),
+                            &method.set,
+                        )
+                    }));
                 }
             }
         }
@@ -354,7 +464,8 @@ mod tests {
     fn read(text: &str) -> Result<CheckedPlan, PlanError> {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("benchmark.toml");
-        let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/physics-world/distill.toml");
+        let recipe =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/physics-world/distill.toml");
         std::fs::write(&path, text.replace("RECIPE", &recipe.display().to_string())).unwrap();
         CheckedPlan::read(&path)
     }
@@ -407,23 +518,62 @@ refused = true
                 format!("afd.chunk.few.s{seed}"),
             ]
         };
-        let expected = [&seed(3)[..], &seed(4)[..], &["sft.chunk.few.s4".to_string()]].concat();
+        let expected = [
+            &seed(3)[..],
+            &seed(4)[..],
+            &["sft.chunk.few.s4".to_string()],
+        ]
+        .concat();
         assert_eq!(ids, expected);
-        assert!(checked.methods[4].refused.as_ref().is_some_and(|reason| reason.contains("has no score")));
+        assert!(
+            checked.methods[4]
+                .refused
+                .as_ref()
+                .is_some_and(|reason| reason.contains(
+                    "has no \
+            score"
+                ))
+        );
         // The more particular comes later and wins.
-        let sft = Recipe::load(&checked.runs[8].recipe, &checked.runs[8].set).unwrap().settings;
-        assert_eq!((sft.evaluation.clips_per_prompt, sft.teacher.takes_per_prompt, sft.seed), (8, 1, 4));
+        let sft = Recipe::load(&checked.runs[8].recipe, &checked.runs[8].set)
+            .unwrap()
+            .settings;
+        assert_eq!(
+            (
+                sft.evaluation.clips_per_prompt,
+                sft.teacher.takes_per_prompt,
+                sft.seed
+            ),
+            (8, 1, 4)
+        );
     }
 
     #[test]
     fn what_cannot_work_is_named() {
         for (from, to, expected) in [
-            ("reference = \"afd\"", "reference = \"adf\"", "none of [[methods]]"),
-            ("regimes = [\"few\"]", "regimes = [\"fewer\"]", "there is no family or regime \"fewer\""),
-            ("seeds = [4]\nset", "seeds = [5]\nset", "seed 5 is not among"),
+            (
+                "reference = \"afd\"",
+                "reference = \"adf\"",
+                "none of [[methods]]",
+            ),
+            (
+                "regimes = [\"few\"]",
+                "regimes = [\"fewer\"]",
+                "there is no family or \
+                regime \"fewer\"",
+            ),
+            (
+                "seeds = [4]\nset",
+                "seeds = [5]\nset",
+                "seed 5 is not among",
+            ),
             ("name = \"sft\"", "name = \"base\"", "is a control"),
             ("refused = true", "refused = false", "has no score"),
-            ("\"method=supervised\"", "\"method=suprvised\"", "supervised"),
+            (
+                "\"method=supervised\"",
+                "\"method=suprvised\"",
+                "supervised",
+            ),
             ("budget = \"none\"", "budgett = \"none\"", "budgett"),
         ] {
             let error = read(&PLAN.replace(from, to)).unwrap_err().to_string();

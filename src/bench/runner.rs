@@ -1,4 +1,5 @@
-//! Makes and measures a benchmark's runs: child processes of this program, several at once, each resumable.
+//! Makes and measures a benchmark's runs: child processes of this program, several at once, each
+//! resumable.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -61,7 +62,10 @@ impl Places {
 
     /// The report, or the one that compares with another method than the benchmark says.
     pub fn report(&self, reference: Option<&str>) -> PathBuf {
-        self.root.join(reference.map_or("report".to_string(), |method| format!("report-against-{method}")))
+        self.root
+            .join(reference.map_or("report".to_string(), |method| {
+                format!("report-against-{method}")
+            }))
     }
 
     /// Seconds that `afd bench` has spent so far.
@@ -70,8 +74,13 @@ impl Places {
     }
 
     fn create(&self) -> Result<(), FileError> {
-        for directory in [self.runs(), self.root.join("measured"), self.root.join("logs")] {
-            fs::create_dir_all(&directory).map_err(|error| FileError::new("create", &directory, error))?;
+        for directory in [
+            self.runs(),
+            self.root.join("measured"),
+            self.root.join("logs"),
+        ] {
+            fs::create_dir_all(&directory)
+                .map_err(|error| FileError::new("create", &directory, error))?;
         }
         Ok(())
     }
@@ -119,11 +128,19 @@ impl Runner {
             }
         }
         let queue = Mutex::new(missing);
-        let stop = || signals::stop_requested() || self.limit.is_some_and(|limit| started.elapsed() >= limit);
+        let stop = || {
+            signals::stop_requested() || self.limit.is_some_and(|limit| started.elapsed() >= limit)
+        };
         let result: Result<(), FileError> = std::thread::scope(|scope| {
             let worker = || -> Result<(), FileError> {
                 while !stop() {
-                    let Some(run) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { break };
+                    let Some(run) = queue
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pop_front()
+                    else {
+                        break;
+                    };
                     self.make(run, &stop)?;
                     let seconds = before + started.elapsed().as_secs_f64();
                     write_atomically(&self.places.wall(), format!("{seconds:.0}\n").as_bytes())?;
@@ -131,10 +148,18 @@ impl Runner {
                 Ok(())
             };
             let workers: Vec<_> = (0..self.jobs).map(|_| scope.spawn(worker)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            workers.into_iter().try_for_each(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
         });
         result?;
-        let mut progress = Progress { done: 0, failed: 0, total: runs.len() };
+        let mut progress = Progress {
+            done: 0,
+            failed: 0,
+            total: runs.len(),
+        };
         for run in runs {
             match found(&self.places, run)? {
                 Some(_) => progress.done += 1,
@@ -162,21 +187,38 @@ impl Runner {
                 }
             }
         }
-        println!("{} done in {:.0} s", run.id(), started.elapsed().as_secs_f64());
+        println!(
+            "{} done in {:.0} s",
+            run.id(),
+            started.elapsed().as_secs_f64()
+        );
         Ok(())
     }
 
     /// The command lines that make and measure a run.
     fn steps(&self, run: &PlannedRun) -> Vec<Vec<String>> {
         let recipe = run.recipe.display().to_string();
-        let mut common: Vec<String> = run.set.iter().flat_map(|set| ["--set".to_string(), set.clone()]).collect();
+        let mut common: Vec<String> = run
+            .set
+            .iter()
+            .flat_map(|set| ["--set".to_string(), set.clone()])
+            .collect();
         if let Some(backend) = &self.backend {
             common.extend(["--backend".to_string(), backend.clone()]);
         }
         let measured = self.places.measured(run).display().to_string();
-        let mut measure = vec!["measure".to_string(), recipe.clone(), "--out".into(), measured];
+        let mut measure = vec![
+            "measure".to_string(),
+            recipe.clone(),
+            "--out".into(),
+            measured,
+        ];
         measure.extend(common.iter().cloned());
-        measure.extend(run.measure_set.iter().flat_map(|set| ["--set".to_string(), set.clone()]));
+        measure.extend(
+            run.measure_set
+                .iter()
+                .flat_map(|set| ["--set".to_string(), set.clone()]),
+        );
         match run.trainee {
             Trainee::Base => vec![measure],
             Trainee::Teacher => {
@@ -185,22 +227,38 @@ impl Runner {
             }
             Trainee::Method(_) => {
                 let mut train = train_command(run, &self.places.runs());
-                train.extend(self.backend.iter().flat_map(|backend| ["--backend".to_string(), backend.clone()]));
+                train.extend(
+                    self.backend
+                        .iter()
+                        .flat_map(|backend| ["--backend".to_string(), backend.clone()]),
+                );
                 let directory = self.places.run(run);
                 if directory.exists() {
                     train.push("--resume".into());
                 }
                 measure.extend(["--run".into(), directory.display().to_string()]);
-                // A run that has ended is resumed too: that is how one which was made from another recipe is noticed.
+                // A run that has ended is resumed too: that is how one which was made from another
+                // recipe is noticed.
                 vec![train, measure]
             }
         }
     }
 
-    fn child(&self, run: &PlannedRun, arguments: &[String], stop: &dyn Fn() -> bool) -> Result<Ended, FileError> {
+    fn child(
+        &self,
+        run: &PlannedRun,
+        arguments: &[String],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Ended, FileError> {
         let path = self.places.log(run);
-        let log = File::options().create(true).append(true).open(&path).map_err(|error| FileError::new("open", &path, error))?;
-        let copy = log.try_clone().map_err(|error| FileError::new("open", &path, error))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|error| FileError::new("open", &path, error))?;
+        let copy = log
+            .try_clone()
+            .map_err(|error| FileError::new("open", &path, error))?;
         let start = Command::new(&self.program)
             .args(arguments)
             // Several runs share the machine: one thread each.
@@ -212,7 +270,14 @@ impl Runner {
         let mut child = start.map_err(|error| FileError::new("start", &self.program, error))?;
         let mut asked = false;
         let status = loop {
-            if let Some(status) = child.try_wait().map_err(|error| FileError::new("wait for", &self.program, error))? {
+            if let Some(status) = child.try_wait().map_err(|error| {
+                FileError::new(
+                    "wait \
+                for",
+                    &self.program,
+                    error,
+                )
+            })? {
                 break status;
             }
             if stop() && !asked {
@@ -229,25 +294,42 @@ impl Runner {
 /// The command line that trains a run.
 pub fn train_command(run: &PlannedRun, runs: &Path) -> Vec<String> {
     let mut train = vec!["distill".to_string(), run.recipe.display().to_string()];
-    train.extend(run.set.iter().flat_map(|set| ["--set".to_string(), set.clone()]));
-    train.extend(["--runs".to_string(), runs.display().to_string(), "--name".into(), run.id()]);
+    train.extend(
+        run.set
+            .iter()
+            .flat_map(|set| ["--set".to_string(), set.clone()]),
+    );
+    train.extend([
+        "--runs".to_string(),
+        runs.display().to_string(),
+        "--name".into(),
+        run.id(),
+    ]);
     train
 }
 
 /// Seconds that the benchmark has taken so far.
 pub fn wall_seconds(places: &Places) -> f64 {
-    fs::read_to_string(places.wall()).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0.0)
+    fs::read_to_string(places.wall())
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// A run's measurements; `None` if there are none yet.
 ///
 /// # Errors
-/// Measurements that were made with another recipe than the benchmark now asks for, or that cannot be read.
+/// Measurements that were made with another recipe than the benchmark now asks for, or that cannot
+/// be read.
 pub fn found(places: &Places, run: &PlannedRun) -> Result<Option<Measured>, SessionError> {
     let measured = measure::read(&places.measured(run))?;
-    if measured.as_ref().is_some_and(|measured| measured.recipe != run.recipe_hash) {
+    if measured
+        .as_ref()
+        .is_some_and(|measured| measured.recipe != run.recipe_hash)
+    {
         return Err(SessionError::Other(format!(
-            "{} was measured with another recipe than the benchmark now asks for; make it anew with --only {} --again, or give the benchmark another name",
+            "{} was measured with another recipe than the benchmark now asks for; make it anew \
+                with --only {} --again, or give the benchmark another name",
             run.id(),
             run.id()
         )));
@@ -257,7 +339,10 @@ pub fn found(places: &Places, run: &PlannedRun) -> Result<Option<Measured>, Sess
 
 /// Forgets a run, so that it is made anew.
 pub fn forget(places: &Places, run: &PlannedRun) -> Result<(), FileError> {
-    [places.run(run), places.measured(run)].iter().filter(|path| path.exists()).try_for_each(|path| remove_directory(path))
+    [places.run(run), places.measured(run)]
+        .iter()
+        .filter(|path| path.exists())
+        .try_for_each(|path| remove_directory(path))
 }
 
 enum Ended {
@@ -274,13 +359,22 @@ fn ended(status: ExitStatus, asked: bool, log: &Path) -> Ended {
         return Ended::Stopped;
     }
     let text = fs::read_to_string(log).unwrap_or_default();
-    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing");
+    let last = text
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or(
+            "it printed \
+        nothing",
+        );
     Ended::Badly(format!("{status}: {last}"))
 }
 
 #[cfg(unix)]
 fn ask_to_stop(child: &Child) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {
         // It may have ended in this moment, which is as well.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

@@ -38,7 +38,8 @@ pub struct BenchArgs {
     /// Write the report of what is there, make nothing.
     #[arg(long, conflicts_with = "dry_run")]
     report_only: bool,
-    /// Compare the others with this method instead of the benchmark's own `reference`; the report goes to a directory of its own.
+    /// Compare the others with this method instead of the benchmark's own `reference`; the report
+    /// goes to a directory of its own.
     #[arg(long, value_name = "METHOD", conflicts_with = "dry_run")]
     reference: Option<String>,
     /// cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
@@ -50,17 +51,34 @@ pub struct BenchArgs {
 pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
     let usage = |error: PlanError| CliError::Usage(error.to_string());
     let checked = CheckedPlan::read(&args.benchmark).map_err(usage)?;
-    let checked = args.reference.iter().try_fold(checked, |checked, method| checked.against(method)).map_err(usage)?;
+    let checked = args
+        .reference
+        .iter()
+        .try_fold(checked, |checked, method| checked.against(method))
+        .map_err(usage)?;
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
     let places = Places::new(args.runs.join(&checked.plan.name));
-    let asked = |id: &str| args.only.is_empty() || args.only.iter().any(|text| id.contains(text.as_str()));
-    let runs: Vec<_> = checked.runs.iter().filter(|run| asked(&run.id())).cloned().collect();
+    let asked =
+        |id: &str| args.only.is_empty() || args.only.iter().any(|text| id.contains(text.as_str()));
+    let runs: Vec<_> = checked
+        .runs
+        .iter()
+        .filter(|run| asked(&run.id()))
+        .cloned()
+        .collect();
     if runs.is_empty() {
-        return Err(CliError::Usage(format!("no run's name holds {:?}; --dry-run lists them", args.only)));
+        return Err(CliError::Usage(format!(
+            "no run's name holds {:?}; --dry-run lists \
+            them",
+            args.only
+        )));
     }
     if args.dry_run {
         for run in &runs {
-            let state = if found(&places, run).map_err(|error| failed(&error))?.is_some() {
+            let state = if found(&places, run)
+                .map_err(|error| failed(&error))?
+                .is_some()
+            {
                 "done"
             } else if places.failure(run).exists() {
                 "failed"
@@ -76,27 +94,54 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
     let mut code = ExitCode::SUCCESS;
     if !args.report_only {
         if args.again {
-            runs.iter().try_for_each(|run| forget(&places, run)).map_err(|error| failed(&error))?;
+            runs.iter()
+                .try_for_each(|run| forget(&places, run))
+                .map_err(|error| failed(&error))?;
         }
         signals::install().map_err(|error| failed(&error))?;
-        let jobs = args.jobs.or(std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1);
+        let jobs = args
+            .jobs
+            .or(std::thread::available_parallelism().ok().map(usize::from))
+            .unwrap_or(1)
+            .max(1);
         let program = std::env::current_exe().map_err(|error| failed(&error))?;
-        let limit = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
-        let runner = Runner { program, places: places.clone(), jobs, limit, backend: args.backend.clone() };
+        let limit = args
+            .minutes
+            .map(|minutes| Duration::from_secs(60 * minutes));
+        let runner = Runner {
+            program,
+            places: places.clone(),
+            jobs,
+            limit,
+            backend: args.backend.clone(),
+        };
         let progress = runner.run(&runs).map_err(|error| failed(&error))?;
-        println!("{} of {} runs made and measured, {} failed", progress.done, progress.total, progress.failed);
+        println!(
+            "{} of {} runs made and measured, {} \
+            failed",
+            progress.done, progress.total, progress.failed
+        );
         code = match (progress.done == progress.total, progress.failed) {
             (true, _) => ExitCode::SUCCESS,
             (false, 0) => ExitCode::from(STOPPED),
             (false, _) => ExitCode::FAILURE,
         };
     }
-    let today = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string().chars().take(10).collect();
+    let today = humantime::format_rfc3339_seconds(std::time::SystemTime::now())
+        .to_string()
+        .chars()
+        .take(10)
+        .collect();
     let command = format!("afd bench {}", args.benchmark.display());
     let benchmark = gather(&checked, &places, today, command).map_err(|error| failed(&error))?;
     let report = places.report(args.reference.as_deref());
-    let written = benchmark.write(&report, places.root()).map_err(|error| failed(&error))?;
-    written.missing_previews.iter().for_each(|problem| eprintln!("not shown: {problem}"));
+    let written = benchmark
+        .write(&report, places.root())
+        .map_err(|error| failed(&error))?;
+    written
+        .missing_previews
+        .iter()
+        .for_each(|problem| eprintln!("not shown: {problem}"));
     println!("report    {}", written.html.display());
     println!("table     {}", written.markdown.display());
     Ok(code)

@@ -25,14 +25,17 @@ pub struct Found {
 }
 
 impl Found {
-    /// Refuses a recipe whose clips, latents or rows are not those that the student was trained on; `name` is the option that named it.
+    /// Refuses a recipe whose clips, latents or rows are not those that the student was trained on;
+    /// `name` is the option that named it.
     pub fn fits(&self, recipe: &Recipe, name: &str) -> Result<(), CliError> {
         let (card, settings) = (&self.card, &recipe.settings);
-        if card.clip == settings.clip && card.codec == settings.codec && card.text == settings.text {
+        if card.clip == settings.clip && card.codec == settings.codec && card.text == settings.text
+        {
             return Ok(());
         }
         Err(CliError::Usage(format!(
-            "the student of --{name} was trained with another [clip], [codec] or [text] than {}; evaluate it with its own recipe",
+            "the student of --{name} was trained with another [clip], [codec] or [text] than {}; \
+                evaluate it with its own recipe",
             recipe.path.display()
         )))
     }
@@ -52,7 +55,8 @@ impl Source {
         if recipe.settings.student.checkpoint.is_none() {
             let path = recipe.path.display();
             return Err(CliError::Usage(format!(
-                "{path} has no base student to sample: it starts from random weights, not from a student.checkpoint"
+                "{path} has no base student to sample: it starts from random weights, not from a \
+                    student.checkpoint"
             )));
         }
         let card = StudentCard::of_base(&recipe);
@@ -67,7 +71,8 @@ impl Source {
         }
     }
 
-    /// Whether its files may be pickles; for a trained student that was settled when its recipe was read.
+    /// Whether its files may be pickles; for a trained student that was settled when its recipe was
+    /// read.
     pub fn pickles(&self) -> Pickles {
         match self {
             Self::Trained(_) => Pickles::Allowed,
@@ -79,7 +84,12 @@ impl Source {
     pub fn weights(&self) -> Result<Vec<String>, SessionError> {
         match self {
             Self::Trained(found) => found.card.weights(&found.directory),
-            Self::Base(recipe, _) => recipe.settings.student.checkpoint.as_deref().map_or(Ok(Vec::new()), hashes),
+            Self::Base(recipe, _) => recipe
+                .settings
+                .student
+                .checkpoint
+                .as_deref()
+                .map_or(Ok(Vec::new()), hashes),
         }
     }
 
@@ -92,7 +102,8 @@ impl Source {
     }
 }
 
-/// The student below `path`: a run directory (its newest checkpoint), a checkpoint, or a `student` directory.
+/// The student below `path`: a run directory (its newest checkpoint), a checkpoint, or a `student`
+/// directory.
 pub fn find(path: &Path) -> Result<Found, CliError> {
     if !path.exists() {
         return Err(CliError::Usage(format!(
@@ -101,8 +112,16 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
         )));
     }
     let newest = if path.join("checkpoints").is_dir() {
-        let latest = Checkpoints::new(path, 1).latest().map_err(|error| CliError::Failed(error.to_string()))?;
-        let (_, checkpoint) = latest.ok_or_else(|| CliError::Usage(format!("the run {} has no checkpoint yet", path.display())))?;
+        let latest = Checkpoints::new(path, 1)
+            .latest()
+            .map_err(|error| CliError::Failed(error.to_string()))?;
+        let (_, checkpoint) = latest.ok_or_else(|| {
+            CliError::Usage(format!(
+                "the run {} has no \
+            checkpoint yet",
+                path.display()
+            ))
+        })?;
         checkpoint
     } else {
         if path.join("MANIFEST.json").is_file() {
@@ -110,32 +129,74 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
         }
         path.to_path_buf()
     };
-    let student = if newest.join("student").is_dir() { newest.join("student") } else { newest };
+    let student = if newest.join("student").is_dir() {
+        newest.join("student")
+    } else {
+        newest
+    };
     let card_path = student.join("config.json");
     let text = fs::read_to_string(&card_path).map_err(|error| {
         CliError::Usage(format!(
-            "{} holds no student: {} cannot be read ({error}); name a run directory, a checkpoint or its student directory",
+            "{} holds no student: {} cannot be read ({error}); name a run directory, a checkpoint \
+                or its student directory",
             path.display(),
             card_path.display()
         ))
     })?;
-    let card: StudentCard =
-        serde_json::from_str(&text).map_err(|error| CliError::Failed(format!("{} is damaged: {error}", card_path.display())))?;
-    card.check().map_err(|problem| CliError::Failed(format!("{} is damaged: {problem}", card_path.display())))?;
-    Ok(Found { directory: student, card })
+    let card: StudentCard = serde_json::from_str(&text).map_err(|error| {
+        CliError::Failed(format!(
+            "{} is damaged: \
+            {error}",
+            card_path.display()
+        ))
+    })?;
+    card.check().map_err(|problem| {
+        CliError::Failed(format!(
+            "{} is damaged: \
+        {problem}",
+            card_path.display()
+        ))
+    })?;
+    Ok(Found {
+        directory: student,
+        card,
+    })
 }
 
-/// The recipe to evaluate a checkpoint with: the one named, or the snapshot of the run that the checkpoint lies in.
-pub fn recipe_of(path: &Path, named: Option<&Path>, overrides: &[String]) -> Result<Recipe, CliError> {
+/// The recipe to evaluate a checkpoint with: the one named, or the snapshot of the run that the
+/// checkpoint lies in.
+pub fn recipe_of(
+    path: &Path,
+    named: Option<&Path>,
+    overrides: &[String],
+) -> Result<Recipe, CliError> {
     if let Some(recipe) = named {
         return Ok(Recipe::load(recipe, overrides)?);
     }
-    let missing = || CliError::Usage(format!("{} lies in no run directory; say what to evaluate on with --recipe", path.display()));
-    Ok(Recipe::load(&snapshot_of(path)?.ok_or_else(missing)?, overrides)?)
+    let missing = || {
+        CliError::Usage(format!(
+            "{} lies in no run directory; say what to evaluate on \
+        with --recipe",
+            path.display()
+        ))
+    };
+    Ok(Recipe::load(
+        &snapshot_of(path)?.ok_or_else(missing)?,
+        overrides,
+    )?)
 }
 
 /// The recipe of the run that `path` lies in, if it lies in one.
 pub fn snapshot_of(path: &Path) -> Result<Option<PathBuf>, CliError> {
-    let absolute = std::path::absolute(path).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
-    Ok(absolute.ancestors().map(|directory| directory.join("recipe.resolved.toml")).find(|file| file.is_file()))
+    let absolute = std::path::absolute(path).map_err(|error| {
+        CliError::Usage(format!(
+            "{}: \
+        {error}",
+            path.display()
+        ))
+    })?;
+    Ok(absolute
+        .ancestors()
+        .map(|directory| directory.join("recipe.resolved.toml"))
+        .find(|file| file.is_file()))
 }

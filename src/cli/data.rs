@@ -1,4 +1,5 @@
-//! `afd data check`: which clips of a folder cannot be used. `afd data prepare`: everything of a recipe that is made once, before training.
+//! `afd data check`: which clips of a folder cannot be used. `afd data prepare`: everything of a
+//! recipe that is made once, before training.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -23,16 +24,19 @@ use crate::session::quarantine::{QUARANTINE, settle_prepared};
 /// What to do with a recipe's data.
 #[derive(Debug, Subcommand)]
 pub enum DataVerb {
-    /// Encode the recipe's prompts and its teacher's clips into data.path; goes on where it was stopped.
+    /// Encode the recipe's prompts and its teacher's clips into data.path; goes on where it was
+    /// stopped.
     Prepare(PrepareArgs),
-    /// Decode every clip of a folder and list those that cannot be used, and those that are suspicious; goes on where it was stopped.
+    /// Decode every clip of a folder and list those that cannot be used, and those that are
+    /// suspicious; goes on where it was stopped.
     Check(CheckArgs),
 }
 
 /// A check.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The folder: manifest.jsonl, metadata.csv, videos with a .txt each, .tar shards (WebDataset) or .parquet files.
+    /// The folder: manifest.jsonl, metadata.csv, videos with a .txt each, .tar shards (WebDataset)
+    /// or .parquet files.
     path: PathBuf,
     /// Write the report as JSON too; an older report is replaced.
     #[arg(long, value_name = "FILE")]
@@ -43,15 +47,31 @@ pub struct CheckArgs {
     /// Check that videos are long enough for this recipe's clips too.
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<PathBuf>,
-    /// Where results are kept, so that a stopped check goes on and the next one is quick [default: PATH/.afd-check.jsonl].
+    /// Where results are kept, so that a stopped check goes on and the next one is quick [default:
+    /// PATH/.afd-check.jsonl].
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
 }
 
 fn layout(text: &str) -> Result<Layout, String> {
-    let known = [Layout::Jsonl, Layout::Csv, Layout::Pairs, Layout::Webdataset, Layout::Parquet];
+    let known = [
+        Layout::Jsonl,
+        Layout::Csv,
+        Layout::Pairs,
+        Layout::Webdataset,
+        Layout::Parquet,
+    ];
     let names = || known.map(|layout| layout.to_string()).join(", ");
-    known.into_iter().find(|layout| layout.to_string() == text).ok_or_else(|| format!("expected one of {}", names()))
+    known
+        .into_iter()
+        .find(|layout| layout.to_string() == text)
+        .ok_or_else(|| {
+            format!(
+                "expected \
+        one of {}",
+                names()
+            )
+        })
 }
 
 /// A preparation.
@@ -78,7 +98,11 @@ pub fn run(verb: &DataVerb) -> Result<ExitCode, CliError> {
 fn run_prepare(args: &PrepareArgs) -> Result<ExitCode, CliError> {
     let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let Some(data) = recipe.data().map(Path::to_path_buf) else {
-        return Err(CliError::Usage(format!("{} has no data.path; name the directory to prepare into", args.recipe.recipe.display())));
+        return Err(CliError::Usage(format!(
+            "{} has no data.path; name the directory to prepare \
+            into",
+            args.recipe.recipe.display()
+        )));
     };
     signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
     if !args.text_only {
@@ -100,7 +124,13 @@ fn run_prepare(args: &PrepareArgs) -> Result<ExitCode, CliError> {
             Ok(_) => {}
         }
     }
-    Ok(afd_backends::dispatch(args.backend.as_deref(), PrepareJob { recipe: &recipe, text_only: args.text_only })??)
+    Ok(afd_backends::dispatch(
+        args.backend.as_deref(),
+        PrepareJob {
+            recipe: &recipe,
+            text_only: args.text_only,
+        },
+    )??)
 }
 
 fn stopped() -> ExitCode {
@@ -109,10 +139,20 @@ fn stopped() -> ExitCode {
 }
 
 fn run_check(args: &CheckArgs) -> Result<ExitCode, CliError> {
-    let recipe = args.recipe.as_deref().map(|recipe| Recipe::load(recipe, &[])).transpose()?;
+    let recipe = args
+        .recipe
+        .as_deref()
+        .map(|recipe| Recipe::load(recipe, &[]))
+        .transpose()?;
     let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
-    let asked = args.layout.or_else(|| recipe.as_ref().and_then(|recipe| recipe.settings.teacher.layout));
-    let layout = asked.map_or_else(|| Layout::detect(&args.path), Ok).map_err(|error| usage(&error))?;
+    let asked = args.layout.or_else(|| {
+        recipe
+            .as_ref()
+            .and_then(|recipe| recipe.settings.teacher.layout)
+    });
+    let layout = asked
+        .map_or_else(|| Layout::detect(&args.path), Ok)
+        .map_err(|error| usage(&error))?;
     let mut clips = 0;
     let count = layout.list(&args.path, &mut |_| {
         clips += 1;
@@ -122,37 +162,62 @@ fn run_check(args: &CheckArgs) -> Result<ExitCode, CliError> {
     signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
     let journal = args.journal.clone().or_else(|| default_journal(&args.path));
     if journal.is_none() {
-        eprintln!("{} cannot be written to: nothing is kept for the next time; --journal FILE names another place", args.path.display());
+        eprintln!(
+            "{} cannot be written to: nothing is kept for the next time; --journal FILE \
+            names another place",
+            args.path.display()
+        );
     }
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shape = recipe.as_ref().map(|recipe| recipe.settings.clip);
     let mut bar = Bar::new("clips");
-    let checked = check(&args.path, &Options { layout, shape, journal: journal.as_deref(), threads }, &|_| true, &mut |done, _| {
-        bar.show(done as usize, clips.max(done as usize));
-        !signals::stop_requested()
-    });
+    let checked = check(
+        &args.path,
+        &Options {
+            layout,
+            shape,
+            journal: journal.as_deref(),
+            threads,
+        },
+        &|_| true,
+        &mut |done, _| {
+            bar.show(done as usize, clips.max(done as usize));
+            !signals::stop_requested()
+        },
+    );
     bar.end();
     let report = match checked {
         Err(CheckError::Stopped) => return Ok(stopped()),
-        Err(error @ (CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_))) => return Err(usage(&error)),
+        Err(error @ (CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_))) => {
+            return Err(usage(&error));
+        }
         Err(error) => return Err(CliError::Failed(error.to_string())),
         Ok(report) => report,
     };
     print(&report);
     if let Some(path) = &args.json {
-        let text = serde_json::to_vec_pretty(&report).map_err(|error| CliError::Failed(error.to_string()))?;
+        let text = serde_json::to_vec_pretty(&report)
+            .map_err(|error| CliError::Failed(error.to_string()))?;
         write_atomically(path, &text).map_err(|error| CliError::Failed(error.to_string()))?;
     }
     match report.problems.len() {
         0 => Ok(ExitCode::SUCCESS),
-        bad => Err(CliError::Failed(format!("{bad} of {} clips in {} cannot be used", report.clips, args.path.display()))),
+        bad => Err(CliError::Failed(format!(
+            "{bad} of {} clips in {} cannot be \
+            used",
+            report.clips,
+            args.path.display()
+        ))),
     }
 }
 
 /// In the folder itself, where it can be written to: hidden names are no clips.
 fn default_journal(path: &Path) -> Option<PathBuf> {
     let journal = path.join(".afd-check.jsonl");
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(&journal);
+    let opened = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&journal);
     opened.ok().map(|_| journal)
 }
 
@@ -161,10 +226,21 @@ fn print(report: &Report) {
         println!("bad         {}: {}", problem.file, problem.problem);
     }
     for flagged in &report.flags {
-        println!("{:<11} {}: {}", flagged.flag.to_string(), flagged.file, flagged.detail);
+        println!(
+            "{:<11} {}: {}",
+            flagged.flag.to_string(),
+            flagged.file,
+            flagged.detail
+        );
     }
     println!("layout      {}", report.layout);
-    println!("clips       {} can be used, {} cannot; {} warnings", report.good(), report.problems.len(), report.flags.len());
+    println!(
+        "clips       {} can be used, {} cannot; {} \
+        warnings",
+        report.good(),
+        report.problems.len(),
+        report.flags.len()
+    );
 }
 
 struct PrepareJob<'a> {
@@ -177,18 +253,28 @@ impl Job for PrepareJob<'_> {
 
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let mut bar = Bar::new("prompts");
-        let text = prepare_text::<B::InnerBackend>(self.recipe, &device, &mut |done, all| bar.show(done, all))?;
+        let text = prepare_text::<B::InnerBackend>(self.recipe, &device, &mut |done, all| {
+            bar.show(done, all)
+        })?;
         bar.end();
         match text {
-            Some(text) => println!("prompts   {} encoded, {} were there", text.written, text.kept),
+            Some(text) => println!(
+                "prompts   {} encoded, {} were there",
+                text.written, text.kept
+            ),
             None => println!("prompts   word vectors need no preparation"),
         }
         if self.text_only {
             return Ok(ExitCode::SUCCESS);
         }
         let mut bar = Bar::new("clips");
-        let Done { written, kept, finished } =
-            prepare_latents::<B::InnerBackend>(self.recipe, &device, &mut |done, all| bar.show(done, all))?;
+        let Done {
+            written,
+            kept,
+            finished,
+        } = prepare_latents::<B::InnerBackend>(self.recipe, &device, &mut |done, all| {
+            bar.show(done, all)
+        })?;
         bar.end();
         println!("clips     {written} encoded, {kept} were there");
         if !finished {

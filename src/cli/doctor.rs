@@ -18,8 +18,9 @@ use crate::afd::model::{Lookback, remember, velocities};
 use crate::data::video_io::{ffmpeg_version, find_ffmpeg};
 use crate::recipe::Recipe;
 
-/// Largest difference, relative to the largest value of a tensor, between a device's loss or gradients and the CPU's.
-/// GPUs sum in another order and use fused multiply-adds; a wrong kernel is off by orders of magnitude more.
+/// Largest difference, relative to the largest value of a tensor, between a device's loss or
+/// gradients and the CPU's. GPUs sum in another order and use fused multiply-adds; a wrong kernel
+/// is off by orders of magnitude more.
 const TOLERANCE: f64 = 1e-3;
 
 /// A check-up.
@@ -30,13 +31,25 @@ pub struct DoctorArgs {
     recipe: std::path::PathBuf,
 }
 
-/// Lists backends, devices and ffmpeg; compares loss and gradients of the base student on every device with the CPU's.
+/// Lists backends, devices and ffmpeg; compares loss and gradients of the base student on every
+/// device with the CPU's.
 pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     println!("afd {}", env!("CARGO_PKG_VERSION"));
     let devices = afd_backends::list();
     for found in &devices {
         match &found.absent {
-            None => println!("  {:<10} {}{}", found.name, found.description, if found.by_default { "" } else { " (only when asked for)" }),
+            None => println!(
+                "  {:<10} \
+                {}{}",
+                found.name,
+                found.description,
+                if found.by_default {
+                    ""
+                } else {
+                    " (only \
+                when asked for)"
+                }
+            ),
             Some(reason) => println!("  {:<10} not here: {reason}", found.name),
         }
     }
@@ -44,13 +57,27 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         println!("  {name:<10} not compiled in; rebuild with --features {name}");
     }
     match find_ffmpeg() {
-        Some(path) => println!("  ffmpeg     {} ({})", path.display(), ffmpeg_version().unwrap_or_else(|| "unknown version".to_string())),
-        None => println!("  ffmpeg     not found: .mp4 cannot be read or written; put it on PATH or name it in AFD_FFMPEG, or use .gif"),
+        Some(path) => println!(
+            "  ffmpeg     {} \
+            ({})",
+            path.display(),
+            ffmpeg_version().unwrap_or_else(|| "unknown \
+            version"
+                .to_string())
+        ),
+        None => println!(
+            "  ffmpeg     not found: .mp4 cannot be read or written; put it on PATH \
+            or name it in AFD_FFMPEG, or use .gif"
+        ),
     }
     let recipe = Recipe::load(&args.recipe, &[])?;
     let expected = compare(&recipe, "cpu")?;
     let mut wrong = false;
-    println!("loss and gradients of {} against the CPU (at most {TOLERANCE} apart, relative):", student_name(&recipe));
+    println!(
+        "loss and gradients of {} against the CPU (at most {TOLERANCE} apart, \
+        relative):",
+        student_name(&recipe)
+    );
     for found in devices.iter().filter(|found| found.absent.is_none()) {
         let measured = compare(&recipe, &found.name)?;
         let loss = (measured.loss - expected.loss).abs() / expected.loss.abs();
@@ -64,26 +91,51 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         );
     }
     if wrong {
-        return Err(CliError::Failed("a device computes other gradients than the CPU; do not train on it".to_string()));
+        return Err(CliError::Failed(
+            "a device computes other gradients than the CPU; do not train \
+            on it"
+                .to_string(),
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn student_name(recipe: &Recipe) -> String {
-    let name = recipe.settings.student.checkpoint.as_deref().and_then(Path::file_name);
-    name.map_or_else(|| "a fresh student".to_string(), |name| name.to_string_lossy().into_owned())
+    let name = recipe
+        .settings
+        .student
+        .checkpoint
+        .as_deref()
+        .and_then(Path::file_name);
+    name.map_or_else(
+        || "a fresh student".to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// One tensor's worst difference, relative to its largest value.
 fn worst(expected: &Tensors, measured: &Tensors) -> (String, f64) {
     let mut worst = (String::new(), 0.0);
     for (name, tensor) in expected {
-        let largest = tensor.values.iter().map(|value| f64::from(value.abs())).fold(f64::MIN_POSITIVE, f64::max);
+        let largest = tensor
+            .values
+            .iter()
+            .map(|value| f64::from(value.abs()))
+            .fold(f64::MIN_POSITIVE, f64::max);
         let gap = match measured.get(name) {
-            Some(other) => tensor.values.iter().zip(&other.values).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, |most: f64, gap| {
-                // A NaN is the largest difference there is.
-                if gap.is_nan() { f64::INFINITY } else { most.max(gap) }
-            }),
+            Some(other) => tensor
+                .values
+                .iter()
+                .zip(&other.values)
+                .map(|(a, b)| f64::from((a - b).abs()))
+                .fold(0.0, |most: f64, gap| {
+                    // A NaN is the largest difference there is.
+                    if gap.is_nan() {
+                        f64::INFINITY
+                    } else {
+                        most.max(gap)
+                    }
+                }),
             None => f64::INFINITY,
         };
         if gap / largest > worst.1 {
@@ -99,7 +151,10 @@ struct Measured {
 }
 
 fn compare(recipe: &Recipe, backend: &str) -> Result<Measured, CliError> {
-    Ok(afd_backends::dispatch(Some(backend), CompareJob { recipe })??)
+    Ok(afd_backends::dispatch(
+        Some(backend),
+        CompareJob { recipe },
+    )??)
 }
 
 struct CompareJob<'a> {
@@ -113,22 +168,33 @@ impl Job for CompareJob<'_> {
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let recipe = self.recipe;
         // All weights are compared, those that the recipe leaves at rest too.
-        let student = trained_copy(without_factors(crate::session::build::base_student::<B>(recipe, &device)?));
+        let student = trained_copy(without_factors(crate::session::build::base_student::<B>(
+            recipe, &device,
+        )?));
         let [frames, channels, rows, columns] = recipe.latent_shape;
         let shape = [2, frames, channels, rows, columns];
         let normal = |index: u64| {
-            let values = Noise::new(0, Purpose::Evaluation, 1, index).normals(shape.iter().product());
+            let values =
+                Noise::new(0, Purpose::Evaluation, 1, index).normals(shape.iter().product());
             Tensor::<B, 5>::from_data(TensorData::new(values, shape), &device)
         };
         let [length, width] = [recipe.settings.text.length, recipe.settings.text.width];
         let rows = Noise::new(0, Purpose::Evaluation, 1, 9).normals(2 * length * width);
-        let text = student.read_text(Tensor::from_data(TensorData::new(rows, [2, length, width]), &device));
+        let text = student.read_text(Tensor::from_data(
+            TensorData::new(rows, [2, length, width]),
+            &device,
+        ));
         let memory = remember(&student, normal(0), 0.0, &text);
         let sigmas = vec![0.5; 2 * frames];
         let lookback = Lookback::on(&student, frames, Some(memory));
-        let loss = (velocities(&student, normal(1), &sigmas, &text, &lookback) - normal(2)).square().mean();
+        let loss = (velocities(&student, normal(1), &sigmas, &text, &lookback) - normal(2))
+            .square()
+            .mean();
         let value: f64 = loss.clone().into_scalar().elem();
         let gradients = GradientsParams::from_grads(loss.backward(), &student);
-        Ok(Measured { loss: value, gradients: collect_gradients(&gradients, &student) })
+        Ok(Measured {
+            loss: value,
+            gradients: collect_gradients(&gradients, &student),
+        })
     }
 }

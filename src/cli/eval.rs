@@ -44,10 +44,14 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
     let found = find(&args.checkpoint)?;
     let against = args.against.as_deref().map(find).transpose()?;
     let mut recipe = recipe_of(&args.checkpoint, args.recipe.as_deref(), &args.overrides)?;
-    // The clips that training went without are left out here too; those of another folder are looked at now.
+    // The clips that training went without are left out here too; those of another folder are
+    // looked at now.
     let mut places: Vec<PathBuf> = recipe.data().map(Path::to_path_buf).into_iter().collect();
     places.extend(args.checkpoint.ancestors().take(4).map(Path::to_path_buf));
-    match places.into_iter().find(|place| place.join(QUARANTINE).is_file()) {
+    match places
+        .into_iter()
+        .find(|place| place.join(QUARANTINE).is_file())
+    {
         Some(place) => quarantine::apply(&mut recipe, &place)?,
         None => quarantine::settle(&mut recipe, None, &mut |_, _| true)?,
     };
@@ -60,14 +64,24 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
     }
     if recipe.settings.evaluation.clips_per_prompt == 0 {
         return Err(CliError::Usage(format!(
-            "{} leaves the table out (evaluation.clips_per_prompt = 0); ask for at least 4 clips with --set evaluation.clips_per_prompt=4",
+            "{} leaves the table out (evaluation.clips_per_prompt = 0); ask for at least 4 clips \
+                with --set evaluation.clips_per_prompt=4",
             recipe.path.display()
         )));
     }
     let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
     let students: Vec<&Found> = named.iter().map(|(_, found)| *found).collect();
-    let scores = afd_backends::dispatch(args.backend.as_deref(), EvalJob { recipe: &recipe, students })??;
-    let rows: Vec<(&str, &Scores)> = std::iter::once("teacher").chain(names).zip(&scores).collect();
+    let scores = afd_backends::dispatch(
+        args.backend.as_deref(),
+        EvalJob {
+            recipe: &recipe,
+            students,
+        },
+    )??;
+    let rows: Vec<(&str, &Scores)> = std::iter::once("teacher")
+        .chain(names)
+        .zip(&scores)
+        .collect();
     if args.json {
         let object: serde_json::Map<String, serde_json::Value> = rows
             .iter()
@@ -91,9 +105,20 @@ impl Job for EvalJob<'_> {
 
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let batches = Batches::new(self.recipe, &device)?;
-        let load = |found: &&Found| finished_student::<B::InnerBackend>(&found.card, &found.directory, &device);
-        let students = self.students.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        let clips = evaluate::held_out_clips::<B>(self.recipe, &batches, &students.iter().collect::<Vec<_>>(), &device)?;
+        let load = |found: &&Found| {
+            finished_student::<B::InnerBackend>(&found.card, &found.directory, &device)
+        };
+        let students = self
+            .students
+            .iter()
+            .map(load)
+            .collect::<Result<Vec<_>, _>>()?;
+        let clips = evaluate::held_out_clips::<B>(
+            self.recipe,
+            &batches,
+            &students.iter().collect::<Vec<_>>(),
+            &device,
+        )?;
         evaluate::scores::<B>(self.recipe, &batches, &clips, &device)
     }
 }

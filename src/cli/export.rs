@@ -63,8 +63,8 @@ pub struct ExportArgs {
     /// The directory to make; it must not exist.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Which part of a training checkpoint: generator_ema, generator or critic [default: the first of these that is there]; or, of a run or a
-    /// checkpoint, the discriminator's low-rank factors.
+    /// Which part of a training checkpoint: generator_ema, generator or critic [default: the first
+    /// of these that is there]; or, of a run or a checkpoint, the discriminator's low-rank factors.
     #[arg(long)]
     part: Option<String>,
     #[command(flatten)]
@@ -72,25 +72,31 @@ pub struct ExportArgs {
     /// Attention heads of a file that does not say; Wan's have 128 channels each [default: that].
     #[arg(long)]
     heads: Option<usize>,
-    /// Write low-rank factors as part of the weights that they were trained beside, instead of on their own.
+    /// Write low-rank factors as part of the weights that they were trained beside, instead of on
+    /// their own.
     #[arg(long)]
     merge_lora: bool,
     /// Merge the factors of this file, in any layout, into the weights at PATH.
     #[arg(long, value_name = "FILE", requires = "merge_lora")]
     lora: Option<PathBuf>,
-    /// The type of all weights after --merge-lora. bf16 halves the file and rounds away what is small against the weights, as most of a
-    /// short training is.
+    /// The type of all weights after --merge-lora. bf16 halves the file and rounds away what is
+    /// small against the weights, as most of a short training is.
     #[arg(long, value_enum, default_value_t = Precision::F32, requires = "merge_lora")]
     dtype: Precision,
-    /// What computes the merged weights: cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
+    /// What computes the merged weights: cuda:N, wgpu:N, flex or ndarray [default: the best one
+    /// compiled in and present].
     #[arg(long)]
     backend: Option<String>,
 }
 
-/// Writes the weights under the reader's names, bit for bit as they are unless they are merged, and the sizes as the reader expects them.
+/// Writes the weights under the reader's names, bit for bit as they are unless they are merged, and
+/// the sizes as the reader expects them.
 pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
-    // A run, a checkpoint or a student of low-rank factors must be whole; any other directory may hold anybody's weights.
-    let own = ["checkpoints", "student", FACTORS].iter().any(|name| args.path.join(name).exists());
+    // A run, a checkpoint or a student of low-rank factors must be whole; any other directory may
+    // hold anybody's weights.
+    let own = ["checkpoints", "student", FACTORS]
+        .iter()
+        .any(|name| args.path.join(name).exists());
     let student = match checkpoint::find(&args.path) {
         Err(error) if own => return Err(error),
         found => found.ok().filter(|_| args.path.is_dir()),
@@ -98,13 +104,16 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
     if let (Some(student), Some("discriminator")) = (&student, args.part.as_deref()) {
         return write_discriminator(student, args);
     }
-    let adapter = student.as_ref().and_then(|student| Some((student, student.card.adapter.as_ref()?)));
+    let adapter = student
+        .as_ref()
+        .and_then(|student| Some((student, student.card.adapter.as_ref()?)));
     if let Some((student, adapter)) = adapter {
         adapter.verify()?;
         if args.lora.is_some() {
             let path = args.path.display();
             return Err(CliError::Usage(format!(
-                "{path} has low-rank factors of its own; merge those first, then --lora into what comes of it"
+                "{path} has low-rank factors of its own; merge those first, then --lora into what \
+                    comes of it"
             )));
         }
         let factors = opened(&student.directory.join(FACTORS), args)?;
@@ -113,24 +122,49 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
             return write_factors(&factors, None, args);
         }
         let known = Some(student.card.student.clone());
-        return write_transformer(&adapter.open()?, adapter.part.as_deref(), known, Some(&factors), args);
+        return write_transformer(
+            &adapter.open()?,
+            adapter.part.as_deref(),
+            known,
+            Some(&factors),
+            args,
+        );
     }
-    let path = student.as_ref().map_or(args.path.clone(), |student| student.directory.join(MODEL));
+    let path = student
+        .as_ref()
+        .map_or(args.path.clone(), |student| student.directory.join(MODEL));
     let file = opened(&path, args)?;
     if let Some(lora) = &args.lora {
         let factors = LoraFile::open(&opened(lora, args)?).map_err(|error| failed(&error))?;
-        return write_transformer(&file, args.part.as_deref(), student.map(|student| student.card.student), Some(&factors), args);
+        return write_transformer(
+            &file,
+            args.part.as_deref(),
+            student.map(|student| student.card.student),
+            Some(&factors),
+            args,
+        );
     }
     if args.merge_lora {
         let path = args.path.display();
         return Err(CliError::Usage(format!(
-            "{path} has no low-rank factors to merge; name their file with --lora, or leave out --merge-lora"
+            "{path} has no low-rank factors to merge; name their file with --lora, or leave out \
+                --merge-lora"
         )));
     }
     if LoraFile::is_recognised(&file) {
-        return write_factors(&LoraFile::open(&file).map_err(|error| failed(&error))?, None, args);
+        return write_factors(
+            &LoraFile::open(&file).map_err(|error| failed(&error))?,
+            None,
+            args,
+        );
     }
-    write_transformer(&file, args.part.as_deref(), student.map(|student| student.card.student), None, args)
+    write_transformer(
+        &file,
+        args.part.as_deref(),
+        student.map(|student| student.card.student),
+        None,
+        args,
+    )
 }
 
 fn failed(error: &dyn std::fmt::Display) -> CliError {
@@ -141,45 +175,78 @@ fn opened(path: &Path, args: &ExportArgs) -> Result<WeightFile, CliError> {
     WeightFile::open(path, args.pickles.allowed()).map_err(|error| failed(&error))
 }
 
-/// The register discriminator's factors as a file of their own, and beside it what else of it was trained, under this program's names.
+/// The register discriminator's factors as a file of their own, and beside it what else of it was
+/// trained, under this program's names.
 fn write_discriminator(student: &Found, args: &ExportArgs) -> Result<ExitCode, CliError> {
     let path = args.path.display();
     if args.merge_lora {
-        return Err(CliError::Usage("--part discriminator writes factors alone; merge them with --lora afterwards".to_string()));
+        return Err(CliError::Usage(
+            "--part discriminator writes factors alone; merge them with \
+            --lora afterwards"
+                .to_string(),
+        ));
     }
-    let state = student.directory.with_file_name("training_state").join(MODEL);
+    let state = student
+        .directory
+        .with_file_name("training_state")
+        .join(MODEL);
     if !state.is_file() {
-        return Err(CliError::Usage(format!("{path} is a student alone; name the run or the checkpoint that holds its discriminator")));
+        return Err(CliError::Usage(format!(
+            "{path} is a student alone; name the run or the \
+            checkpoint that holds its discriminator"
+        )));
     }
     let lora = discriminator_lora(&student.directory)?;
     let (tensors, _) = read_file(&state).map_err(|error| failed(&error))?;
     let of_discriminator = |name: String| name.strip_prefix("discriminator.").map(str::to_string);
-    let tensors = tensors.into_iter().filter_map(|(name, tensor)| Some((of_discriminator(name)?, tensor)));
+    let tensors = tensors
+        .into_iter()
+        .filter_map(|(name, tensor)| Some((of_discriminator(name)?, tensor)));
     let (factors, others): (Tensors, Tensors) = tensors.partition(|(name, _)| is_factor(name));
-    let in_backbone = |name: &str| name.split_once("backbone.").map_or(name.to_string(), |(_, inside)| inside.to_string());
-    let factors: Tensors = factors.into_iter().map(|(name, tensor)| (in_backbone(&name), tensor)).collect();
+    let in_backbone = |name: &str| {
+        name.split_once("backbone.")
+            .map_or(name.to_string(), |(_, inside)| inside.to_string())
+    };
+    let factors: Tensors = factors
+        .into_iter()
+        .map(|(name, tensor)| (in_backbone(&name), tensor))
+        .collect();
     let others = to_bytes(&others, &BTreeMap::new()).map_err(|error| failed(&error))?;
-    write_factors(&LoraFile::of_tensors(&factors, &lora), Some(("readers.safetensors", others)), args)
+    write_factors(
+        &LoraFile::of_tensors(&factors, &lora),
+        Some(("readers.safetensors", others)),
+        args,
+    )
 }
 
 /// Rank and alpha of a run's discriminator, which only its recipe tells.
 fn discriminator_lora(student: &Path) -> Result<LoraConfig, CliError> {
     let recipe = checkpoint::snapshot_of(student)?.ok_or_else(|| {
         CliError::Usage(format!(
-            "{} lies in no run directory, whose recipe tells the scale of the discriminator's factors",
+            "{} lies in no run directory, whose recipe tells the scale of the discriminator's \
+                factors",
             student.display()
         ))
     })?;
-    let text = std::fs::read_to_string(&recipe).map_err(|error| failed(&FileError::new("read", &recipe, error)))?;
-    let settings: Settings = document::parse(&text, &recipe, &[]).map_err(|error| failed(&error))?;
+    let text = std::fs::read_to_string(&recipe)
+        .map_err(|error| failed(&FileError::new("read", &recipe, error)))?;
+    let settings: Settings =
+        document::parse(&text, &recipe, &[]).map_err(|error| failed(&error))?;
     settings.discriminator.lora.ok_or_else(|| {
         let recipe = recipe.display();
-        CliError::Usage(format!("the discriminator of {recipe} has no low-rank factors: discriminator.lora is missing there"))
+        CliError::Usage(format!(
+            "the discriminator of {recipe} has no low-rank factors: \
+            discriminator.lora is missing there"
+        ))
     })
 }
 
 /// A file of low-rank factors alone, and a file that goes `beside` it.
-fn write_factors(factors: &LoraFile, beside: Option<(&str, Vec<u8>)>, args: &ExportArgs) -> Result<ExitCode, CliError> {
+fn write_factors(
+    factors: &LoraFile,
+    beside: Option<(&str, Vec<u8>)>,
+    args: &ExportArgs,
+) -> Result<ExitCode, CliError> {
     let (layout, name) = match args.layout {
         Reader::Wan => (LoraLayout::Wan, "lora.safetensors"),
         Reader::Diffusers => (LoraLayout::Diffusers, "pytorch_lora_weights.safetensors"),
@@ -189,7 +256,8 @@ fn write_factors(factors: &LoraFile, beside: Option<(&str, Vec<u8>)>, args: &Exp
     let staged = StagedDirectory::new(&args.out).map_err(|error| failed(&error))?;
     for (name, bytes) in [(name, bytes)].into_iter().chain(beside) {
         let path = staged.path().join(name);
-        std::fs::write(&path, bytes).map_err(|error| failed(&FileError::new("write", &path, error)))?;
+        std::fs::write(&path, bytes)
+            .map_err(|error| failed(&FileError::new("write", &path, error)))?;
     }
     staged.commit().map_err(|error| failed(&error))?;
     println!("{}", args.out.join(name).display());
@@ -210,35 +278,75 @@ fn write_transformer(
         None => own_sizes(file).map_err(|error| failed(&error))?,
     };
     let sizes = known.or_else(|| transformer.sizes().filter(|_| transformer.is_recognised()));
-    let sizes = sizes.ok_or_else(|| CliError::Failed(format!("{} holds no Wan transformer", file.path().display())))?;
-    let config = StudentConfig { heads: args.heads.unwrap_or(sizes.heads), ..sizes };
+    let sizes = sizes.ok_or_else(|| {
+        CliError::Failed(format!(
+            "{} holds no Wan \
+        transformer",
+            file.path().display()
+        ))
+    })?;
+    let config = StudentConfig {
+        heads: args.heads.unwrap_or(sizes.heads),
+        ..sizes
+    };
     if let Some(problem) = config.problem() {
-        return Err(CliError::Usage(format!("{problem}; say how many heads it has with --heads")));
+        return Err(CliError::Usage(format!(
+            "{problem}; say how many heads it has with --heads"
+        )));
     }
-    if let Some(problems) = factors.map(|factors| factors.problems(&config)).filter(|problems| !problems.is_empty()) {
-        return Err(CliError::Failed(format!("these factors are not for {}: {}", file.path().display(), problems.join("; "))));
+    if let Some(problems) = factors
+        .map(|factors| factors.problems(&config))
+        .filter(|problems| !problems.is_empty())
+    {
+        return Err(CliError::Failed(format!(
+            "these factors are not for {}: \
+            {}",
+            file.path().display(),
+            problems.join("; ")
+        )));
     }
     let (layout, name, sizes) = match args.layout {
-        Reader::Wan => (Layout::Wan, "diffusion_pytorch_model.safetensors", Some(wan_sizes(&config))),
-        Reader::Diffusers => (Layout::Diffusers, "diffusion_pytorch_model.safetensors", Some(diffusers_sizes(&config))),
+        Reader::Wan => (
+            Layout::Wan,
+            "diffusion_pytorch_model.safetensors",
+            Some(wan_sizes(&config)),
+        ),
+        Reader::Diffusers => (
+            Layout::Diffusers,
+            "diffusion_pytorch_model.safetensors",
+            Some(diffusers_sizes(&config)),
+        ),
         // ComfyUI reads the sizes off the shapes.
         Reader::Comfyui => (Layout::Wan, "model.safetensors", None),
     };
     let staged = StagedDirectory::new(&args.out).map_err(|error| failed(&error))?;
     let path = staged.path().join(name);
-    let created = File::create(&path).map_err(|error| failed(&FileError::new("create", &path, error)))?;
+    let created =
+        File::create(&path).map_err(|error| failed(&FileError::new("create", &path, error)))?;
     let mut out = BufWriter::with_capacity(1 << 20, created);
     match factors {
-        None => transformer.export(&config, layout, None, |_, _| Ok(None), &mut out).map_err(|error| failed(&error))?,
+        None => transformer
+            .export(&config, layout, None, |_, _| Ok(None), &mut out)
+            .map_err(|error| failed(&error))?,
         Some(factors) => {
-            let job = MergeJob { transformer: &transformer, factors, config: &config, layout, dtype: args.dtype.stored(), out: &mut out };
-            afd_backends::dispatch(args.backend.as_deref(), job)?.map_err(|error| failed(&error))?;
+            let job = MergeJob {
+                transformer: &transformer,
+                factors,
+                config: &config,
+                layout,
+                dtype: args.dtype.stored(),
+                out: &mut out,
+            };
+            afd_backends::dispatch(args.backend.as_deref(), job)?
+                .map_err(|error| failed(&error))?;
         }
     }
-    out.flush().map_err(|error| failed(&FileError::new("write", &path, error)))?;
+    out.flush()
+        .map_err(|error| failed(&FileError::new("write", &path, error)))?;
     if let Some(sizes) = sizes {
         let path = staged.path().join("config.json");
-        std::fs::write(&path, format!("{sizes:#}\n")).map_err(|error| failed(&FileError::new("write", &path, error)))?;
+        std::fs::write(&path, format!("{sizes:#}\n"))
+            .map_err(|error| failed(&FileError::new("write", &path, error)))?;
     }
     staged.commit().map_err(|error| failed(&error))?;
     println!("{}", args.out.join(name).display());
@@ -259,16 +367,26 @@ impl<W: Write> Job for MergeJob<'_, W> {
     type Output = Result<(), WeightsError>;
 
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
-        let merge =
-            |name: &str, read: &dyn Fn() -> Result<HostTensor, WeightsError>| self.factors.merged::<B::InnerBackend>(name, read, &device);
-        self.transformer.export(self.config, self.layout, Some(self.dtype), merge, self.out)
+        let merge = |name: &str, read: &dyn Fn() -> Result<HostTensor, WeightsError>| {
+            self.factors.merged::<B::InnerBackend>(name, read, &device)
+        };
+        self.transformer
+            .export(self.config, self.layout, Some(self.dtype), merge, self.out)
     }
 }
 
 /// The sizes that this program wrote beside the weights, if it did.
 fn own_sizes(file: &WeightFile) -> Result<Option<StudentConfig>, String> {
     let metadata = file.own_metadata().map_err(|error| error.to_string())?;
-    let parse = |text: &String| serde_json::from_str(text).map_err(|error| format!("{}: {error}", file.path().display()));
+    let parse = |text: &String| {
+        serde_json::from_str(text).map_err(|error| {
+            format!(
+                "{}: \
+        {error}",
+                file.path().display()
+            )
+        })
+    };
     metadata.get("config").map(parse).transpose()
 }
 

@@ -46,13 +46,27 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
         find(run)?.fits(&recipe, "run")?;
     }
     if args.out.join(measure::FILE).exists() {
-        return Err(CliError::Usage(format!("{} holds measurements already; choose another --out", args.out.display())));
+        return Err(CliError::Usage(format!(
+            "{} holds measurements already; choose another \
+            --out",
+            args.out.display()
+        )));
     }
-    fs::create_dir_all(&args.out).map_err(|error| CliError::Failed(FileError::new("create", &args.out, error).to_string()))?;
-    let job = MeasureJob { recipe: &recipe, run: args.run.as_deref(), teacher: args.teacher, out: &args.out };
+    fs::create_dir_all(&args.out).map_err(|error| {
+        CliError::Failed(FileError::new("create", &args.out, error).to_string())
+    })?;
+    let job = MeasureJob {
+        recipe: &recipe,
+        run: args.run.as_deref(),
+        teacher: args.teacher,
+        out: &args.out,
+    };
     let measured = afd_backends::dispatch(args.backend.as_deref(), job)??;
     for (name, value) in &measured.values {
-        println!("{name:<40} {}", value.map_or("-".to_string(), |value| format!("{value:.4}")));
+        println!(
+            "{name:<40} {}",
+            value.map_or("-".to_string(), |value| format!("{value:.4}"))
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -82,7 +96,10 @@ impl Job for MeasureJob<'_> {
             history.push((0.0, base.clone()));
             for step in checkpoints.steps()? {
                 // The first step after the last one whose cost is known has that cost.
-                let spent = passes.range(..=step).next_back().map_or(0, |(_, passes)| *passes);
+                let spent = passes
+                    .range(..=step)
+                    .next_back()
+                    .map_or(0, |(_, passes)| *passes);
                 if spent > 0 {
                     history.push((spent as f64, load(&checkpoints.path_of(step))?));
                 }
@@ -93,7 +110,8 @@ impl Job for MeasureJob<'_> {
             Some(student) => Subject::Student(student, history),
             None => Subject::Student(&base, Vec::new()),
         };
-        let measured = measure::measure::<B>(self.recipe, &batches, &base, &subject, self.out, &device)?;
+        let measured =
+            measure::measure::<B>(self.recipe, &batches, &base, &subject, self.out, &device)?;
         measure::write(self.out, &measured)?;
         Ok(measured)
     }

@@ -22,13 +22,15 @@ mod teacher;
 mod train;
 mod validate;
 
-/// Adversarial Flow Distillation: teach a causal, few-step video student to imitate a black-box teacher.
+/// Adversarial Flow Distillation: teach a causal, few-step video student to imitate a black-box
+/// teacher.
 #[derive(Debug, Parser)]
 #[command(
     name = "afd",
     version,
     max_term_width = 100,
-    after_help = "Exit status: 0 done, 1 failed, 2 wrong request, 75 stopped by a signal with the state saved."
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong request, 75 stopped by a signal with the \
+        state saved."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -59,7 +61,8 @@ enum Verb {
     Recipes(recipes::RecipesArgs),
     /// Check a recipe without touching a device.
     Validate(RecipeArgs),
-    /// Say what a recipe will take: parameters, memory of each phase, work, files, and whether it fits.
+    /// Say what a recipe will take: parameters, memory of each phase, work, files, and whether it
+    /// fits.
     Plan(plan::PlanArgs),
     /// Show what is in a weights file and what it lacks, or verify a checkpoint.
     Inspect(inspect::InspectArgs),
@@ -90,7 +93,11 @@ pub struct PickleArgs {
 impl PickleArgs {
     /// The same, in the words of the weights.
     pub fn allowed(&self) -> Pickles {
-        if self.allow_pickle { Pickles::Allowed } else { Pickles::Refused }
+        if self.allow_pickle {
+            Pickles::Allowed
+        } else {
+            Pickles::Refused
+        }
     }
 }
 
@@ -130,13 +137,17 @@ impl From<crate::session::SessionError> for CliError {
         use afd_clips::check::CheckError;
         match error {
             SessionError::Recipe(_)
-            | SessionError::Check(CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_))
+            | SessionError::Check(
+                CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_),
+            )
             | SessionError::Quarantine(QuarantineError::Layout(_))
-            | SessionError::Samples(SamplesError::Foreign(_) | SamplesError::Differs { .. } | SamplesError::Locked(_))
+            | SessionError::Samples(
+                SamplesError::Foreign(_) | SamplesError::Differs { .. } | SamplesError::Locked(_),
+            )
             | SessionError::Batch(BatchError::Recipe(_) | BatchError::Endless)
-            | SessionError::Run(RunError::Exists { .. } | RunError::Name { .. } | RunError::NotARun { .. }) => {
-                Self::Usage(error.to_string())
-            }
+            | SessionError::Run(
+                RunError::Exists { .. } | RunError::Name { .. } | RunError::NotARun { .. },
+            ) => Self::Usage(error.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }

@@ -19,10 +19,17 @@ pub struct RecipesArgs {
 pub fn run(args: &RecipesArgs) -> Result<ExitCode, CliError> {
     let mut found = Vec::new();
     collect(&args.directory, &mut found).map_err(|error| {
-        CliError::Usage(format!("cannot list {}: {error}; name the directory that holds recipes", args.directory.display()))
+        CliError::Usage(format!(
+            "cannot list {}: {error}; name the directory that holds \
+            recipes",
+            args.directory.display()
+        ))
     })?;
     if found.is_empty() {
-        return Err(CliError::Usage(format!("{} holds no .toml recipes", args.directory.display())));
+        return Err(CliError::Usage(format!(
+            "{} holds no .toml recipes",
+            args.directory.display()
+        )));
     }
     found.sort();
     for (path, about) in found {
@@ -36,9 +43,17 @@ fn collect(directory: &Path, found: &mut Vec<(String, String)>) -> std::io::Resu
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             let text = std::fs::read_to_string(&path)?;
-            let about = text.lines().next().unwrap_or_default().trim_start_matches('#').trim();
+            let about = text
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches('#')
+                .trim();
             found.push((path.display().to_string(), about.to_string()));
         }
     }

@@ -46,7 +46,10 @@ pub struct TrainArgs {
 /// Runs a recipe of `kind` to its end.
 pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
     let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    let name = args.name.clone().unwrap_or_else(|| recipe.settings.name.clone());
+    let name = args
+        .name
+        .clone()
+        .unwrap_or_else(|| recipe.settings.name.clone());
     if args.resume {
         // The run's own snapshot decides; what is on the command line must agree with it.
         let snapshot = args.runs.join(&name).join("recipe.resolved.toml");
@@ -60,7 +63,8 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
         recipe = Recipe::load(&snapshot, &[])?;
         if recipe.resolved()? != asked {
             return Err(CliError::Usage(format!(
-                "the recipe {} differs from {}, which the run was started with; resume with the same recipe and --set, or start another --name",
+                "the recipe {} differs from {}, which the run was started with; resume with the \
+                    same recipe and --set, or start another --name",
                 args.recipe.recipe.display(),
                 snapshot.display()
             )));
@@ -71,22 +75,44 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
             "{} has kind = {:?}, this verb runs {kind:?} recipes; use `afd {}`",
             args.recipe.recipe.display(),
             recipe.settings.kind,
-            if kind == Kind::Distill { "pretrain" } else { "distill" }
+            if kind == Kind::Distill {
+                "pretrain"
+            } else {
+                "distill"
+            }
         )));
     }
     signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
-    let quarantine = match settle(&mut recipe, args.resume.then(|| args.runs.join(&name)).as_deref()) {
+    let quarantine = match settle(
+        &mut recipe,
+        args.resume.then(|| args.runs.join(&name)).as_deref(),
+    ) {
         Err(SessionError::Check(CheckError::Stopped)) => return Ok(ExitCode::from(STOPPED)),
         settled => settled?,
     };
-    if let Some(quarantine) = quarantine.as_ref().filter(|quarantine| !quarantine.clips.is_empty()) {
-        eprintln!("left out {} clips and {} prompts, see {QUARANTINE} in the run", quarantine.clips.len(), quarantine.prompts);
+    if let Some(quarantine) = quarantine
+        .as_ref()
+        .filter(|quarantine| !quarantine.clips.is_empty())
+    {
+        eprintln!(
+            "left out {} clips and {} prompts, see {QUARANTINE} in the \
+            run",
+            quarantine.clips.len(),
+            quarantine.prompts
+        );
     }
-    let job = TrainJob { recipe: &recipe, quarantine, runs: &args.runs, name: &name, resume: args.resume };
+    let job = TrainJob {
+        recipe: &recipe,
+        quarantine,
+        runs: &args.runs,
+        name: &name,
+        resume: args.resume,
+    };
     Ok(afd_backends::dispatch(args.backend.as_deref(), job)??)
 }
 
-/// Which clips of a folder the run goes without: as when it was started, as when its data was prepared, or as found now.
+/// Which clips of a folder the run goes without: as when it was started, as when its data was
+/// prepared, or as found now.
 fn settle(recipe: &mut Recipe, resumed: Option<&Path>) -> Result<Option<Quarantine>, SessionError> {
     if let Some(run) = resumed
         && let Some(quarantine) = quarantine::apply(recipe, run)?
@@ -119,7 +145,8 @@ impl Job for TrainJob<'_> {
     fn run<B: Trainable>(self, place: Place, device: B::Device) -> Self::Output {
         let started = Instant::now();
         let recipe = self.recipe;
-        // Everything that can be refused is refused before a directory is made. Training reads the weights for itself: they are not held twice.
+        // Everything that can be refused is refused before a directory is made. Training reads the
+        // weights for itself: they are not held twice.
         let batches = Arc::new(Batches::new(recipe, &device)?);
         batches.check_prepared(recipe).map_err(SessionError::from)?;
         drop(build::base_student::<B::InnerBackend>(recipe, &device)?);
@@ -136,7 +163,11 @@ impl Job for TrainJob<'_> {
         }
         let trained = train::train::<B>(recipe, &run, &batches, &device)?;
         if trained.ending == Ending::Stopped {
-            eprintln!("stopped after round {}, state saved; continue with --resume", trained.state.round);
+            eprintln!(
+                "stopped after round {}, state saved; continue with \
+                --resume",
+                trained.state.round
+            );
             return Ok(ExitCode::from(STOPPED));
         }
         if signals::stop_requested() {
@@ -148,7 +179,14 @@ impl Job for TrainJob<'_> {
         };
         if recipe.settings.evaluation.clips_per_prompt == 0 {
             println!("run       {}", run.path().display());
-            println!("student   {}", run.checkpoints(1).path_of(trained.state.round).join("student").display());
+            println!(
+                "student   \
+                {}",
+                run.checkpoints(1)
+                    .path_of(trained.state.round)
+                    .join("student")
+                    .display()
+            );
             return Ok(ExitCode::SUCCESS);
         }
         let base = match recipe.settings.kind {
@@ -158,11 +196,18 @@ impl Job for TrainJob<'_> {
         let students: Vec<_> = base.iter().chain([&trained.model.evaluation]).collect();
         let trained_on = batches.queries();
         let clips = match evaluate::held_out_clips::<B>(recipe, &batches, &students, &device) {
-            Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => return Ok(ExitCode::from(STOPPED)),
+            Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {
+                return Ok(ExitCode::from(STOPPED));
+            }
             clips => clips?,
         };
         let scores = evaluate::scores::<B>(recipe, &batches, &clips, &device)?;
-        let preview = evaluate::write_preview(&run.samples(), &names, &clips, recipe.settings.evaluation.preview_clips)?;
+        let preview = evaluate::write_preview(
+            &run.samples(),
+            &names,
+            &clips,
+            recipe.settings.evaluation.preview_clips,
+        )?;
         let rows: Vec<(&str, _)> = names.iter().copied().zip(&scores).collect();
         println!("{}", comparison_table(&rows));
         let report = Report {
@@ -174,14 +219,35 @@ impl Job for TrainJob<'_> {
             backend: place.device.clone(),
             wall_seconds: started.elapsed().as_secs_f64(),
             teacher_queries: journal::cost(&run)?.teacher_queries + batches.queries() - trained_on,
-            scores: names.iter().map(|name| (*name).to_string()).zip(scores.iter().cloned()).collect(),
+            scores: names
+                .iter()
+                .map(|name| (*name).to_string())
+                .zip(scores.iter().cloned())
+                .collect(),
             notes: Vec::new(),
         };
         let metrics = read_metrics(&run.metrics_path())?;
         report.write_json(&run.path().join("report.json"))?;
-        write_html(&run.path().join("report.html"), &report, &metrics, &[("Held-out prompts".to_string(), preview)])?;
+        write_html(
+            &run.path().join("report.html"),
+            &report,
+            &metrics,
+            &[(
+                "Held-out \
+            prompts"
+                    .to_string(),
+                preview,
+            )],
+        )?;
         println!("run       {}", run.path().display());
-        println!("student   {}", run.checkpoints(1).path_of(trained.state.round).join("student").display());
+        println!(
+            "student   \
+            {}",
+            run.checkpoints(1)
+                .path_of(trained.state.round)
+                .join("student")
+                .display()
+        );
         println!("preview   {}", run.samples().join("held-out.gif").display());
         println!("report    {}", run.path().join("report.html").display());
         Ok(ExitCode::SUCCESS)

@@ -9,15 +9,25 @@ use crate::recipe::settings::TeacherKind;
 /// Checks the recipe, its files and its teacher, and says what it would train.
 pub fn run(args: &RecipeArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
-    // An API's settings were checked with the recipe; nobody is asked, and no store is opened, to validate.
+    // An API's settings were checked with the recipe; nobody is asked, and no store is opened, to
+    // validate.
     if recipe.settings.teacher.kind != TeacherKind::Api {
         recipe.teacher()?;
     }
     let [frames, channels, rows, columns] = recipe.latent_shape;
     let student = &recipe.student;
     println!("{} is valid", args.recipe.display());
-    println!("  prompts   {} to train on, {} held out", recipe.train_prompts.len(), recipe.held_out_prompts.len());
+    println!(
+        "  prompts   {} to train on, {} held \
+        out",
+        recipe.train_prompts.len(),
+        recipe.held_out_prompts.len()
+    );
     println!("  latents   {frames} frames x {channels} channels x {rows} x {columns}");
-    println!("  student   width {}, {} layers, {} frames per block", student.width, student.layers, student.frames_per_block);
+    println!(
+        "  student   width {}, {} layers, {} frames per \
+        block",
+        student.width, student.layers, student.frames_per_block
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,5 @@
-//! Prompts and teacher clips of a round, as tensors. Everything is a pure function of (seed, round), so that a resumed run draws the same.
+//! Prompts and teacher clips of a round, as tensors. Everything is a pure function of (seed,
+//! round), so that a resumed run draws the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -53,7 +54,10 @@ pub enum BatchError {
     #[error(transparent)]
     Latents(#[from] LatentError),
     /// There is no end to what could be prepared.
-    #[error("teacher.takes_per_prompt is 0: every take of this teacher is another one, so there is no end to prepare; give a number")]
+    #[error(
+        "teacher.takes_per_prompt is 0: every take of this teacher is another one, so there is \
+        no end to prepare; give a number"
+    )]
     Endless,
     /// The codec's weights.
     #[error(transparent)]
@@ -77,10 +81,12 @@ pub struct Batches<B: Kernels> {
     shape: ClipShape,
     fit: Fit,
     codec: Box<dyn Codec<B>>,
-    /// Latents that were prepared; a teacher's clip is encoded when it is asked for where there are none.
+    /// Latents that were prepared; a teacher's clip is encoded when it is asked for where there are
+    /// none.
     latents: Option<LatentStore>,
     latent_shape: [usize; 4],
-    /// Whether clips go through the codec one by one: a network's insides are much larger than a clip.
+    /// Whether clips go through the codec one by one: a network's insides are much larger than a
+    /// clip.
     one_by_one: bool,
     device: B::Device,
     text_shape: [usize; 2],
@@ -104,7 +110,8 @@ impl<B: Kernels> Batches<B> {
         if encoder.shape() != [recipe.settings.text.length, recipe.settings.text.width] {
             let [length, width] = encoder.shape();
             return Err(BatchError::Text(format!(
-                "the prepared text rows are {length} x {width}, text.length and text.width say otherwise"
+                "the prepared text rows are {length} x {width}, text.length and text.width say \
+                    otherwise"
             )));
         }
         let mut rows = BTreeMap::new();
@@ -116,7 +123,10 @@ impl<B: Kernels> Batches<B> {
             }
         }
         let latents = match recipe.data() {
-            Some(data) => Some(LatentStore::open(&data.join(LATENTS), &latent_origin(recipe)?)?),
+            Some(data) => Some(LatentStore::open(
+                &data.join(LATENTS),
+                &latent_origin(recipe)?,
+            )?),
             None => None,
         };
         Ok(Self {
@@ -143,7 +153,10 @@ impl<B: Kernels> Batches<B> {
     /// Distinct clips that training may ask for; `None` if there is no end to them.
     pub fn training_clips(&self) -> Option<u64> {
         let distinct: BTreeSet<&String> = self.prompts.iter().collect();
-        distinct.into_iter().map(|prompt| takes_of(self.takes_per_prompt, &*self.teacher, prompt)).sum()
+        distinct
+            .into_iter()
+            .map(|prompt| takes_of(self.takes_per_prompt, &*self.teacher, prompt))
+            .sum()
     }
 
     /// Refuses prepared latents that lack any of the clips that training may ask for.
@@ -151,7 +164,9 @@ impl<B: Kernels> Batches<B> {
     /// # Errors
     /// The first one that is missing, and the command that makes it.
     pub fn check_prepared(&self, recipe: &Recipe) -> Result<(), BatchError> {
-        let Some(store) = &self.latents else { return Ok(()) };
+        let Some(store) = &self.latents else {
+            return Ok(());
+        };
         for (prompt, take) in training_takes(recipe, &*self.teacher)? {
             store.require(&prompt, take)?;
         }
@@ -163,13 +178,17 @@ impl<B: Kernels> Batches<B> {
         self.queries.load(Ordering::Relaxed)
     }
 
-    /// `count` training prompts of `round`: the list is gone through in one random order after another. In place of a prompt that the teacher refuses
-    /// stands the next one of the list that it does not.
+    /// `count` training prompts of `round`: the list is gone through in one random order after
+    /// another. In place of a prompt that the teacher refuses stands the next one of the list that
+    /// it does not.
     ///
     /// # Errors
     /// The teacher could not find out, or refuses every prompt.
     pub fn prompts_of(&self, round: u64, count: usize) -> Result<Vec<String>, BatchError> {
-        self.drawn_prompts(round, count).into_iter().map(|place| self.willing(place)).collect()
+        self.drawn_prompts(round, count)
+            .into_iter()
+            .map(|place| self.willing(place))
+            .collect()
     }
 
     fn willing(&self, place: usize) -> Result<String, BatchError> {
@@ -179,7 +198,12 @@ impl<B: Kernels> Batches<B> {
                 return Ok(prompt.clone());
             }
         }
-        Err(TeacherError::Data("the teacher refuses every prompt of prompts.train".to_string()).into())
+        Err(TeacherError::Data(
+            "the teacher refuses every prompt of \
+            prompts.train"
+                .to_string(),
+        )
+        .into())
     }
 
     /// Tells the teacher what the rounds will ask for, and the evaluation after them.
@@ -189,22 +213,42 @@ impl<B: Kernels> Batches<B> {
         }
         let (mut takes, mut seen) = (Vec::new(), BTreeSet::new());
         let training = self.prompts.len() as u64 * self.takes_per_prompt;
-        let each = |asked: &Asked| asked.rounds.clone().map(|round| (round, asked.prompts, asked.per_prompt)).collect::<Vec<_>>();
-        for (round, prompts, per_prompt) in rounds.iter().flat_map(each).filter(|_| self.latents.is_none()) {
+        let each = |asked: &Asked| {
+            asked
+                .rounds
+                .clone()
+                .map(|round| (round, asked.prompts, asked.per_prompt))
+                .collect::<Vec<_>>()
+        };
+        for (round, prompts, per_prompt) in rounds
+            .iter()
+            .flat_map(each)
+            .filter(|_| self.latents.is_none())
+        {
             if seen.len() as u64 >= training {
                 break;
             }
-            let asked: Vec<&String> = self.drawn_prompts(round, prompts).into_iter().map(|place| &self.prompts[place]).collect();
+            let asked: Vec<&String> = self
+                .drawn_prompts(round, prompts)
+                .into_iter()
+                .map(|place| &self.prompts[place])
+                .collect();
             for (slot, prompt) in asked.into_iter().enumerate() {
-                let fresh = (0..per_prompt).map(|index| fresh_take(round, prompts, slot, per_prompt, index));
+                let fresh = (0..per_prompt)
+                    .map(|index| fresh_take(round, prompts, slot, per_prompt, index));
                 takes.extend(
-                    fresh.map(|fresh| (prompt.clone(), self.training_take(prompt, fresh))).filter(|take| seen.insert(take.clone())),
+                    fresh
+                        .map(|fresh| (prompt.clone(), self.training_take(prompt, fresh)))
+                        .filter(|take| seen.insert(take.clone())),
                 );
             }
         }
         let evaluation = &recipe.settings.evaluation;
         for prompt in &recipe.held_out_prompts {
-            takes.extend((0..evaluation.clips_per_prompt).map(|clip| (prompt.clone(), evaluation.first_take + clip)));
+            takes.extend(
+                (0..evaluation.clips_per_prompt)
+                    .map(|clip| (prompt.clone(), evaluation.first_take + clip)),
+            );
         }
         self.teacher.expect(takes);
     }
@@ -221,19 +265,32 @@ impl<B: Kernels> Batches<B> {
         let total = self.prompts.len() as u64;
         (round * count as u64..(round + 1) * count as u64)
             .map(|place| {
-                let order = Noise::new(self.seed, Purpose::Prompts, place / total, 0).order(self.prompts.len());
+                let order = Noise::new(self.seed, Purpose::Prompts, place / total, 0)
+                    .order(self.prompts.len());
                 order[(place % total) as usize]
             })
             .collect()
     }
 
-    /// For each of `per_prompt` clips of each prompt a training prompt that is easily mistaken for its own, prompt-major; the first prompt is in
-    /// place `first` of its round. `None` when there is no other prompt.
-    pub fn mistaken_prompts(&self, prompts: &[String], first: usize, round: u64, per_prompt: usize) -> Option<Vec<String>> {
+    /// For each of `per_prompt` clips of each prompt a training prompt that is easily mistaken for
+    /// its own, prompt-major; the first prompt is in place `first` of its round. `None` when there
+    /// is no other prompt.
+    pub fn mistaken_prompts(
+        &self,
+        prompts: &[String],
+        first: usize,
+        round: u64,
+        per_prompt: usize,
+    ) -> Option<Vec<String>> {
         let mut mistaken = Vec::with_capacity(prompts.len() * per_prompt);
         for (slot, prompt) in prompts.iter().enumerate() {
-            let mut known = self.near.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let near = known.entry(prompt.clone()).or_insert_with(|| near_prompts(prompt, &self.prompts));
+            let mut known = self
+                .near
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let near = known
+                .entry(prompt.clone())
+                .or_insert_with(|| near_prompts(prompt, &self.prompts));
             if near.is_empty() {
                 return None;
             }
@@ -244,7 +301,11 @@ impl<B: Kernels> Batches<B> {
     }
 
     /// The teacher's prepared clips numbered `takes` for a prompt.
-    pub fn teacher_clips(&self, prompt: &str, takes: std::ops::Range<u64>) -> Result<Vec<Clip>, BatchError> {
+    pub fn teacher_clips(
+        &self,
+        prompt: &str,
+        takes: std::ops::Range<u64>,
+    ) -> Result<Vec<Clip>, BatchError> {
         takes.map(|take| self.teacher_clip(prompt, take)).collect()
     }
 
@@ -252,16 +313,31 @@ impl<B: Kernels> Batches<B> {
         self.queries.fetch_add(1, Ordering::Relaxed);
         let videos = self.teacher.videos(prompt, take..take + 1)?;
         let clip = |video| {
-            prepare_fitted(video, self.shape, self.fit).map_err(|source| BatchError::Prepare { prompt: prompt.to_string(), take, source })
+            prepare_fitted(video, self.shape, self.fit).map_err(|source| BatchError::Prepare {
+                prompt: prompt.to_string(),
+                take,
+                source,
+            })
         };
         match &videos[..] {
             [video] => clip(video),
-            other => Err(TeacherError::Data(format!("asked for 1 video of {prompt:?}, the teacher returned {}", other.len())).into()),
+            other => Err(TeacherError::Data(format!(
+                "asked for 1 video of {prompt:?}, the teacher \
+                returned {}",
+                other.len()
+            ))
+            .into()),
         }
     }
 
-    /// Teacher latents of a training round, `per_prompt` fresh takes of each prompt: `[P * M, F, C, H, W]`, prompt-major.
-    pub fn teacher_latents(&self, prompts: &[String], round: u64, per_prompt: usize) -> Result<Tensor<B, 5>, BatchError> {
+    /// Teacher latents of a training round, `per_prompt` fresh takes of each prompt: `[P * M, F, C,
+    /// H, W]`, prompt-major.
+    pub fn teacher_latents(
+        &self,
+        prompts: &[String],
+        round: u64,
+        per_prompt: usize,
+    ) -> Result<Tensor<B, 5>, BatchError> {
         let mut latents = Vec::with_capacity(prompts.len() * per_prompt);
         let mut clips = Vec::new();
         for (slot, prompt) in prompts.iter().enumerate() {
@@ -273,14 +349,21 @@ impl<B: Kernels> Batches<B> {
                     Some(store) => {
                         self.queries.fetch_add(1, Ordering::Relaxed);
                         let [frames, channels, height, width] = self.latent_shape;
-                        let values = TensorData::new(store.read(prompt, take)?, [1, frames, channels, height, width]);
+                        let values = TensorData::new(
+                            store.read(prompt, take)?,
+                            [1, frames, channels, height, width],
+                        );
                         latents.push(Tensor::from_data(values, &self.device));
                     }
                     None => clips.push(self.training_clip(prompt, take)?),
                 }
             }
         }
-        Ok(if self.latents.is_some() { Tensor::cat(latents, 0) } else { self.encode(&clips) })
+        Ok(if self.latents.is_some() {
+            Tensor::cat(latents, 0)
+        } else {
+            self.encode(&clips)
+        })
     }
 
     /// A teacher with few takes replays them in random order.
@@ -289,7 +372,13 @@ impl<B: Kernels> Batches<B> {
             return fresh;
         }
         let epoch = fresh / self.takes_per_prompt;
-        let order = Noise::new(self.seed, Purpose::Prompts, epoch, afd_models::noise::key_of(prompt)).order(self.takes_per_prompt as usize);
+        let order = Noise::new(
+            self.seed,
+            Purpose::Prompts,
+            epoch,
+            afd_models::noise::key_of(prompt),
+        )
+        .order(self.takes_per_prompt as usize);
         order[(fresh % self.takes_per_prompt) as usize] as u64
     }
 
@@ -297,7 +386,10 @@ impl<B: Kernels> Batches<B> {
         if self.takes_per_prompt == 0 {
             return self.teacher_clip(prompt, take);
         }
-        let mut prepared = self.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut prepared = self
+            .prepared
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(clip) = prepared.get(&(prompt.to_string(), take)) {
             return Ok(clip.clone());
         }
@@ -318,12 +410,21 @@ impl<B: Kernels> Batches<B> {
 
     /// The same for clips of another length.
     pub fn decode_frames(&self, latents: Tensor<B, 5>, frames: usize) -> Vec<Clip> {
-        decode(&*self.codec, ClipShape { frames, ..self.shape }, latents)
+        decode(
+            &*self.codec,
+            ClipShape {
+                frames,
+                ..self.shape
+            },
+            latents,
+        )
     }
 
-    /// What rollouts look like after the journey that teacher clips have behind them: decode, clamp, round to 8 bits, encode.
+    /// What rollouts look like after the journey that teacher clips have behind them: decode,
+    /// clamp, round to 8 bits, encode.
     ///
-    /// Without it a discriminator separates the sides by rounding instead of by motion (method.md E.7, leak hazards).
+    /// Without it a discriminator separates the sides by rounding instead of by motion (method.md
+    /// E.7, leak hazards).
     pub fn equalise(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
         let journey = |latents| {
             let bytes = ((self.codec.decode(latents) + 1.0) * 127.5).round();
@@ -333,7 +434,12 @@ impl<B: Kernels> Batches<B> {
             return journey(latents);
         }
         let clips = latents.dims()[0];
-        Tensor::cat((0..clips).map(|clip| journey(latents.clone().slice_dim(0, clip..clip + 1))).collect(), 0)
+        Tensor::cat(
+            (0..clips)
+                .map(|clip| journey(latents.clone().slice_dim(0, clip..clip + 1)))
+                .collect(),
+            0,
+        )
     }
 
     /// Text rows of prompts, each repeated: `[P * repeats, L, text_width]`.
@@ -349,7 +455,10 @@ impl<B: Kernels> Batches<B> {
                 }
             }
         }
-        Ok(Tensor::from_data(TensorData::new(values, [prompts.len() * repeats, length, width]), &self.device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, [prompts.len() * repeats, length, width]),
+            &self.device,
+        ))
     }
 }
 
@@ -359,23 +468,44 @@ fn fresh_take(round: u64, prompts: usize, slot: usize, per_prompt: usize, index:
 }
 
 /// Clips of `shape` to latents `[B, F, C, H, W]`.
-pub fn encode<B: Backend>(codec: &dyn Codec<B>, clips: &[Clip], shape: ClipShape, device: &B::Device) -> Tensor<B, 5> {
-    let ClipShape { frames, height, width, .. } = shape;
-    let values: Vec<f32> = clips.iter().flat_map(|clip| clip.pixels.iter().copied()).collect();
+pub fn encode<B: Backend>(
+    codec: &dyn Codec<B>,
+    clips: &[Clip],
+    shape: ClipShape,
+    device: &B::Device,
+) -> Tensor<B, 5> {
+    let ClipShape {
+        frames,
+        height,
+        width,
+        ..
+    } = shape;
+    let values: Vec<f32> = clips
+        .iter()
+        .flat_map(|clip| clip.pixels.iter().copied())
+        .collect();
     // [B, T, H, W, 3] -> [B, T, 3, H, W]
-    let pixels = Tensor::<B, 5>::from_data(TensorData::new(values, [clips.len(), frames, height, width, 3]), device);
+    let pixels = Tensor::<B, 5>::from_data(
+        TensorData::new(values, [clips.len(), frames, height, width, 3]),
+        device,
+    );
     codec.encode(pixels.permute([0, 1, 4, 2, 3]))
 }
 
-/// Every clip that training may ask for, in a fixed order; prompts that the teacher refuses have none.
+/// Every clip that training may ask for, in a fixed order; prompts that the teacher refuses have
+/// none.
 ///
 /// # Errors
 /// A teacher without an end.
-pub fn training_takes(recipe: &Recipe, teacher: &dyn Teacher) -> Result<Vec<(String, u64)>, BatchError> {
+pub fn training_takes(
+    recipe: &Recipe,
+    teacher: &dyn Teacher,
+) -> Result<Vec<(String, u64)>, BatchError> {
     let mut takes = BTreeSet::new();
     let mut all = Vec::new();
     for prompt in &recipe.train_prompts {
-        let count = takes_of(recipe.settings.teacher.takes_per_prompt, teacher, prompt).ok_or(BatchError::Endless)?;
+        let count = takes_of(recipe.settings.teacher.takes_per_prompt, teacher, prompt)
+            .ok_or(BatchError::Endless)?;
         // A prompt may stand in the list twice.
         if takes.insert(prompt) {
             all.extend((0..count).map(|take| (prompt.clone(), take)));
@@ -392,7 +522,8 @@ pub fn training_takes(recipe: &Recipe, teacher: &dyn Teacher) -> Result<Vec<(Str
     Ok(all)
 }
 
-/// Distinct takes of a training prompt where the recipe asks for `asked` (0: as many as there are); `None` if there is no end to them.
+/// Distinct takes of a training prompt where the recipe asks for `asked` (0: as many as there are);
+/// `None` if there is no end to them.
 fn takes_of(asked: u64, teacher: &dyn Teacher, prompt: &str) -> Option<u64> {
     match (asked, teacher.takes(prompt)) {
         (0, there) => there,
@@ -411,9 +542,21 @@ pub fn latent_origin(recipe: &Recipe) -> Result<LatentOrigin, BatchError> {
 }
 
 /// Latents `[B, F, C, H, W]` to 8-bit clips on the host.
-pub fn decode<B: Backend>(codec: &dyn Codec<B>, shape: ClipShape, latents: Tensor<B, 5>) -> Vec<Clip> {
+pub fn decode<B: Backend>(
+    codec: &dyn Codec<B>,
+    shape: ClipShape,
+    latents: Tensor<B, 5>,
+) -> Vec<Clip> {
     let pixels = codec.decode(latents).permute([0, 1, 3, 4, 2]);
     let values: Vec<f32> = pixels.into_data().iter::<f32>().collect();
-    let clip = |pixels: &[f32]| equalise(&Clip { shape, pixels: pixels.to_vec() });
-    values.chunks(shape.frames * shape.height * shape.width * 3).map(clip).collect()
+    let clip = |pixels: &[f32]| {
+        equalise(&Clip {
+            shape,
+            pixels: pixels.to_vec(),
+        })
+    };
+    values
+        .chunks(shape.frames * shape.height * shape.width * 3)
+        .map(clip)
+        .collect()
 }

@@ -38,37 +38,83 @@ impl CodecPlan {
     /// The field, what was found and what is needed.
     pub fn of(settings: &CodecSettings, pickles: Pickles) -> Result<Self, String> {
         match (settings.kind, &settings.checkpoint) {
-            (CodecKind::Pixel, Some(path)) => {
-                Err(format!("codec.checkpoint is {}, but the pixel codec has no weights; remove it", path.display()))
-            }
+            (CodecKind::Pixel, Some(path)) => Err(format!(
+                "codec.checkpoint is {}, but the pixel codec has no weights; remove \
+                    it",
+                path.display()
+            )),
             (CodecKind::Pixel, None) => {
-                let missing = |field: &str| format!("codec.{field} is missing: the pixel codec needs stride, mean and deviation");
+                let missing = |field: &str| {
+                    format!(
+                        "codec.{field} is missing: the pixel codec \
+                    needs stride, mean and deviation"
+                    )
+                };
                 let stride = settings.stride.ok_or_else(|| missing("stride"))?;
-                let (mean, deviation) =
-                    (settings.mean.ok_or_else(|| missing("mean"))?, settings.deviation.ok_or_else(|| missing("deviation"))?);
+                let (mean, deviation) = (
+                    settings.mean.ok_or_else(|| missing("mean"))?,
+                    settings.deviation.ok_or_else(|| missing("deviation"))?,
+                );
                 if stride == 0 {
                     return Err("codec.stride is 0, must be at least 1".to_string());
                 }
                 if !(deviation.is_finite() && deviation > 0.0) {
-                    return Err(format!("codec.deviation is {deviation}, must be a finite number above 0"));
+                    return Err(format!(
+                        "codec.deviation is {deviation}, must be a finite number \
+                        above 0"
+                    ));
                 }
-                Ok(Self::Pixel(PixelCodec { stride, subsampled_chroma: settings.subsampled_chroma, mean, deviation }))
+                Ok(Self::Pixel(PixelCodec {
+                    stride,
+                    subsampled_chroma: settings.subsampled_chroma,
+                    mean,
+                    deviation,
+                }))
             }
-            (CodecKind::WanVae, _) if settings.stride.is_some() || settings.mean.is_some() || settings.deviation.is_some() => {
-                Err("codec.stride, codec.mean and codec.deviation are the pixel codec's; the VAE brings its own, remove them".to_string())
+            (CodecKind::WanVae, _)
+                if settings.stride.is_some()
+                    || settings.mean.is_some()
+                    || settings.deviation.is_some() =>
+            {
+                Err(
+                    "codec.stride, codec.mean and codec.deviation are the pixel codec's; the VAE \
+                    brings its own, remove them"
+                        .to_string(),
+                )
             }
-            (CodecKind::WanVae, None) => Err("codec.checkpoint is missing: name the weights of the VAE".to_string()),
+            (CodecKind::WanVae, None) => {
+                Err("codec.checkpoint is missing: name the weights of the \
+                VAE"
+                .to_string())
+            }
             (CodecKind::WanVae, Some(path)) => {
                 let fail = |reason: String| format!("codec.checkpoint: {reason}");
-                let file = WeightFile::open(path, pickles).map_err(|error| fail(error.to_string()))?;
+                let file =
+                    WeightFile::open(path, pickles).map_err(|error| fail(error.to_string()))?;
                 let vae = WanVaeFile::find(&file);
-                let config =
-                    vae.sizes().ok_or_else(|| fail(format!("{} holds no Wan VAE; `afd inspect` lists what is in it", path.display())))?;
+                let config = vae.sizes().ok_or_else(|| {
+                    fail(format!(
+                        "{} holds no Wan VAE; `afd inspect` \
+                        lists what is in it",
+                        path.display()
+                    ))
+                })?;
                 let problems = vae.problems(&config);
                 if !problems.is_empty() {
-                    return Err(fail(WeightsError::Mismatch { origin: path.display().to_string(), problems }.to_string()));
+                    return Err(fail(
+                        WeightsError::Mismatch {
+                            origin: path.display().to_string(),
+                            problems,
+                        }
+                        .to_string(),
+                    ));
                 }
-                Ok(Self::WanVae { checkpoint: path.clone(), pickles, config: Box::new(config), precision: settings.precision })
+                Ok(Self::WanVae {
+                    checkpoint: path.clone(),
+                    pickles,
+                    config: Box::new(config),
+                    precision: settings.precision,
+                })
             }
         }
     }
@@ -101,7 +147,8 @@ impl CodecPlan {
                 let step = config.frame_stride();
                 if frames % step != 1 % step {
                     return Err(format!(
-                        "clip.frames is {frames}, the VAE takes 1 frame and then {step} at a time, such as {}",
+                        "clip.frames is {frames}, the VAE takes 1 frame and then {step} at a time, \
+                            such as {}",
                         1 + frames / step * step
                     ));
                 }
@@ -110,9 +157,17 @@ impl CodecPlan {
         };
         if !clip.height.is_multiple_of(stride) || !clip.width.is_multiple_of(stride) {
             let (height, width) = (clip.height, clip.width);
-            return Err(format!("the codec's stride ({stride}) must divide clip.height ({height}) and clip.width ({width})"));
+            return Err(format!(
+                "the codec's stride ({stride}) must divide clip.height ({height}) \
+                and clip.width ({width})"
+            ));
         }
-        Ok([latent_frames, self.channels(), clip.height / stride, clip.width / stride])
+        Ok([
+            latent_frames,
+            self.channels(),
+            clip.height / stride,
+            clip.width / stride,
+        ])
     }
 
     /// The codec on a device, its weights read.
@@ -122,10 +177,18 @@ impl CodecPlan {
     pub fn load<B: Kernels>(&self, device: &B::Device) -> Result<Box<dyn Codec<B>>, WeightsError> {
         match self {
             Self::Pixel(codec) => Ok(Box::new(*codec)),
-            Self::WanVae { checkpoint, pickles, config, precision } => {
+            Self::WanVae {
+                checkpoint,
+                pickles,
+                config,
+                precision,
+            } => {
                 if !B::supports_dtype(device, precision.dtype()) {
                     let (path, name) = (checkpoint.clone(), B::name(device));
-                    let reason = format!("{name} cannot compute in bf16; set codec.precision = \"f32\" or choose another --backend");
+                    let reason = format!(
+                        "{name} cannot compute in bf16; set codec.precision \
+                        = \"f32\" or choose another --backend"
+                    );
                     return Err(WeightsError::Read { path, reason });
                 }
                 let file = WeightFile::open(checkpoint, *pickles)?;
@@ -135,7 +198,8 @@ impl CodecPlan {
         }
     }
 
-    /// What tells codecs apart, for latents that are kept: the settings and, of weights, a hash of all of them.
+    /// What tells codecs apart, for latents that are kept: the settings and, of weights, a hash of
+    /// all of them.
     ///
     /// # Errors
     /// Weights that cannot be read.
@@ -144,16 +208,27 @@ impl CodecPlan {
             Self::Pixel(codec) => Ok(serde_json::json!({
                 "kind": "pixel", "stride": codec.stride, "subsampled_chroma": codec.subsampled_chroma, "mean": codec.mean, "deviation": codec.deviation,
             })),
-            Self::WanVae { checkpoint, pickles, precision, .. } => {
+            Self::WanVae {
+                checkpoint,
+                pickles,
+                precision,
+                ..
+            } => {
                 let file = WeightFile::open(checkpoint, *pickles)?;
                 let mut hasher = blake3::Hasher::new();
                 for name in file.entries().keys() {
                     file.with_bytes(name, |bytes| {
-                        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
-                        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+                        hasher
+                            .update(&(name.len() as u64).to_le_bytes())
+                            .update(name.as_bytes());
+                        hasher
+                            .update(&(bytes.len() as u64).to_le_bytes())
+                            .update(bytes);
                     })?;
                 }
-                Ok(serde_json::json!({ "kind": "wan-vae", "precision": precision, "weights": hasher.finalize().to_hex().to_string() }))
+                Ok(
+                    serde_json::json!({ "kind": "wan-vae", "precision": precision, "weights": hasher.finalize().to_hex().to_string() }),
+                )
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Embeddings of prompts on disk, so that training never holds the text encoder.
 //!
-//! A directory per encoder: `encoder.json` (identity and shape), and one safetensors file per prompt, named by the blake3 hash of the identity and
-//! the prompt. A file holds the rows of the prompt's own tokens only, their number, the prompt and the hash of the values; it appears whole or
-//! not at all, and every read checks it.
+//! A directory per encoder: `encoder.json` (identity and shape), and one safetensors file per
+//! prompt, named by the blake3 hash of the identity and the prompt. A file holds the rows of the
+//! prompt's own tokens only, their number, the prompt and the hash of the values; it appears whole
+//! or not at all, and every read checks it.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -34,7 +35,8 @@ pub enum EmbeddingError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// The directory is no cache.
-    #[error("{} is not a cache of embeddings: {reason}; run `afd data prepare RECIPE` to make one", path.display())]
+    #[error("{} is not a cache of embeddings: {reason}; run `afd data prepare RECIPE` to make \
+        one", path.display())]
     NoCache {
         /// The directory.
         path: PathBuf,
@@ -43,7 +45,8 @@ pub enum EmbeddingError {
     },
     /// The directory belongs to another encoder.
     #[error(
-        "{} holds embeddings of another text encoder ({found}, {found_shape:?} values per prompt), this one is {wanted} ({wanted_shape:?}); \
+        "{} holds embeddings of another text encoder ({found}, {found_shape:?} values per prompt), \
+            this one is {wanted} ({wanted_shape:?}); \
          choose another directory or remove that one",
         path.display()
     )]
@@ -60,7 +63,8 @@ pub enum EmbeddingError {
         wanted_shape: [usize; 2],
     },
     /// The prompt was not prepared.
-    #[error("{} has no embedding of the prompt {prompt:?}; run `afd data prepare RECIPE` to add it", path.display())]
+    #[error("{} has no embedding of the prompt {prompt:?}; run `afd data prepare RECIPE` to add \
+        it", path.display())]
     Missing {
         /// The cache.
         path: PathBuf,
@@ -69,7 +73,8 @@ pub enum EmbeddingError {
     },
     /// A prompt's file is not what was written.
     #[error(
-        "the embedding of the prompt {prompt:?} in {} is damaged: {reason}; remove the file and run `afd data prepare RECIPE`",
+        "the embedding of the prompt {prompt:?} in {} is damaged: {reason}; remove the file and \
+            run `afd data prepare RECIPE`",
         path.display()
     )]
     Damaged {
@@ -99,16 +104,23 @@ pub enum Stored {
     Bf16,
 }
 
-/// What tells text encoders apart: a hash of the tokenizer's file, of the type that the encoder computes in, and of its weights' names, types and
-/// shapes with the values of the small ones (norms and position tables; the large ones would be gigabytes to read).
+/// What tells text encoders apart: a hash of the tokenizer's file, of the type that the encoder
+/// computes in, and of its weights' names, types and shapes with the values of the small ones
+/// (norms and position tables; the large ones would be gigabytes to read).
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn identity(tokenizer: &Path, weights: &WeightFile, computed_in: FloatDType) -> Result<String, EmbeddingError> {
+pub fn identity(
+    tokenizer: &Path,
+    weights: &WeightFile,
+    computed_in: FloatDType,
+) -> Result<String, EmbeddingError> {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
         // Lengths keep neighbours apart.
-        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        hasher
+            .update(&(bytes.len() as u64).to_le_bytes())
+            .update(bytes);
     };
     part(&fs::read(tokenizer).map_err(|error| FileError::new("read", tokenizer, error))?);
     part(format!("{:?}", DType::from(computed_in)).as_bytes());
@@ -131,8 +143,12 @@ struct Description {
 
 impl Description {
     fn read(directory: &Path) -> Result<Self, EmbeddingError> {
-        let problem = |reason: String| EmbeddingError::NoCache { path: directory.to_path_buf(), reason };
-        let text = fs::read_to_string(directory.join(DESCRIPTION)).map_err(|error| problem(format!("{DESCRIPTION}: {error}")))?;
+        let problem = |reason: String| EmbeddingError::NoCache {
+            path: directory.to_path_buf(),
+            reason,
+        };
+        let text = fs::read_to_string(directory.join(DESCRIPTION))
+            .map_err(|error| problem(format!("{DESCRIPTION}: {error}")))?;
         serde_json::from_str(&text).map_err(|error| problem(format!("{DESCRIPTION}: {error}")))
     }
 
@@ -150,13 +166,14 @@ pub struct Prepared {
     pub kept: usize,
 }
 
-/// Encodes the `prompts` that `directory` lacks or has damaged, and makes it a cache of `encoder`, which `identity` names. `progress` hears
-/// (prompts done, prompts in all).
+/// Encodes the `prompts` that `directory` lacks or has damaged, and makes it a cache of `encoder`,
+/// which `identity` names. `progress` hears (prompts done, prompts in all).
 ///
 /// What was written before an error stays; the next call goes on from there.
 ///
 /// # Errors
-/// [`EmbeddingError`]: a directory of another encoder, a prompt that cannot be encoded, a disk that refuses.
+/// [`EmbeddingError`]: a directory of another encoder, a prompt that cannot be encoded, a disk that
+/// refuses.
 pub fn prepare(
     directory: &Path,
     identity: &str,
@@ -166,15 +183,30 @@ pub fn prepare(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Prepared, EmbeddingError> {
     let [rows, width] = encoder.shape();
-    let wanted = Description { identity: identity.to_string(), rows, width };
+    let wanted = Description {
+        identity: identity.to_string(),
+        rows,
+        width,
+    };
     describe(directory, &wanted)?;
-    let cache = CachedText { directory: directory.to_path_buf(), description: wanted };
-    let mut prepared = Prepared { written: 0, kept: 0 };
+    let cache = CachedText {
+        directory: directory.to_path_buf(),
+        description: wanted,
+    };
+    let mut prepared = Prepared {
+        written: 0,
+        kept: 0,
+    };
     for (index, prompt) in prompts.iter().enumerate() {
         match cache.read(prompt) {
             Ok(_) => prepared.kept += 1,
             Err(EmbeddingError::Missing { .. } | EmbeddingError::Damaged { .. }) => {
-                let values = encoder.encode(prompt).map_err(|reason| EmbeddingError::Encode { prompt: prompt.clone(), reason })?;
+                let values = encoder
+                    .encode(prompt)
+                    .map_err(|reason| EmbeddingError::Encode {
+                        prompt: prompt.clone(),
+                        reason,
+                    })?;
                 cache.write(prompt, &values, stored)?;
                 prepared.written += 1;
             }
@@ -187,10 +219,18 @@ pub fn prepare(
 
 /// Makes `directory` a cache of the encoder `wanted`, unless it is one.
 fn describe(directory: &Path, wanted: &Description) -> Result<(), EmbeddingError> {
-    fs::create_dir_all(directory).map_err(|error| FileError::new("create the directory", directory, error))?;
+    fs::create_dir_all(directory).map_err(|error| {
+        FileError::new(
+            "create the \
+        directory",
+            directory,
+            error,
+        )
+    })?;
     let path = directory.join(DESCRIPTION);
     if !path.exists() {
-        let text = serde_json::to_string_pretty(wanted).map_err(|error| FileError::new("write", &path, error.into()))?;
+        let text = serde_json::to_string_pretty(wanted)
+            .map_err(|error| FileError::new("write", &path, error.into()))?;
         return Ok(write_atomically(&path, text.as_bytes())?);
     }
     let found = Description::read(directory)?;
@@ -228,7 +268,10 @@ impl CachedText {
     /// # Errors
     /// [`EmbeddingError::NoCache`].
     pub fn open(directory: &Path) -> Result<Self, EmbeddingError> {
-        Ok(Self { directory: directory.to_path_buf(), description: Description::read(directory)? })
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            description: Description::read(directory)?,
+        })
     }
 
     /// The encoder whose rows these are (see [`identity`]).
@@ -239,41 +282,77 @@ impl CachedText {
     /// Where a prompt's rows are, or would be.
     pub fn path(&self, prompt: &str) -> PathBuf {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(self.description.identity.as_bytes()).update(&[0]).update(prompt.as_bytes());
-        self.directory.join(format!("{}.safetensors", hasher.finalize().to_hex()))
+        hasher
+            .update(self.description.identity.as_bytes())
+            .update(&[0])
+            .update(prompt.as_bytes());
+        self.directory
+            .join(format!("{}.safetensors", hasher.finalize().to_hex()))
     }
 
     /// The rows of one prompt as [`TextEncoder::encode`] gave them, zeros past its length included.
     ///
     /// # Errors
-    /// [`EmbeddingError::Missing`], [`EmbeddingError::Damaged`]; [`EmbeddingError::File`] for a disk that refuses.
+    /// [`EmbeddingError::Missing`], [`EmbeddingError::Damaged`]; [`EmbeddingError::File`] for a
+    /// disk that refuses.
     pub fn read(&self, prompt: &str) -> Result<Vec<f32>, EmbeddingError> {
         let path = self.path(prompt);
         match path.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(EmbeddingError::Missing { path: self.directory.clone(), prompt: prompt.to_string() });
+                return Err(EmbeddingError::Missing {
+                    path: self.directory.clone(),
+                    prompt: prompt.to_string(),
+                });
             }
             Err(error) => return Err(FileError::new("read", &path, error).into()),
             Ok(_) => {}
         }
-        self.checked(&path, prompt).map_err(|reason| EmbeddingError::Damaged { path, prompt: prompt.to_string(), reason })
+        self.checked(&path, prompt)
+            .map_err(|reason| EmbeddingError::Damaged {
+                path,
+                prompt: prompt.to_string(),
+                reason,
+            })
     }
 
     fn checked(&self, path: &Path, prompt: &str) -> Result<Vec<f32>, String> {
         let file = WeightFile::open(path, Pickles::Refused).map_err(|error| error.to_string())?;
-        let label = file.metadata().get(METADATA_KEY).ok_or("it does not say whose rows it holds")?;
-        let label: Label = serde_json::from_str(label).map_err(|error| format!("what it says about its rows: {error}"))?;
+        let label = file
+            .metadata()
+            .get(METADATA_KEY)
+            .ok_or("it does not say whose rows it holds")?;
+        let label: Label = serde_json::from_str(label).map_err(|error| {
+            format!(
+                "what it says about \
+            its rows: {error}"
+            )
+        })?;
         if label.identity != self.description.identity || label.prompt != prompt {
-            return Err(format!("it holds the prompt {:?} of the encoder {}", label.prompt, label.identity));
+            return Err(format!(
+                "it holds the prompt {:?} of the encoder \
+                {}",
+                label.prompt, label.identity
+            ));
         }
         let [rows, width] = self.shape();
-        let entry = file.entries().get(ROWS).ok_or(format!("it has no tensor {ROWS:?}"))?;
+        let entry = file
+            .entries()
+            .get(ROWS)
+            .ok_or(format!("it has no tensor {ROWS:?}"))?;
         if entry.shape != [label.length, width] || label.length > rows {
-            return Err(format!("its rows are {:?}, expected [{}, {width}] and at most {rows}", entry.shape, label.length));
+            return Err(format!(
+                "its rows are {:?}, expected [{}, {width}] and at most \
+                {rows}",
+                entry.shape, label.length
+            ));
         }
-        let hash = file.with_bytes(ROWS, |bytes| blake3::hash(bytes).to_hex().to_string()).map_err(|error| error.to_string())?;
+        let hash = file
+            .with_bytes(ROWS, |bytes| blake3::hash(bytes).to_hex().to_string())
+            .map_err(|error| error.to_string())?;
         if hash != label.blake3 {
-            return Err("its values are not those that were written (their hash differs)".to_string());
+            return Err("its values are not those that were written (their hash \
+                differs)"
+                .to_string());
         }
         let mut values = file.read(ROWS).map_err(|error| error.to_string())?.values;
         values.resize(rows * width, 0.0);
@@ -282,19 +361,39 @@ impl CachedText {
 
     fn write(&self, prompt: &str, values: &[f32], stored: Stored) -> Result<(), EmbeddingError> {
         let [rows, width] = self.shape();
-        let failed = |reason: String| EmbeddingError::Encode { prompt: prompt.to_string(), reason };
+        let failed = |reason: String| EmbeddingError::Encode {
+            prompt: prompt.to_string(),
+            reason,
+        };
         if values.len() != rows * width {
-            return Err(failed(format!("the encoder gave {} values, expected {rows} rows of {width}", values.len())));
+            return Err(failed(format!(
+                "the encoder gave {} values, expected {rows} rows of \
+                {width}",
+                values.len()
+            )));
         }
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(failed(format!("the encoder gave the value {value}, expected finite ones")));
+            return Err(failed(format!(
+                "the encoder gave the value {value}, expected finite ones"
+            )));
         }
         // Rows past the prompt are zero, and come back as zeros.
-        let length = values.chunks(width).rposition(|row| row.iter().any(|value| *value != 0.0)).map_or(0, |last| last + 1);
+        let length = values
+            .chunks(width)
+            .rposition(|row| row.iter().any(|value| *value != 0.0))
+            .map_or(0, |last| last + 1);
         let own = &values[..length * width];
         let (dtype, bytes): (Dtype, Vec<u8>) = match stored {
-            Stored::F32 => (Dtype::F32, own.iter().flat_map(|value| value.to_le_bytes()).collect()),
-            Stored::Bf16 => (Dtype::BF16, own.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect()),
+            Stored::F32 => (
+                Dtype::F32,
+                own.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            ),
+            Stored::Bf16 => (
+                Dtype::BF16,
+                own.iter()
+                    .flat_map(|value| bf16::from_f32(*value).to_le_bytes())
+                    .collect(),
+            ),
         };
         let label = Label {
             identity: self.description.identity.clone(),
@@ -304,7 +403,12 @@ impl CachedText {
         };
         let label = serde_json::to_string(&label).map_err(|error| failed(error.to_string()))?;
         let file = TensorView::new(dtype, vec![length, width], &bytes)
-            .and_then(|view| safetensors::serialize([(ROWS, view)], Some([(METADATA_KEY.to_string(), label)].into())))
+            .and_then(|view| {
+                safetensors::serialize(
+                    [(ROWS, view)],
+                    Some([(METADATA_KEY.to_string(), label)].into()),
+                )
+            })
             .map_err(|error| failed(error.to_string()))?;
         Ok(write_atomically(&self.path(prompt), &file)?)
     }

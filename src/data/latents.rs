@@ -1,12 +1,13 @@
-//! Teacher clips as latents on disk: made once by `afd data prepare`, read by number during training.
+//! Teacher clips as latents on disk: made once by `afd data prepare`, read by number during
+//! training.
 //!
 //! ```text
 //! DIRECTORY/index.json             what the latents were made with, and which clip is in which shard
 //! DIRECTORY/shard-00000.safetensors
 //! ```
 //!
-//! A shard gets its name when it is complete, and the index names it afterwards: whichever moment a kill hits, what the index names is whole, and
-//! the clips that it does not name are made again.
+//! A shard gets its name when it is complete, and the index names it afterwards: whichever moment a
+//! kill hits, what the index names is whole, and the clips that it does not name are made again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,7 +86,8 @@ pub enum LatentError {
         problem: String,
     },
     /// A clip that was asked for is not there.
-    #[error("{} lacks latents of {prompt:?}; run `afd data prepare` with this recipe to its end", directory.display())]
+    #[error("{} lacks latents of {prompt:?}; run `afd data prepare` with this recipe to its \
+        end", directory.display())]
     Missing {
         /// The store.
         directory: PathBuf,
@@ -108,19 +110,29 @@ impl LatentStore {
     /// Opens the store in `directory`, or starts one there.
     ///
     /// # Errors
-    /// [`LatentError::Damaged`] where the latents were made with another codec or size, or the index cannot be read.
+    /// [`LatentError::Damaged`] where the latents were made with another codec or size, or the
+    /// index cannot be read.
     pub fn open(directory: &Path, origin: &LatentOrigin) -> Result<Self, LatentError> {
         let path = directory.join(INDEX);
-        let damaged = |problem: String| LatentError::Damaged { path: path.clone(), problem };
+        let damaged = |problem: String| LatentError::Damaged {
+            path: path.clone(),
+            problem,
+        };
         let index = match std::fs::read(&path) {
-            Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => Index { origin: origin.clone(), shards: Vec::new() },
+            Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => Index {
+                origin: origin.clone(),
+                shards: Vec::new(),
+            },
             Err(reason) => return Err(FileError::new("read", &path, reason).into()),
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?
+            }
         };
         if index.origin != *origin {
             let json = |origin: &LatentOrigin| serde_json::to_string(origin).unwrap_or_default();
             return Err(damaged(format!(
-                "the latents were made with {}, the recipe asks for {}; choose another data.path or remove the directory",
+                "the latents were made with {}, the recipe asks for {}; choose another data.path \
+                    or remove the directory",
                 json(&index.origin),
                 json(origin)
             )));
@@ -128,18 +140,34 @@ impl LatentStore {
         let mut places = BTreeMap::<String, BTreeMap<u64, (usize, usize)>>::new();
         for (number, shard) in index.shards.iter().enumerate() {
             if shard.file.contains(['/', '\\']) || shard.file.starts_with('.') {
-                return Err(damaged(format!("it names the shard {:?}, expected a file name without directories", shard.file)));
+                return Err(damaged(format!(
+                    "it names the shard {:?}, expected a file name without \
+                    directories",
+                    shard.file
+                )));
             }
             for (place, clip) in shard.clips.iter().enumerate() {
-                places.entry(clip.prompt.clone()).or_default().insert(clip.take, (number, place));
+                places
+                    .entry(clip.prompt.clone())
+                    .or_default()
+                    .insert(clip.take, (number, place));
             }
         }
-        Ok(Self { directory: directory.to_path_buf(), index, places, shards: Mutex::new(BTreeMap::new()) })
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            index,
+            places,
+            shards: Mutex::new(BTreeMap::new()),
+        })
     }
 
     /// How many clips there are.
     pub fn len(&self) -> usize {
-        self.index.shards.iter().map(|shard| shard.clips.len()).sum()
+        self.index
+            .shards
+            .iter()
+            .map(|shard| shard.clips.len())
+            .sum()
     }
 
     /// Whether there are none.
@@ -149,7 +177,9 @@ impl LatentStore {
 
     /// Whether this clip is there.
     pub fn has(&self, prompt: &str, take: u64) -> bool {
-        self.places.get(prompt).is_some_and(|takes| takes.contains_key(&take))
+        self.places
+            .get(prompt)
+            .is_some_and(|takes| takes.contains_key(&take))
     }
 
     /// Refuses to go on without this clip.
@@ -157,11 +187,18 @@ impl LatentStore {
     /// # Errors
     /// [`LatentError::Missing`].
     pub fn require(&self, prompt: &str, take: u64) -> Result<(), LatentError> {
-        if self.has(prompt, take) { Ok(()) } else { Err(self.missing(prompt)) }
+        if self.has(prompt, take) {
+            Ok(())
+        } else {
+            Err(self.missing(prompt))
+        }
     }
 
     fn missing(&self, prompt: &str) -> LatentError {
-        LatentError::Missing { directory: self.directory.clone(), prompt: prompt.to_string() }
+        LatentError::Missing {
+            directory: self.directory.clone(),
+            prompt: prompt.to_string(),
+        }
     }
 
     /// Compares every shard with the index's hash.
@@ -192,17 +229,33 @@ impl LatentStore {
         let takes = self.places.get(prompt).filter(|takes| !takes.is_empty());
         let takes = takes.ok_or_else(|| self.missing(prompt))?;
         let chosen = takes.values().nth((take % takes.len() as u64) as usize);
-        let &(number, place) = chosen.unwrap_or_else(|| unreachable!("the remainder is below the number of takes"));
+        let &(number, place) = chosen.unwrap_or_else(|| {
+            unreachable!(
+                "the remainder is below the \
+            number of takes"
+            )
+        });
         let path = self.directory.join(&self.index.shards[number].file);
         // Opening costs a header; the files are whole whenever the lock is free.
-        let mut shards = self.shards.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shards = self
+            .shards
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let shard = match shards.entry(number) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(WeightFile::open(&path, Pickles::Refused)?),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(WeightFile::open(&path, Pickles::Refused)?)
+            }
         };
         let tensor = shard.read(&name(place))?;
         if tensor.shape != self.index.origin.latent_shape {
-            let problem = format!("{:?} has shape {:?}, expected {:?}", name(place), tensor.shape, self.index.origin.latent_shape);
+            let problem = format!(
+                "{:?} has shape {:?}, expected \
+                {:?}",
+                name(place),
+                tensor.shape,
+                self.index.origin.latent_shape
+            );
             return Err(LatentError::Damaged { path, problem });
         }
         Ok(tensor.values)
@@ -213,25 +266,53 @@ impl LatentStore {
     /// # Errors
     /// What the disk says; the store is then as it was.
     pub fn add(&mut self, clips: Vec<(ClipRecord, Vec<f32>)>) -> Result<(), LatentError> {
-        std::fs::create_dir_all(&self.directory).map_err(|error| FileError::new("create the directory", &self.directory, error))?;
+        std::fs::create_dir_all(&self.directory).map_err(|error| {
+            FileError::new(
+                "create the \
+            directory",
+                &self.directory,
+                error,
+            )
+        })?;
         remove_leftovers(&self.directory)?;
         let number = self.index.shards.len();
         let file = format!("shard-{number:05}.safetensors");
         let shape = self.index.origin.latent_shape.to_vec();
         let (records, values): (Vec<_>, Vec<_>) = clips.into_iter().unzip();
-        let tensors: Tensors =
-            values.into_iter().enumerate().map(|(place, values)| (name(place), HostTensor { shape: shape.clone(), values })).collect();
-        let bytes = to_bytes(&tensors, &BTreeMap::new()).map_err(|reason| WeightsError::Write { reason })?;
+        let tensors: Tensors = values
+            .into_iter()
+            .enumerate()
+            .map(|(place, values)| {
+                (
+                    name(place),
+                    HostTensor {
+                        shape: shape.clone(),
+                        values,
+                    },
+                )
+            })
+            .collect();
+        let bytes = to_bytes(&tensors, &BTreeMap::new())
+            .map_err(|reason| WeightsError::Write { reason })?;
         // A shard that the index does not name is what a kill left behind: it is replaced.
         write_atomically(&self.directory.join(&file), &bytes)?;
         let mut index = self.index.clone();
-        index.shards.push(Shard { file, blake3: blake3::hash(&bytes).to_hex().to_string(), clips: records });
+        index.shards.push(Shard {
+            file,
+            blake3: blake3::hash(&bytes).to_hex().to_string(),
+            clips: records,
+        });
         let path = self.directory.join(INDEX);
-        let text =
-            serde_json::to_vec_pretty(&index).map_err(|error| LatentError::Damaged { path: path.clone(), problem: error.to_string() })?;
+        let text = serde_json::to_vec_pretty(&index).map_err(|error| LatentError::Damaged {
+            path: path.clone(),
+            problem: error.to_string(),
+        })?;
         write_atomically(&path, &text)?;
         for (place, clip) in index.shards[number].clips.iter().enumerate() {
-            self.places.entry(clip.prompt.clone()).or_default().insert(clip.take, (number, place));
+            self.places
+                .entry(clip.prompt.clone())
+                .or_default()
+                .insert(clip.take, (number, place));
         }
         self.index = index;
         Ok(())
@@ -247,12 +328,26 @@ mod tests {
     use super::*;
 
     fn origin() -> LatentOrigin {
-        let clip = ClipShape { frames: 5, height: 16, width: 16, frames_per_second: 16.0 };
-        LatentOrigin { clip, fit: Fit::Crop, codec: serde_json::json!({"kind": "wan-vae"}), latent_shape: [2, 1, 1, 2] }
+        let clip = ClipShape {
+            frames: 5,
+            height: 16,
+            width: 16,
+            frames_per_second: 16.0,
+        };
+        LatentOrigin {
+            clip,
+            fit: Fit::Crop,
+            codec: serde_json::json!({"kind": "wan-vae"}),
+            latent_shape: [2, 1, 1, 2],
+        }
     }
 
     fn clip(prompt: &str, take: u64) -> (ClipRecord, Vec<f32>) {
-        let record = ClipRecord { prompt: prompt.to_string(), take, pixels: String::new() };
+        let record = ClipRecord {
+            prompt: prompt.to_string(),
+            take,
+            pixels: String::new(),
+        };
         (record, vec![take as f32, 0.5, -1.0, prompt.len() as f32])
     }
 
@@ -260,15 +355,34 @@ mod tests {
     fn clips_come_back_bit_for_bit_and_takes_go_round() {
         let directory = tempfile::tempdir().unwrap();
         let mut store = LatentStore::open(directory.path(), &origin()).unwrap();
-        store.add(vec![clip("a ball", 0), clip("a box", 0)]).unwrap();
+        store
+            .add(vec![clip("a ball", 0), clip("a box", 0)])
+            .unwrap();
         store.add(vec![clip("a ball", 1)]).unwrap();
-        for store in [&store, &LatentStore::open(directory.path(), &origin()).unwrap()] {
-            assert_eq!((store.len(), store.has("a ball", 1), store.has("a box", 1)), (3, true, false));
+        for store in [
+            &store,
+            &LatentStore::open(directory.path(), &origin()).unwrap(),
+        ] {
+            assert_eq!(
+                (
+                    store.len(),
+                    store.has("a ball", 1),
+                    store.has(
+                        "a \
+                box",
+                        1
+                    )
+                ),
+                (3, true, false)
+            );
             assert_eq!(store.read("a ball", 3).unwrap(), clip("a ball", 1).1);
             assert_eq!(store.read("a box", 7).unwrap(), clip("a box", 0).1);
             store.verify().unwrap();
             let error = store.read("a cat", 0).unwrap_err().to_string();
-            assert!(error.contains("a cat") && error.contains("afd data prepare"), "{error}");
+            assert!(
+                error.contains("a cat") && error.contains("afd data prepare"),
+                "{error}"
+            );
         }
     }
 
@@ -284,7 +398,10 @@ mod tests {
         let mut again = LatentStore::open(directory.path(), &origin()).unwrap();
         assert!(!again.has("a ball", 1));
         again.add(vec![clip("a ball", 1)]).unwrap();
-        assert_eq!(std::fs::read(directory.path().join("shard-00001.safetensors")).unwrap(), whole);
+        assert_eq!(
+            std::fs::read(directory.path().join("shard-00001.safetensors")).unwrap(),
+            whole
+        );
     }
 
     #[test]
@@ -292,15 +409,38 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut store = LatentStore::open(directory.path(), &origin()).unwrap();
         store.add(vec![clip("a ball", 0)]).unwrap();
-        let other = LatentOrigin { latent_shape: [3, 1, 1, 2], ..origin() };
-        assert!(LatentStore::open(directory.path(), &other).unwrap_err().to_string().contains("choose another data.path"));
+        let other = LatentOrigin {
+            latent_shape: [3, 1, 1, 2],
+            ..origin()
+        };
+        assert!(
+            LatentStore::open(directory.path(), &other)
+                .unwrap_err()
+                .to_string()
+                .contains("choose another data.path")
+        );
         let shard = directory.path().join("shard-00000.safetensors");
         let mut bytes = std::fs::read(&shard).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&shard, bytes).unwrap();
-        assert!(store.verify().unwrap_err().to_string().contains("shard-00000"));
+        assert!(
+            store
+                .verify()
+                .unwrap_err()
+                .to_string()
+                .contains("shard-00000")
+        );
         let index = std::fs::read_to_string(directory.path().join(INDEX)).unwrap();
-        std::fs::write(directory.path().join(INDEX), index.replace("shard-00000", "../shard")).unwrap();
-        assert!(LatentStore::open(directory.path(), &origin()).unwrap_err().to_string().contains("../shard"));
+        std::fs::write(
+            directory.path().join(INDEX),
+            index.replace("shard-00000", "../shard"),
+        )
+        .unwrap();
+        assert!(
+            LatentStore::open(directory.path(), &origin())
+                .unwrap_err()
+                .to_string()
+                .contains("../shard")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A recipe's text encoder: word vectors at once, umT5's rows from the cache that `afd data prepare` fills.
+//! A recipe's text encoder: word vectors at once, umT5's rows from the cache that `afd data
+//! prepare` fills.
 
 use std::path::Path;
 
@@ -37,16 +38,25 @@ pub enum TextError {
 /// umT5 without a cache.
 pub fn reader(text: &Text, data: Option<&Path>) -> Result<Box<dyn TextEncoder>, TextError> {
     match text.kind {
-        TextKind::Words => Ok(Box::new(WordVectors { length: text.length, width: text.width })),
+        TextKind::Words => Ok(Box::new(WordVectors {
+            length: text.length,
+            width: text.width,
+        })),
         TextKind::Umt5 => {
-            let data = data
-                .ok_or_else(|| TextError::Recipe("data.path is missing: name the directory that `afd data prepare` fills".to_string()))?;
+            let data = data.ok_or_else(|| {
+                TextError::Recipe(
+                    "data.path is missing: name the directory that \
+                    `afd data prepare` fills"
+                        .to_string(),
+                )
+            })?;
             Ok(Box::new(CachedText::open(&data.join(EMBEDDINGS))?))
         }
     }
 }
 
-/// Encodes the prompts that the cache below `data` lacks; the encoder is loaded for this only. Word vectors need none: `None`.
+/// Encodes the prompts that the cache below `data` lacks; the encoder is loaded for this only. Word
+/// vectors need none: `None`.
 ///
 /// # Errors
 /// [`TextError`]; what was written before stays.
@@ -71,10 +81,20 @@ pub fn prepare<B: Kernels>(
         && cache.identity() == identity
         && prompts.iter().all(|prompt| cache.read(prompt).is_ok())
     {
-        return Ok(Some(Prepared { written: 0, kept: prompts.len() }));
+        return Ok(Some(Prepared {
+            written: 0,
+            kept: prompts.len(),
+        }));
     }
     let encoder = UmT5::<B>::open(tokenizer, &weights, dtype, device)?;
-    Ok(Some(embeddings::prepare(&directory, &identity, &encoder, prompts, Stored::Bf16, progress)?))
+    Ok(Some(embeddings::prepare(
+        &directory,
+        &identity,
+        &encoder,
+        prompts,
+        Stored::Bf16,
+        progress,
+    )?))
 }
 
 /// What tells text encoders apart, wherever their files are; see [`embeddings::identity`].
@@ -83,10 +103,16 @@ pub fn prepare<B: Kernels>(
 /// umT5's files.
 pub fn identity(text: &Text, pickles: Pickles) -> Result<serde_json::Value, TextError> {
     match text.kind {
-        TextKind::Words => Ok(serde_json::json!({ "kind": "words", "length": text.length, "width": text.width })),
+        TextKind::Words => {
+            Ok(serde_json::json!({ "kind": "words", "length": text.length, "width": text.width }))
+        }
         TextKind::Umt5 => {
             let (tokenizer, weights) = files(text)?;
-            let identity = embeddings::identity(tokenizer, &WeightFile::open(weights, pickles)?, text.precision.dtype().into())?;
+            let identity = embeddings::identity(
+                tokenizer,
+                &WeightFile::open(weights, pickles)?,
+                text.precision.dtype().into(),
+            )?;
             Ok(serde_json::json!({ "kind": "umt5", "identity": identity }))
         }
     }
@@ -95,8 +121,10 @@ pub fn identity(text: &Text, pickles: Pickles) -> Result<serde_json::Value, Text
 fn files(text: &Text) -> Result<(&Path, &Path), TextError> {
     match (&text.tokenizer, &text.checkpoint) {
         (Some(tokenizer), Some(checkpoint)) => Ok((tokenizer, checkpoint)),
-        _ => {
-            Err(TextError::Recipe("text.tokenizer or text.checkpoint is missing: name tokenizer.json and the weights of umT5".to_string()))
-        }
+        _ => Err(TextError::Recipe(
+            "text.tokenizer or text.checkpoint is missing: name \
+                tokenizer.json and the weights of umT5"
+                .to_string(),
+        )),
     }
 }

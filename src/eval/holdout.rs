@@ -1,4 +1,5 @@
-//! Pair accuracy of a freshly trained discriminator: can a new judge still tell the student from the teacher? 0.5 = no.
+//! Pair accuracy of a freshly trained discriminator: can a new judge still tell the student from
+//! the teacher? 0.5 = no.
 
 use afd_models::discriminator::{ConvConfig, ConvDiscriminator, Discriminator};
 use afd_models::init::initialise;
@@ -22,15 +23,20 @@ const CLIPS: usize = 8;
 /// Clips of one prompt: the prompt, the teacher's, the student's.
 pub type PromptGroup = (String, Vec<Clip>, Vec<Clip>);
 
-/// Trains a discriminator that nothing was optimised against on the first half of every prompt's clips and gives its pair accuracy on the
-/// second half, averaged over prompts. It shares nothing with the run's own discriminator: other weights, other seed, other clips.
+/// Trains a discriminator that nothing was optimised against on the first half of every prompt's
+/// clips and gives its pair accuracy on the second half, averaged over prompts. It shares nothing
+/// with the run's own discriminator: other weights, other seed, other clips.
 pub fn pair_accuracy<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches<B::InnerBackend>,
     groups: &[PromptGroup],
     device: &B::Device,
 ) -> Result<f64, SessionError> {
-    accuracy(&judge::<B>(recipe, batches, groups, device)?, batches, groups)
+    accuracy(
+        &judge::<B>(recipe, batches, groups, device)?,
+        batches,
+        groups,
+    )
 }
 
 /// The discriminator of [`pair_accuracy`], trained.
@@ -40,10 +46,23 @@ pub fn judge<B: Trainable>(
     groups: &[PromptGroup],
     device: &B::Device,
 ) -> Result<ConvDiscriminator<B::InnerBackend>, SessionError> {
-    let config = ConvConfig { channels: vec![24, 48, 48], width: 48 };
-    let fresh = ConvDiscriminator::<B>::new(&config, recipe.latent_shape, recipe.student.text_width, device);
+    let config = ConvConfig {
+        channels: vec![24, 48, 48],
+        width: 48,
+    };
+    let fresh = ConvDiscriminator::<B>::new(
+        &config,
+        recipe.latent_shape,
+        recipe.student.text_width,
+        device,
+    );
     let mut judge = initialise(fresh, recipe.settings.seed ^ 0x4a75_6467, "holdout");
-    let mut optimizer = AdamWConfig::new().with_beta_1(0.5).with_beta_2(0.99).with_epsilon(1e-8).with_weight_decay(0.0).init::<B, _>();
+    let mut optimizer = AdamWConfig::new()
+        .with_beta_1(0.5)
+        .with_beta_2(0.99)
+        .with_epsilon(1e-8)
+        .with_weight_decay(0.0)
+        .init::<B, _>();
     for step in 0..recipe.settings.evaluation.holdout_steps {
         let mut draw = Noise::new(recipe.settings.seed, Purpose::Evaluation, step, 0);
         let (mut teacher, mut student, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
@@ -58,9 +77,12 @@ pub fn judge<B: Trainable>(
         let text = Tensor::<B, 3>::from_inner(batches.text(&prompts, CLIPS)?);
         let score = |clips: &[Clip], side: u64| {
             let latents = Tensor::<B, 5>::from_inner(batches.encode(clips));
-            let values = Noise::new(recipe.settings.seed, Purpose::InstanceNoise, step, side).normals(latents.dims().iter().product());
+            let values = Noise::new(recipe.settings.seed, Purpose::InstanceNoise, step, side)
+                .normals(latents.dims().iter().product());
             let noise = Tensor::<B, 5>::from_data(TensorData::new(values, latents.dims()), device);
-            judge.score(latents + noise * 0.05, text.clone()).reshape([PROMPTS, CLIPS])
+            judge
+                .score(latents + noise * 0.05, text.clone())
+                .reshape([PROMPTS, CLIPS])
         };
         let loss = bradley_terry::loss(score(&teacher, 0), score(&student, 1));
         let gradients = GradientsParams::from_grads(loss.backward(), &judge);
@@ -70,13 +92,19 @@ pub fn judge<B: Trainable>(
 }
 
 /// A judge's pair accuracy on the second half of every prompt's clips, averaged over prompts.
-pub fn accuracy<B: Kernels>(judge: &ConvDiscriminator<B>, batches: &Batches<B>, groups: &[PromptGroup]) -> Result<f64, SessionError> {
+pub fn accuracy<B: Kernels>(
+    judge: &ConvDiscriminator<B>,
+    batches: &Batches<B>,
+    groups: &[PromptGroup],
+) -> Result<f64, SessionError> {
     let mut total = 0.0;
     for (prompt, real, made) in groups {
         let (real, made) = (&real[real.len() / 2..], &made[made.len() / 2..]);
         let score = |clips: &[Clip]| -> Result<_, SessionError> {
             let text = batches.text(std::slice::from_ref(prompt), clips.len())?;
-            Ok(judge.score(batches.encode(clips), text).reshape([1, clips.len()]))
+            Ok(judge
+                .score(batches.encode(clips), text)
+                .reshape([1, clips.len()]))
         };
         total += bradley_terry::pair_accuracy(score(real)?, score(made)?).0;
     }

@@ -1,5 +1,5 @@
-//! How close a student's clips are to fresh takes of its teacher: the measurements of [`afd_metrics`], a discriminator trained on held-out clips,
-//! and the report.
+//! How close a student's clips are to fresh takes of its teacher: the measurements of
+//! [`afd_metrics`], a discriminator trained on held-out clips, and the report.
 
 pub mod holdout;
 pub mod report;

@@ -32,7 +32,8 @@ pub struct Report {
     pub wall_seconds: f64,
     /// Videos asked of the teacher.
     pub teacher_queries: u64,
-    /// Named scores in the order of the table's columns: the teacher first, then the base, then the distilled student.
+    /// Named scores in the order of the table's columns: the teacher first, then the base, then the
+    /// distilled student.
     pub scores: Vec<(String, Scores)>,
     /// Remarks for the reader, a paragraph each.
     pub notes: Vec<String>,
@@ -45,13 +46,19 @@ pub enum ReportError {
     #[error(transparent)]
     File(#[from] FileError),
     /// NaN and infinities have no place in JSON.
-    #[error("the report cannot be written as JSON: found `{found}`, expected a finite number; look for the step where the run diverged")]
+    #[error(
+        "the report cannot be written as JSON: found `{found}`, expected a finite number; look \
+        for the step where the run diverged"
+    )]
     NotFinite {
         /// The line of JSON, with `null` where the number should be.
         found: String,
     },
     /// A line of the metrics cannot be read.
-    #[error("{path} line {line} is no metrics line ({reason}); restore the file or write the report without it")]
+    #[error(
+        "{path} line {line} is no metrics line ({reason}); restore the file or write the \
+        report without it"
+    )]
     Metrics {
         /// The log.
         path: String,
@@ -66,12 +73,19 @@ impl Report {
     /// Writes a JSON file, indented, ending in a newline.
     ///
     /// # Errors
-    /// [`ReportError::File`] when the disk refuses, [`ReportError::NotFinite`] for a number that is not finite.
+    /// [`ReportError::File`] when the disk refuses, [`ReportError::NotFinite`] for a number that is
+    /// not finite.
     pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
-        let mut text = serde_json::to_string_pretty(self).map_err(|reason| FileError::new("write", path, reason.into()))?;
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|reason| FileError::new("write", path, reason.into()))?;
         // A number that is not finite is written as null, which then is no number.
         if let Err(error) = serde_json::from_str::<Self>(&text) {
-            let found = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().trim().to_string();
+            let found = text
+                .lines()
+                .nth(error.line().saturating_sub(1))
+                .unwrap_or_default()
+                .trim()
+                .to_string();
             return Err(ReportError::NotFinite { found });
         }
         text.push('\n');
@@ -79,14 +93,25 @@ impl Report {
     }
 }
 
-/// Writes an HTML file that needs nothing else: styles, learning curves (one per phase and metric) and GIFs are inside, scripts are not.
+/// Writes an HTML file that needs nothing else: styles, learning curves (one per phase and metric)
+/// and GIFs are inside, scripts are not.
 ///
-/// `metrics` come from [`read_metrics`]; `previews` are pairs of a title and the bytes of a GIF. The file grows by 4/3 of the GIFs' size.
+/// `metrics` come from [`read_metrics`]; `previews` are pairs of a title and the bytes of a GIF.
+/// The file grows by 4/3 of the GIFs' size.
 ///
 /// # Errors
-/// [`ReportError::File`] when the disk refuses. A report of the same run, left by a run that was resumed, is replaced as a whole.
-pub fn write_html(path: &Path, report: &Report, metrics: &[MetricsLine], previews: &[(String, Vec<u8>)]) -> Result<(), ReportError> {
-    Ok(write_atomically(path, html::page(report, metrics, previews).as_bytes())?)
+/// [`ReportError::File`] when the disk refuses. A report of the same run, left by a run that was
+/// resumed, is replaced as a whole.
+pub fn write_html(
+    path: &Path,
+    report: &Report,
+    metrics: &[MetricsLine],
+    previews: &[(String, Vec<u8>)],
+) -> Result<(), ReportError> {
+    Ok(write_atomically(
+        path,
+        html::page(report, metrics, previews).as_bytes(),
+    )?)
 }
 
 /// A report for the tests of this module.
@@ -112,7 +137,11 @@ fn example() -> Report {
         backend: "ndarray".into(),
         wall_seconds: 3725.5,
         teacher_queries: 640,
-        scores: vec![("teacher".into(), scores(0.125)), ("base".into(), scores(6.5)), ("distilled".into(), scores(1.25))],
+        scores: vec![
+            ("teacher".into(), scores(0.125)),
+            ("base".into(), scores(6.5)),
+            ("distilled".into(), scores(1.25)),
+        ],
         notes: vec!["Two bodies per scene.".into()],
     }
 }
@@ -128,11 +157,20 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("report.json");
         for commit in [None, Some("0123abcd".to_string())] {
-            let report = Report { commit, ..example() };
+            let report = Report {
+                commit,
+                ..example()
+            };
             report.write_json(&path).unwrap();
             let text = fs::read_to_string(&path).unwrap();
             assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
-            assert!(text.contains("\"seed\": 18446744073709551615,\n") && text.ends_with("}\n"), "{text}");
+            assert!(
+                text.contains(
+                    "\"seed\": \
+                18446744073709551615,\n"
+                ) && text.ends_with("}\n"),
+                "{text}"
+            );
             fs::remove_file(&path).unwrap();
         }
     }
@@ -142,7 +180,10 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut report = example();
         report.scores[2].1.pixel_energy_distance = f64::NAN;
-        let message = report.write_json(&place.path().join("report.json")).unwrap_err().to_string();
+        let message = report
+            .write_json(&place.path().join("report.json"))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("pixel_energy_distance"), "{message}");
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
     }
@@ -153,7 +194,11 @@ mod tests {
         let path = place.path().join("report.html");
         fs::write(&path, "torn").unwrap();
         write_html(&path, &example(), &[], &[]).unwrap();
-        assert!(fs::read_to_string(&path).unwrap().starts_with("<!doctype html>"));
+        assert!(
+            fs::read_to_string(&path)
+                .unwrap()
+                .starts_with("<!doctype html>")
+        );
     }
 
     #[test]

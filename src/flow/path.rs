@@ -1,19 +1,36 @@
-//! The straight path between a clean clip and noise (method.md A.1): `x_sigma = (1 - sigma) x_0 + sigma eps`, velocity `v = eps - x_0`.
+//! The straight path between a clean clip and noise (method.md A.1): `x_sigma = (1 - sigma) x_0 +
+//! sigma eps`, velocity `v = eps - x_0`.
 
 use burn::prelude::*;
 
 /// Noise levels `[B, F]`, one per latent frame, shaped to multiply latents `[B, F, C, H, W]`.
-pub fn levels<B: Backend>(sigmas: &[f32], batch: usize, frames: usize, device: &B::Device) -> Tensor<B, 5> {
-    Tensor::from_data(TensorData::new(sigmas.to_vec(), [batch, frames, 1, 1, 1]), device)
+pub fn levels<B: Backend>(
+    sigmas: &[f32],
+    batch: usize,
+    frames: usize,
+    device: &B::Device,
+) -> Tensor<B, 5> {
+    Tensor::from_data(
+        TensorData::new(sigmas.to_vec(), [batch, frames, 1, 1, 1]),
+        device,
+    )
 }
 
 /// `x_sigma` of clean latents and noise.
-pub fn noised<B: Backend>(clean: Tensor<B, 5>, noise: Tensor<B, 5>, sigmas: &Tensor<B, 5>) -> Tensor<B, 5> {
+pub fn noised<B: Backend>(
+    clean: Tensor<B, 5>,
+    noise: Tensor<B, 5>,
+    sigmas: &Tensor<B, 5>,
+) -> Tensor<B, 5> {
     clean.clone() + (noise - clean) * sigmas.clone()
 }
 
 /// The clean estimate `x_sigma - sigma v`.
-pub fn clean_estimate<B: Backend>(noised: Tensor<B, 5>, velocity: Tensor<B, 5>, sigmas: &Tensor<B, 5>) -> Tensor<B, 5> {
+pub fn clean_estimate<B: Backend>(
+    noised: Tensor<B, 5>,
+    velocity: Tensor<B, 5>,
+    sigmas: &Tensor<B, 5>,
+) -> Tensor<B, 5> {
     noised - velocity * sigmas.clone()
 }
 
@@ -25,10 +42,16 @@ mod tests {
     #[test]
     fn the_true_velocity_leads_back_to_the_clean_clip() {
         let device = Default::default();
-        let tensor = |values: [f32; 4]| Tensor::<NdArray, 1>::from_floats(values, &device).reshape([1, 2, 1, 1, 2]);
+        let tensor = |values: [f32; 4]| {
+            Tensor::<NdArray, 1>::from_floats(values, &device).reshape([1, 2, 1, 1, 2])
+        };
         let (clean, noise) = (tensor([0.3, -1.0, 2.0, 0.5]), tensor([1.0, 0.1, -0.4, 0.9]));
         let sigmas = levels(&[0.25, 1.0], 1, 2, &device);
-        let estimate = clean_estimate(noised(clean.clone(), noise.clone(), &sigmas), noise - clean.clone(), &sigmas);
+        let estimate = clean_estimate(
+            noised(clean.clone(), noise.clone(), &sigmas),
+            noise - clean.clone(),
+            &sigmas,
+        );
         assert!((estimate - clean).abs().max().into_scalar() < 1e-6);
     }
 }

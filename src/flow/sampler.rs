@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SamplerKind {
-    /// Stochastic: the clean estimate is noised again with fresh noise. The default of every few-step student.
+    /// Stochastic: the clean estimate is noised again with fresh noise. The default of every
+    /// few-step student.
     Consistency,
     /// Deterministic: an Euler step along the velocity.
     Ode,
@@ -26,16 +27,19 @@ impl SamplerKind {
 /// A few-step sampler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampler {
-    /// How much of the noise of a step is drawn afresh, in [0, 1]: 0 is the deterministic Euler step, 1 noises the clean estimate anew. In between, the
-    /// step keeps `cos` and draws `sin` of a quarter turn times this share, so that the noise level stays what the schedule says (Flow-CPS,
-    /// arXiv 2509.05952): the stochastic chain that reverse-chain RL needs, with the marginals of the deterministic one.
+    /// How much of the noise of a step is drawn afresh, in [0, 1]: 0 is the deterministic Euler
+    /// step, 1 noises the clean estimate anew. In between, the step keeps `cos` and draws `sin` of
+    /// a quarter turn times this share, so that the noise level stays what the schedule says
+    /// (Flow-CPS, arXiv 2509.05952): the stochastic chain that reverse-chain RL needs, with the
+    /// marginals of the deterministic one.
     pub fresh_noise: f64,
     /// Noise levels, descending, the first is where sampling starts.
     pub sigmas: Vec<f32>,
 }
 
 impl Sampler {
-    /// Denoises `x` (noise of the first level) with `velocity(x, sigma)`; `noise()` draws fresh noise of the same shape.
+    /// Denoises `x` (noise of the first level) with `velocity(x, sigma)`; `noise()` draws fresh
+    /// noise of the same shape.
     ///
     /// The second result are the states that the velocity was asked for, one per level.
     pub fn denoise<B: Backend>(
@@ -51,11 +55,15 @@ impl Sampler {
             x = match self.sigmas.get(step + 1) {
                 None => x - v * sigma,
                 Some(next) if self.fresh_noise == 0.0 => x + v * (next - sigma),
-                Some(next) if self.fresh_noise == 1.0 => (x - v * sigma) * (1.0 - next) + noise() * *next,
+                Some(next) if self.fresh_noise == 1.0 => {
+                    (x - v * sigma) * (1.0 - next) + noise() * *next
+                }
                 Some(next) => {
                     let (kept, drawn) = noise_shares(self.fresh_noise);
                     let noise_estimate = x.clone() + v.clone() * (1.0 - sigma);
-                    (x - v * sigma) * (1.0 - next) + noise_estimate * (kept * *next) + noise() * (drawn * *next)
+                    (x - v * sigma) * (1.0 - next)
+                        + noise_estimate * (kept * *next)
+                        + noise() * (drawn * *next)
                 }
             };
         }
@@ -63,7 +71,8 @@ impl Sampler {
     }
 }
 
-/// `(cos, sin)` of a quarter turn times `fresh`: the shares of a step's noise that are kept and drawn.
+/// `(cos, sin)` of a quarter turn times `fresh`: the shares of a step's noise that are kept and
+/// drawn.
 pub fn noise_shares(fresh: f64) -> (f32, f32) {
     // Exact at the end: no trace of the old noise is left.
     if fresh >= 1.0 {
@@ -78,14 +87,28 @@ mod tests {
     use super::*;
     use burn::backend::NdArray;
 
-    /// For data concentrated in one point the exact velocity is (x - point) / sigma, and every sampler must end there.
+    /// For data concentrated in one point the exact velocity is (x - point) / sigma, and every
+    /// sampler must end there.
     #[test]
     fn every_sampler_ends_in_the_only_clip_there_is() {
-        for fresh_noise in [SamplerKind::Consistency.fresh_noise(), SamplerKind::Ode.fresh_noise(), 0.4] {
-            let sampler = Sampler { fresh_noise, sigmas: vec![1.0, 0.9375, 0.8333, 0.625] };
-            let full = |value: f32| Tensor::<NdArray, 5>::full([1, 1, 1, 1, 2], value, &Default::default());
-            let (clip, states) = sampler.denoise(full(2.0), |x, sigma| (x - 0.5) / sigma, || full(-1.0));
-            assert!((clip - 0.5).abs().max().into_scalar() < 1e-5, "{fresh_noise}");
+        for fresh_noise in [
+            SamplerKind::Consistency.fresh_noise(),
+            SamplerKind::Ode.fresh_noise(),
+            0.4,
+        ] {
+            let sampler = Sampler {
+                fresh_noise,
+                sigmas: vec![1.0, 0.9375, 0.8333, 0.625],
+            };
+            let full = |value: f32| {
+                Tensor::<NdArray, 5>::full([1, 1, 1, 1, 2], value, &Default::default())
+            };
+            let (clip, states) =
+                sampler.denoise(full(2.0), |x, sigma| (x - 0.5) / sigma, || full(-1.0));
+            assert!(
+                (clip - 0.5).abs().max().into_scalar() < 1e-5,
+                "{fresh_noise}"
+            );
             assert_eq!(states.len(), 4);
         }
     }
@@ -93,8 +116,12 @@ mod tests {
     #[test]
     fn the_consistency_step_is_a_gaussian_kernel_around_the_scaled_clean_estimate() {
         // N((1 - s') x0, s'^2): with velocity 0 the clean estimate is x itself.
-        let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.25] };
-        let full = |value: f32| Tensor::<NdArray, 5>::full([1, 1, 1, 1, 1], value, &Default::default());
+        let sampler = Sampler {
+            fresh_noise: 1.0,
+            sigmas: vec![1.0, 0.25],
+        };
+        let full =
+            |value: f32| Tensor::<NdArray, 5>::full([1, 1, 1, 1, 1], value, &Default::default());
         let mut seen = Vec::new();
         sampler.denoise(
             full(4.0),
@@ -113,21 +140,32 @@ mod tests {
         const COUNT: usize = 20_000;
         let normal = |step| {
             let values = Noise::new(1, Purpose::Evaluation, step, 0).normals(COUNT);
-            Tensor::<NdArray, 5>::from_data(burn::tensor::TensorData::new(values, [1, 1, 1, 1, COUNT]), &Default::default())
+            Tensor::<NdArray, 5>::from_data(
+                burn::tensor::TensorData::new(values, [1, 1, 1, 1, COUNT]),
+                &Default::default(),
+            )
         };
         for fresh_noise in [0.3, 0.7, 1.0] {
-            let sampler = Sampler { fresh_noise, sigmas: vec![1.0, 0.8, 0.6, 0.4] };
+            let sampler = Sampler {
+                fresh_noise,
+                sigmas: vec![1.0, 0.8, 0.6, 0.4],
+            };
             let mut draws = 0;
             let noise = || {
                 draws += 1;
                 normal(draws)
             };
-            // A student that knows the clean clip (0 here, so that all variance is noise): x = sigma eps, v = eps.
+            // A student that knows the clean clip (0 here, so that all variance is noise): x =
+            // sigma eps, v = eps.
             let (_, states) = sampler.denoise(normal(0), |x, sigma| x / sigma, noise);
             for (state, sigma) in states.iter().zip([1.0f32, 0.8, 0.6, 0.4]) {
                 let deviation = state.clone().square().mean().sqrt().into_scalar();
                 // The standard error of a deviation over 20,000 draws is 0.5 %.
-                assert!((deviation / sigma - 1.0).abs() < 0.02, "{fresh_noise} {sigma}: {deviation}");
+                assert!(
+                    (deviation / sigma - 1.0).abs() < 0.02,
+                    "{fresh_noise} {sigma}: \
+                    {deviation}"
+                );
             }
         }
     }

@@ -9,10 +9,20 @@ pub fn shifted(shift: f64, s: f64) -> f64 {
 
 /// The sampler's noise levels from a nominal list such as `[1000, 750, 500, 250]`, descending.
 ///
-/// With `warp`, every entry `d` becomes `sigma(d / 1000)` of the shifted schedule, otherwise `d / 1000`.
+/// With `warp`, every entry `d` becomes `sigma(d / 1000)` of the shifted schedule, otherwise `d /
+/// 1000`.
 pub fn few_step_sigmas(denoising_steps: &[f64], shift: f64, warp: bool) -> Vec<f32> {
-    let level = |step: &f64| if warp { shifted(shift, step / 1000.0) } else { step / 1000.0 };
-    denoising_steps.iter().map(|step| level(step) as f32).collect()
+    let level = |step: &f64| {
+        if warp {
+            shifted(shift, step / 1000.0)
+        } else {
+            step / 1000.0
+        }
+    };
+    denoising_steps
+        .iter()
+        .map(|step| level(step) as f32)
+        .collect()
 }
 
 /// One of `levels`, or, if there are none, a uniform level in (0, 1] of the shifted schedule.

@@ -1,14 +1,18 @@
-//! What passes through a transformer hold at once, in values (not bytes). Tested against measured peaks (`tests/plan_memory.rs`).
+//! What passes through a transformer hold at once, in values (not bytes). Tested against measured
+//! peaks (`tests/plan_memory.rs`).
 //!
-//! Values are of the type that products of matrices are computed in; one that stays in f32 counts as two of a 16-bit type (`wide`).
+//! Values are of the type that products of matrices are computed in; one that stays in f32 counts
+//! as two of a 16-bit type (`wide`).
 //!
-//! D width, H hidden width of the feed-forward network, L text rows. A differentiated block keeps 17 D + 2 H values per token: its
-//! input; the modulated input; queries and keys before and after normalisation and rotation; values; the attention's output before and after its
-//! projection; the same for cross-attention (normed tokens, queries twice, output) with the two sums around it; the modulated input, hidden values
-//! before and after GELU and output of the feed-forward network. The input and the two sums are tokens, which stay in f32.
+//! D width, H hidden width of the feed-forward network, L text rows. A differentiated block keeps
+//! 17 D + 2 H values per token: its input; the modulated input; queries and keys before and after
+//! normalisation and rotation; values; the attention's output before and after its projection; the
+//! same for cross-attention (normed tokens, queries twice, output) with the two sums around it; the
+//! modulated input, hidden values before and after GELU and output of the feed-forward network. The
+//! input and the two sums are tokens, which stay in f32.
 //!
-//! On top of that come the operations' own values. Those of tensor operations are counted one by one, each as memory of its own: what a backend that
-//! fuses them does not hold is not taken off.
+//! On top of that come the operations' own values. Those of tensor operations are counted one by
+//! one, each as memory of its own: what a backend that fuses them does not hold is not taken off.
 
 use afd_models::discriminator::RegisterConfig;
 use afd_models::lora::LoraConfig;
@@ -71,19 +75,27 @@ impl Run<'_> {
         let width = self.width();
         let [of_token, of_text] = lora_values(self.lora).map(|values| values as u64);
         let per_token = (14 + 3 * self.wide) * width + 2 * self.hidden() + of_token;
-        // Keys and values of the text, the keys before their norm in f32 like everything else of the text; about 14 vectors of modulation per frame.
+        // Keys and values of the text, the keys before their norm in f32 like everything else of
+        // the text; about 14 vectors of modulation per frame.
         let per_text_row = (2 + self.wide) * width + self.wide * of_text;
         let frames = (self.passes * self.clips * self.visibility.own_frames) as u64;
-        self.tokens() * per_token + (self.clips * self.text_rows) as u64 * per_text_row + frames * 14 * self.wide * width + self.recast()
+        self.tokens() * per_token
+            + (self.clips * self.text_rows) as u64 * per_text_row
+            + frames * 14 * self.wide * width
+            + self.recast()
     }
 
-    /// Weights in another type than they are held in: trained ones narrowed for tokens, resting ones widened for the text.
+    /// Weights in another type than they are held in: trained ones narrowed for tokens, resting
+    /// ones widened for the text.
     fn recast(&self) -> u64 {
         if self.wide == 1 {
             return 0;
         }
         let (trained, widened) = match self.lora {
-            Some(lora) => (lora_parameters(self.config, lora) / self.config.layers, 2 * self.wide * self.width() * self.width()),
+            Some(lora) => (
+                lora_parameters(self.config, lora) / self.config.layers,
+                2 * self.wide * self.width() * self.width(),
+            ),
             None => (block_parameters(self.config), 0),
         };
         trained as u64 + widened
@@ -92,12 +104,15 @@ impl Run<'_> {
     /// Kept besides the blocks: rotations, the text before and after its embedding, the head.
     pub fn outside(&self) -> u64 {
         let rotations = 2 * self.wide * (self.passes * self.clip_tokens()) as u64 * self.width();
-        let text = self.wide * (self.clips * self.text_rows) as u64 * (self.config.text_width as u64 + 3 * self.width());
+        let text = self.wide
+            * (self.clips * self.text_rows) as u64
+            * (self.config.text_width as u64 + 3 * self.width());
         rotations + text
     }
 
-    /// On top of what a block keeps while its backward pass is at its largest: the gradient of its tokens and what GELU's needs; or what
-    /// attention needs, whichever is more (by then what comes after attention, 7 D + 2 H, is freed).
+    /// On top of what a block keeps while its backward pass is at its largest: the gradient of its
+    /// tokens and what GELU's needs; or what attention needs, whichever is more (by then what comes
+    /// after attention, 7 D + 2 H, is freed).
     pub fn backward(&self) -> u64 {
         // Passes are walked backwards one after another.
         let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
@@ -105,8 +120,9 @@ impl Run<'_> {
         let split = self.of_operations(8 * tokens * width + self.joined());
         // Gradients of keys and values are summed in f32.
         let attention = (3 + 2 * self.wide) * tokens * width + split + self.scores(2, 4);
-        // GELU's gradient, in and out, or that of a product and of its low-rank factors; with tensor operations five f32 values at once, beside
-        // which GELU's own result is already freed.
+        // GELU's gradient, in and out, or that of a product and of its low-rank factors; with
+        // tensor operations five f32 values at once, beside which GELU's own result is already
+        // freed.
         let hidden = match (self.kernels, self.wide) {
             (KernelSet::Loops, _) => 2 + u64::from(self.lora.is_some()),
             (KernelSet::Operations, 1) => 3,
@@ -123,40 +139,70 @@ impl Run<'_> {
         // Tokens, queries, keys, values, and the output on its way back from the heads.
         let attended = (self.wide + 5 + self.of_operations(3)) * width;
         let attention = tokens * attended + self.of_operations(self.joined()) + self.scores(1, 3);
-        // GELU in and out, or a product beside that of its low-rank factors; with tensor operations three f32 values at once, and the result.
+        // GELU in and out, or a product beside that of its low-rank factors; with tensor operations
+        // three f32 values at once, and the result.
         let hidden = match (self.kernels, self.wide) {
             (KernelSet::Loops, _) => 2 + u64::from(self.lora.is_some()),
             (KernelSet::Operations, 1) => 3,
             (KernelSet::Operations, wide) => 3 * wide + 1,
         };
-        (tokens * projections).max(attention).max(tokens * (hidden * self.hidden() + (self.wide + 2) * width))
+        (tokens * projections)
+            .max(attention)
+            .max(tokens * (hidden * self.hidden() + (self.wide + 2) * width))
     }
 
     /// `values` where tensor operations compute.
     fn of_operations(&self, values: u64) -> u64 {
-        if self.kernels == KernelSet::Operations { values } else { 0 }
+        if self.kernels == KernelSet::Operations {
+            values
+        } else {
+            0
+        }
     }
 
-    /// Keys and values that are copied to lie side by side, where what a view sees is in several pieces.
+    /// Keys and values that are copied to lie side by side, where what a view sees is in several
+    /// pieces.
     fn joined(&self) -> u64 {
         let pieces = |view: &&View| view.past.len() + view.own.len() > 1;
-        let seen = self.visibility.views.iter().filter(pieces).map(|view| self.seen(view)).max().unwrap_or(0);
+        let seen = self
+            .visibility
+            .views
+            .iter()
+            .filter(pieces)
+            .map(|view| self.seen(view))
+            .max()
+            .unwrap_or(0);
         (2 * self.clips * seen * self.config.width) as u64
     }
 
     /// Tokens of a clip that a view's queries see.
     fn seen(&self, view: &View) -> usize {
-        view.past.iter().chain(&view.own).map(ExactSizeIterator::len).sum::<usize>() * self.tokens_per_frame
+        view.past
+            .iter()
+            .chain(&view.own)
+            .map(ExactSizeIterator::len)
+            .sum::<usize>()
+            * self.tokens_per_frame
     }
 
     /// Attention scores, `loops` or `operations` times as many as are computed at once.
     fn scores(&self, loops: u64, operations: u64) -> u64 {
-        let of_view = |queries: usize, keys: usize| (queries.min(self.attention_queries) * keys) as u64;
-        let own = self.visibility.views.iter().map(|view| of_view(view.queries.len() * self.tokens_per_frame, self.seen(view)));
-        let most = own.chain([of_view(self.clip_tokens(), self.text_rows)]).max().unwrap_or(0);
+        let of_view =
+            |queries: usize, keys: usize| (queries.min(self.attention_queries) * keys) as u64;
+        let own = self
+            .visibility
+            .views
+            .iter()
+            .map(|view| of_view(view.queries.len() * self.tokens_per_frame, self.seen(view)));
+        let most = own
+            .chain([of_view(self.clip_tokens(), self.text_rows)])
+            .max()
+            .unwrap_or(0);
         match self.kernels {
             KernelSet::Loops => loops * most,
-            KernelSet::Operations => self.wide * operations * (self.clips * self.config.heads) as u64 * most,
+            KernelSet::Operations => {
+                self.wide * operations * (self.clips * self.config.heads) as u64 * most
+            }
         }
     }
 }
@@ -174,18 +220,28 @@ pub struct Peak {
 
 /// A run's peak in one graph of `depth` blocks.
 pub fn plain(run: &Run, depth: usize) -> Peak {
-    Peak { boundaries: 0, graphs: depth as u64 * run.block() + run.outside() + 2 * run.boundary(), backward: run.backward() }
+    Peak {
+        boundaries: 0,
+        graphs: depth as u64 * run.block() + run.outside() + 2 * run.boundary(),
+        backward: run.backward(),
+    }
 }
 
 /// A run's peak when `depth` blocks are differentiated one at a time.
 pub fn block_by_block(run: &Run, depth: usize) -> Peak {
     let boundaries = depth as u64 * run.boundary();
-    // A block's own input is one of the boundaries, and the gradient that comes from above is freed first.
-    Peak { boundaries, graphs: run.block() - run.boundary() + run.outside(), backward: run.backward().saturating_sub(run.boundary()) }
+    // A block's own input is one of the boundaries, and the gradient that comes from above is freed
+    // first.
+    Peak {
+        boundaries,
+        graphs: run.block() - run.boundary() + run.outside(),
+        backward: run.backward().saturating_sub(run.boundary()),
+    }
 }
 
-/// Values that the readers of a register discriminator keep for `tokens` tokens of one clip: normed tokens, keys before and after their norm,
-/// values; and twice the tokens' gradient in the backward pass.
+/// Values that the readers of a register discriminator keep for `tokens` tokens of one clip: normed
+/// tokens, keys before and after their norm, values; and twice the tokens' gradient in the backward
+/// pass.
 pub fn readers(config: &RegisterConfig, width: usize, tokens: usize) -> u64 {
     (4 * config.layers.len() as u64 + 2) * (tokens * width) as u64
 }

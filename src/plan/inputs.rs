@@ -37,22 +37,26 @@ pub struct PlanInputs {
     pub codec: Option<CodecSizes>,
     /// The text encoder, where it is a network.
     pub text_encoder: Option<TextEncoderSizes>,
-    /// The student's low-rank factors; `None` trains all weights. With them the student, its lagging copies and the reference share one set of base
-    /// weights.
+    /// The student's low-rank factors; `None` trains all weights. With them the student, its
+    /// lagging copies and the reference share one set of base weights.
     pub student_lora: Option<LoraConfig>,
-    /// Bytes of a weight that is not trained, and of one that is trained without LoRA. LoRA factors, gradients and moments are f32.
+    /// Bytes of a weight that is not trained, and of one that is trained without LoRA. LoRA
+    /// factors, gradients and moments are f32.
     pub weight_bytes: usize,
     /// Bytes of an activation.
     pub activation_bytes: usize,
     /// Whether updates hold the graph of one transformer block at a time (`run.recompute_blocks`).
     pub recompute_blocks: bool,
-    /// Queries of a clip and head whose attention scores are held at once (`run.attention_queries`).
+    /// Queries of a clip and head whose attention scores are held at once
+    /// (`run.attention_queries`).
     pub attention_queries: usize,
     /// Parts of a batch that run side by side (`run.shards`).
     pub shards: usize,
-    /// Clips that the student's passes hold at once, over all parts: all of a round, or `run.clips_at_once` of every part.
+    /// Clips that the student's passes hold at once, over all parts: all of a round, or
+    /// `run.clips_at_once` of every part.
     pub clips_at_once: usize,
-    /// Rollouts whose keys and values are kept from the rollout to the last update of the round: all of a round, or 0 where they are made again.
+    /// Rollouts whose keys and values are kept from the rollout to the last update of the round:
+    /// all of a round, or 0 where they are made again.
     pub memories_kept: usize,
     /// Who computes.
     pub kernels: KernelSet,
@@ -73,20 +77,26 @@ pub struct Schedule {
     pub checkpoints: u64,
 }
 
-/// Which implementation of [`afd_models::kernels::Kernels`] computes: they differ in what they hold at once.
+/// Which implementation of [`afd_models::kernels::Kernels`] computes: they differ in what they hold
+/// at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KernelSet {
     /// flex's loops, which are for f32: attention scores of one clip and head at a time.
     Loops,
-    /// Tensor operations (cuda, wgpu, ndarray, and flex in bf16): attention scores of all clips and heads at a time.
+    /// Tensor operations (cuda, wgpu, ndarray, and flex in bf16): attention scores of all clips and
+    /// heads at a time.
     Operations,
 }
 
 impl KernelSet {
     /// Those of a backend, by its name, in a precision.
     pub fn of(backend: &str, precision: Precision) -> Self {
-        if backend == "flex" && precision == Precision::F32 { Self::Loops } else { Self::Operations }
+        if backend == "flex" && precision == Precision::F32 {
+            Self::Loops
+        } else {
+            Self::Operations
+        }
     }
 }
 
@@ -144,7 +154,8 @@ pub struct Distill {
     pub mistaken: bool,
     /// The discriminator.
     pub discriminator: DiscriminatorSizes,
-    /// Low-rank factors of its backbone's blocks, whose other weights are then frozen; `None` trains all.
+    /// Low-rank factors of its backbone's blocks, whose other weights are then frozen; `None`
+    /// trains all.
     pub discriminator_lora: Option<LoraConfig>,
 }
 
@@ -162,7 +173,8 @@ impl PlanInputs {
     /// What `recipe` does on a backend, by its name.
     pub fn of(recipe: &Recipe, backend: &str) -> Self {
         let takes_per_prompt = takes_per_prompt(recipe);
-        let training_clips = (takes_per_prompt > 0).then_some((takes_per_prompt * recipe.train_prompts.len()) as u64);
+        let training_clips = (takes_per_prompt > 0)
+            .then_some((takes_per_prompt * recipe.train_prompts.len()) as u64);
         let settings = &recipe.settings.clone().within_passes(training_clips);
         let (afd, judge) = (&settings.afd, &settings.discriminator);
         let clip = settings.clip;
@@ -172,8 +184,13 @@ impl PlanInputs {
             limit => clips.min(limit * settings.run.shards),
         };
         let batch = settings.supervised.batch;
-        let supervised = Pretrain { batch, clips_at_once: at_once(batch), teacher_forcing: settings.supervised.teacher_forcing };
-        // The baselines with a discriminator are planned like AFD: the same rollouts, an update of the same size.
+        let supervised = Pretrain {
+            batch,
+            clips_at_once: at_once(batch),
+            teacher_forcing: settings.supervised.teacher_forcing,
+        };
+        // The baselines with a discriminator are planned like AFD: the same rollouts, an update of
+        // the same size.
         let method = match settings.is_supervised() {
             true => Method::Pretrain(supervised),
             false => Method::Distill(Distill {
@@ -192,9 +209,10 @@ impl PlanInputs {
                 penalised: judge.r1_weight > 0.0 || judge.r2_weight > 0.0,
                 mistaken: judge.mismatch_weight > 0.0,
                 discriminator: match judge.kind {
-                    DiscriminatorKind::Conv => {
-                        DiscriminatorSizes::Conv(ConvConfig { channels: judge.channels.clone(), width: judge.width })
-                    }
+                    DiscriminatorKind::Conv => DiscriminatorSizes::Conv(ConvConfig {
+                        channels: judge.channels.clone(),
+                        width: judge.width,
+                    }),
                     DiscriminatorKind::Registers => DiscriminatorSizes::Registers(RegisterConfig {
                         layers: judge.layers.clone(),
                         feed_forward_width: judge.width,
@@ -206,14 +224,20 @@ impl PlanInputs {
         };
         let clips = match &method {
             Method::Pretrain(pretrain) => pretrain.batch,
-            Method::Distill(distill) => distill.prompts * (distill.rollouts + distill.teacher_positives),
+            Method::Distill(distill) => {
+                distill.prompts * (distill.rollouts + distill.teacher_positives)
+            }
         };
         let at_once = at_once(clips);
         Self {
             student: recipe.student.clone(),
             latents: recipe.latent_shape,
             // Prepared latents are read instead of pixels.
-            pixels: if recipe.data().is_some() { 0 } else { clip.frames * clip.height * clip.width * 3 },
+            pixels: if recipe.data().is_some() {
+                0
+            } else {
+                clip.frames * clip.height * clip.width * 3
+            },
             text_rows: settings.text.length,
             prompts: recipe.train_prompts.len(),
             held_out: recipe.held_out_prompts.len(),
@@ -221,15 +245,29 @@ impl PlanInputs {
             method,
             codec: match &recipe.codec {
                 CodecPlan::Pixel(_) => None,
-                CodecPlan::WanVae { config, precision, .. } => {
-                    Some(CodecSizes::wan_vae(config, *precision, [clip.frames, clip.height, clip.width]))
-                }
+                CodecPlan::WanVae {
+                    config, precision, ..
+                } => Some(CodecSizes::wan_vae(
+                    config,
+                    *precision,
+                    [clip.frames, clip.height, clip.width],
+                )),
             },
-            // Its weights are not opened for this: Wan's students were all trained with the same one.
-            text_encoder: (settings.text.kind == TextKind::Umt5)
-                .then(|| TextEncoderSizes::umt5(&UmT5Config::xxl(), settings.text.precision, settings.text.length)),
+            // Its weights are not opened for this: Wan's students were all trained with the same
+            // one.
+            text_encoder: (settings.text.kind == TextKind::Umt5).then(|| {
+                TextEncoderSizes::umt5(
+                    &UmT5Config::xxl(),
+                    settings.text.precision,
+                    settings.text.length,
+                )
+            }),
             student_lora: settings.student.lora.clone(),
-            weight_bytes: if settings.student.lora.is_some() { settings.run.precision.bytes() } else { 4 },
+            weight_bytes: if settings.student.lora.is_some() {
+                settings.run.precision.bytes()
+            } else {
+                4
+            },
             activation_bytes: settings.run.precision.bytes(),
             recompute_blocks: settings.run.recompute_blocks,
             attention_queries: settings.run.attention_queries,
@@ -238,7 +276,12 @@ impl PlanInputs {
             memories_kept: if at_once < clips { 0 } else { clips },
             kernels: KernelSet::of(backend, settings.run.precision),
             schedule: match settings.is_supervised() {
-                true => Schedule { start: 0, warm_up: 0, rounds: settings.supervised.steps, checkpoints: settings.run.keep as u64 },
+                true => Schedule {
+                    start: 0,
+                    warm_up: 0,
+                    rounds: settings.supervised.steps,
+                    checkpoints: settings.run.keep as u64,
+                },
                 false => Schedule {
                     start: afd.supervised_rounds,
                     warm_up: afd.warmup_steps,
@@ -276,7 +319,8 @@ impl PlanInputs {
     }
 }
 
-/// As the recipe says; or, where it leaves that to a folder whose clips are prepared, as many as the folder lists, if it is there already.
+/// As the recipe says; or, where it leaves that to a folder whose clips are prepared, as many as
+/// the folder lists, if it is there already.
 fn takes_per_prompt(recipe: &Recipe) -> usize {
     let teacher = &recipe.settings.teacher;
     if teacher.takes_per_prompt > 0 || recipe.data().is_none() {
@@ -284,7 +328,9 @@ fn takes_per_prompt(recipe: &Recipe) -> usize {
     }
     let mut clips = 0usize;
     if let Some(path) = &teacher.path {
-        let layout = teacher.layout.map_or_else(|| FolderLayout::detect(path), Ok);
+        let layout = teacher
+            .layout
+            .map_or_else(|| FolderLayout::detect(path), Ok);
         // A folder that is not there yet, or cannot be read, is planned as one clip per prompt.
         let _ = layout.and_then(|layout| {
             layout.list(path, &mut |listed| {

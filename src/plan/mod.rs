@@ -1,7 +1,9 @@
-//! What a recipe will take, before anything is loaded: parameters, memory of each phase, work, files (`afd plan`).
+//! What a recipe will take, before anything is loaded: parameters, memory of each phase, work,
+//! files (`afd plan`).
 //!
-//! [`inputs`] are plain sizes, [`transformer`], [`codec`] and [`weights`] count what is exact, [`activations`] what passes hold at once, [`phases`] puts
-//! a round together, [`whole`] a run, [`table`] prints it.
+//! [`inputs`] are plain sizes, [`transformer`], [`codec`] and [`weights`] count what is exact,
+//! [`activations`] what passes hold at once, [`phases`] puts a round together, [`whole`] a run,
+//! [`table`] prints it.
 
 pub mod activations;
 mod alternation;
@@ -69,12 +71,17 @@ impl Plan {
         let phases = phases::phases(&inputs, &weights);
         let largest_phase = phases.iter().max_by_key(|phase| phase.bytes());
         let peak = weights.held_bytes() + largest_phase.map_or(0, Phase::bytes);
-        let mut largest = [&weights.held[..], largest_phase.map_or(&[], |phase| &phase.parts)].concat();
+        let mut largest = [
+            &weights.held[..],
+            largest_phase.map_or(&[], |phase| &phase.parts),
+        ]
+        .concat();
         largest.sort_by_key(|part| std::cmp::Reverse(part.bytes));
         largest.truncate(NAMED);
         let whole = Whole::of(&inputs, &weights, &phases);
         Self {
-            cache_per_clip: transformer::cache_values(&inputs.student, inputs.tokens()) * inputs.activation_bytes as u64,
+            cache_per_clip: transformer::cache_values(&inputs.student, inputs.tokens())
+                * inputs.activation_bytes as u64,
             peak_phase: largest_phase.map_or_else(String::new, |phase| phase.name.clone()),
             whole,
             peak,
@@ -90,6 +97,12 @@ impl Plan {
 
     /// The same with the time that all of it takes at `rate` floating-point operations a second.
     pub fn at(self, rate: f64) -> Self {
-        Self { time: Some(Time { rate, hours: self.whole.hours(rate) }), ..self }
+        Self {
+            time: Some(Time {
+                rate,
+                hours: self.whole.hours(rate),
+            }),
+            ..self
+        }
     }
 }

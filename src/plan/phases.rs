@@ -54,13 +54,21 @@ impl Phase {
 pub fn phases(inputs: &PlanInputs, weights: &Weights) -> Vec<Phase> {
     match &inputs.method {
         Method::Pretrain(pretrain) => vec![supervised(inputs, weights, pretrain)],
-        Method::Distill(distill) => Alternation { inputs, weights, distill }.phases(),
+        Method::Distill(distill) => Alternation {
+            inputs,
+            weights,
+            distill,
+        }
+        .phases(),
     }
 }
 
 /// A part.
 pub(super) fn part(what: impl Into<String>, bytes: u64) -> Part {
-    Part { what: what.into(), bytes }
+    Part {
+        what: what.into(),
+        bytes,
+    }
 }
 
 /// The student's run over `clips` clips, with its factors.
@@ -79,13 +87,24 @@ pub(super) fn run<'a>(inputs: &'a PlanInputs, clips: usize, visibility: &'a Visi
     }
 }
 
-/// A student's update on `clips` clips with its gradients. The peak is at the top of the backward pass, or at its bottom, where less is kept and
-/// the gradients of all blocks exist.
+/// A student's update on `clips` clips with its gradients. The peak is at the top of the backward
+/// pass, or at its bottom, where less is kept and the gradients of all blocks exist.
 pub(super) fn update(inputs: &PlanInputs, weights: &Weights, run: &Run, clips: usize) -> Vec<Part> {
     let depth = inputs.student.layers;
-    let Peak { boundaries, graphs, backward } =
-        if inputs.recompute_blocks { activations::block_by_block(run, depth) } else { activations::plain(run, depth) };
-    let shrinks = if inputs.recompute_blocks { (depth as u64 - 1) * run.boundary() } else { (depth as u64 - 1) * run.block() };
+    let Peak {
+        boundaries,
+        graphs,
+        backward,
+    } = if inputs.recompute_blocks {
+        activations::block_by_block(run, depth)
+    } else {
+        activations::plain(run, depth)
+    };
+    let shrinks = if inputs.recompute_blocks {
+        (depth as u64 - 1) * run.boundary()
+    } else {
+        (depth as u64 - 1) * run.block()
+    };
     let bytes = inputs.activation_bytes as u64;
     let of_block = weights.block_gradients;
     let others = (depth as u64 - 1) * of_block;
@@ -96,32 +115,72 @@ pub(super) fn update(inputs: &PlanInputs, weights: &Weights, run: &Run, clips: u
         (false, false) => (boundaries, graphs - shrinks),
     };
     vec![
-        part(if inputs.recompute_blocks { "graph of one block" } else { "graph of all blocks" }, graphs * bytes),
+        part(
+            if inputs.recompute_blocks {
+                "graph of one block"
+            } else {
+                "graph of all \
+            blocks"
+            },
+            graphs * bytes,
+        ),
         part("tokens between blocks", boundaries * bytes),
         part("backward pass of a block", backward * bytes),
-        part("student's gradients", if at_top { of_block } else { of_block + others }),
-        part("gradients of the clips before", if run.clips < clips { weights.student_gradients } else { 0 }),
+        part(
+            "student's gradients",
+            if at_top { of_block } else { of_block + others },
+        ),
+        part(
+            "gradients of the clips \
+            before",
+            if run.clips < clips {
+                weights.student_gradients
+            } else {
+                0
+            },
+        ),
     ]
 }
 
 /// The student with its factors.
 pub(super) fn student(inputs: &PlanInputs) -> Computed<'_> {
-    Computed { config: &inputs.student, lora: inputs.student_lora.as_ref(), tokens_per_frame: inputs.tokens_per_frame() }
+    Computed {
+        config: &inputs.student,
+        lora: inputs.student_lora.as_ref(),
+        tokens_per_frame: inputs.tokens_per_frame(),
+    }
 }
 
 /// An update's operations, given those of its forward pass.
 pub(super) fn update_flops(inputs: &PlanInputs, forward: Flops) -> Flops {
-    let again = if inputs.recompute_blocks { forward } else { Flops::default() };
-    forward.plus(forward.backward(inputs.student_lora.is_none())).plus(again)
+    let again = if inputs.recompute_blocks {
+        forward
+    } else {
+        Flops::default()
+    };
+    forward
+        .plus(forward.backward(inputs.student_lora.is_none()))
+        .plus(again)
 }
 
 /// Flow matching on teacher clips.
 pub(super) fn supervised(inputs: &PlanInputs, weights: &Weights, pretrain: &Pretrain) -> Phase {
-    let Pretrain { batch, clips_at_once, teacher_forcing } = *pretrain;
+    let Pretrain {
+        batch,
+        clips_at_once,
+        teacher_forcing,
+    } = *pretrain;
     let layout = inputs.layout();
     let causal = Visibility::block_causal(&layout);
-    let visibility = if teacher_forcing { Visibility::teacher_forcing(&layout) } else { causal.clone() };
-    let run = Run { passes: if teacher_forcing { 2 } else { 1 }, ..run(inputs, clips_at_once, &visibility) };
+    let visibility = if teacher_forcing {
+        Visibility::teacher_forcing(&layout)
+    } else {
+        causal.clone()
+    };
+    let run = Run {
+        passes: if teacher_forcing { 2 } else { 1 },
+        ..run(inputs, clips_at_once, &visibility)
+    };
     let student = student(inputs);
     let mut flops = student.forward(&visibility);
     if teacher_forcing {
@@ -129,6 +188,16 @@ pub(super) fn supervised(inputs: &PlanInputs, weights: &Weights, pretrain: &Pret
     }
     let mut parts = update(inputs, weights, &run, batch);
     // Clips, context, noise and state, in f32.
-    parts.push(part("latents and noise", 4 * 4 * (batch * inputs.latent_values()) as u64));
-    Phase { rounds: Rounds::Later, name: "supervised update".into(), parts, flops: update_flops(inputs, flops).times(batch as f64) }
+    parts.push(part(
+        "latents and noise",
+        4 * 4 * (batch * inputs.latent_values()) as u64,
+    ));
+    Phase {
+        rounds: Rounds::Later,
+        name: "supervised \
+        update"
+            .into(),
+        parts,
+        flops: update_flops(inputs, flops).times(batch as f64),
+    }
 }

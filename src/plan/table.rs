@@ -14,17 +14,31 @@ pub fn bytes(bytes: u64) -> String {
 
 /// Operations: `1.03 PFLOP`.
 pub fn flops(flops: f64) -> String {
-    scaled(flops, 1e3, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"])
+    scaled(
+        flops,
+        1e3,
+        &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"],
+    )
 }
 
-/// Operations, and what of them is neither the transformer's nor the discriminator's own: `45.7 PFLOP (codec 14.1 PFLOP)`.
+/// Operations, and what of them is neither the transformer's nor the discriminator's own: `45.7
+/// PFLOP (codec 14.1 PFLOP)`.
 fn work(of: Flops) -> String {
     let parts: Vec<String> = [("low-rank factors", of.factors), ("codec", of.codec)]
         .into_iter()
         .filter(|(_, part)| *part > 0.0)
         .map(|(what, part)| format!("{what} {}", flops(part)))
         .collect();
-    if parts.is_empty() { flops(of.total()) } else { format!("{} ({})", flops(of.total()), parts.join(", ")) }
+    if parts.is_empty() {
+        flops(of.total())
+    } else {
+        format!(
+            "{} \
+        ({})",
+            flops(of.total()),
+            parts.join(", ")
+        )
+    }
 }
 
 impl fmt::Display for Time {
@@ -51,8 +65,12 @@ fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
 /// A whole number in groups of three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<String> =
-        digits.as_bytes().rchunks(3).rev().map(|group| group.iter().map(|digit| char::from(*digit)).collect()).collect();
+    let groups: Vec<String> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| group.iter().map(|digit| char::from(*digit)).collect())
+        .collect();
     groups.join(",")
 }
 
@@ -60,20 +78,52 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weights = &self.weights;
         let [frames, channels, rows, columns] = self.inputs.latents;
-        writeln!(f, "clip       {frames} x {channels} x {rows} x {columns} latents, {} tokens", grouped(self.inputs.tokens() as u64))?;
+        writeln!(
+            f,
+            "clip       {frames} x {channels} x {rows} x {columns} latents, {} \
+            tokens",
+            grouped(self.inputs.tokens() as u64)
+        )?;
         let parameters = |f: &mut fmt::Formatter<'_>, name: &str, all: u64, trained: u64| {
-            writeln!(f, "{name:<10} {} parameters, {} trained", grouped(all), grouped(trained))
+            writeln!(
+                f,
+                "{name:<10} {} parameters, {} trained",
+                grouped(all),
+                grouped(trained)
+            )
         };
-        parameters(f, "student", weights.student_parameters, weights.student_trainable)?;
+        parameters(
+            f,
+            "student",
+            weights.student_parameters,
+            weights.student_trainable,
+        )?;
         if weights.discriminator_parameters > 0 {
-            parameters(f, "judge", weights.discriminator_parameters, weights.discriminator_trainable)?;
+            parameters(
+                f,
+                "judge",
+                weights.discriminator_parameters,
+                weights.discriminator_trainable,
+            )?;
         }
-        writeln!(f, "cache      {} of keys and values per clip", bytes(self.cache_per_clip))?;
+        writeln!(
+            f,
+            "cache      {} of keys and values per clip",
+            bytes(self.cache_per_clip)
+        )?;
         writeln!(f, "\nalways held: {}", bytes(weights.held_bytes()))?;
         list(f, &weights.held)?;
         for phase in &self.phases {
             let (more, all) = (phase.bytes(), weights.held_bytes() + phase.bytes());
-            writeln!(f, "\n{}: {} more, {} in all; {}", phase.name, bytes(more), bytes(all), work(phase.flops))?;
+            writeln!(
+                f,
+                "\n{}: {} more, {} in all; \
+                {}",
+                phase.name,
+                bytes(more),
+                bytes(all),
+                work(phase.flops)
+            )?;
             list(f, &phase.parts)?;
         }
         let whole = &self.whole;
@@ -83,23 +133,74 @@ impl fmt::Display for Plan {
         };
         let schedule = self.inputs.schedule;
         writeln!(f, "\none {round}: {}", work(whole.round))?;
-        writeln!(f, "checkpoint: {}, {} of host memory to write it", bytes(weights.checkpoint), bytes(weights.checkpoint_host))?;
+        writeln!(
+            f,
+            "checkpoint: {}, {} of host memory to write \
+            it",
+            bytes(weights.checkpoint),
+            bytes(weights.checkpoint_host)
+        )?;
         if let Some(encoder) = &self.inputs.text_encoder {
-            writeln!(f, "text encoder: {}, in no phase of training", bytes(encoder.weights))?;
+            writeln!(
+                f,
+                "text encoder: {}, in no phase of training",
+                bytes(encoder.weights)
+            )?;
         }
-        writeln!(f, "\nthe run: {}{}", flops(whole.total()), self.time.map_or_else(String::new, |time| time.to_string()))?;
+        writeln!(
+            f,
+            "\nthe run: \
+            {}{}",
+            flops(whole.total()),
+            self.time.map_or_else(String::new, |time| time.to_string())
+        )?;
         let line = |f: &mut fmt::Formatter<'_>, work: f64, what: String| {
-            if work > 0.0 { writeln!(f, "  {:>10}  {what}", flops(work)) } else { Ok(()) }
+            if work > 0.0 {
+                writeln!(f, "  {:>10}  {what}", flops(work))
+            } else {
+                Ok(())
+            }
         };
-        line(f, whole.preparation.clips, format!("{} clips through the codec, once", self.inputs.prompts * self.inputs.takes_per_prompt))?;
+        line(
+            f,
+            whole.preparation.clips,
+            format!(
+                "{} clips through the codec, \
+            once",
+                self.inputs.prompts * self.inputs.takes_per_prompt
+            ),
+        )?;
         line(
             f,
             whole.preparation.prompts,
-            format!("{} prompts through the text encoder, at most, once", self.inputs.prompts + self.inputs.held_out),
+            format!(
+                "{} prompts through the text encoder, at most, \
+                once",
+                self.inputs.prompts + self.inputs.held_out
+            ),
         )?;
-        let parts = [(schedule.start, "supervised updates"), (schedule.warm_up, "rounds of warm-up, at most")];
-        let parts = parts.into_iter().filter(|(times, _)| *times > 0).map(|(times, what)| format!("{times} {what}, "));
-        line(f, whole.rounds, format!("{}{} {round}s", parts.collect::<String>(), schedule.rounds))?;
+        let parts = [
+            (schedule.start, "supervised updates"),
+            (
+                schedule.warm_up,
+                "rounds of \
+            warm-up, at most",
+            ),
+        ];
+        let parts = parts
+            .into_iter()
+            .filter(|(times, _)| *times > 0)
+            .map(|(times, what)| format!("{times} {what}, "));
+        line(
+            f,
+            whole.rounds,
+            format!(
+                "{}{} \
+            {round}s",
+                parts.collect::<String>(),
+                schedule.rounds
+            ),
+        )?;
         let disk = whole.disk;
         writeln!(
             f,
@@ -111,16 +212,45 @@ impl fmt::Display for Plan {
             bytes(disk.text)
         )?;
         if whole.host_pixels > 0 {
-            writeln!(f, "in host memory: prepared clips {}", bytes(whole.host_pixels))?;
+            writeln!(
+                f,
+                "in host memory: prepared clips {}",
+                bytes(whole.host_pixels)
+            )?;
         }
-        write!(f, "\npeak {} in the {}: ", bytes(self.peak), self.peak_phase)?;
+        write!(
+            f,
+            "\npeak {} in the {}: ",
+            bytes(self.peak),
+            self.peak_phase
+        )?;
         match (self.memory, self.fits) {
             (Some(memory), Some(true)) => writeln!(f, "fits {}", bytes(memory)),
             (Some(memory), _) => {
-                let named: Vec<String> = self.largest.iter().map(|part| format!("{} {}", part.what, bytes(part.bytes))).collect();
-                writeln!(f, "does not fit {}; the largest: {}", bytes(memory), named.join(", "))
+                let named: Vec<String> = self
+                    .largest
+                    .iter()
+                    .map(|part| {
+                        format!(
+                            "{} \
+                    {}",
+                            part.what,
+                            bytes(part.bytes)
+                        )
+                    })
+                    .collect();
+                writeln!(
+                    f,
+                    "does not fit {}; the largest: {}",
+                    bytes(memory),
+                    named.join(", ")
+                )
             }
-            (None, _) => writeln!(f, "the device's memory is not known; give --memory, such as 80GB"),
+            (None, _) => writeln!(
+                f,
+                "the device's memory is not known; give --memory, such as \
+                80GB"
+            ),
         }
     }
 }
@@ -138,7 +268,15 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits_and_a_unit() {
-        assert_eq!([bytes(999), bytes(6_038_323_200), bytes(80_000_000_000), bytes(999_600)], ["999 B", "6.04 GB", "80.0 GB", "1.00 MB"]);
+        assert_eq!(
+            [
+                bytes(999),
+                bytes(6_038_323_200),
+                bytes(80_000_000_000),
+                bytes(999_600)
+            ],
+            ["999 B", "6.04 GB", "80.0 GB", "1.00 MB"]
+        );
         assert_eq!(flops(1.03e15), "1.03 PFLOP");
         assert_eq!(grouped(1_418_996_800), "1,418,996,800");
     }

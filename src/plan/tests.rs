@@ -12,12 +12,19 @@ use super::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, 
 use crate::afd::model::Context;
 
 fn factors(rank: usize) -> LoraConfig {
-    LoraConfig { rank, alpha: rank as f64, targets: LoraConfig::all() }
+    LoraConfig {
+        rank,
+        alpha: rank as f64,
+        targets: LoraConfig::all(),
+    }
 }
 
-/// One prompt with 8 rollouts of 81 frames at 480 x 832 by a chunk-wise Wan student in bf16, LoRA 256; registers on a copy of it, LoRA 64.
+/// One prompt with 8 rollouts of 81 frames at 480 x 832 by a chunk-wise Wan student in bf16, LoRA
+/// 256; registers on a copy of it, LoRA 64.
 fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> PlanInputs {
-    let layers = [14, 22, 30].map(|depth| depth * student.layers / 30 - 1).to_vec();
+    let layers = [14, 22, 30]
+        .map(|depth| depth * student.layers / 30 - 1)
+        .to_vec();
     PlanInputs {
         student,
         latents: [21, 16, 60, 104],
@@ -42,7 +49,11 @@ fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> Pl
             reference: true,
             penalised: true,
             mistaken: false,
-            discriminator: DiscriminatorSizes::Registers(RegisterConfig { layers, feed_forward_width: 8192, sigma: 0.0 }),
+            discriminator: DiscriminatorSizes::Registers(RegisterConfig {
+                layers,
+                feed_forward_width: 8192,
+                sigma: 0.0,
+            }),
             discriminator_lora: Some(factors(64)),
         }),
         text_encoder: None,
@@ -55,7 +66,12 @@ fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> Pl
         clips_at_once,
         memories_kept,
         kernels: KernelSet::Operations,
-        schedule: Schedule { start: 0, warm_up: 60, rounds: 200, checkpoints: 2 },
+        schedule: Schedule {
+            start: 0,
+            warm_up: 60,
+            rounds: 200,
+            checkpoints: 2,
+        },
     }
 }
 
@@ -67,8 +83,16 @@ fn eight_rollouts_of_wan_at_once_do_not_fit_one_card_but_one_at_a_time_does() {
     println!("{all}");
     assert_eq!(all.fits, Some(false));
     // What is named first is what has to go: tokens, keys and values of several clips.
-    let named = |what: &str| all.largest[..3].iter().any(|part| part.what.contains(what) && part.bytes > 6_038_323_200 * 5);
-    assert!(named("keys and values") && named("tokens between blocks"), "{:?}", all.largest);
+    let named = |what: &str| {
+        all.largest[..3]
+            .iter()
+            .any(|part| part.what.contains(what) && part.bytes > 6_038_323_200 * 5)
+    };
+    assert!(
+        named("keys and values") && named("tokens between blocks"),
+        "{:?}",
+        all.largest
+    );
     let kept = Plan::new(wan(StudentConfig::wan_1_3b(), 1, 8), Some(CARD));
     println!("{kept}");
     let one = Plan::new(wan(StudentConfig::wan_1_3b(), 1, 0), Some(CARD));
@@ -91,33 +115,60 @@ fn what_bounds_memory_bounds_the_plan() {
     assert_eq!(usual.fits, None);
     // One graph of all blocks, all weights trained, all queries at once, f32 everywhere.
     assert!(peak(|inputs| inputs.recompute_blocks = false).peak > 2 * usual.peak);
-    assert!(peak(|inputs| inputs.student_lora = None).weights.held_bytes() > usual.weights.held_bytes() + 8 * 1_418_996_800);
+    assert!(
+        peak(|inputs| inputs.student_lora = None)
+            .weights
+            .held_bytes()
+            > usual.weights.held_bytes() + 8 * 1_418_996_800
+    );
     assert!(peak(|inputs| inputs.attention_queries = 32_760).peak > usual.peak);
     let single = peak(|inputs| (inputs.weight_bytes, inputs.activation_bytes) = (4, 4));
     assert!(single.peak > usual.peak && single.cache_per_clip == 2 * usual.cache_per_clip);
     // Less memory is more work: each block runs again, but the operations of a rollout stay.
     let plain = peak(|inputs| inputs.recompute_blocks = false);
-    let work = |plan: &Plan, name: &str| plan.phases.iter().find(|phase| phase.name == name).unwrap().flops.total();
+    let work = |plan: &Plan, name: &str| {
+        plan.phases
+            .iter()
+            .find(|phase| phase.name == name)
+            .unwrap()
+            .flops
+            .total()
+    };
     assert!(work(&usual, "flow update") > work(&plain, "flow update"));
     assert_eq!(work(&usual, "rollout"), work(&plain, "rollout"));
 }
 
 #[test]
 fn the_codec_is_counted_with_what_was_measured_of_it() {
-    // docs/results/wan-vae.md: 237 MiB in f32 and 168 MiB in bf16 at 96 x 160; 4509 MiB for encoding at 480 x 832, and decoding takes more.
+    // docs/results/wan-vae.md: 237 MiB in f32 and 168 MiB in bf16 at 96 x 160; 4509 MiB for
+    // encoding at 480 x 832, and decoding takes more.
     let config = WanVaeConfig::wan_2_1();
     let working = |precision, [rows, columns]: [usize; 2]| {
-        CodecSizes::wan_vae(&config, precision, [81, rows, columns]).working as f64 / f64::from(1 << 20)
+        CodecSizes::wan_vae(&config, precision, [81, rows, columns]).working as f64
+            / f64::from(1 << 20)
     };
-    assert!((237.0..240.0).contains(&working(Precision::F32, [96, 160])) && (168.0..170.0).contains(&working(Precision::Bf16, [96, 160])));
+    assert!(
+        (237.0..240.0).contains(&working(Precision::F32, [96, 160]))
+            && (168.0..170.0).contains(&working(Precision::Bf16, [96, 160]))
+    );
     assert!(working(Precision::F32, [480, 832]) > 4509.0);
     // method.md C.1.
-    assert_eq!(CodecSizes::wan_vae(&config, Precision::F32, [81, 480, 832]).parameters, 126_892_531);
+    assert_eq!(
+        CodecSizes::wan_vae(&config, Precision::F32, [81, 480, 832]).parameters,
+        126_892_531
+    );
     let mut inputs = wan(StudentConfig::wan_1_3b(), 1, 0);
     let without = Plan::new(inputs.clone(), None);
-    inputs.codec = Some(CodecSizes::wan_vae(&config, Precision::Bf16, [81, 480, 832]));
+    inputs.codec = Some(CodecSizes::wan_vae(
+        &config,
+        Precision::Bf16,
+        [81, 480, 832],
+    ));
     let with = Plan::new(inputs, None);
-    assert_eq!(with.weights.held_bytes() - without.weights.held_bytes(), 2 * 126_892_531);
+    assert_eq!(
+        with.weights.held_bytes() - without.weights.held_bytes(),
+        2 * 126_892_531
+    );
 }
 
 #[test]
@@ -126,31 +177,80 @@ fn a_run_is_its_rounds_and_what_comes_before() {
     let codec = CodecSizes::wan_vae(&WanVaeConfig::wan_2_1(), Precision::Bf16, [81, 480, 832]);
     (inputs.codec, inputs.pixels) = (Some(codec), 0);
     let plan = Plan::new(inputs.clone(), None);
-    let work = |name: &str| plan.phases.iter().find(|phase| phase.name == name).unwrap().flops;
-    let judged = work("rollout").total() + work("scores").total() + work("discriminator update").total();
-    let learnt = work("velocities of old policy and reference").total() + work("flow update").total();
+    let work = |name: &str| {
+        plan.phases
+            .iter()
+            .find(|phase| phase.name == name)
+            .unwrap()
+            .flops
+    };
+    let judged = work("rollout").total()
+        + work("scores").total()
+        + work(
+            "discriminator \
+        update",
+        )
+        .total();
+    let learnt = work("velocities of old policy and reference").total()
+        + work(
+            "flow \
+        update",
+        )
+        .total();
     let prepared = 200.0 * codec.encoding;
     // The same terms in another order.
-    let near = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-12, "{found:e} {expected:e}");
-    near(plan.whole.total(), prepared + 60.0 * judged + 200.0 * (judged + learnt));
-    near(plan.clone().at(400e12).time.unwrap().hours, plan.whole.total() / 400e12 / 3600.0);
+    let near = |found: f64, expected: f64| {
+        assert!(
+            (found / expected - 1.0).abs() < 1e-12,
+            "{found:e} {expected:e}"
+        )
+    };
+    near(
+        plan.whole.total(),
+        prepared + 60.0 * judged + 200.0 * (judged + learnt),
+    );
+    near(
+        plan.clone().at(400e12).time.unwrap().hours,
+        plan.whole.total() / 400e12 / 3600.0,
+    );
     // Every rollout, and no teacher clip, goes through the codec and back.
-    near(work("scores").codec, 8.0 * (codec.decoding + codec.encoding));
+    near(
+        work("scores").codec,
+        8.0 * (codec.decoding + codec.encoding),
+    );
     assert_eq!(plan.whole.disk.checkpoints, 3 * plan.weights.checkpoint);
     assert_eq!(plan.whole.disk.latents, 200 * 4 * 21 * 16 * 60 * 104);
     // Clips that are not prepared are encoded in every round.
     inputs.pixels = 81 * 480 * 832 * 3;
     let unprepared = Plan::new(inputs, None);
-    assert_eq!((unprepared.whole.preparation.clips, unprepared.whole.disk.latents), (0.0, 0));
-    near(unprepared.whole.round.codec, 8.0 * codec.decoding + 9.0 * codec.encoding);
+    assert_eq!(
+        (
+            unprepared.whole.preparation.clips,
+            unprepared.whole.disk.latents
+        ),
+        (0.0, 0)
+    );
+    near(
+        unprepared.whole.round.codec,
+        8.0 * codec.decoding + 9.0 * codec.encoding,
+    );
 }
 
 #[test]
 fn fewer_adapted_layers_take_less() {
     let inputs = wan(StudentConfig::wan_1_3b(), 1, 0);
     let all = Plan::new(inputs.clone(), None);
-    let lora = LoraConfig { targets: vec![LoraTarget::SelfAttention], ..factors(256) };
-    let some = Plan::new(PlanInputs { student_lora: Some(lora), ..inputs }, None);
+    let lora = LoraConfig {
+        targets: vec![LoraTarget::SelfAttention],
+        ..factors(256)
+    };
+    let some = Plan::new(
+        PlanInputs {
+            student_lora: Some(lora),
+            ..inputs
+        },
+        None,
+    );
     // Four of ten layers, each 1536 in and out.
     assert_eq!(some.weights.student_trainable, 30 * 256 * 4 * 2 * 1536);
     assert!(some.peak < all.peak && some.whole.round.factors < all.whole.round.factors);

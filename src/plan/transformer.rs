@@ -1,4 +1,5 @@
-//! Parameters, operations and keys and values of a transformer, from its sizes (method.md B.1, B.4, G.8).
+//! Parameters, operations and keys and values of a transformer, from its sizes (method.md B.1, B.4,
+//! G.8).
 
 use afd_models::discriminator::{ConvConfig, RegisterConfig};
 use afd_models::lora::LoraConfig;
@@ -8,13 +9,22 @@ use serde::Serialize;
 
 /// Parameters of a transformer.
 pub fn parameters(config: &StudentConfig) -> usize {
-    wan::shapes(config).values().map(|shape| shape.iter().product::<usize>()).sum()
+    wan::shapes(config)
+        .values()
+        .map(|shape| shape.iter().product::<usize>())
+        .sum()
 }
 
 /// Parameters of one of its blocks.
 pub fn block_parameters(config: &StudentConfig) -> usize {
-    let without = StudentConfig { layers: 0, ..config.clone() };
-    let one = StudentConfig { layers: 1, ..config.clone() };
+    let without = StudentConfig {
+        layers: 0,
+        ..config.clone()
+    };
+    let one = StudentConfig {
+        layers: 1,
+        ..config.clone()
+    };
     parameters(&one) - parameters(&without)
 }
 
@@ -25,17 +35,34 @@ fn reads_text(layer: &str) -> bool {
 
 /// Inputs and outputs of a layer of a block, under Wan's name.
 fn ends(config: &StudentConfig, layer: &str) -> usize {
-    config.width + if layer.starts_with("ffn.") { config.feed_forward_width } else { config.width }
+    config.width
+        + if layer.starts_with("ffn.") {
+            config.feed_forward_width
+        } else {
+            config.width
+        }
 }
 
 /// Parameters of a transformer's low-rank factors.
 pub fn lora_parameters(config: &StudentConfig, lora: &LoraConfig) -> usize {
-    config.layers * lora.rank * lora.layers().into_iter().map(|layer| ends(config, layer)).sum::<usize>()
+    config.layers
+        * lora.rank
+        * lora
+            .layers()
+            .into_iter()
+            .map(|layer| ends(config, layer))
+            .sum::<usize>()
 }
 
 /// Those of one block that a token meets.
 fn lora_parameters_per_token(config: &StudentConfig, lora: &LoraConfig) -> usize {
-    lora.rank * lora.layers().into_iter().filter(|layer| !reads_text(layer)).map(|layer| ends(config, layer)).sum::<usize>()
+    lora.rank
+        * lora
+            .layers()
+            .into_iter()
+            .filter(|layer| !reads_text(layer))
+            .map(|layer| ends(config, layer))
+            .sum::<usize>()
 }
 
 /// Values between the factors of one block: of a token, and of a text row.
@@ -51,16 +78,31 @@ pub fn register_parameters(config: &RegisterConfig, width: usize) -> usize {
     let (count, hidden) = (config.layers.len(), config.feed_forward_width);
     let linear = |input: usize, output: usize| input * output + output;
     // Norm, attention with its two norms, feed-forward network.
-    let reader = 2 * width + 4 * linear(width, width) + 2 * width + linear(width, hidden) + linear(hidden, width);
-    count * width + width + count * reader + 2 * count * width + linear(count * width, width) + linear(width, 1)
+    let reader = 2 * width
+        + 4 * linear(width, width)
+        + 2 * width
+        + linear(width, hidden)
+        + linear(hidden, width);
+    count * width
+        + width
+        + count * reader
+        + 2 * count * width
+        + linear(count * width, width)
+        + linear(width, 1)
 }
 
 /// Parameters of a convolution discriminator for latents `[F, C, H, W]`.
 pub fn conv_parameters(config: &ConvConfig, latents: [usize; 4], text_width: usize) -> usize {
     let linear = |input: usize, output: usize| input * output + output;
     let scales = conv_scales(config, latents);
-    let stages: usize = config.channels.windows(2).map(|pair| 27 * pair[0] * pair[1] + 2 * pair[1]).sum();
-    let coarsest = scales.last().map_or(0, |(positions, channels)| positions * channels);
+    let stages: usize = config
+        .channels
+        .windows(2)
+        .map(|pair| 27 * pair[0] * pair[1] + 2 * pair[1])
+        .sum();
+    let coarsest = scales
+        .last()
+        .map_or(0, |(positions, channels)| positions * channels);
     let pooled: usize = config.channels.iter().sum();
     linear(latents[1] + 3, config.channels[0])
         + stages
@@ -69,8 +111,12 @@ pub fn conv_parameters(config: &ConvConfig, latents: [usize; 4], text_width: usi
         + linear(text_width, config.width)
 }
 
-/// Positions and channels of each scale of a convolution discriminator; every scale after the first halves time, rows and columns.
-pub fn conv_scales(config: &ConvConfig, [mut frames, _, mut rows, mut columns]: [usize; 4]) -> Vec<(usize, usize)> {
+/// Positions and channels of each scale of a convolution discriminator; every scale after the first
+/// halves time, rows and columns.
+pub fn conv_scales(
+    config: &ConvConfig,
+    [mut frames, _, mut rows, mut columns]: [usize; 4],
+) -> Vec<(usize, usize)> {
     let mut scales = Vec::with_capacity(config.channels.len());
     for &channels in &config.channels {
         scales.push((frames * rows * columns, channels));
@@ -87,8 +133,9 @@ pub fn cache_values(config: &StudentConfig, tokens: usize) -> u64 {
 /// Floating-point operations; a multiply-add is two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Flops {
-    /// Of linear layers: 2 per parameter and token, as in method.md G.8. Slightly too much, because it counts the text's side of cross-attention
-    /// and the embeddings per token (13 % for Wan-1.3B), less the scores of cross-attention, which it leaves out (3 %).
+    /// Of linear layers: 2 per parameter and token, as in method.md G.8. Slightly too much, because
+    /// it counts the text's side of cross-attention and the embeddings per token (13 % for
+    /// Wan-1.3B), less the scores of cross-attention, which it leaves out (3 %).
     pub linear: f64,
     /// Of self-attention over what is visible: 4 D per query, key and layer.
     pub attention: f64,
@@ -106,8 +153,18 @@ impl Flops {
 
     /// `times` of it.
     pub fn times(self, times: f64) -> Self {
-        let Self { linear, attention, factors, codec } = self;
-        Self { linear: times * linear, attention: times * attention, factors: times * factors, codec: times * codec }
+        let Self {
+            linear,
+            attention,
+            factors,
+            codec,
+        } = self;
+        Self {
+            linear: times * linear,
+            attention: times * attention,
+            factors: times * factors,
+            codec: times * codec,
+        }
     }
 
     /// Both sums.
@@ -120,10 +177,16 @@ impl Flops {
         }
     }
 
-    /// The backward pass of a forward one: twice the work, or once in linear layers whose weights are frozen. The codec has none.
+    /// The backward pass of a forward one: twice the work, or once in linear layers whose weights
+    /// are frozen. The codec has none.
     pub fn backward(self, weights_trained: bool) -> Self {
         let linear = self.linear * if weights_trained { 2.0 } else { 1.0 };
-        Self { linear, attention: 2.0 * self.attention, factors: 2.0 * self.factors, codec: 0.0 }
+        Self {
+            linear,
+            attention: 2.0 * self.attention,
+            factors: 2.0 * self.factors,
+            codec: 0.0,
+        }
     }
 }
 
@@ -141,12 +204,24 @@ pub struct Computed<'a> {
 impl Computed<'_> {
     /// One clip's forward pass.
     pub fn forward(&self, visibility: &Visibility) -> Flops {
-        let Self { config, lora, tokens_per_frame } = *self;
-        let frames = |ranges: &[std::ops::Range<usize>]| ranges.iter().map(ExactSizeIterator::len).sum::<usize>();
-        let pairs: usize = visibility.views.iter().map(|view| view.queries.len() * (frames(&view.past) + frames(&view.own))).sum();
+        let Self {
+            config,
+            lora,
+            tokens_per_frame,
+        } = *self;
+        let frames = |ranges: &[std::ops::Range<usize>]| {
+            ranges.iter().map(ExactSizeIterator::len).sum::<usize>()
+        };
+        let pairs: usize = visibility
+            .views
+            .iter()
+            .map(|view| view.queries.len() * (frames(&view.past) + frames(&view.own)))
+            .sum();
         let pairs = pairs as f64 * (tokens_per_frame as f64).powi(2);
         let tokens = (visibility.own_frames * tokens_per_frame) as f64;
-        let factors = lora.map_or(0, |lora| config.layers * lora_parameters_per_token(config, lora));
+        let factors = lora.map_or(0, |lora| {
+            config.layers * lora_parameters_per_token(config, lora)
+        });
         Flops {
             linear: 2.0 * parameters(config) as f64 * tokens,
             attention: 4.0 * (config.width * config.layers) as f64 * pairs,
@@ -155,12 +230,20 @@ impl Computed<'_> {
         }
     }
 
-    /// One clip's rollout: `steps` forward passes per block and a clean one that commits it; of the last block only if `commit_last`.
+    /// One clip's rollout: `steps` forward passes per block and a clean one that commits it; of the
+    /// last block only if `commit_last`.
     pub fn rollout(&self, layout: &BlockLayout, steps: usize, commit_last: bool) -> Flops {
         layout.blocks().fold(Flops::default(), |sum, block| {
-            let past = layout.past_of(&block).iter().map(ExactSizeIterator::len).sum();
+            let past = layout
+                .past_of(&block)
+                .iter()
+                .map(ExactSizeIterator::len)
+                .sum();
             let passes = steps + usize::from(commit_last || block.end < layout.frames);
-            sum.plus(self.forward(&Visibility::rollout(past, block.len())).times(passes as f64))
+            sum.plus(
+                self.forward(&Visibility::rollout(past, block.len()))
+                    .times(passes as f64),
+            )
         })
     }
 }
@@ -179,7 +262,12 @@ mod tests {
     const TOKENS_PER_FRAME: usize = 30 * 52;
 
     fn layout(frames_per_block: usize) -> BlockLayout {
-        BlockLayout { frames: FRAMES, frames_per_block, window_frames: 0, sink_frames: 0 }
+        BlockLayout {
+            frames: FRAMES,
+            frames_per_block,
+            window_frames: 0,
+            sink_frames: 0,
+        }
     }
 
     /// 1 TF.
@@ -189,21 +277,51 @@ mod tests {
     fn the_parameters_of_wan_are_those_of_its_files() {
         // method.md B.1; the 14B count is that of the shapes in Wan2.1-T2V-14B's own configuration.
         let small = StudentConfig::wan_1_3b();
-        assert_eq!((wan::shapes(&small).len(), parameters(&small), block_parameters(&small)), (825, 1_418_996_800, 46_440_704));
+        assert_eq!(
+            (
+                wan::shapes(&small).len(),
+                parameters(&small),
+                block_parameters(&small)
+            ),
+            (825, 1_418_996_800, 46_440_704)
+        );
         let large = StudentConfig::wan_14b();
-        assert_eq!((wan::shapes(&large).len(), parameters(&large)), (1095, 14_288_491_584));
+        assert_eq!(
+            (wan::shapes(&large).len(), parameters(&large)),
+            (1095, 14_288_491_584)
+        );
         assert_eq!(large.problem(), None);
     }
 
     #[test]
     fn counted_parameters_are_those_of_the_modules() {
-        let config = StudentConfig { width: 24, layers: 3, heads: 2, feed_forward_width: 40, text_width: 8, ..StudentConfig::wan_1_3b() };
+        let config = StudentConfig {
+            width: 24,
+            layers: 3,
+            heads: 2,
+            feed_forward_width: 40,
+            text_width: 8,
+            ..StudentConfig::wan_1_3b()
+        };
         let device = Default::default();
-        assert_eq!(Student::<NdArray>::new(&config, &device).num_params(), parameters(&config));
-        let registers = RegisterConfig { layers: vec![0, 2], feed_forward_width: 20, sigma: 0.0 };
+        assert_eq!(
+            Student::<NdArray>::new(&config, &device).num_params(),
+            parameters(&config)
+        );
+        let registers = RegisterConfig {
+            layers: vec![0, 2],
+            feed_forward_width: 20,
+            sigma: 0.0,
+        };
         let module = RegisterDiscriminator::<NdArray>::new(&registers, &config, &device);
-        assert_eq!(module.num_params(), parameters(&config) + register_parameters(&registers, 24));
-        let conv = ConvConfig { channels: vec![8, 16, 12], width: 10 };
+        assert_eq!(
+            module.num_params(),
+            parameters(&config) + register_parameters(&registers, 24)
+        );
+        let conv = ConvConfig {
+            channels: vec![8, 16, 12],
+            width: 10,
+        };
         let latents = [5, 16, 6, 10];
         let module = ConvDiscriminator::<NdArray>::new(&conv, latents, 8, &device);
         assert_eq!(module.num_params(), conv_parameters(&conv, latents, 8));
@@ -220,8 +338,17 @@ mod tests {
     fn operations_are_those_of_the_cost_model() {
         // method.md G.8, to the digits given there.
         let config = StudentConfig::wan_1_3b();
-        let wan = Computed { config: &config, lora: None, tokens_per_frame: TOKENS_PER_FRAME };
-        let near = |found: f64, expected: f64, digits: f64| assert!((found / expected - 1.0).abs() < digits, "{found:e} {expected:e}");
+        let wan = Computed {
+            config: &config,
+            lora: None,
+            tokens_per_frame: TOKENS_PER_FRAME,
+        };
+        let near = |found: f64, expected: f64, digits: f64| {
+            assert!(
+                (found / expected - 1.0).abs() < digits,
+                "{found:e} {expected:e}"
+            )
+        };
         let whole = wan.rollout(&layout(3), 4, true);
         near(whole.linear, 465.0 * TERA, 2e-3);
         near(whole.attention, 565.0 * TERA, 2e-3);
@@ -231,21 +358,40 @@ mod tests {
         near(causal.total(), 206.0 * TERA, 3e-3);
         let forcing = causal.plus(wan.forward(&Visibility::teacher_forcing(&layout(3))));
         near(forcing.total(), 412.0 * TERA, 3e-3);
-        near(wan.forward(&Visibility::bidirectional(FRAMES)).total(), 291.0 * TERA, 3e-3);
+        near(
+            wan.forward(&Visibility::bidirectional(FRAMES)).total(),
+            291.0 * TERA,
+            3e-3,
+        );
     }
 
     fn factors(rank: usize) -> LoraConfig {
-        LoraConfig { rank, alpha: 1.0, targets: LoraConfig::all() }
+        LoraConfig {
+            rank,
+            alpha: 1.0,
+            targets: LoraConfig::all(),
+        }
     }
 
-    /// `scripts/count-operations.py`: diffusers' transformer of the full size with PEFT's factors, bidirectional, counted by PyTorch.
+    /// `scripts/count-operations.py`: diffusers' transformer of the full size with PEFT's factors,
+    /// bidirectional, counted by PyTorch.
     #[test]
     fn operations_are_those_that_pytorch_counts() {
         let config = StudentConfig::wan_1_3b();
         let forward = |lora: Option<&LoraConfig>| {
-            Computed { config: &config, lora, tokens_per_frame: TOKENS_PER_FRAME }.forward(&Visibility::bidirectional(FRAMES))
+            Computed {
+                config: &config,
+                lora,
+                tokens_per_frame: TOKENS_PER_FRAME,
+            }
+            .forward(&Visibility::bidirectional(FRAMES))
         };
-        let near = |found: f64, counted: f64, share: f64| assert!((found / counted - 1.0).abs() < share, "{found:e} {counted:e}");
+        let near = |found: f64, counted: f64, share: f64| {
+            assert!(
+                (found / counted - 1.0).abs() < share,
+                "{found:e} {counted:e}"
+            )
+        };
         // The base to what `Flops::linear` says that it counts too much and leaves out.
         near(forward(None).total(), 283.0018 * TERA, 0.03);
         near(forward(None).backward(true).total(), 565.9907 * TERA, 0.03);
@@ -255,23 +401,40 @@ mod tests {
             near(with.factors, counted * TERA, 3e-3);
             assert_eq!(with.backward(false).factors, 2.0 * with.factors);
         }
-        // Backwards, PyTorch counts (522.9558 - 493.2026) TF more for 256 than for 64: twice the factors' forward difference.
-        let more = forward(Some(&factors(256))).backward(false).total() - forward(Some(&factors(64))).backward(false).total();
+        // Backwards, PyTorch counts (522.9558 - 493.2026) TF more for 256 than for 64: twice the
+        // factors' forward difference.
+        let more = forward(Some(&factors(256))).backward(false).total()
+            - forward(Some(&factors(64))).backward(false).total();
         near(more, (522.9558 - 493.2026) * TERA, 3e-3);
     }
 
     #[test]
     fn factors_are_counted_for_the_layers_that_have_them() {
-        let config = StudentConfig { width: 24, layers: 3, heads: 2, feed_forward_width: 40, text_width: 8, ..StudentConfig::wan_1_3b() };
+        let config = StudentConfig {
+            width: 24,
+            layers: 3,
+            heads: 2,
+            feed_forward_width: 40,
+            text_width: 8,
+            ..StudentConfig::wan_1_3b()
+        };
         let student = Student::<NdArray>::new(&config, &Default::default());
-        for targets in [vec![LoraTarget::SelfAttention], vec![LoraTarget::CrossAttention], vec![LoraTarget::FeedForward], LoraConfig::all()]
-        {
-            let lora = LoraConfig { targets, ..factors(4) };
+        for targets in [
+            vec![LoraTarget::SelfAttention],
+            vec![LoraTarget::CrossAttention],
+            vec![LoraTarget::FeedForward],
+            LoraConfig::all(),
+        ] {
+            let lora = LoraConfig {
+                targets,
+                ..factors(4)
+            };
             let weights = afd_models::weights::shapes(&adapted(student.clone(), &lora));
             let mut of_tokens = [0, 0];
             let (mut all, mut values) = (0, [0, 0]);
             for (name, shape) in weights.into_iter().filter(|(name, _)| is_factor(name)) {
-                let text = usize::from(name.contains("cross_attn.k") || name.contains("cross_attn.v"));
+                let text =
+                    usize::from(name.contains("cross_attn.k") || name.contains("cross_attn.v"));
                 all += shape[0] * shape[1];
                 of_tokens[text] += shape[0] * shape[1];
                 if name.ends_with("lora.down") {
@@ -279,9 +442,18 @@ mod tests {
                 }
             }
             assert_eq!(lora_parameters(&config, &lora), all, "{lora:?}");
-            assert_eq!(lora_values(Some(&lora)).map(|values| config.layers * values), values, "{lora:?}");
+            assert_eq!(
+                lora_values(Some(&lora)).map(|values| config.layers * values),
+                values,
+                "{lora:?}"
+            );
             // A multiply-add for every weight that a token meets.
-            let one = Computed { config: &config, lora: Some(&lora), tokens_per_frame: 1 }.forward(&Visibility::bidirectional(1));
+            let one = Computed {
+                config: &config,
+                lora: Some(&lora),
+                tokens_per_frame: 1,
+            }
+            .forward(&Visibility::bidirectional(1));
             assert_eq!(one.factors, 2.0 * of_tokens[0] as f64, "{lora:?}");
         }
     }

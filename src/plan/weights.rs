@@ -5,7 +5,9 @@ use serde::Serialize;
 
 use super::inputs::{DiscriminatorSizes, Distill, Method, PlanInputs};
 use super::phases::Part;
-use super::transformer::{block_parameters, conv_parameters, lora_parameters, parameters, register_parameters};
+use super::transformer::{
+    block_parameters, conv_parameters, lora_parameters, parameters, register_parameters,
+};
 
 /// Bytes of an f32: LoRA factors, gradients, moments.
 const SINGLE: u64 = 4;
@@ -35,7 +37,8 @@ pub struct Weights {
     pub held: Vec<Part>,
     /// Bytes of a checkpoint: the student's file, all weights and both optimizers' moments.
     pub checkpoint: u64,
-    /// Bytes of the host's memory while a checkpoint is written: all its weights as values, as bytes and as a file.
+    /// Bytes of the host's memory while a checkpoint is written: all its weights as values, as
+    /// bytes and as a file.
     pub checkpoint_host: u64,
 }
 
@@ -44,10 +47,18 @@ impl Weights {
     pub fn of(inputs: &PlanInputs) -> Self {
         let config = &inputs.student;
         let student = parameters(config) as u64;
-        let factors = inputs.student_lora.as_ref().map(|lora| lora_parameters(config, lora) as u64);
+        let factors = inputs
+            .student_lora
+            .as_ref()
+            .map(|lora| lora_parameters(config, lora) as u64);
         let weight = inputs.weight_bytes as u64;
         let mut held = Vec::new();
-        let mut push = |what: &str, bytes: u64| held.push(Part { what: what.to_string(), bytes });
+        let mut push = |what: &str, bytes: u64| {
+            held.push(Part {
+                what: what.to_string(),
+                bytes,
+            })
+        };
         let distill = match &inputs.method {
             Method::Distill(distill) => Some(distill),
             Method::Pretrain(_) => None,
@@ -72,15 +83,20 @@ impl Weights {
         }
         push("evaluation average", lagging);
         push("student's moments", 2 * SINGLE * trainable);
-        // Copies in a checkpoint; with LoRA only factors, because the base is the file that the run started from.
-        let of_student = 2 + u64::from(distill.is_some()) + u64::from(reference && factors.is_none());
+        // Copies in a checkpoint; with LoRA only factors, because the base is the file that the run
+        // started from.
+        let of_student =
+            2 + u64::from(distill.is_some()) + u64::from(reference && factors.is_none());
         let mut weights = Self {
             student_parameters: student,
             student_trainable: trainable,
             discriminator_parameters: 0,
             discriminator_trainable: 0,
             student_gradients: SINGLE * trainable,
-            block_gradients: SINGLE * factors.map_or(block_parameters(config) as u64, |factors| factors / config.layers as u64),
+            block_gradients: SINGLE
+                * factors.map_or(block_parameters(config) as u64, |factors| {
+                    factors / config.layers as u64
+                }),
             discriminator_gradients: 0,
             backbone_gradients: 0,
             held: Vec::new(),
@@ -89,10 +105,22 @@ impl Weights {
         };
         if let Some(distill) = distill {
             let (backbone, rest, trained) = discriminator(inputs, distill);
-            // What is trained is held in f32; a backbone at rest beside a student at rest is the same memory.
-            let at_rest = if factors.is_some() { 0 } else { backbone * weight };
-            let of_backbone = if trained.backbone > 0 { backbone * SINGLE } else { at_rest };
-            push("discriminator's weights", of_backbone + (rest + trained.lora) * SINGLE);
+            // What is trained is held in f32; a backbone at rest beside a student at rest is the
+            // same memory.
+            let at_rest = if factors.is_some() {
+                0
+            } else {
+                backbone * weight
+            };
+            let of_backbone = if trained.backbone > 0 {
+                backbone * SINGLE
+            } else {
+                at_rest
+            };
+            push(
+                "discriminator's weights",
+                of_backbone + (rest + trained.lora) * SINGLE,
+            );
             push("discriminator's moments", 2 * SINGLE * trained.all());
             weights.discriminator_parameters = backbone + rest;
             weights.discriminator_trainable = trained.all();
@@ -135,13 +163,32 @@ fn discriminator(inputs: &PlanInputs, distill: &Distill) -> (u64, u64, Trained) 
     match &distill.discriminator {
         DiscriminatorSizes::Conv(conv) => {
             let rest = conv_parameters(conv, inputs.latents, config.text_width) as u64;
-            (0, rest, Trained { backbone: 0, lora: 0, rest })
+            (
+                0,
+                rest,
+                Trained {
+                    backbone: 0,
+                    lora: 0,
+                    rest,
+                },
+            )
         }
         DiscriminatorSizes::Registers(registers) => {
-            let (backbone, rest) = (parameters(config) as u64, register_parameters(registers, config.width) as u64);
+            let (backbone, rest) = (
+                parameters(config) as u64,
+                register_parameters(registers, config.width) as u64,
+            );
             let trained = match &distill.discriminator_lora {
-                Some(lora) => Trained { backbone: 0, lora: lora_parameters(config, lora) as u64, rest },
-                None => Trained { backbone, lora: 0, rest },
+                Some(lora) => Trained {
+                    backbone: 0,
+                    lora: lora_parameters(config, lora) as u64,
+                    rest,
+                },
+                None => Trained {
+                    backbone,
+                    lora: 0,
+                    rest,
+                },
             };
             (backbone, rest, trained)
         }

@@ -10,7 +10,8 @@ use super::weights::Weights;
 /// A whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Whole {
-    /// Of `afd data prepare`: the clips' way through the codec, and the prompts' through the text encoder if all were as long as they can be.
+    /// Of `afd data prepare`: the clips' way through the codec, and the prompts' through the text
+    /// encoder if all were as long as they can be.
     pub preparation: Preparation,
     /// Operations of one round.
     pub round: Flops,
@@ -38,9 +39,11 @@ pub struct Preparation {
 pub struct Disk {
     /// Checkpoints: those that are kept, and the next one, which is written before the oldest goes.
     pub checkpoints: u64,
-    /// Latents of all distinct teacher clips, in f32; 0 where clips are encoded when they are asked for.
+    /// Latents of all distinct teacher clips, in f32; 0 where clips are encoded when they are asked
+    /// for.
     pub latents: u64,
-    /// Text rows of all prompts in bf16, at most: only a prompt's own are stored. 0 where there is no encoder to save.
+    /// Text rows of all prompts in bf16, at most: only a prompt's own are stored. 0 where there is
+    /// no encoder to save.
     pub text: u64,
 }
 
@@ -48,9 +51,16 @@ impl Whole {
     /// Of a plan.
     pub fn of(inputs: &PlanInputs, weights: &Weights, phases: &[Phase]) -> Self {
         let sum = |rounds: &[Rounds]| {
-            phases.iter().filter(|phase| rounds.contains(&phase.rounds)).fold(Flops::default(), |sum, phase| sum.plus(phase.flops))
+            phases
+                .iter()
+                .filter(|phase| rounds.contains(&phase.rounds))
+                .fold(Flops::default(), |sum, phase| sum.plus(phase.flops))
         };
-        let (start, warm_up_round, round) = (sum(&[Rounds::Start]), sum(&[Rounds::All]), sum(&[Rounds::All, Rounds::Later]));
+        let (start, warm_up_round, round) = (
+            sum(&[Rounds::Start]),
+            sum(&[Rounds::All]),
+            sum(&[Rounds::All, Rounds::Later]),
+        );
         let schedule = &inputs.schedule;
         let of = |times: u64, flops: Flops| times as f64 * flops.total();
         let clips = (inputs.prompts * inputs.takes_per_prompt) as u64;
@@ -59,15 +69,26 @@ impl Whole {
         let rows = prompts * inputs.text_rows * inputs.student.text_width;
         Self {
             preparation: Preparation {
-                clips: inputs.codec.filter(|_| prepared).map_or(0.0, |codec| clips as f64 * codec.encoding),
-                prompts: inputs.text_encoder.map_or(0.0, |encoder| prompts as f64 * encoder.encoding),
+                clips: inputs
+                    .codec
+                    .filter(|_| prepared)
+                    .map_or(0.0, |codec| clips as f64 * codec.encoding),
+                prompts: inputs
+                    .text_encoder
+                    .map_or(0.0, |encoder| prompts as f64 * encoder.encoding),
             },
             round,
             warm_up_round,
-            rounds: of(schedule.start, start) + of(schedule.warm_up, warm_up_round) + of(schedule.rounds, round),
+            rounds: of(schedule.start, start)
+                + of(schedule.warm_up, warm_up_round)
+                + of(schedule.rounds, round),
             disk: Disk {
                 checkpoints: (schedule.checkpoints + 1) * weights.checkpoint,
-                latents: if prepared { 4 * clips * inputs.latent_values() as u64 } else { 0 },
+                latents: if prepared {
+                    4 * clips * inputs.latent_values() as u64
+                } else {
+                    0
+                },
                 text: inputs.text_encoder.map_or(0, |_| 2 * rows as u64),
             },
             host_pixels: 4 * clips * inputs.pixels as u64,

@@ -1,4 +1,5 @@
-//! Recipes: TOML in, a checked [`Recipe`] out. A recipe that exists is valid; nothing downstream re-checks or defaults.
+//! Recipes: TOML in, a checked [`Recipe`] out. A recipe that exists is valid; nothing downstream
+//! re-checks or defaults.
 
 pub(crate) mod check;
 pub mod document;
@@ -33,7 +34,8 @@ pub enum RecipeError {
     #[error(transparent)]
     Document(#[from] document::RecipeError),
     /// The recipe cannot be read.
-    #[error("cannot read the recipe {}: {source}; `afd recipes` lists the ones that ship", path.display())]
+    #[error("cannot read the recipe {}: {source}; `afd recipes` lists the ones that \
+        ship", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -69,36 +71,65 @@ pub struct Recipe {
     pub trajectories: Option<Trajectories>,
     /// Where the recipe was read from.
     pub path: PathBuf,
-    /// The folder's clips that are left out, by name; empty until [`crate::session::quarantine`] has looked.
+    /// The folder's clips that are left out, by name; empty until [`crate::session::quarantine`]
+    /// has looked.
     pub quarantined: BTreeSet<String>,
 }
 
 impl Recipe {
     /// Reads, overrides (`a.b=value`) and checks a recipe. Touches no device.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.to_path_buf(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
         let mut settings: Settings = document::parse(&text, path, overrides)?;
-        let fail = |problem: String| RecipeError::Value { path: path.to_path_buf(), problem };
+        let fail = |problem: String| RecipeError::Value {
+            path: path.to_path_buf(),
+            problem,
+        };
         // A bare file name has an empty parent.
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let directory = std::path::absolute(directory).map_err(|error| fail(format!("its directory has no absolute path: {error}")))?;
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let directory = std::path::absolute(directory).map_err(|error| {
+            fail(format!(
+                "its directory \
+            has no absolute path: {error}"
+            ))
+        })?;
         settings.teacher.path = settings.teacher.path.map(|folder| directory.join(folder));
         if let Some(api) = &mut settings.teacher.api {
-            if !BUILT_IN.iter().any(|(name, _)| *name == api.adapter) && api.adapter.contains(['.', '/']) {
+            if !BUILT_IN.iter().any(|(name, _)| *name == api.adapter)
+                && api.adapter.contains(['.', '/'])
+            {
                 api.adapter = directory.join(&api.adapter).display().to_string();
             }
             if let Some(KeySource::File(file)) = &mut api.key {
                 *file = directory.join(&*file);
             }
         }
-        for file in
-            [&mut settings.student.checkpoint, &mut settings.codec.checkpoint, &mut settings.text.checkpoint, &mut settings.text.tokenizer]
-        {
+        for file in [
+            &mut settings.student.checkpoint,
+            &mut settings.codec.checkpoint,
+            &mut settings.text.checkpoint,
+            &mut settings.text.tokenizer,
+        ] {
             *file = file.take().map(|file| directory.join(file));
         }
-        settings.data = settings.data.map(|data| Data { path: directory.join(&data.path), ..data });
-        let train_prompts = read_prompts(&mut settings.prompts.train, "prompts.train", &directory).map_err(&fail)?;
-        let held_out_prompts = read_prompts(&mut settings.prompts.held_out, "prompts.held_out", &directory).map_err(&fail)?;
+        settings.data = settings.data.map(|data| Data {
+            path: directory.join(&data.path),
+            ..data
+        });
+        let train_prompts = read_prompts(&mut settings.prompts.train, "prompts.train", &directory)
+            .map_err(&fail)?;
+        let held_out_prompts = read_prompts(
+            &mut settings.prompts.held_out,
+            "prompts.held_out",
+            &directory,
+        )
+        .map_err(&fail)?;
         let codec = CodecPlan::of(&settings.codec, settings.pickles()).map_err(&fail)?;
         let student = student_config(&settings, codec.channels()).map_err(&fail)?;
         check::settings(&settings, &student, &train_prompts, &held_out_prompts).map_err(&fail)?;
@@ -106,7 +137,17 @@ impl Recipe {
         check::patches(&settings.clip, codec.stride() * student.patch).map_err(&fail)?;
         let trajectories = trajectories(&settings).map_err(&fail)?;
         let (path, quarantined) = (path.to_path_buf(), BTreeSet::new());
-        let recipe = Self { settings, student, train_prompts, held_out_prompts, codec, latent_shape, trajectories, path, quarantined };
+        let recipe = Self {
+            settings,
+            student,
+            train_prompts,
+            held_out_prompts,
+            codec,
+            latent_shape,
+            trajectories,
+            path,
+            quarantined,
+        };
         if recipe.settings.teacher.kind == TeacherKind::Api {
             recipe.service()?;
         }
@@ -127,39 +168,59 @@ impl Recipe {
     pub fn training_sigmas(&self, set: SigmaSet) -> Vec<f32> {
         let sampler = &self.settings.sampler;
         match set {
-            SigmaSet::Sampler => few_step_sigmas(&sampler.denoising_step_list, sampler.timestep_shift, sampler.warp_denoising_step),
+            SigmaSet::Sampler => few_step_sigmas(
+                &sampler.denoising_step_list,
+                sampler.timestep_shift,
+                sampler.warp_denoising_step,
+            ),
             SigmaSet::Unwarped => few_step_sigmas(&sampler.denoising_step_list, 1.0, false),
             SigmaSet::Shifted => Vec::new(),
         }
     }
 
-    /// Opens the folder of a folder teacher, without what is quarantined; `None` for other teachers.
+    /// Opens the folder of a folder teacher, without what is quarantined; `None` for other
+    /// teachers.
     ///
     /// # Errors
-    /// A folder that lists no clips, one that cannot be used, or none for a prompt whose clips training or evaluation asks for.
+    /// A folder that lists no clips, one that cannot be used, or none for a prompt whose clips
+    /// training or evaluation asks for.
     pub fn folder(&self) -> Result<Option<FolderTeacher>, RecipeError> {
         let teacher = &self.settings.teacher;
-        let (TeacherKind::Folder, Some(path)) = (teacher.kind, &teacher.path) else { return Ok(None) };
-        let fail = |error: TeacherError| RecipeError::Value { path: self.path.clone(), problem: error.to_string() };
-        let folder = FolderTeacher::open_without(path, teacher.layout, &self.quarantined).map_err(fail)?;
+        let (TeacherKind::Folder, Some(path)) = (teacher.kind, &teacher.path) else {
+            return Ok(None);
+        };
+        let fail = |error: TeacherError| RecipeError::Value {
+            path: self.path.clone(),
+            problem: error.to_string(),
+        };
+        let folder =
+            FolderTeacher::open_without(path, teacher.layout, &self.quarantined).map_err(fail)?;
         // Asking for no takes checks the prompt and reads nothing.
         for prompt in &self.train_prompts {
             folder.videos(prompt, 0..0).map_err(fail)?;
         }
         for prompt in self.compared_prompts() {
-            folder.videos(prompt, 0..0).map_err(|error| RecipeError::Value {
-                path: self.path.clone(),
-                problem: format!(
-                    "{error}; prompts.held_out needs clips of the teacher to compare with, evaluation.clips_per_prompt = 0 goes without"
-                ),
-            })?;
+            folder
+                .videos(prompt, 0..0)
+                .map_err(|error| RecipeError::Value {
+                    path: self.path.clone(),
+                    problem: format!(
+                        "{error}; prompts.held_out needs clips of the teacher to compare with, \
+                        evaluation.clips_per_prompt = 0 goes without"
+                    ),
+                })?;
         }
         Ok(Some(folder))
     }
 
-    /// The held-out prompts that the teacher is asked for clips of: none where the evaluation is left out.
+    /// The held-out prompts that the teacher is asked for clips of: none where the evaluation is
+    /// left out.
     pub fn compared_prompts(&self) -> &[String] {
-        if self.settings.evaluation.clips_per_prompt == 0 { &[] } else { &self.held_out_prompts }
+        if self.settings.evaluation.clips_per_prompt == 0 {
+            &[]
+        } else {
+            &self.held_out_prompts
+        }
     }
 
     /// The API behind the teacher, with its store. Asks nobody, and reads no key.
@@ -168,15 +229,25 @@ impl Recipe {
     /// Another kind of teacher, and settings that cannot work.
     pub fn service(&self) -> Result<Service, RecipeError> {
         let teacher = &self.settings.teacher;
-        let fail = |problem: String| RecipeError::Value { path: self.path.clone(), problem };
+        let fail = |problem: String| RecipeError::Value {
+            path: self.path.clone(),
+            problem,
+        };
         let (TeacherKind::Api, Some(api)) = (teacher.kind, &teacher.api) else {
-            let problem = "teacher.kind = \"api\" and [teacher.api] are missing: name the adapter, its key, a price and a budget there";
+            let problem = "teacher.kind = \"api\" and [teacher.api] are missing: name the adapter, \
+                its key, a price and a budget there";
             return Err(fail(problem.to_string()));
         };
-        let store =
-            teacher.path.as_ref().ok_or_else(|| fail("teacher.path is missing: name the directory for the API's clips".to_string()))?;
+        let store = teacher.path.as_ref().ok_or_else(|| {
+            fail(
+                "teacher.path is missing: name the directory \
+                for the API's clips"
+                    .to_string(),
+            )
+        })?;
         if teacher.takes_per_prompt == 0 {
-            let problem = "teacher.takes_per_prompt is 0, but each take of an API costs money: say how many clips a prompt may have";
+            let problem = "teacher.takes_per_prompt is 0, but each take of an API costs money: say \
+                how many clips a prompt may have";
             return Err(fail(problem.to_string()));
         }
         Service::new(api, store, Path::new(".")).map_err(|error| fail(error.to_string()))
@@ -184,26 +255,63 @@ impl Recipe {
 
     /// The takes that training and evaluation may ask for, prompt by prompt.
     pub fn announced_takes(&self) -> Vec<(String, Range<u64>)> {
-        let (takes, evaluation) = (self.settings.teacher.takes_per_prompt, &self.settings.evaluation);
-        let last = evaluation.first_take.saturating_add(evaluation.clips_per_prompt);
-        let training = self.train_prompts.iter().map(|prompt| (prompt.clone(), 0..takes));
-        training.chain(self.compared_prompts().iter().map(|prompt| (prompt.clone(), evaluation.first_take..last))).collect()
+        let (takes, evaluation) = (
+            self.settings.teacher.takes_per_prompt,
+            &self.settings.evaluation,
+        );
+        let last = evaluation
+            .first_take
+            .saturating_add(evaluation.clips_per_prompt);
+        let training = self
+            .train_prompts
+            .iter()
+            .map(|prompt| (prompt.clone(), 0..takes));
+        training
+            .chain(
+                self.compared_prompts()
+                    .iter()
+                    .map(|prompt| (prompt.clone(), evaluation.first_take..last)),
+            )
+            .collect()
     }
 
-    /// Opens the teacher. A live API's begins to work. A folder's manifest and files are checked here.
+    /// Opens the teacher. A live API's begins to work. A folder's manifest and files are checked
+    /// here.
     pub fn teacher(&self) -> Result<Box<dyn Teacher>, RecipeError> {
         let teacher = &self.settings.teacher;
-        let fail = |problem: String| RecipeError::Value { path: self.path.clone(), problem };
+        let fail = |problem: String| RecipeError::Value {
+            path: self.path.clone(),
+            problem,
+        };
         match (teacher.kind, &teacher.path) {
             (TeacherKind::World, _) => {
-                let world = if teacher.uncurated { World::uncurated(teacher.seed) } else { World::new(teacher.seed) };
-                // A simulator films for as long as the clip needs; longer videos begin as the shorter ones do.
-                Ok(Box::new(world.lasting(FRAMES.max(frames_for(self.settings.clip)))))
+                let world = if teacher.uncurated {
+                    World::uncurated(teacher.seed)
+                } else {
+                    World::new(teacher.seed)
+                };
+                // A simulator films for as long as the clip needs; longer videos begin as the
+                // shorter ones do.
+                Ok(Box::new(
+                    world.lasting(FRAMES.max(frames_for(self.settings.clip))),
+                ))
             }
-            (TeacherKind::Folder, Some(_)) => Ok(Box::new(self.folder()?.ok_or_else(|| fail("teacher.path is missing".to_string()))?)),
-            (TeacherKind::Folder, None) => Err(fail("teacher.path is missing: name the folder that holds the clips".to_string())),
+            (TeacherKind::Folder, Some(_)) => {
+                Ok(Box::new(self.folder()?.ok_or_else(|| {
+                    fail("teacher.path is missing".to_string())
+                })?))
+            }
+            (TeacherKind::Folder, None) => Err(fail(
+                "teacher.path is missing: name the folder that \
+                holds the clips"
+                    .to_string(),
+            )),
             (TeacherKind::Api, _) => {
-                let teacher = ApiTeacher::open(&self.service()?, &self.announced_takes(), signals::stop_requested);
+                let teacher = ApiTeacher::open(
+                    &self.service()?,
+                    &self.announced_takes(),
+                    signals::stop_requested,
+                );
                 Ok(Box::new(teacher.map_err(|error| fail(error.to_string()))?))
             }
         }
@@ -211,9 +319,14 @@ impl Recipe {
 }
 
 /// Reads a list of prompts (see [`afd_clips::prompts`]) and puts its prompts in its place.
-fn read_prompts(list: &mut PromptList, field: &str, directory: &Path) -> Result<Vec<String>, String> {
+fn read_prompts(
+    list: &mut PromptList,
+    field: &str,
+    directory: &Path,
+) -> Result<Vec<String>, String> {
     let prompts: Vec<String> = match list {
-        PromptList::File(file) => afd_clips::prompts::read_prompts(&directory.join(file)).map_err(|error| format!("{field}: {error}"))?,
+        PromptList::File(file) => afd_clips::prompts::read_prompts(&directory.join(file))
+            .map_err(|error| format!("{field}: {error}"))?,
         PromptList::Inline(prompts) => prompts.clone(),
     };
     *list = PromptList::Inline(prompts.clone());
@@ -240,9 +353,19 @@ fn student_config(settings: &Settings, channels: usize) -> Result<StudentConfig,
             sink_frames: 0,
         },
         (Some(_), Some(_)) => {
-            return Err("student.checkpoint and student.sizes are both given; the checkpoint brings its own sizes, remove one".to_string());
+            return Err(
+                "student.checkpoint and student.sizes are both given; the checkpoint brings \
+                its own sizes, remove one"
+                    .to_string(),
+            );
         }
-        (None, None) => return Err("student.checkpoint or student.sizes is missing; give one of them".to_string()),
+        (None, None) => {
+            return Err(
+                "student.checkpoint or student.sizes is missing; give one of \
+            them"
+                    .to_string(),
+            );
+        }
     };
     config.frames_per_block = student.frames_per_block;
     config.window_frames = student.window_frames;
@@ -256,35 +379,53 @@ fn student_config(settings: &Settings, channels: usize) -> Result<StudentConfig,
 }
 
 /// Sizes from a weight file of ours, or read off the shapes of anybody's.
-fn checkpoint_sizes(path: &Path, pickles: Pickles, student: &StudentSettings) -> Result<StudentConfig, String> {
+fn checkpoint_sizes(
+    path: &Path,
+    pickles: Pickles,
+    student: &StudentSettings,
+) -> Result<StudentConfig, String> {
     let file = WeightFile::open(path, pickles).map_err(|error| error.to_string())?;
     let metadata = file.own_metadata().map_err(|error| error.to_string())?;
     let sizes = match metadata.get("config") {
         Some(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
         None => {
-            let transformer = TransformerFile::find(&file, student.part.as_deref()).map_err(|error| error.to_string())?;
+            let transformer = TransformerFile::find(&file, student.part.as_deref())
+                .map_err(|error| error.to_string())?;
             let sizes = transformer.sizes().filter(|_| transformer.is_recognised());
             sizes.ok_or("it holds no Wan transformer; `afd inspect` lists what is in it")?
         }
     };
-    Ok(StudentConfig { heads: student.heads.unwrap_or(sizes.heads), ..sizes })
+    Ok(StudentConfig {
+        heads: student.heads.unwrap_or(sizes.heads),
+        ..sizes
+    })
 }
 
 /// The many-step clips of a student that learns from its own.
 fn trajectories(settings: &Settings) -> Result<Option<Trajectories>, String> {
-    let (steps, batch) = (settings.supervised.trajectory_steps, settings.supervised.batch);
+    let (steps, batch) = (
+        settings.supervised.trajectory_steps,
+        settings.supervised.batch,
+    );
     if steps == 0 {
         return Ok(None);
     }
-    if settings.kind != Kind::Pretrain || settings.student.checkpoint.is_none() || settings.student.lora.is_some() {
-        return Err("supervised.trajectory_steps is for kind = \"pretrain\" with a student.checkpoint that takes many steps, and without student.lora; \
+    if settings.kind != Kind::Pretrain
+        || settings.student.checkpoint.is_none()
+        || settings.student.lora.is_some()
+    {
+        return Err(
+            "supervised.trajectory_steps is for kind = \"pretrain\" with a \
+            student.checkpoint that takes many steps, and without student.lora; \
                     set it to 0, or name the checkpoint"
-            .to_string());
+                .to_string(),
+        );
     }
     let trajectories = Trajectories::new(&settings.sampler, steps)?;
     if !batch.is_multiple_of(trajectories.levels()) {
         return Err(format!(
-            "supervised.batch is {batch}, must be a multiple of the {} entries of sampler.denoising_step_list: every trajectory is shown at each",
+            "supervised.batch is {batch}, must be a multiple of the {} entries of \
+                sampler.denoising_step_list: every trajectory is shown at each",
             trajectories.levels()
         ));
     }
@@ -300,7 +441,16 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/physics-world/distill.toml");
         let video = |frames: usize| {
             let recipe = Recipe::load(&path, &[format!("clip.frames={frames}")]).unwrap();
-            recipe.teacher().unwrap().videos("a small red ball is dropped on the moon", 0..1).unwrap().remove(0)
+            recipe
+                .teacher()
+                .unwrap()
+                .videos(
+                    "a small red ball is dropped on the \
+                moon",
+                    0..1,
+                )
+                .unwrap()
+                .remove(0)
         };
         let (short, long) = (video(12), video(24));
         assert_eq!((short.frames.len(), long.frames.len()), (36, 47));

@@ -81,7 +81,11 @@ pub struct Settings {
 impl Settings {
     /// Whether weight files may be pickles.
     pub fn pickles(&self) -> Pickles {
-        if self.allow_pickle { Pickles::Allowed } else { Pickles::Refused }
+        if self.allow_pickle {
+            Pickles::Allowed
+        } else {
+            Pickles::Refused
+        }
     }
 
     /// Whether the student learns from teacher clips alone: no rollouts, no discriminator.
@@ -96,11 +100,13 @@ impl Settings {
 pub enum Kind {
     /// Adversarial Flow Distillation of a base student.
     Distill,
-    /// Supervised flow matching: makes a base student of random weights, or a few-step student of one that takes many (`supervised.trajectory_steps`).
+    /// Supervised flow matching: makes a base student of random weights, or a few-step student of
+    /// one that takes many (`supervised.trajectory_steps`).
     Pretrain,
 }
 
-/// How a student is taught: Adversarial Flow Distillation, or what one would use instead (method.md H).
+/// How a student is taught: Adversarial Flow Distillation, or what one would use instead (method.md
+/// H).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
@@ -109,7 +115,8 @@ pub enum Method {
     Afd,
     /// The same with a discriminator that rests after the warm-up (H.4).
     FrozenDiscriminator,
-    /// The same with rollouts of the base student only, scored by a discriminator that rests after the warm-up (H.6).
+    /// The same with rollouts of the base student only, scored by a discriminator that rests after
+    /// the warm-up (H.6).
     Offline,
     /// The discriminator's gradient flows through the student's last step (H.2); `[direct]`.
     DirectAdversarial,
@@ -130,7 +137,8 @@ pub struct Codec {
     /// Pixels per latent row and column (`kind = "pixel"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
-    /// Whether a square of pixels shares one pair of colour differences: half the channels, lossy in colour only (`kind = "pixel"`).
+    /// Whether a square of pixels shares one pair of colour differences: half the channels, lossy
+    /// in colour only (`kind = "pixel"`).
     #[serde(default)]
     pub subsampled_chroma: bool,
     /// Mean of the pixels, in [-1, 1] (`kind = "pixel"`).
@@ -192,7 +200,8 @@ pub enum TextKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// The directory that it fills, relative to the recipe: embeddings of the prompts, latents of the teacher's clips.
+    /// The directory that it fills, relative to the recipe: embeddings of the prompts, latents of
+    /// the teacher's clips.
     pub path: PathBuf,
     /// Clips per file of latents.
     #[serde(default = "eight")]
@@ -218,16 +227,19 @@ pub struct Student {
     /// First frames that stay visible.
     #[serde(default)]
     pub sink_frames: usize,
-    /// Which part of a training checkpoint to start from, such as `generator`; without it, `generator_ema` before `generator`.
+    /// Which part of a training checkpoint to start from, such as `generator`; without it,
+    /// `generator_ema` before `generator`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
-    /// Attention heads of a checkpoint that does not say; without it, 128 channels each as in every Wan.
+    /// Attention heads of a checkpoint that does not say; without it, 128 channels each as in every
+    /// Wan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<usize>,
     /// Sizes of a fresh student.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<Sizes>,
-    /// Train low-rank factors beside the checkpoint's weights, which rest; without it every weight is trained.
+    /// Train low-rank factors beside the checkpoint's weights, which rest; without it every weight
+    /// is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
 }
@@ -256,16 +268,19 @@ pub struct Sizes {
 pub struct Teacher {
     /// Which one.
     pub kind: TeacherKind,
-    /// The folder of `kind = "folder"` (see [`afd_clips::layouts`]), or the store of `kind = "api"`; relative to the recipe.
+    /// The folder of `kind = "folder"` (see [`afd_clips::layouts`]), or the store of `kind =
+    /// "api"`; relative to the recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// How the folder says which clip shows which prompt; without it, what the folder holds decides.
+    /// How the folder says which clip shows which prompt; without it, what the folder holds
+    /// decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
     /// How videos of another aspect ratio become clips.
     #[serde(default)]
     pub fit: Fit,
-    /// Largest share of a folder's clips that may be unusable; those are left out, and named in `quarantine.jsonl`.
+    /// Largest share of a folder's clips that may be unusable; those are left out, and named in
+    /// `quarantine.jsonl`.
     #[serde(default = "one_percent")]
     pub max_bad_share: f64,
     /// Suspicious clips that are left out as well; they count as unusable.
@@ -277,7 +292,8 @@ pub struct Teacher {
     /// The world with gravity and restitution that ignore the prompt: pre-training data.
     #[serde(default)]
     pub uncurated: bool,
-    /// Distinct training takes per prompt (M_c); 0 = a fresh take every time, which an API's teacher does not give.
+    /// Distinct training takes per prompt (M_c); 0 = a fresh take every time, which an API's
+    /// teacher does not give.
     #[serde(default)]
     pub takes_per_prompt: u64,
     /// The provider (`kind = "api"`).
@@ -358,7 +374,8 @@ pub enum SigmaSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OldPolicy {
-    /// The lagging policy that the rollouts were drawn with (default): the trust region of method.md F.1.
+    /// The lagging policy that the rollouts were drawn with (default): the trust region of
+    /// method.md F.1.
     Lagging,
     /// The student's own velocity, cut off from the graph: no trust region.
     StopGradient,
@@ -370,12 +387,14 @@ pub enum OldPolicy {
 pub struct Afd {
     /// Alternations after the warm-up.
     pub alternations: u64,
-    /// Supervised updates on teacher clips before the warm-up, as `[supervised]` says (but for its `steps`); 0 goes without.
+    /// Supervised updates on teacher clips before the warm-up, as `[supervised]` says (but for its
+    /// `steps`); 0 goes without.
     pub supervised_rounds: u64,
     /// Most warm-up rounds, in which only the discriminator learns.
     pub warmup_steps: u64,
-    /// The warm-up ends when the pair accuracy on fresh clips has reached this band; inside a run a discriminator above the
-    /// band is not updated until the student has caught up if `pause_above_band` is set.
+    /// The warm-up ends when the pair accuracy on fresh clips has reached this band; inside a run a
+    /// discriminator above the band is not updated until the student has caught up if
+    /// `pause_above_band` is set.
     pub warmup_pair_accuracy: [f64; 2],
     /// Skip discriminator updates while fresh pair accuracy is above the band.
     pub pause_above_band: bool,
@@ -385,11 +404,13 @@ pub struct Afd {
     pub rollouts_per_prompt: usize,
     /// Teacher clips per prompt and alternation (M).
     pub teacher_clips_per_prompt: usize,
-    /// Teacher clips per prompt that the flow update learns from as well, with r = 1: pure AFD has none.
+    /// Teacher clips per prompt that the flow update learns from as well, with r = 1: pure AFD has
+    /// none.
     pub teacher_positives: usize,
     /// The part of the alternations in which it does, from and to, in [0, 1].
     pub teacher_positives_span: [f64; 2],
-    /// Whether teacher clips stand for another prompt of the batch: destroys the pairing, for an ablation only.
+    /// Whether teacher clips stand for another prompt of the batch: destroys the pairing, for an
+    /// ablation only.
     pub shuffled_pairs: bool,
     /// Rounds of base rollouts that `method = "offline"` goes through again and again.
     pub offline_rounds: u64,
@@ -421,9 +442,11 @@ pub struct Afd {
     pub old_policy_schedule: OldPolicySchedule,
     /// Its decay per alternation (the ceiling of the ramp).
     pub old_policy_decay: f64,
-    /// Student learning rate of the first alternation, as a share of `optimizer.learning_rate`, which a supervised start has.
+    /// Student learning rate of the first alternation, as a share of `optimizer.learning_rate`,
+    /// which a supervised start has.
     pub first_rate: f64,
-    /// Student learning rate of the last alternation, as a share of the first's; a half cosine leads there.
+    /// Student learning rate of the last alternation, as a share of the first's; a half cosine
+    /// leads there.
     pub final_rate: f64,
     /// Weight lambda of `|v_theta - v_ref|^2`; 0 keeps no reference.
     pub reference_weight: f64,
@@ -472,7 +495,8 @@ impl Default for Afd {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReverseChain {
-    /// Share of fresh noise in the steps of a rollout, in (0, 1], for students whose own sampler is deterministic; a consistency sampler's is 1.
+    /// Share of fresh noise in the steps of a rollout, in (0, 1], for students whose own sampler is
+    /// deterministic; a consistency sampler's is 1.
     pub fresh_noise: f64,
     /// Clip of the ratio of two densities, each the mean over a block's values, > 0.
     pub clip_range: f64,
@@ -482,7 +506,11 @@ pub struct ReverseChain {
 
 impl Default for ReverseChain {
     fn default() -> Self {
-        Self { fresh_noise: 0.5, clip_range: 1e-3, divergence_weight: 0.0 }
+        Self {
+            fresh_noise: 0.5,
+            clip_range: 1e-3,
+            divergence_weight: 0.0,
+        }
     }
 }
 
@@ -506,12 +534,13 @@ pub struct Discriminator {
     pub loss: DiscriminatorLoss,
     /// Channels of each scale (`kind = "conv"`).
     pub channels: Vec<usize>,
-    /// Width of the feature that meets the prompt (`kind = "conv"`), or of the readers' feed-forward networks (`kind = "registers"`).
+    /// Width of the feature that meets the prompt (`kind = "conv"`), or of the readers'
+    /// feed-forward networks (`kind = "registers"`).
     pub width: usize,
     /// Depths that are read (`kind = "registers"`).
     pub layers: Vec<usize>,
-    /// Train low-rank factors beside the weights of the copy of the student, which rest (`kind = "registers"`); readers and head are trained
-    /// either way.
+    /// Train low-rank factors beside the weights of the copy of the student, which rest (`kind =
+    /// "registers"`); readers and head are trained either way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
     /// Standard deviation of the noise added to both sides, in latent units.
@@ -522,11 +551,13 @@ pub struct Discriminator {
     pub r2_weight: f64,
     /// Step of the finite differences, in latent units.
     pub penalty_size: f64,
-    /// Fresh pair accuracy above which both penalties grow, and below which they shrink again to their weights, by 2 % an alternation; 1 leaves
-    /// them alone. Keeps a discriminator that sees few teacher clips from learning them by heart.
+    /// Fresh pair accuracy above which both penalties grow, and below which they shrink again to
+    /// their weights, by 2 % an alternation; 1 leaves them alone. Keeps a discriminator that sees
+    /// few teacher clips from learning them by heart.
     pub penalty_target: f64,
-    /// Weight of a second Bradley-Terry loss: teacher clips with their own prompt against the same clips with a prompt that is easily mistaken for
-    /// it. Teaches the discriminator to read the prompt even while artefacts alone tell the sides apart; 0 leaves it out.
+    /// Weight of a second Bradley-Terry loss: teacher clips with their own prompt against the same
+    /// clips with a prompt that is easily mistaken for it. Teaches the discriminator to read the
+    /// prompt even while artefacts alone tell the sides apart; 0 leaves it out.
     pub mismatch_weight: f64,
     /// Largest shift, in latent pixels, applied to both sides of an update.
     pub augment_shift: usize,
@@ -553,7 +584,13 @@ impl Default for Discriminator {
             mismatch_weight: 0.0,
             augment_shift: 0,
             augment_brightness: 0.0,
-            optimizer: AdamSettings { learning_rate: 5e-4, beta_1: 0.5, beta_2: 0.99, weight_decay: 0.0, ..AdamSettings::default() },
+            optimizer: AdamSettings {
+                learning_rate: 5e-4,
+                beta_1: 0.5,
+                beta_2: 0.99,
+                weight_decay: 0.0,
+                ..AdamSettings::default()
+            },
         }
     }
 }
@@ -566,16 +603,20 @@ pub struct Supervised {
     pub steps: u64,
     /// Clips per update.
     pub batch: usize,
-    /// Most updates that a teacher clip, on average, takes part in directly: here, in AFD's supervised start, and as one of its `teacher_positives`. More
-    /// teach a student few clips by heart; the discriminator goes on seeing them. AFD makes up for what falls away with alternations. 0 sets no limit,
-    /// and a teacher without an end needs none.
+    /// Most updates that a teacher clip, on average, takes part in directly: here, in AFD's
+    /// supervised start, and as one of its `teacher_positives`. More teach a student few clips by
+    /// heart; the discriminator goes on seeing them. AFD makes up for what falls away with
+    /// alternations. 0 sets no limit, and a teacher without an end needs none.
     pub passes: u64,
-    /// Steps in which the student of the start makes the clips that it learns to make in few (`kind = "pretrain"` with `student.checkpoint`); the noise
-    /// levels are then the sampler's. 0 learns from teacher clips.
+    /// Steps in which the student of the start makes the clips that it learns to make in few (`kind
+    /// = "pretrain"` with `student.checkpoint`); the noise levels are then the sampler's. 0 learns
+    /// from teacher clips.
     pub trajectory_steps: usize,
-    /// Noise levels: all of them (`shifted`, default), or only those that a few-step student visits (`sampler`, `unwarped`).
+    /// Noise levels: all of them (`shifted`, default), or only those that a few-step student visits
+    /// (`sampler`, `unwarped`).
     pub sigmas: SigmaSet,
-    /// Whether blocks look back at clean clips (teacher forcing) or at noisy ones (diffusion forcing).
+    /// Whether blocks look back at clean clips (teacher forcing) or at noisy ones (diffusion
+    /// forcing).
     pub teacher_forcing: bool,
     /// Noise level of the clean half, in [0, 1).
     pub context_noise: f32,
@@ -608,7 +649,8 @@ impl Default for Supervised {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
-    /// Clips per held-out prompt, of the teacher and of each student; at least 4, or 0 to leave the table out.
+    /// Clips per held-out prompt, of the teacher and of each student; at least 4, or 0 to leave the
+    /// table out.
     pub clips_per_prompt: u64,
     /// First take of the teacher's evaluation clips; far from the takes that training draws.
     pub first_take: u64,
@@ -622,7 +664,13 @@ pub struct Evaluation {
 
 impl Default for Evaluation {
     fn default() -> Self {
-        Self { clips_per_prompt: 32, first_take: 1 << 40, batch: 64, holdout_steps: 60, preview_clips: 6 }
+        Self {
+            clips_per_prompt: 32,
+            first_take: 1 << 40,
+            batch: 64,
+            holdout_steps: 60,
+            preview_clips: 6,
+        }
     }
 }
 
@@ -630,16 +678,21 @@ impl Default for Evaluation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Run {
-    /// Parts that a batch is split into, one thread each, for CPU backends; leave 1 on a GPU. Changes the last bits of the results.
+    /// Parts that a batch is split into, one thread each, for CPU backends; leave 1 on a GPU.
+    /// Changes the last bits of the results.
     pub shards: usize,
-    /// Clips of a part that are rolled out, scored and learned from at once; 0 = all of them. Changes the last bits of the results.
+    /// Clips of a part that are rolled out, scored and learned from at once; 0 = all of them.
+    /// Changes the last bits of the results.
     pub clips_at_once: usize,
-    /// Queries of a clip and head whose attention scores are held at once: bounds memory, changes the last bits of the results.
+    /// Queries of a clip and head whose attention scores are held at once: bounds memory, changes
+    /// the last bits of the results.
     pub attention_queries: usize,
-    /// Hold the graph of one block of the student at a time and run the blocks twice: less memory, more time, the last bits of the results.
+    /// Hold the graph of one block of the student at a time and run the blocks twice: less memory,
+    /// more time, the last bits of the results.
     pub recompute_blocks: bool,
-    /// The type of the blocks' products of matrices, keys, values and weights at rest (`f32` or `bf16`); tokens between the branches of a block, trained
-    /// weights, patches, text, head, norms, softmax and losses are in f32 either way.
+    /// The type of the blocks' products of matrices, keys, values and weights at rest (`f32` or
+    /// `bf16`); tokens between the branches of a block, trained weights, patches, text, head,
+    /// norms, softmax and losses are in f32 either way.
     pub precision: Precision,
     /// Rounds between checkpoints.
     pub checkpoint_every: usize,
@@ -649,7 +702,19 @@ pub struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        let Limits { attention_queries, recompute_blocks, precision } = Limits::default();
-        Self { shards: 1, clips_at_once: 0, attention_queries, recompute_blocks, precision, checkpoint_every: 10, keep: 2 }
+        let Limits {
+            attention_queries,
+            recompute_blocks,
+            precision,
+        } = Limits::default();
+        Self {
+            shards: 1,
+            clips_at_once: 0,
+            attention_queries,
+            recompute_blocks,
+            precision,
+            checkpoint_every: 10,
+            keep: 2,
+        }
     }
 }

@@ -1,7 +1,9 @@
-//! The checkpoints of one run: `checkpoints/000100/`, each complete or absent, and the pointer file `latest`.
+//! The checkpoints of one run: `checkpoints/000100/`, each complete or absent, and the pointer file
+//! `latest`.
 //!
-//! A checkpoint gets its name by one rename, after everything in it is on disk. So whichever moment a kill hits, the
-//! newest named directory is whole, and that is the one to resume from; `latest` may lag one behind it after such a kill.
+//! A checkpoint gets its name by one rename, after everything in it is on disk. So whichever moment
+//! a kill hits, the newest named directory is whole, and that is the one to resume from; `latest`
+//! may lag one behind it after such a kill.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -20,7 +22,10 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// The checkpoints under `run_directory`, of which the newest `keep` (at least 1) stay on disk.
     pub fn new(run_directory: &Path, keep: usize) -> Self {
-        Self { directory: run_directory.join("checkpoints"), keep: keep.max(1) }
+        Self {
+            directory: run_directory.join("checkpoints"),
+            keep: keep.max(1),
+        }
     }
 
     /// Where the checkpoint of `step` has its files: the step with at least six digits.
@@ -30,14 +35,25 @@ impl Checkpoints {
 
     /// Saves the state after `step`: `fill` writes the files into the directory it is given.
     ///
-    /// Then come the manifest, one rename, `latest`, and the removal of all but the newest checkpoints.
+    /// Then come the manifest, one rename, `latest`, and the removal of all but the newest
+    /// checkpoints.
     ///
     /// # Errors
-    /// Whatever `fill` returns; [`CheckpointError::NotNewer`] when this or a later step is on disk; [`CheckpointError::File`]
-    /// when the disk refuses. After an error before the rename, the checkpoints are as they were.
-    pub fn save<E: From<CheckpointError>>(&self, step: u64, fill: impl FnOnce(&Path) -> Result<(), E>) -> Result<PathBuf, E> {
+    /// Whatever `fill` returns; [`CheckpointError::NotNewer`] when this or a later step is on disk;
+    /// [`CheckpointError::File`] when the disk refuses. After an error before the rename, the
+    /// checkpoints are as they were.
+    pub fn save<E: From<CheckpointError>>(
+        &self,
+        step: u64,
+        fill: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
         if let Some(newest) = self.newest_step()?.filter(|&newest| newest >= step) {
-            return Err(CheckpointError::NotNewer { step, newest, directory: self.directory.clone() }.into());
+            return Err(CheckpointError::NotNewer {
+                step,
+                newest,
+                directory: self.directory.clone(),
+            }
+            .into());
         }
         let target = self.path_of(step);
         let staged = StagedDirectory::new(&target).map_err(CheckpointError::File)?;
@@ -49,20 +65,26 @@ impl Checkpoints {
         Ok(target)
     }
 
-    /// Makes `latest` name `step`: a run that was killed between a checkpoint's rename and this has a pointer that lags behind.
+    /// Makes `latest` name `step`: a run that was killed between a checkpoint's rename and this has
+    /// a pointer that lags behind.
     pub fn point_at(&self, step: u64) -> Result<(), CheckpointError> {
-        write_atomically(&self.pointer(), format!("{}\n", name_of(step)).as_bytes()).map_err(CheckpointError::File)
+        write_atomically(&self.pointer(), format!("{}\n", name_of(step)).as_bytes())
+            .map_err(CheckpointError::File)
     }
 
-    /// The newest checkpoint's step and directory, verified file by file; none when nothing was saved yet.
+    /// The newest checkpoint's step and directory, verified file by file; none when nothing was
+    /// saved yet.
     ///
     /// # Errors
-    /// [`CheckpointError::Newest`] when it is damaged, naming the newest intact older one, which is never taken silently;
-    /// [`CheckpointError::Pointer`] when `latest` names a newer one than there is.
+    /// [`CheckpointError::Newest`] when it is damaged, naming the newest intact older one, which is
+    /// never taken silently; [`CheckpointError::Pointer`] when `latest` names a newer one than
+    /// there is.
     pub fn latest(&self) -> Result<Option<(u64, PathBuf)>, CheckpointError> {
         let steps = self.steps()?;
         self.check_pointer(steps.last().copied())?;
-        let Some((&newest, older)) = steps.split_last() else { return Ok(None) };
+        let Some((&newest, older)) = steps.split_last() else {
+            return Ok(None);
+        };
         match self.verify(newest) {
             Ok(()) => Ok(Some((newest, self.path_of(newest)))),
             Err(cause) => {
@@ -71,7 +93,11 @@ impl Checkpoints {
                     Some(&step) => self.how_to_choose(step),
                     None => "no older intact checkpoint exists, so start another run".into(),
                 };
-                Err(CheckpointError::Newest { directory, cause: Box::new(cause), remedy })
+                Err(CheckpointError::Newest {
+                    directory,
+                    cause: Box::new(cause),
+                    remedy,
+                })
             }
         }
     }
@@ -93,9 +119,14 @@ impl Checkpoints {
         Ok(steps)
     }
 
-    /// Removes what a killed process left half-written; call it only while this process alone writes the run.
+    /// Removes what a killed process left half-written; call it only while this process alone
+    /// writes the run.
     pub fn remove_leftovers(&self) -> Result<usize, CheckpointError> {
-        if self.directory.exists() { Ok(remove_leftovers(&self.directory)?) } else { Ok(0) }
+        if self.directory.exists() {
+            Ok(remove_leftovers(&self.directory)?)
+        } else {
+            Ok(0)
+        }
     }
 
     fn pointer(&self) -> PathBuf {
@@ -110,18 +141,32 @@ impl Checkpoints {
         let path = self.path_of(step);
         let manifest = Manifest::verify(&path)?;
         if manifest.step != step {
-            let (found, expected) = (format!("the checkpoint of step {}", manifest.step), format!("step {step}"));
-            return Err(CheckpointError::Damaged { path, found, expected });
+            let (found, expected) = (
+                format!(
+                    "the checkpoint of step \
+                {}",
+                    manifest.step
+                ),
+                format!("step {step}"),
+            );
+            return Err(CheckpointError::Damaged {
+                path,
+                found,
+                expected,
+            });
         }
         Ok(())
     }
 
-    /// A pointer ahead of the directories means that the newest state was lost: going on would silently use an older one.
+    /// A pointer ahead of the directories means that the newest state was lost: going on would
+    /// silently use an older one.
     fn check_pointer(&self, newest: Option<u64>) -> Result<(), CheckpointError> {
         let path = self.pointer();
         let named = match fs::read(&path) {
             Err(reason) if reason.kind() == ErrorKind::NotFound => return Ok(()),
-            text => String::from_utf8_lossy(&text.at("read", &path)?).trim().to_string(),
+            text => String::from_utf8_lossy(&text.at("read", &path)?)
+                .trim()
+                .to_string(),
         };
         let remedy = match newest {
             Some(step) => self.how_to_choose(step),
@@ -129,16 +174,24 @@ impl Checkpoints {
         };
         let found = match step_of(&named) {
             None => "a step of six or more digits was expected".to_string(),
-            Some(step) if newest.is_none_or(|newest| newest < step) => "there is no such checkpoint beside it".to_string(),
+            Some(step) if newest.is_none_or(|newest| newest < step) => "there is no such \
+                checkpoint beside it"
+                .to_string(),
             Some(_) => return Ok(()),
         };
-        Err(CheckpointError::Pointer { path, named, found, remedy })
+        Err(CheckpointError::Pointer {
+            path,
+            named,
+            found,
+            remedy,
+        })
     }
 
     fn how_to_choose(&self, step: u64) -> String {
         let (name, pointer) = (name_of(step), self.pointer());
         format!(
-            "to go on from step {step} instead, move newer directories out of {} and write {name} into {}",
+            "to go on from step {step} instead, move newer directories out of {} and write {name} \
+                into {}",
             self.directory.display(),
             pointer.display()
         )
@@ -189,9 +242,18 @@ mod tests {
     fn the_newest_checkpoint_is_found_with_its_files_and_named_by_latest() {
         let (_place, checkpoints) = example(3, &[5, 10]);
         let (step, path) = checkpoints.latest().unwrap().unwrap();
-        assert_eq!((step, path.file_name().unwrap().to_str().unwrap()), (10, "000010"));
-        assert_eq!(fs::read_to_string(path.join("student/model")).unwrap(), "weights of 10");
-        assert_eq!(fs::read_to_string(checkpoints.pointer()).unwrap(), "000010\n");
+        assert_eq!(
+            (step, path.file_name().unwrap().to_str().unwrap()),
+            (10, "000010")
+        );
+        assert_eq!(
+            fs::read_to_string(path.join("student/model")).unwrap(),
+            "weights of 10"
+        );
+        assert_eq!(
+            fs::read_to_string(checkpoints.pointer()).unwrap(),
+            "000010\n"
+        );
     }
 
     #[test]
@@ -213,7 +275,10 @@ mod tests {
         let (_place, checkpoints) = example(3, &[5]);
         let staged = StagedDirectory::new(&checkpoints.path_of(10)).unwrap();
         fs::write(staged.path().join("model"), "half").unwrap();
-        Manifest::of_directory(staged.path(), 10).unwrap().write(staged.path()).unwrap();
+        Manifest::of_directory(staged.path(), 10)
+            .unwrap()
+            .write(staged.path())
+            .unwrap();
         std::mem::forget(staged); // as SIGKILL would
         assert_eq!(checkpoints.latest().unwrap().unwrap().0, 5);
         assert_eq!(checkpoints.remove_leftovers().unwrap(), 1);
@@ -235,28 +300,52 @@ mod tests {
         let (_place, checkpoints) = example(1, &[5]);
         let failed = checkpoints.save::<CheckpointError>(10, |place| {
             fs::write(place.join("half"), "x").unwrap();
-            Err(CheckpointError::Manifest { path: place.into(), reason: "out of memory".into() })
+            Err(CheckpointError::Manifest {
+                path: place.into(),
+                reason: "out of memory".into(),
+            })
         });
         assert!(failed.unwrap_err().to_string().contains("out of memory"));
         assert_eq!(checkpoints.latest().unwrap().unwrap().0, 5);
-        let staged = fs::read_dir(&checkpoints.directory).unwrap().filter(|entry| {
-            let name = entry.as_ref().unwrap().file_name();
-            name.to_str().unwrap().starts_with(STAGING_PREFIX)
-        });
+        let staged = fs::read_dir(&checkpoints.directory)
+            .unwrap()
+            .filter(|entry| {
+                let name = entry.as_ref().unwrap().file_name();
+                name.to_str().unwrap().starts_with(STAGING_PREFIX)
+            });
         assert_eq!(staged.count(), 0);
     }
 
     #[test]
     fn a_damaged_newest_checkpoint_is_named_together_with_the_intact_older_one() {
         let (_place, checkpoints) = example(3, &[5, 10, 15]);
-        fs::write(checkpoints.path_of(10).join("student/model"), "weightz of 10").unwrap();
-        fs::write(checkpoints.path_of(15).join("student/model"), "weightz of 15").unwrap();
+        fs::write(
+            checkpoints.path_of(10).join("student/model"),
+            "weightz of 10",
+        )
+        .unwrap();
+        fs::write(
+            checkpoints.path_of(15).join("student/model"),
+            "weightz of 15",
+        )
+        .unwrap();
         let error = checkpoints.latest().unwrap_err().to_string();
-        assert!(error.contains("000015") && error.contains("model") && error.contains("from step 5 instead"), "{error}");
+        assert!(
+            error.contains("000015")
+                && error.contains("model")
+                && error.contains(
+                    "from step 5 \
+            instead"
+                ),
+            "{error}"
+        );
         assert_eq!(error.matches("BLAKE3").count(), 2, "{error}");
         let (_place, checkpoints) = example(1, &[5]);
         fs::remove_file(checkpoints.path_of(5).join("student/model")).unwrap();
-        assert!(checkpoints.latest().unwrap_err().to_string().contains("no older intact checkpoint"));
+        assert!(checkpoints.latest().unwrap_err().to_string().contains(
+            "no older intact \
+            checkpoint"
+        ));
     }
 
     #[test]
@@ -264,7 +353,10 @@ mod tests {
         let (_place, checkpoints) = example(3, &[5, 10]);
         fs::remove_dir_all(checkpoints.path_of(10)).unwrap();
         let error = checkpoints.latest().unwrap_err().to_string();
-        assert!(error.contains("000010") && error.contains("write 000005"), "{error}");
+        assert!(
+            error.contains("000010") && error.contains("write 000005"),
+            "{error}"
+        );
         fs::write(checkpoints.pointer(), "000005\n").unwrap();
         assert_eq!(checkpoints.latest().unwrap().unwrap().0, 5);
     }
@@ -273,18 +365,35 @@ mod tests {
     fn a_renamed_checkpoint_and_a_garbled_pointer_are_refused() {
         let (_place, checkpoints) = example(3, &[5]);
         fs::rename(checkpoints.path_of(5), checkpoints.path_of(7)).unwrap();
-        assert!(checkpoints.latest().unwrap_err().to_string().contains("found the checkpoint of step 5, expected step 7"));
+        assert!(checkpoints.latest().unwrap_err().to_string().contains(
+            "found the checkpoint of \
+            step 5, expected step 7"
+        ));
         fs::write(checkpoints.pointer(), b"\xff/../etc").unwrap();
-        assert!(checkpoints.latest().unwrap_err().to_string().contains("six or more digits"));
+        assert!(
+            checkpoints
+                .latest()
+                .unwrap_err()
+                .to_string()
+                .contains("six or more digits")
+        );
     }
 
     #[test]
     fn an_existing_or_older_step_is_never_overwritten() {
         let (_place, checkpoints) = example(3, &[5]);
         for step in [5, 4] {
-            let error = checkpoints.save::<CheckpointError>(step, |_| Ok(())).unwrap_err();
-            assert!(matches!(error, CheckpointError::NotNewer { newest: 5, .. }), "{error}");
+            let error = checkpoints
+                .save::<CheckpointError>(step, |_| Ok(()))
+                .unwrap_err();
+            assert!(
+                matches!(error, CheckpointError::NotNewer { newest: 5, .. }),
+                "{error}"
+            );
         }
-        assert_eq!(fs::read_to_string(checkpoints.path_of(5).join("student/model")).unwrap(), "weights of 5");
+        assert_eq!(
+            fs::read_to_string(checkpoints.path_of(5).join("student/model")).unwrap(),
+            "weights of 5"
+        );
     }
 }

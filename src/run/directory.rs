@@ -27,21 +27,24 @@ const LOCK_NAME: &str = "run.lock";
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The directory of a new run is there already.
-    #[error("the run {} exists already; continue it with --resume or choose another --name", path.display())]
+    #[error("the run {} exists already; continue it with --resume or choose another \
+        --name", path.display())]
     Exists {
         /// The existing directory.
         path: PathBuf,
     },
     /// The name cannot be a directory name on every system.
     #[error(
-        "found the run name {name:?}, expected 1 to 100 letters, digits, '-', '_' or '.', not starting with '.'; choose another --name"
+        "found the run name {name:?}, expected 1 to 100 letters, digits, '-', '_' or '.', not \
+            starting with '.'; choose another --name"
     )]
     Name {
         /// The name as it was given.
         name: String,
     },
     /// The directory is not one that a run left.
-    #[error("{} is not a run directory: it has no {missing}; name the directory that afd created for the run", path.display())]
+    #[error("{} is not a run directory: it has no {missing}; name the directory that afd created \
+        for the run", path.display())]
     NotARun {
         /// The directory.
         path: PathBuf,
@@ -49,7 +52,8 @@ pub enum RunError {
         missing: &'static str,
     },
     /// Another process is writing this run.
-    #[error("another process is writing the run {}; wait for it, stop it, or start a run with another --name", path.display())]
+    #[error("another process is writing the run {}; wait for it, stop it, or start a run with \
+        another --name", path.display())]
     InUse {
         /// The run's directory.
         path: PathBuf,
@@ -97,12 +101,16 @@ impl Environment {
             backend: backend.into(),
             device: device.into(),
             seed,
-            command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            command_line: std::env::args_os()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
         }
     }
 
     fn write(&self, path: &Path) -> Result<(), FileError> {
-        let mut text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from).at("write", path)?;
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(std::io::Error::from)
+            .at("write", path)?;
         text.push(b'\n');
         write_atomically(path, &text)
     }
@@ -117,14 +125,22 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Creates `root/name` with the resolved recipe and the environment in it; it appears complete or not at all.
+    /// Creates `root/name` with the resolved recipe and the environment in it; it appears complete
+    /// or not at all.
     ///
     /// # Errors
-    /// [`RunError::Exists`] when the run is there already, [`RunError::Name`] for a name unfit for a directory,
-    /// [`RunError::File`] when the disk refuses.
-    pub fn create(root: &Path, name: &str, resolved_recipe: &str, environment: &Environment) -> Result<Self, RunError> {
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
-        if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(plain) {
+    /// [`RunError::Exists`] when the run is there already, [`RunError::Name`] for a name unfit for
+    /// a directory, [`RunError::File`] when the disk refuses.
+    pub fn create(
+        root: &Path,
+        name: &str,
+        resolved_recipe: &str,
+        environment: &Environment,
+    ) -> Result<Self, RunError> {
+        let plain =
+            |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(plain)
+        {
             return Err(RunError::Name { name: name.into() });
         }
         let path = root.join(name);
@@ -139,28 +155,45 @@ impl RunDirectory {
         write_atomically(&staged.path().join(RECIPE_NAME), resolved_recipe.as_bytes())?;
         environment.write(&staged.path().join(ENVIRONMENT_NAME))?;
         staged.commit()?;
-        Ok(Self { _lock: lock(&path)?, path })
+        Ok(Self {
+            _lock: lock(&path)?,
+            path,
+        })
     }
 
-    /// Opens and locks an existing run to continue it, and clears what a killed process left half-written.
+    /// Opens and locks an existing run to continue it, and clears what a killed process left
+    /// half-written.
     ///
     /// # Errors
-    /// [`RunError::NotARun`] when the files of a run are missing, [`RunError::InUse`] when another process holds it.
+    /// [`RunError::NotARun`] when the files of a run are missing, [`RunError::InUse`] when another
+    /// process holds it.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         for missing in [RECIPE_NAME, ENVIRONMENT_NAME] {
             if !path.join(missing).is_file() {
-                return Err(RunError::NotARun { path: path.into(), missing });
+                return Err(RunError::NotARun {
+                    path: path.into(),
+                    missing,
+                });
             }
         }
-        let run = Self { _lock: lock(path)?, path: path.into() };
-        for place in [run.path.clone(), run.checkpoints_directory(), run.samples(), run.events()] {
+        let run = Self {
+            _lock: lock(path)?,
+            path: path.into(),
+        };
+        for place in [
+            run.path.clone(),
+            run.checkpoints_directory(),
+            run.samples(),
+            run.events(),
+        ] {
             fs::create_dir_all(&place).at("create the directory", &place)?;
             remove_leftovers(&place)?;
         }
         Ok(run)
     }
 
-    /// Records the machine that continues the run beside the one that began it: `environment.resumed-1.json` and on.
+    /// Records the machine that continues the run beside the one that began it:
+    /// `environment.resumed-1.json` and on.
     pub fn record_resume(&self, environment: &Environment) -> Result<PathBuf, FileError> {
         let mut number = 1;
         loop {
@@ -210,22 +243,37 @@ impl RunDirectory {
 
 fn lock(directory: &Path) -> Result<File, RunError> {
     let path = directory.join(LOCK_NAME);
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).at("open", &path)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .at("open", &path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RunError::InUse { path: directory.into() }),
+        Err(TryLockError::WouldBlock) => Err(RunError::InUse {
+            path: directory.into(),
+        }),
         Err(TryLockError::Error(reason)) => Err(FileError::new("lock", &path, reason).into()),
     }
 }
 
 fn cpu_model() -> Option<String> {
     if cfg!(target_os = "macos") {
-        let output = std::process::Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
-        return String::from_utf8(output.stdout).ok().map(|name| name.trim().to_string()).filter(|name| !name.is_empty());
+        let output = std::process::Command::new("sysctl")
+            .args(["-n", "machdep.cpu.brand_string"])
+            .output()
+            .ok()?;
+        return String::from_utf8(output.stdout)
+            .ok()
+            .map(|name| name.trim().to_string())
+            .filter(|name| !name.is_empty());
     }
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
-    line.split_once(':').map(|(_, name)| name.trim().to_string())
+    line.split_once(':')
+        .map(|(_, name)| name.trim().to_string())
 }
 
 #[cfg(test)]
@@ -233,7 +281,13 @@ mod tests {
     use super::*;
 
     fn create(root: &Path) -> Result<RunDirectory, RunError> {
-        RunDirectory::create(root, "first", "seed = 7\n", &Environment::current("ndarray", "cpu", 7))
+        RunDirectory::create(
+            root,
+            "first",
+            "seed = \
+            7\n",
+            &Environment::current("ndarray", "cpu", 7),
+        )
     }
 
     #[test]
@@ -241,11 +295,20 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let run = create(&root.path().join("runs")).unwrap();
         assert_eq!(fs::read_to_string(run.recipe_path()).unwrap(), "seed = 7\n");
-        let environment: Environment = serde_json::from_str(&fs::read_to_string(run.path().join("environment.json")).unwrap()).unwrap();
+        let environment: Environment =
+            serde_json::from_str(&fs::read_to_string(run.path().join("environment.json")).unwrap())
+                .unwrap();
         assert_eq!(environment, Environment::current("ndarray", "cpu", 7));
-        assert_eq!((environment.os.as_str(), environment.seed), (std::env::consts::OS, 7));
+        assert_eq!(
+            (environment.os.as_str(), environment.seed),
+            (std::env::consts::OS, 7)
+        );
         assert!(!environment.command_line.is_empty());
-        assert!(["checkpoints", "events", "samples"].iter().all(|name| run.path().join(name).is_dir()));
+        assert!(
+            ["checkpoints", "events", "samples"]
+                .iter()
+                .all(|name| run.path().join(name).is_dir())
+        );
     }
 
     #[test]
@@ -261,10 +324,22 @@ mod tests {
     fn an_existing_run_is_refused_and_kept() {
         let root = tempfile::tempdir().unwrap();
         drop(create(root.path()).unwrap());
-        let other = RunDirectory::create(root.path(), "first", "seed = 8\n", &Environment::current("ndarray", "cpu", 8));
+        let other = RunDirectory::create(
+            root.path(),
+            "first",
+            "seed = \
+            8\n",
+            &Environment::current("ndarray", "cpu", 8),
+        );
         let error = other.unwrap_err().to_string();
-        assert!(error.contains("first") && error.contains("--resume") && error.contains("--name"), "{error}");
-        assert_eq!(fs::read_to_string(root.path().join("first/recipe.resolved.toml")).unwrap(), "seed = 7\n");
+        assert!(
+            error.contains("first") && error.contains("--resume") && error.contains("--name"),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read_to_string(root.path().join("first/recipe.resolved.toml")).unwrap(),
+            "seed = 7\n"
+        );
     }
 
     #[test]
@@ -272,7 +347,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let run = create(root.path()).unwrap();
         let path = run.path().to_path_buf();
-        assert!(matches!(RunDirectory::open(&path), Err(RunError::InUse { .. })));
+        assert!(matches!(
+            RunDirectory::open(&path),
+            Err(RunError::InUse { .. })
+        ));
         drop(run);
         assert_eq!(RunDirectory::open(&path).unwrap().path(), path);
     }
@@ -284,7 +362,9 @@ mod tests {
         fs::create_dir(path.join("checkpoints/.staging-1-0")).unwrap();
         fs::write(path.join(".staging-1-1"), "x").unwrap();
         RunDirectory::open(&path).unwrap();
-        assert!(!path.join("checkpoints/.staging-1-0").exists() && !path.join(".staging-1-1").exists());
+        assert!(
+            !path.join("checkpoints/.staging-1-0").exists() && !path.join(".staging-1-1").exists()
+        );
     }
 
     #[test]
@@ -298,8 +378,22 @@ mod tests {
     #[test]
     fn names_that_leave_the_root_or_hide_are_refused() {
         let root = tempfile::tempdir().unwrap();
-        for name in ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "C:", "a b", &"x".repeat(101)] {
-            let error = RunDirectory::create(root.path(), name, "", &Environment::current("", "", 0)).unwrap_err();
+        for name in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "a\\b",
+            ".hidden",
+            "C:",
+            "a \
+            b",
+            &"x".repeat(101),
+        ] {
+            let error =
+                RunDirectory::create(root.path(), name, "", &Environment::current("", "", 0))
+                    .unwrap_err();
             assert!(matches!(error, RunError::Name { .. }), "{name}: {error}");
         }
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
@@ -310,7 +404,15 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let run = create(root.path()).unwrap();
         let environment = Environment::current("cuda", "cuda:0", 7);
-        assert!(run.record_resume(&environment).unwrap().ends_with("environment.resumed-1.json"));
-        assert!(run.record_resume(&environment).unwrap().ends_with("environment.resumed-2.json"));
+        assert!(
+            run.record_resume(&environment)
+                .unwrap()
+                .ends_with("environment.resumed-1.json")
+        );
+        assert!(
+            run.record_resume(&environment)
+                .unwrap()
+                .ends_with("environment.resumed-2.json")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `metrics.jsonl`: one JSON object per step, appended as training goes, cut back to the checkpoint on resume.
+//! `metrics.jsonl`: one JSON object per step, appended as training goes, cut back to the checkpoint
+//! on resume.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -13,7 +14,10 @@ use super::files::{AtPath, FileError, write_atomically};
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
     /// A value is NaN or infinite: training went wrong and must stop before it saves anything.
-    #[error("the metric {name:?} is {value} at step {step}, expected a finite number; stop here and look at the inputs of this step")]
+    #[error(
+        "the metric {name:?} is {value} at step {step}, expected a finite number; stop here \
+        and look at the inputs of this step"
+    )]
     NotFinite {
         /// The metric's name.
         name: String,
@@ -23,7 +27,10 @@ pub enum EventError {
         step: u64,
     },
     /// "step" and "phase" are fields of every line and no metric may take their names.
-    #[error("the metric name {name:?} at step {step} is taken by the log itself; give the metric another name")]
+    #[error(
+        "the metric name {name:?} at step {step} is taken by the log itself; give the metric \
+        another name"
+    )]
     Reserved {
         /// The metric's name.
         name: String,
@@ -31,7 +38,8 @@ pub enum EventError {
         step: u64,
     },
     /// A line before the last cannot be read.
-    #[error("{} line {line} is no metrics line ({reason}); restore the file or move it away to start a new log", path.display())]
+    #[error("{} line {line} is no metrics line ({reason}); restore the file or move it away to \
+        start a new log", path.display())]
     Line {
         /// The log.
         path: PathBuf,
@@ -47,10 +55,19 @@ pub enum EventError {
 
 /// Refuses NaN and infinities by name.
 pub(crate) fn require_finite(step: u64, name: &str, value: f64) -> Result<(), EventError> {
-    if value.is_finite() { Ok(()) } else { Err(EventError::NotFinite { name: name.into(), value, step }) }
+    if value.is_finite() {
+        Ok(())
+    } else {
+        Err(EventError::NotFinite {
+            name: name.into(),
+            value,
+            step,
+        })
+    }
 }
 
-/// The metrics of a run, one line per step: `{"step":3,"phase":"flow","loss":0.25}`, metric names sorted.
+/// The metrics of a run, one line per step: `{"step":3,"phase":"flow","loss":0.25}`, metric names
+/// sorted.
 ///
 /// Numbers are printed with the fewest digits that read back as the same f64.
 #[derive(Debug)]
@@ -77,11 +94,13 @@ struct StepOf {
 impl MetricsLog {
     /// Opens the log to go on after `step`, creating it where there is none.
     ///
-    /// Lines of later steps are removed, and so is a last line that a crash cut short; a run resumed from the checkpoint of
-    /// `step` therefore leaves the same bytes as one that was never interrupted.
+    /// Lines of later steps are removed, and so is a last line that a crash cut short; a run
+    /// resumed from the checkpoint of `step` therefore leaves the same bytes as one that was never
+    /// interrupted.
     ///
     /// # Errors
-    /// [`EventError::Line`] for an unreadable line before the last; [`EventError::File`] when the disk refuses.
+    /// [`EventError::Line`] for an unreadable line before the last; [`EventError::File`] when the
+    /// disk refuses.
     pub fn open_at(path: &Path, step: u64) -> Result<Self, EventError> {
         let found = match fs::read(path) {
             Err(reason) if reason.kind() == ErrorKind::NotFound => Vec::new(),
@@ -91,23 +110,45 @@ impl MetricsLog {
         if kept != found {
             write_atomically(path, &kept)?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(path).at("open", path)?;
-        Ok(Self { path: path.into(), file, length: kept.len() as u64 })
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .at("open", path)?;
+        Ok(Self {
+            path: path.into(),
+            file,
+            length: kept.len() as u64,
+        })
     }
 
     /// Appends the line of one step.
     ///
     /// # Errors
-    /// [`EventError::NotFinite`] or [`EventError::Reserved`] before anything is written; [`EventError::File`] when the disk
-    /// refuses, and then the line is taken back.
-    pub fn append(&mut self, step: u64, phase: &str, values: &BTreeMap<String, f64>) -> Result<(), EventError> {
+    /// [`EventError::NotFinite`] or [`EventError::Reserved`] before anything is written;
+    /// [`EventError::File`] when the disk refuses, and then the line is taken back.
+    pub fn append(
+        &mut self,
+        step: u64,
+        phase: &str,
+        values: &BTreeMap<String, f64>,
+    ) -> Result<(), EventError> {
         for (name, &value) in values {
             if name == "step" || name == "phase" {
-                return Err(EventError::Reserved { name: name.clone(), step });
+                return Err(EventError::Reserved {
+                    name: name.clone(),
+                    step,
+                });
             }
             require_finite(step, name, value)?;
         }
-        let mut line = serde_json::to_vec(&Line { step, phase, values }).map_err(std::io::Error::from).at("write", &self.path)?;
+        let mut line = serde_json::to_vec(&Line {
+            step,
+            phase,
+            values,
+        })
+        .map_err(std::io::Error::from)
+        .at("write", &self.path)?;
         line.push(b'\n');
         // One write per line, straight to the system: a killed process loses no finished line.
         if let Err(reason) = self.file.write_all(&line) {
@@ -118,7 +159,8 @@ impl MetricsLog {
         Ok(())
     }
 
-    /// Makes every line so far survive a power cut; call it before saving the checkpoint of the same step.
+    /// Makes every line so far survive a power cut; call it before saving the checkpoint of the
+    /// same step.
     pub fn sync(&self) -> Result<(), EventError> {
         Ok(self.file.sync_all().at("sync", &self.path)?)
     }
@@ -134,9 +176,16 @@ fn keep_through(path: &Path, bytes: &[u8], step: u64) -> Result<Vec<u8>, EventEr
                 kept.push(b'\n');
             }
             Ok(_) => {}
-            // Only a last line can lack its newline: the one that was being written when the process died.
+            // Only a last line can lack its newline: the one that was being written when the
+            // process died.
             Err(_) if !line.ends_with(b"\n") => {}
-            Err(error) => return Err(EventError::Line { path: path.into(), line: index + 1, reason: error.to_string() }),
+            Err(error) => {
+                return Err(EventError::Line {
+                    path: path.into(),
+                    line: index + 1,
+                    reason: error.to_string(),
+                });
+            }
         }
     }
     Ok(kept)
@@ -148,11 +197,25 @@ mod tests {
 
     fn values(step: u64) -> BTreeMap<String, f64> {
         // Awkward decimals, so that a printing error shows.
-        BTreeMap::from([("loss".into(), 0.1 + 0.2 * step as f64), ("advantage".into(), 1.0 / (3.0 + step as f64))])
+        BTreeMap::from([
+            ("loss".into(), 0.1 + 0.2 * step as f64),
+            ("advantage".into(), 1.0 / (3.0 + step as f64)),
+        ])
     }
 
     fn append(log: &mut MetricsLog, steps: std::ops::RangeInclusive<u64>) {
-        steps.for_each(|step| log.append(step, if step % 2 == 0 { "flow" } else { "discriminator" }, &values(step)).unwrap());
+        steps.for_each(|step| {
+            log.append(
+                step,
+                if step % 2 == 0 {
+                    "flow"
+                } else {
+                    "discriminator"
+                },
+                &values(step),
+            )
+            .unwrap()
+        });
     }
 
     #[test]
@@ -160,8 +223,16 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("metrics.jsonl");
         let mut log = MetricsLog::open_at(&path, 0).unwrap();
-        log.append(3, "flow", &BTreeMap::from([("loss".into(), 0.25), ("accuracy".into(), 1.0)])).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"step\":3,\"phase\":\"flow\",\"accuracy\":1.0,\"loss\":0.25}\n");
+        log.append(
+            3,
+            "flow",
+            &BTreeMap::from([("loss".into(), 0.25), ("accuracy".into(), 1.0)]),
+        )
+        .unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "{\"step\":3,\"phase\":\"flow\",\"accuracy\":1.0,\"loss\":0.25}\n"
+        );
     }
 
     #[test]
@@ -169,11 +240,32 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("metrics.jsonl");
         let mut log = MetricsLog::open_at(&path, 0).unwrap();
-        for value in [0.1 + 0.2, 1.0 / 3.0, f64::MIN_POSITIVE, 5e-324, f64::MAX, -0.0, 1e21, 123_456_789.123_456_79] {
-            log.append(1, "p", &BTreeMap::from([("v".into(), value)])).unwrap();
+        for value in [
+            0.1 + 0.2,
+            1.0 / 3.0,
+            f64::MIN_POSITIVE,
+            5e-324,
+            f64::MAX,
+            -0.0,
+            1e21,
+            123_456_789.123_456_79,
+        ] {
+            log.append(1, "p", &BTreeMap::from([("v".into(), value)]))
+                .unwrap();
             let text = fs::read_to_string(&path).unwrap();
-            let printed = text.lines().last().unwrap().rsplit_once(':').unwrap().1.trim_end_matches('}');
-            assert_eq!(printed.parse::<f64>().unwrap().to_bits(), value.to_bits(), "{printed}");
+            let printed = text
+                .lines()
+                .last()
+                .unwrap()
+                .rsplit_once(':')
+                .unwrap()
+                .1
+                .trim_end_matches('}');
+            assert_eq!(
+                printed.parse::<f64>().unwrap().to_bits(),
+                value.to_bits(),
+                "{printed}"
+            );
         }
     }
 
@@ -193,13 +285,28 @@ mod tests {
         let (whole, torn) = (place.path().join("whole"), place.path().join("torn"));
         append(&mut MetricsLog::open_at(&whole, 0).unwrap(), 1..=3);
         let bytes = fs::read(&whole).unwrap();
-        let two_lines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0 + 1;
+        let two_lines = bytes
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .nth(1)
+            .unwrap()
+            .0
+            + 1;
         for length in two_lines..=bytes.len() {
             fs::write(&torn, &bytes[..length]).unwrap();
             let complete = length >= bytes.len() - 1; // only the newline is missing
-            append(&mut MetricsLog::open_at(&torn, 3).unwrap(), if complete { 4..=4 } else { 3..=4 });
+            append(
+                &mut MetricsLog::open_at(&torn, 3).unwrap(),
+                if complete { 4..=4 } else { 3..=4 },
+            );
             append(&mut MetricsLog::open_at(&whole, 3).unwrap(), 4..=4);
-            assert_eq!(fs::read(&torn).unwrap(), fs::read(&whole).unwrap(), "torn at byte {length}");
+            assert_eq!(
+                fs::read(&torn).unwrap(),
+                fs::read(&whole).unwrap(),
+                "torn at byte \
+                {length}"
+            );
         }
     }
 
@@ -221,7 +328,11 @@ mod tests {
         fs::write(&path, "{\"step\":1}\n{\"step\":\n{\"step\":3}\n").unwrap();
         let error = MetricsLog::open_at(&path, 3).unwrap_err().to_string();
         assert!(error.contains("metrics.jsonl line 2"), "{error}");
-        assert!(fs::read_to_string(&path).unwrap().ends_with("{\"step\":3}\n"));
+        assert!(
+            fs::read_to_string(&path)
+                .unwrap()
+                .ends_with("{\"step\":3}\n")
+        );
     }
 
     #[test]
@@ -230,10 +341,19 @@ mod tests {
         let path = place.path().join("metrics.jsonl");
         let mut log = MetricsLog::open_at(&path, 0).unwrap();
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let error = log.append(4, "flow", &BTreeMap::from([("flow_loss".into(), value)])).unwrap_err().to_string();
-            assert!(error.contains("flow_loss") && error.contains("step 4"), "{error}");
+            let error = log
+                .append(4, "flow", &BTreeMap::from([("flow_loss".into(), value)]))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("flow_loss") && error.contains("step 4"),
+                "{error}"
+            );
         }
-        assert!(matches!(log.append(4, "flow", &BTreeMap::from([("step".into(), 1.0)])), Err(EventError::Reserved { .. })));
+        assert!(matches!(
+            log.append(4, "flow", &BTreeMap::from([("step".into(), 1.0)])),
+            Err(EventError::Reserved { .. })
+        ));
         assert_eq!(fs::read(&path).unwrap(), b"");
     }
 }

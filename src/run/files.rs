@@ -1,11 +1,13 @@
-//! Files and directories that appear whole or not at all: staged beside the target, synced, renamed.
+//! Files and directories that appear whole or not at all: staged beside the target, synced,
+//! renamed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How every staged file or directory is named; what a killed process leaves behind starts with this.
+/// How every staged file or directory is named; what a killed process leaves behind starts with
+/// this.
 pub const STAGING_PREFIX: &str = ".staging-";
 
 /// The file system refused: names the path and what to do about it.
@@ -20,7 +22,11 @@ pub struct FileError {
 impl FileError {
     /// `action` completes "could not ...": "write", "read", "create the directory".
     pub fn new(action: &'static str, path: &Path, reason: io::Error) -> Self {
-        Self { action, path: path.to_path_buf(), reason }
+        Self {
+            action,
+            path: path.to_path_buf(),
+            reason,
+        }
     }
 
     /// What kind of refusal this was.
@@ -31,13 +37,22 @@ impl FileError {
 
 fn advice(reason: &io::Error) -> &'static str {
     match reason.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space there or choose a directory on another disk",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space there or choose a \
+            directory on another disk"
+        }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             "make it writable and readable for this user or choose another directory"
         }
         ErrorKind::NotFound => "check the path, or create the directory that should hold it",
-        ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => "move it away or choose another name: nothing is overwritten",
-        ErrorKind::NotADirectory | ErrorKind::IsADirectory => "check the path: a file stands where a directory is needed, or the reverse",
+        ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => {
+            "move it away or choose another \
+            name: nothing is overwritten"
+        }
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            "check the path: a file stands where \
+            a directory is needed, or the reverse"
+        }
         _ => "check that the disk is healthy and mounted, then try again",
     }
 }
@@ -54,16 +69,23 @@ impl<T> AtPath<T> for io::Result<T> {
     }
 }
 
-/// Writes `bytes` to `path` so that a reader, or a crash, meets either the old content or all of the new.
+/// Writes `bytes` to `path` so that a reader, or a crash, meets either the old content or all of
+/// the new.
 ///
 /// An existing file is replaced as a whole. The parent directory must exist.
 ///
 /// # Errors
-/// [`FileError`] when the disk is full, the place is not writable or the parent is missing; the old content is then still there.
+/// [`FileError`] when the disk is full, the place is not writable or the parent is missing; the old
+/// content is then still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let parent = parent_of(path);
-    let (staged, mut file) = create_staged(parent, |staged| OpenOptions::new().write(true).create_new(true).open(staged))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).at("write", path);
+    let (staged, mut file) = create_staged(parent, |staged| {
+        OpenOptions::new().write(true).create_new(true).open(staged)
+    })?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .at("write", path);
     drop(file);
     if let Err(error) = written.and_then(|()| fs::rename(&staged, path).at("replace", path)) {
         let _ = fs::remove_file(&staged);
@@ -74,7 +96,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 
 /// A directory filled under a hidden name beside its target; it gets its real name when complete.
 ///
-/// Dropped without [`StagedDirectory::commit`], it is removed. A killed process leaves it behind for [`remove_leftovers`].
+/// Dropped without [`StagedDirectory::commit`], it is removed. A killed process leaves it behind
+/// for [`remove_leftovers`].
 #[derive(Debug)]
 pub struct StagedDirectory {
     staged: PathBuf,
@@ -83,7 +106,8 @@ pub struct StagedDirectory {
 }
 
 impl StagedDirectory {
-    /// Creates an empty directory beside `target`, creating the parent directories where they are missing.
+    /// Creates an empty directory beside `target`, creating the parent directories where they are
+    /// missing.
     ///
     /// # Errors
     /// [`FileError`] when `target` exists already or its parent cannot be written.
@@ -92,7 +116,11 @@ impl StagedDirectory {
         let parent = parent_of(target);
         fs::create_dir_all(parent).at("create the directory", parent)?;
         let (staged, ()) = create_staged(parent, |staged| fs::create_dir(staged))?;
-        Ok(Self { staged, target: target.to_path_buf(), committed: false })
+        Ok(Self {
+            staged,
+            target: target.to_path_buf(),
+            committed: false,
+        })
     }
 
     /// Where to put the files for now.
@@ -103,7 +131,8 @@ impl StagedDirectory {
     /// Syncs everything inside to disk, then gives the directory its real name.
     ///
     /// # Errors
-    /// [`FileError`] when the target has appeared meanwhile or the disk refuses; the staged files are then removed.
+    /// [`FileError`] when the target has appeared meanwhile or the disk refuses; the staged files
+    /// are then removed.
     pub fn commit(mut self) -> Result<(), FileError> {
         sync_tree(&self.staged)?;
         // Unix renames a directory over an existing empty one without complaint.
@@ -117,7 +146,8 @@ impl StagedDirectory {
 impl Drop for StagedDirectory {
     fn drop(&mut self) {
         if !self.committed {
-            // Best effort: what cannot be removed now is a leftover that `remove_leftovers` knows by its name.
+            // Best effort: what cannot be removed now is a leftover that `remove_leftovers` knows
+            // by its name.
             let _ = fs::remove_dir_all(&self.staged);
         }
     }
@@ -126,24 +156,35 @@ impl Drop for StagedDirectory {
 /// Removes a directory so that a crash midway leaves no half directory under its real name.
 pub fn remove_directory(path: &Path) -> Result<(), FileError> {
     let (doomed, ()) = create_staged(parent_of(path), |doomed| fs::create_dir(doomed))?;
-    // Windows does not rename onto an existing directory, so the reserved name gets the old one as its child.
+    // Windows does not rename onto an existing directory, so the reserved name gets the old one as
+    // its child.
     fs::rename(path, doomed.join("removed")).at("remove", path)?;
     fs::remove_dir_all(&doomed).at("remove", &doomed)
 }
 
-/// Removes what killed processes left half-written directly inside `directory`; returns how many entries that were.
+/// Removes what killed processes left half-written directly inside `directory`; returns how many
+/// entries that were.
 ///
-/// Call it only while nobody else writes there: it cannot tell a leftover from another process's work.
+/// Call it only while nobody else writes there: it cannot tell a leftover from another process's
+/// work.
 pub fn remove_leftovers(directory: &Path) -> Result<usize, FileError> {
     let mut removed = 0;
     for entry in fs::read_dir(directory).at("list", directory)? {
         let entry = entry.at("list", directory)?;
-        if !entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) {
+        if !entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(STAGING_PREFIX)
+        {
             continue;
         }
         let path = entry.path();
-        if entry.file_type().at("inspect", &path)?.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
-            .at("remove the leftover", &path)?;
+        if entry.file_type().at("inspect", &path)?.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        }
+        .at("remove the leftover", &path)?;
         removed += 1;
     }
     Ok(removed)
@@ -151,7 +192,11 @@ pub fn remove_leftovers(directory: &Path) -> Result<usize, FileError> {
 
 fn refuse_existing(target: &Path) -> Result<(), FileError> {
     match fs::symlink_metadata(target) {
-        Ok(_) => Err(FileError::new("create", target, ErrorKind::AlreadyExists.into())),
+        Ok(_) => Err(FileError::new(
+            "create",
+            target,
+            ErrorKind::AlreadyExists.into(),
+        )),
         Err(reason) if reason.kind() == ErrorKind::NotFound => Ok(()),
         Err(reason) => Err(FileError::new("inspect", target, reason)),
     }
@@ -165,11 +210,19 @@ fn parent_of(path: &Path) -> &Path {
 }
 
 /// Tries staging names until `create`, which must refuse existing ones, succeeds.
-fn create_staged<T>(parent: &Path, create: impl Fn(&Path) -> io::Result<T>) -> Result<(PathBuf, T), FileError> {
+fn create_staged<T>(
+    parent: &Path,
+    create: impl Fn(&Path) -> io::Result<T>,
+) -> Result<(PathBuf, T), FileError> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
-        // Process ids repeat across containers and reboots; the loop steps over names that are taken.
-        let staged = parent.join(format!("{STAGING_PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        // Process ids repeat across containers and reboots; the loop steps over names that are
+        // taken.
+        let staged = parent.join(format!(
+            "{STAGING_PREFIX}{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
         match create(&staged) {
             Ok(created) => return Ok((staged, created)),
             Err(reason) if reason.kind() == ErrorKind::AlreadyExists => {}
@@ -187,7 +240,12 @@ fn sync_tree(directory: &Path) -> Result<(), FileError> {
             sync_tree(&path)?;
         } else if kind.is_file() {
             // Windows flushes only files opened for writing; elsewhere a read-only file must do.
-            OpenOptions::new().read(true).write(cfg!(windows)).open(&path).and_then(|file| file.sync_all()).at("sync", &path)?;
+            OpenOptions::new()
+                .read(true)
+                .write(cfg!(windows))
+                .open(&path)
+                .and_then(|file| file.sync_all())
+                .at("sync", &path)?;
         }
     }
     sync_directory(directory)
@@ -200,7 +258,14 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), FileError> {
     }
     match File::open(directory).and_then(|handle| handle.sync_all()) {
         // Some network file systems know no such call for directories.
-        Err(reason) if matches!(reason.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(reason)
+            if matches!(
+                reason.kind(),
+                ErrorKind::InvalidInput | ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
         result => result.at("sync", directory),
     }
 }
@@ -210,7 +275,10 @@ mod tests {
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -266,7 +334,10 @@ mod tests {
         let error = staged.commit().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert_eq!(names(place.path()), ["target"]);
-        assert_eq!(StagedDirectory::new(&target).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(
+            StagedDirectory::new(&target).unwrap_err().kind(),
+            ErrorKind::AlreadyExists
+        );
     }
 
     #[test]
@@ -291,11 +362,33 @@ mod tests {
 
     #[test]
     fn errors_name_the_path_and_what_to_do() {
-        let full = FileError::new("write", Path::new("/scratch/run"), ErrorKind::StorageFull.into()).to_string();
-        assert!(full.contains("/scratch/run") && full.contains("free some space"), "{full}");
-        let denied = FileError::new("write", Path::new("/scratch/run"), ErrorKind::PermissionDenied.into()).to_string();
+        let full = FileError::new(
+            "write",
+            Path::new("/scratch/run"),
+            ErrorKind::StorageFull.into(),
+        )
+        .to_string();
+        assert!(
+            full.contains("/scratch/run") && full.contains("free some space"),
+            "{full}"
+        );
+        let denied = FileError::new(
+            "write",
+            Path::new("/scratch/run"),
+            ErrorKind::PermissionDenied.into(),
+        )
+        .to_string();
         assert!(denied.contains("make it writable"), "{denied}");
-        let missing = write_atomically(Path::new("/no/such/place/file"), b"x").unwrap_err().to_string();
-        assert!(missing.contains("/no/such/place") && missing.contains("create the directory"), "{missing}");
+        let missing = write_atomically(Path::new("/no/such/place/file"), b"x")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            missing.contains("/no/such/place")
+                && missing.contains(
+                    "create the \
+            directory"
+                ),
+            "{missing}"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! TensorBoard event files, written by hand: protobuf messages in TFRecord frames.
 //!
-//! Field numbers: `tensorboard/compat/proto/{event,summary}.proto`; frames: `tensorflow/core/lib/io/record_writer.cc`.
+//! Field numbers: `tensorboard/compat/proto/{event,summary}.proto`; frames:
+//! `tensorflow/core/lib/io/record_writer.cc`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -10,7 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::events::{EventError, require_finite};
 use super::files::{AtPath, FileError};
 
-/// One event file, new with every start of the process; everything in it but the wall-clock times is deterministic.
+/// One event file, new with every start of the process; everything in it but the wall-clock times
+/// is deterministic.
 #[derive(Debug)]
 pub struct TensorBoard {
     path: PathBuf,
@@ -22,14 +24,19 @@ pub struct TensorBoard {
 impl TensorBoard {
     /// Starts a new event file in `directory`, which is created where missing.
     ///
-    /// On resume, TensorBoard drops what earlier files hold from `first_step` on; it is 1 for a new run.
+    /// On resume, TensorBoard drops what earlier files hold from `first_step` on; it is 1 for a new
+    /// run.
     ///
     /// # Errors
     /// [`EventError::File`] when the disk refuses.
     pub fn create(directory: &Path, first_step: u64) -> Result<Self, EventError> {
         fs::create_dir_all(directory).at("create the directory", directory)?;
         let (path, file) = create_event_file(directory)?;
-        let mut board = Self { path, file, length: 0 };
+        let mut board = Self {
+            path,
+            file,
+            length: 0,
+        };
         board.write(&event(seconds_now(), 0, Content::FileVersion))?;
         board.write(&event(seconds_now(), first_step, Content::SessionStart))?;
         Ok(board)
@@ -38,15 +45,36 @@ impl TensorBoard {
     /// Writes one number of one step; names with `/` are grouped by what comes before it.
     ///
     /// # Errors
-    /// [`EventError::NotFinite`] when the value is not finite in f32, which is what TensorBoard keeps.
+    /// [`EventError::NotFinite`] when the value is not finite in f32, which is what TensorBoard
+    /// keeps.
     pub fn scalar(&mut self, step: u64, name: &str, value: f64) -> Result<(), EventError> {
         require_finite(step, name, f64::from(value as f32))?;
-        self.write(&event(seconds_now(), step, Content::Scalar(name, value as f32)))
+        self.write(&event(
+            seconds_now(),
+            step,
+            Content::Scalar(name, value as f32),
+        ))
     }
 
     /// Writes one picture of one step: an encoded PNG, or a GIF, which TensorBoard plays.
-    pub fn image(&mut self, step: u64, name: &str, width: u32, height: u32, encoded: &[u8]) -> Result<(), EventError> {
-        self.write(&event(seconds_now(), step, Content::Image { name, width, height, encoded }))
+    pub fn image(
+        &mut self,
+        step: u64,
+        name: &str,
+        width: u32,
+        height: u32,
+        encoded: &[u8],
+    ) -> Result<(), EventError> {
+        self.write(&event(
+            seconds_now(),
+            step,
+            Content::Image {
+                name,
+                width,
+                height,
+                encoded,
+            },
+        ))
     }
 
     /// The event file.
@@ -66,11 +94,16 @@ impl TensorBoard {
 }
 
 fn create_event_file(directory: &Path) -> Result<(PathBuf, File), FileError> {
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs());
     let mut attempt = 0u64;
     loop {
         // TensorBoard reads files whose name contains "tfevents", in the order of their names.
-        let path = directory.join(format!("events.out.tfevents.{started:010}.afd.{}.{attempt}", std::process::id()));
+        let path = directory.join(format!(
+            "events.out.tfevents.{started:010}.afd.{}.{attempt}",
+            std::process::id()
+        ));
         match OpenOptions::new().append(true).create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),
             Err(reason) if reason.kind() == ErrorKind::AlreadyExists => attempt += 1,
@@ -80,14 +113,21 @@ fn create_event_file(directory: &Path) -> Result<(PathBuf, File), FileError> {
 }
 
 fn seconds_now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
 enum Content<'a> {
     FileVersion,
     SessionStart,
     Scalar(&'a str, f32),
-    Image { name: &'a str, width: u32, height: u32, encoded: &'a [u8] },
+    Image {
+        name: &'a str,
+        width: u32,
+        height: u32,
+        encoded: &'a [u8],
+    },
 }
 
 /// The protobuf `Event`: wall_time = 1, step = 2, file_version = 3, summary = 5, session_log = 7.
@@ -108,7 +148,12 @@ fn event(wall_time_seconds: f64, step: u64, content: Content) -> Vec<u8> {
             summary_value.fixed32(2, value.to_bits()); // simple_value
             message.summary(&summary_value);
         }
-        Content::Image { name, width, height, encoded } => {
+        Content::Image {
+            name,
+            width,
+            height,
+            encoded,
+        } => {
             let mut image = Message::default();
             image.varint(1, u64::from(height));
             image.varint(2, u64::from(width));
@@ -190,7 +235,11 @@ fn crc32c(bytes: &[u8]) -> u32 {
             let mut remainder = index as u32;
             let mut bit = 0;
             while bit < 8 {
-                remainder = if remainder & 1 == 1 { remainder >> 1 ^ 0x82F6_3B78 } else { remainder >> 1 };
+                remainder = if remainder & 1 == 1 {
+                    remainder >> 1 ^ 0x82F6_3B78
+                } else {
+                    remainder >> 1
+                };
                 bit += 1;
             }
             table[index] = remainder;
@@ -198,7 +247,9 @@ fn crc32c(bytes: &[u8]) -> u32 {
         }
         table
     };
-    !bytes.iter().fold(!0, |remainder: u32, &byte| remainder >> 8 ^ TABLE[((remainder ^ u32::from(byte)) & 0xff) as usize])
+    !bytes.iter().fold(!0, |remainder: u32, &byte| {
+        remainder >> 8 ^ TABLE[((remainder ^ u32::from(byte)) & 0xff) as usize]
+    })
 }
 
 #[cfg(test)]
@@ -212,7 +263,10 @@ mod tests {
             let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
             assert_eq!(bytes[8..12], masked(crc32c(&bytes[..8])).to_le_bytes());
             let data = &bytes[12..12 + length];
-            assert_eq!(bytes[12 + length..16 + length], masked(crc32c(data)).to_le_bytes());
+            assert_eq!(
+                bytes[12 + length..16 + length],
+                masked(crc32c(data)).to_le_bytes()
+            );
             found.push(data.to_vec());
             bytes = &bytes[16 + length..];
         }
@@ -238,13 +292,19 @@ mod tests {
 
     #[test]
     fn a_scalar_event_has_the_bytes_that_protobuf_prescribes() {
-        // Encoded by hand: wall_time 1.0, step 300 (varint ac 02), summary { value { tag "ab", simple_value 1.5 } }.
+        // Encoded by hand: wall_time 1.0, step 300 (varint ac 02), summary { value { tag "ab",
+        // simple_value 1.5 } }.
         let expected = [
             &[0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f][..],
             &[0x10, 0xac, 0x02],
-            &[0x2a, 0x0b, 0x0a, 0x09, 0x0a, 0x02, b'a', b'b', 0x15, 0, 0, 0xc0, 0x3f],
+            &[
+                0x2a, 0x0b, 0x0a, 0x09, 0x0a, 0x02, b'a', b'b', 0x15, 0, 0, 0xc0, 0x3f,
+            ],
         ];
-        assert_eq!(event(1.0, 300, Content::Scalar("ab", 1.5)), expected.concat());
+        assert_eq!(
+            event(1.0, 300, Content::Scalar("ab", 1.5)),
+            expected.concat()
+        );
     }
 
     #[test]
@@ -258,8 +318,16 @@ mod tests {
         assert!(records[0].ends_with(b"brain.Event:2"));
         // Everything after the nine bytes of wall time is deterministic.
         assert_eq!(records[1][9..], [0x10, 6, 0x3a, 2, 0x08, 1]);
-        assert_eq!(records[2][9..], event(0.0, 6, Content::Scalar("loss/flow", 0.5))[9..]);
-        let image = Content::Image { name: "sample", width: 2, height: 3, encoded: &[7; 200] };
+        assert_eq!(
+            records[2][9..],
+            event(0.0, 6, Content::Scalar("loss/flow", 0.5))[9..]
+        );
+        let image = Content::Image {
+            name: "sample",
+            width: 2,
+            height: 3,
+            encoded: &[7; 200],
+        };
         assert_eq!(records[3][9..], event(0.0, 6, image)[9..]);
     }
 
@@ -269,7 +337,15 @@ mod tests {
         let first = TensorBoard::create(place.path(), 1).unwrap();
         let second = TensorBoard::create(place.path(), 1).unwrap();
         assert_ne!(first.path(), second.path());
-        assert!(second.path().file_name().unwrap().to_str().unwrap().contains("tfevents"));
+        assert!(
+            second
+                .path()
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .contains("tfevents")
+        );
     }
 
     #[test]
@@ -277,7 +353,13 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut board = TensorBoard::create(place.path(), 1).unwrap();
         for value in [f64::NAN, f64::INFINITY, 1e300] {
-            assert!(board.scalar(9, "grad_norm", value).unwrap_err().to_string().contains("grad_norm"));
+            assert!(
+                board
+                    .scalar(9, "grad_norm", value)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("grad_norm")
+            );
         }
     }
 }

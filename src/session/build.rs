@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use afd_models::copies::{frozen_copy, trained_copy};
-use afd_models::discriminator::{AnyDiscriminator, ConvConfig, ConvDiscriminator, RegisterConfig, RegisterDiscriminator};
+use afd_models::discriminator::{
+    AnyDiscriminator, ConvConfig, ConvDiscriminator, RegisterConfig, RegisterDiscriminator,
+};
 use afd_models::init::{initialise, initialise_where};
 use afd_models::kernels::Trainable;
 use afd_models::lora::{adapted, is_factor, without_factors};
@@ -20,7 +22,8 @@ use crate::afd::model::AfdModel;
 use crate::recipe::Recipe;
 use crate::recipe::settings::{DiscriminatorKind, Method};
 
-/// A student with the weights of a file in any layout, held as `precision` has them at rest; `part` chooses among a training checkpoint's.
+/// A student with the weights of a file in any layout, held as `precision` has them at rest; `part`
+/// chooses among a training checkpoint's.
 fn load_student<B: Backend>(
     config: &StudentConfig,
     file: &WeightFile,
@@ -31,50 +34,102 @@ fn load_student<B: Backend>(
     Ok(TransformerFile::find(file, part)?.load(config, precision, device)?)
 }
 
-/// The student of a checkpoint as it was trained: low-rank factors stay beside the weights at rest, whose 8 bits in bf16 would swallow small ones.
-pub fn finished_student<B: Backend>(card: &StudentCard, directory: &Path, device: &B::Device) -> Result<Student<B>, SessionError> {
+/// The student of a checkpoint as it was trained: low-rank factors stay beside the weights at rest,
+/// whose 8 bits in bf16 would swallow small ones.
+pub fn finished_student<B: Backend>(
+    card: &StudentCard,
+    directory: &Path,
+    device: &B::Device,
+) -> Result<Student<B>, SessionError> {
     supported::<B>(card.precision, device)?;
-    let limits = Limits { precision: card.precision, ..Limits::default() };
+    let limits = Limits {
+        precision: card.precision,
+        ..Limits::default()
+    };
     let Some(adapter) = &card.adapter else {
         let file = WeightFile::open(&directory.join(MODEL), Pickles::Refused)?;
         // As training held them: some of its products are in f32 whatever the precision.
-        return Ok(load_student(&card.student, &file, None, Precision::F32, device)?.within(limits));
+        return Ok(
+            load_student(&card.student, &file, None, Precision::F32, device)?.within(limits),
+        );
     };
     adapter.verify()?;
-    let base = load_student(&card.student, &adapter.open()?, adapter.part.as_deref(), card.precision, device)?;
+    let base = load_student(
+        &card.student,
+        &adapter.open()?,
+        adapter.part.as_deref(),
+        card.precision,
+        device,
+    )?;
     let factors = directory.join(FACTORS);
     let file = LoraFile::open(&WeightFile::open(&factors, Pickles::Refused)?)?;
-    Ok(file.apply(adapted(base, &adapter.lora), &adapter.lora, &factors)?.within(limits))
+    Ok(file
+        .apply(adapted(base, &adapter.lora), &adapter.lora, &factors)?
+        .within(limits))
 }
 
-/// The student that a recipe starts from, to be sampled: without factors, and held as training holds it.
-pub fn sampled_base<B: Backend>(recipe: &Recipe, device: &B::Device) -> Result<Student<B>, SessionError> {
+/// The student that a recipe starts from, to be sampled: without factors, and held as training
+/// holds it.
+pub fn sampled_base<B: Backend>(
+    recipe: &Recipe,
+    device: &B::Device,
+) -> Result<Student<B>, SessionError> {
     let settings = &recipe.settings;
     supported::<B>(settings.run.precision, device)?;
     let Some(path) = &settings.student.checkpoint else {
         let recipe = recipe.path.display();
-        return Err(SessionError::Other(format!("{recipe} starts from random weights; give student.checkpoint to have a base student")));
+        return Err(SessionError::Other(format!(
+            "{recipe} starts from random weights; give \
+            student.checkpoint to have a base student"
+        )));
     };
     let file = WeightFile::open(path, settings.pickles())?;
-    let student = load_student(&recipe.student, &file, settings.student.part.as_deref(), rest(recipe), device)?;
-    Ok(student.within(Limits { precision: settings.run.precision, ..Limits::default() }))
+    let student = load_student(
+        &recipe.student,
+        &file,
+        settings.student.part.as_deref(),
+        rest(recipe),
+        device,
+    )?;
+    Ok(student.within(Limits {
+        precision: settings.run.precision,
+        ..Limits::default()
+    }))
 }
 
-/// How the weights that a recipe starts from rest: what is trained is held in f32 whatever it is computed in.
+/// How the weights that a recipe starts from rest: what is trained is held in f32 whatever it is
+/// computed in.
 fn rest(recipe: &Recipe) -> Precision {
-    if recipe.settings.student.lora.is_some() { recipe.settings.run.precision } else { Precision::F32 }
+    if recipe.settings.student.lora.is_some() {
+        recipe.settings.run.precision
+    } else {
+        Precision::F32
+    }
 }
 
 /// The student a recipe starts from.
-pub fn base_student<B: Backend>(recipe: &Recipe, device: &B::Device) -> Result<Student<B>, SessionError> {
+pub fn base_student<B: Backend>(
+    recipe: &Recipe,
+    device: &B::Device,
+) -> Result<Student<B>, SessionError> {
     let settings = &recipe.settings;
     supported::<B>(settings.run.precision, device)?;
     let student = match &settings.student.checkpoint {
         Some(path) => {
             let file = WeightFile::open(path, settings.pickles())?;
-            load_student(&recipe.student, &file, settings.student.part.as_deref(), rest(recipe), device)?
+            load_student(
+                &recipe.student,
+                &file,
+                settings.student.part.as_deref(),
+                rest(recipe),
+                device,
+            )?
         }
-        None => initialise(Student::new(&recipe.student, device), settings.seed, "student"),
+        None => initialise(
+            Student::new(&recipe.student, device),
+            settings.seed,
+            "student",
+        ),
     };
     let student = match &settings.student.lora {
         Some(lora) => initialise_where(adapted(student, lora), settings.seed, "student", is_factor),
@@ -85,27 +140,52 @@ pub fn base_student<B: Backend>(recipe: &Recipe, device: &B::Device) -> Result<S
 
 fn limits(recipe: &Recipe) -> Limits {
     let run = &recipe.settings.run;
-    Limits { attention_queries: run.attention_queries, recompute_blocks: run.recompute_blocks, precision: run.precision }
+    Limits {
+        attention_queries: run.attention_queries,
+        recompute_blocks: run.recompute_blocks,
+        precision: run.precision,
+    }
 }
 
 fn supported<B: Backend>(precision: Precision, device: &B::Device) -> Result<(), SessionError> {
     if B::supports_dtype(device, precision.dtype()) {
         return Ok(());
     }
-    Err(SessionError::Other(format!("{} cannot compute in bf16; set run.precision = \"f32\" or choose another --backend", B::name(device))))
+    Err(SessionError::Other(format!(
+        "{} cannot compute in bf16; set run.precision = \"f32\" or \
+        choose another --backend",
+        B::name(device)
+    )))
 }
 
 /// A fresh discriminator; a register discriminator reads the clip with a copy of the base student.
-pub fn discriminator<B: Backend>(recipe: &Recipe, base: &Student<B>, seed: u64, device: &B::Device) -> AnyDiscriminator<B> {
+pub fn discriminator<B: Backend>(
+    recipe: &Recipe,
+    base: &Student<B>,
+    seed: u64,
+    device: &B::Device,
+) -> AnyDiscriminator<B> {
     let settings = &recipe.settings.discriminator;
     match settings.kind {
         DiscriminatorKind::Conv => {
-            let config = ConvConfig { channels: settings.channels.clone(), width: settings.width };
-            let fresh = ConvDiscriminator::new(&config, recipe.latent_shape, recipe.student.text_width, device);
+            let config = ConvConfig {
+                channels: settings.channels.clone(),
+                width: settings.width,
+            };
+            let fresh = ConvDiscriminator::new(
+                &config,
+                recipe.latent_shape,
+                recipe.student.text_width,
+                device,
+            );
             AnyDiscriminator::Conv(initialise(fresh, seed, "discriminator"))
         }
         DiscriminatorKind::Registers => {
-            let config = RegisterConfig { layers: settings.layers.clone(), feed_forward_width: settings.width, sigma: 0.0 };
+            let config = RegisterConfig {
+                layers: settings.layers.clone(),
+                feed_forward_width: settings.width,
+                sigma: 0.0,
+            };
             // The base student's weights; where they rest, in the same memory.
             let base = without_factors(base.clone());
             let backbone = match &settings.lora {
@@ -120,7 +200,10 @@ pub fn discriminator<B: Backend>(recipe: &Recipe, base: &Student<B>, seed: u64, 
 }
 
 /// Student, lagging copies and discriminator as the recipe's method needs them.
-pub fn model<B: Trainable>(recipe: &Recipe, device: &B::Device) -> Result<AfdModel<B>, SessionError> {
+pub fn model<B: Trainable>(
+    recipe: &Recipe,
+    device: &B::Device,
+) -> Result<AfdModel<B>, SessionError> {
     let student = base_student::<B>(recipe, device)?;
     let copy = || frozen_copy(student.clone());
     let settings = &recipe.settings;
@@ -133,8 +216,15 @@ pub fn model<B: Trainable>(recipe: &Recipe, device: &B::Device) -> Result<AfdMod
         _ => settings.afd.reference_weight,
     };
     // Whoever learns from its own trajectories learns from those of the student that it was.
-    let reference =
-        ((plays && weight > 0.0) || recipe.trajectories.is_some()).then(|| at_rest(without_factors(copy()), recipe.settings.run.precision));
-    let discriminator = plays.then(|| discriminator(recipe, &student, recipe.settings.seed, device));
-    Ok(AfdModel { student, old, reference, evaluation, discriminator })
+    let reference = ((plays && weight > 0.0) || recipe.trajectories.is_some())
+        .then(|| at_rest(without_factors(copy()), recipe.settings.run.precision));
+    let discriminator =
+        plays.then(|| discriminator(recipe, &student, recipe.settings.seed, device));
+    Ok(AfdModel {
+        student,
+        old,
+        reference,
+        evaluation,
+        discriminator,
+    })
 }

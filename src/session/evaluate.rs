@@ -46,7 +46,9 @@ pub fn held_out_clips<B: Trainable>(
             frames: recipe.settings.clip.frames,
             latent_shape: recipe.latent_shape,
         };
-        let students = students.iter().map(|student| generate(student, batches, &sampler, &request, device));
+        let students = students
+            .iter()
+            .map(|student| generate(student, batches, &sampler, &request, device));
         Ok(PromptClips {
             prompt: prompt.clone(),
             teacher: batches.teacher_clips(prompt, first..first + takes)?,
@@ -60,7 +62,11 @@ pub fn held_out_clips<B: Trainable>(
         }
     }
     if clips.is_empty() {
-        return Err(SessionError::Other("the teacher refuses every prompt of prompts.held_out; name others".to_string()));
+        return Err(SessionError::Other(
+            "the teacher refuses every prompt of prompts.held_out; name \
+            others"
+                .to_string(),
+        ));
     }
     Ok(clips)
 }
@@ -74,29 +80,59 @@ pub fn scores<B: Trainable>(
 ) -> Result<Vec<Scores>, SessionError> {
     let students = clips.first().map_or(0, |clips| clips.students.len());
     let groups = |student: usize| -> Vec<(String, Vec<Clip>, Vec<Clip>)> {
-        clips.iter().map(|clips| (clips.prompt.clone(), clips.teacher.clone(), clips.students[student].clone())).collect()
+        clips
+            .iter()
+            .map(|clips| {
+                (
+                    clips.prompt.clone(),
+                    clips.teacher.clone(),
+                    clips.students[student].clone(),
+                )
+            })
+            .collect()
     };
     let mut all = vec![score_teacher(&groups(0))?];
     for student in 0..students {
         let groups = groups(student);
         let mut scores = score(&groups)?;
         if recipe.settings.evaluation.holdout_steps > 0 {
-            scores.holdout_pair_accuracy = Some(holdout::pair_accuracy::<B>(recipe, batches, &groups, device)?);
+            scores.holdout_pair_accuracy = Some(holdout::pair_accuracy::<B>(
+                recipe, batches, &groups, device,
+            )?);
         }
         all.push(scores);
     }
     Ok(all)
 }
 
-/// Writes `<directory>/held-out.gif`: the first clips of the first prompts, teacher beside every student; gives back the GIF's bytes.
-pub fn write_preview(directory: &Path, names: &[&str], clips: &[PromptClips], rows: usize) -> Result<Vec<u8>, SessionError> {
+/// Writes `<directory>/held-out.gif`: the first clips of the first prompts, teacher beside every
+/// student; gives back the GIF's bytes.
+pub fn write_preview(
+    directory: &Path,
+    names: &[&str],
+    clips: &[PromptClips],
+    rows: usize,
+) -> Result<Vec<u8>, SessionError> {
     // Prompts far apart in the list, so that every kind of scene is seen.
-    let shown: Vec<&PromptClips> = (0..rows.min(clips.len())).map(|row| &clips[row * clips.len() / rows.min(clips.len())]).collect();
-    let first = |of: &dyn Fn(&PromptClips) -> Option<Clip>| shown.iter().filter_map(|clips| of(clips)).collect::<Vec<_>>();
+    let shown: Vec<&PromptClips> = (0..rows.min(clips.len()))
+        .map(|row| &clips[row * clips.len() / rows.min(clips.len())])
+        .collect();
+    let first = |of: &dyn Fn(&PromptClips) -> Option<Clip>| {
+        shown
+            .iter()
+            .filter_map(|clips| of(clips))
+            .collect::<Vec<_>>()
+    };
     let mut columns = vec![first(&|clips| clips.teacher.first().cloned())];
     let students = clips.first().map_or(0, |clips| clips.students.len());
-    columns.extend((0..students).map(|student| first(&|clips| clips.students[student].first().cloned())));
-    let named: Vec<(&str, &[Clip])> = names.iter().copied().zip(columns.iter().map(Vec::as_slice)).collect();
+    columns.extend(
+        (0..students).map(|student| first(&|clips| clips.students[student].first().cloned())),
+    );
+    let named: Vec<(&str, &[Clip])> = names
+        .iter()
+        .copied()
+        .zip(columns.iter().map(Vec::as_slice))
+        .collect();
     let bytes = write_gif_bytes(&side_by_side(&named, 6))?;
     write_atomically(&directory.join("held-out.gif"), &bytes)?;
     Ok(bytes)

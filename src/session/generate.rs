@@ -24,8 +24,15 @@ pub fn clip_noise(seed: u64, prompt: &str, take: u64) -> Noise {
 
 /// The sampler that `settings` describe.
 pub fn sampler(settings: &settings::Sampler) -> Sampler {
-    let sigmas = few_step_sigmas(&settings.denoising_step_list, settings.timestep_shift, settings.warp_denoising_step);
-    Sampler { fresh_noise: settings.kind.fresh_noise(), sigmas }
+    let sigmas = few_step_sigmas(
+        &settings.denoising_step_list,
+        settings.timestep_shift,
+        settings.warp_denoising_step,
+    );
+    Sampler {
+        fresh_noise: settings.kind.fresh_noise(),
+        sigmas,
+    }
 }
 
 /// Generates the clips numbered `takes` of a prompt, `batch` at a time.
@@ -41,9 +48,18 @@ pub fn generate<B: Kernels>(
     for takes in takes.chunks(request.batch.max(1)) {
         let rows = batches.text(&[request.prompt.to_string()], takes.len())?;
         let text = student.read_text(rows);
-        let streams = takes.iter().map(|take| clip_noise(request.seed, request.prompt, *take)).collect();
-        let made =
-            Generator { student, text: &text, sampler, shape: request.latent_shape, device }.clips(RolloutNoise::of(streams), &mut |_| {});
+        let streams = takes
+            .iter()
+            .map(|take| clip_noise(request.seed, request.prompt, *take))
+            .collect();
+        let made = Generator {
+            student,
+            text: &text,
+            sampler,
+            shape: request.latent_shape,
+            device,
+        }
+        .clips(RolloutNoise::of(streams), &mut |_| {});
         clips.extend(batches.decode_frames(made, request.frames));
     }
     Ok(clips)
@@ -82,21 +98,48 @@ pub struct Filming<'a, B: Kernels> {
 }
 
 impl<B: Kernels> Filming<'_, B> {
-    /// Makes the clip of the prompt with these `rows`, `[1, L, text_width]`; the file appears when it is whole.
+    /// Makes the clip of the prompt with these `rows`, `[1, L, text_width]`; the file appears when
+    /// it is whole.
     ///
     /// # Errors
     /// [`crate::data::video_io::VideoError`].
     pub fn write(&self, rows: Tensor<B, 3>, noise: Noise, path: &Path) -> Result<(), SessionError> {
-        let Self { student, codec, sampler, clip, latent_shape, device } = *self;
+        let Self {
+            student,
+            codec,
+            sampler,
+            clip,
+            latent_shape,
+            device,
+        } = *self;
         let text = student.read_text(rows);
-        let mut writer = VideoWriter::create(path, clip.height as u32, clip.width as u32, clip.frames_per_second)?;
+        let mut writer = VideoWriter::create(
+            path,
+            clip.height as u32,
+            clip.width as u32,
+            clip.frames_per_second,
+        )?;
         let mut decoder = codec.decoder();
-        let generator = Generator { student, text: &text, sampler, shape: latent_shape, device };
+        let generator = Generator {
+            student,
+            text: &text,
+            sampler,
+            shape: latent_shape,
+            device,
+        };
         generator.clips(RolloutNoise::of(vec![noise]), &mut |block| {
             // [1, T, 3, H, W] -> [T, H, W, 3]
-            let pixels = decoder.push(block.clone()).permute([0, 1, 3, 4, 2]).into_data();
+            let pixels = decoder
+                .push(block.clone())
+                .permute([0, 1, 3, 4, 2])
+                .into_data();
             let bytes: Vec<u8> = pixels.iter::<f32>().map(to_byte).collect();
-            writer.push(bytes.chunks(clip.height * clip.width * 3).map(<[u8]>::to_vec).collect());
+            writer.push(
+                bytes
+                    .chunks(clip.height * clip.width * 3)
+                    .map(<[u8]>::to_vec)
+                    .collect(),
+            );
         });
         Ok(writer.finish()?)
     }

@@ -24,15 +24,21 @@ use crate::run::tensorboard::TensorBoard;
 pub fn cost(run: &RunDirectory) -> Result<Cost, SessionError> {
     let mut total = Cost::default();
     let lines = timings(run)?.into_iter();
-    lines.filter_map(|line| serde_json::from_value::<Cost>(line["cost"].clone()).ok()).for_each(|cost| total += cost);
+    lines
+        .filter_map(|line| serde_json::from_value::<Cost>(line["cost"].clone()).ok())
+        .for_each(|cost| total += cost);
     Ok(total)
 }
 
-/// Clips that had gone forwards and backwards through the student by the end of each round, repeated rounds not counted again.
+/// Clips that had gone forwards and backwards through the student by the end of each round,
+/// repeated rounds not counted again.
 pub fn student_passes(run: &RunDirectory) -> Result<BTreeMap<u64, u64>, SessionError> {
     let mut by_round = BTreeMap::new();
     for line in timings(run)? {
-        if let (Some(step), Ok(cost)) = (line["step"].as_u64(), serde_json::from_value::<Cost>(line["cost"].clone())) {
+        if let (Some(step), Ok(cost)) = (
+            line["step"].as_u64(),
+            serde_json::from_value::<Cost>(line["cost"].clone()),
+        ) {
             by_round.insert(step, cost.student_passes);
         }
     }
@@ -47,7 +53,12 @@ pub fn student_passes(run: &RunDirectory) -> Result<BTreeMap<u64, u64>, SessionE
 /// Seconds of all finished rounds of a run, repeated ones included.
 pub fn seconds(run: &RunDirectory) -> Result<f64, SessionError> {
     let of_line = |line: &serde_json::Value| {
-        line["milliseconds"].as_object().map(|parts| parts.values().filter_map(serde_json::Value::as_f64).sum::<f64>())
+        line["milliseconds"].as_object().map(|parts| {
+            parts
+                .values()
+                .filter_map(serde_json::Value::as_f64)
+                .sum::<f64>()
+        })
     };
     Ok(timings(run)?.iter().filter_map(of_line).sum::<f64>() / 1e3)
 }
@@ -56,7 +67,10 @@ pub fn seconds(run: &RunDirectory) -> Result<f64, SessionError> {
 fn timings(run: &RunDirectory) -> Result<Vec<serde_json::Value>, SessionError> {
     let path = run.path().join(TIMINGS);
     let text = fs::read_to_string(&path).map_err(|error| FileError::new("read", &path, error))?;
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 /// Milliseconds and cost of every round: what differs from run to run.
@@ -99,16 +113,26 @@ impl<B: Trainable> RunJournal<B> {
     }
 
     fn log(&mut self, state: &RoundState, report: &RoundReport) -> Result<(), SessionError> {
-        self.metrics.append(state.round, report.phase, &report.values)?;
+        self.metrics
+            .append(state.round, report.phase, &report.values)?;
         for (name, value) in &report.values {
             self.events.scalar(state.round, name, *value)?;
         }
-        let line: BTreeMap<&str, f64> = report.milliseconds.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let line: BTreeMap<&str, f64> = report
+            .milliseconds
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+            .collect();
         let line = serde_json::json!({ "step": state.round, "phase": report.phase, "milliseconds": line, "cost": report.cost });
         // One write: a killed process must not leave half a line for the next one to continue.
         self.timings
             .write_all(format!("{line}\n").as_bytes())
-            .map_err(|error| SessionError::Other(format!("cannot write timings.jsonl: {error}; free some space")))
+            .map_err(|error| {
+                SessionError::Other(format!(
+                    "cannot write timings.jsonl: {error}; \
+                free some space"
+                ))
+            })
     }
 
     fn checkpoint(&mut self, model: &AfdModel<B>, state: &RoundState) -> Result<(), SessionError> {
@@ -118,10 +142,13 @@ impl<B: Trainable> RunJournal<B> {
         // The log first: a checkpoint's metrics are never missing.
         self.metrics.sync()?;
         let fill = |directory: &std::path::Path| -> Result<(), SaveError> {
-            write_student(directory, &model.evaluation.valid(), &self.card).map_err(SaveError::fill)?;
+            write_student(directory, &model.evaluation.valid(), &self.card)
+                .map_err(SaveError::fill)?;
             write_training_state(directory, model, &self.optimizer, state).map_err(SaveError::fill)
         };
-        self.checkpoints.save::<SaveError>(state.round, fill).map_err(|SaveError(error)| *error)?;
+        self.checkpoints
+            .save::<SaveError>(state.round, fill)
+            .map_err(|SaveError(error)| *error)?;
         self.saved = Some(state.round);
         Ok(())
     }
@@ -143,7 +170,13 @@ impl From<CheckpointError> for SaveError {
 }
 
 impl<B: Trainable> Journal<B> for RunJournal<B> {
-    fn after_round(&mut self, model: &AfdModel<B>, state: &RoundState, report: &RoundReport, last: bool) -> Result<(), RoundError> {
+    fn after_round(
+        &mut self,
+        model: &AfdModel<B>,
+        state: &RoundState,
+        report: &RoundReport,
+        last: bool,
+    ) -> Result<(), RoundError> {
         let files = |error: SessionError| RoundError::Files(error.to_string());
         self.log(state, report).map_err(files)?;
         if last || state.round.is_multiple_of(self.every) {
@@ -157,6 +190,7 @@ impl<B: Trainable> Journal<B> for RunJournal<B> {
     }
 
     fn save(&mut self, model: &AfdModel<B>, state: &RoundState) -> Result<(), RoundError> {
-        self.checkpoint(model, state).map_err(|error| RoundError::Files(error.to_string()))
+        self.checkpoint(model, state)
+            .map_err(|error| RoundError::Files(error.to_string()))
     }
 }

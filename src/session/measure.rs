@@ -70,30 +70,42 @@ pub enum Subject<'a, B: Backend> {
 /// # Errors
 /// A recipe that cannot be written as TOML.
 pub fn fingerprint(recipe: &Recipe) -> Result<String, RecipeError> {
-    Ok(blake3::hash(recipe.resolved()?.as_bytes()).to_hex().to_string())
+    Ok(blake3::hash(recipe.resolved()?.as_bytes())
+        .to_hex()
+        .to_string())
 }
 
-/// Whether the recipe can be measured: its teacher must be the world, and latent frames must be frames.
+/// Whether the recipe can be measured: its teacher must be the world, and latent frames must be
+/// frames.
 ///
 /// # Errors
 /// What is in the way.
 pub fn check(recipe: &Recipe) -> Result<(), SessionError> {
     let settings = &recipe.settings;
     if settings.teacher.kind != TeacherKind::World || settings.codec.kind != CodecKind::Pixel {
-        let problem = "only students of the built-in world can be measured against the truth: it takes teacher.kind = \"world\" and codec.kind = \"pixel\"";
+        let problem = "only students of the built-in world can be measured against the truth: it \
+            takes teacher.kind = \"world\" and codec.kind = \"pixel\"";
         return Err(SessionError::Other(problem.to_string()));
     }
     if settings.evaluation.clips_per_prompt == 0 {
-        return Err(SessionError::Other("evaluation.clips_per_prompt is 0, measuring takes at least 4".to_string()));
+        return Err(SessionError::Other(
+            "evaluation.clips_per_prompt is 0, measuring takes at least \
+            4"
+            .to_string(),
+        ));
     }
     if !PREFIX.is_multiple_of(recipe.student.frames_per_block) || PREFIX >= recipe.latent_shape[0] {
-        let problem = format!("student.frames_per_block must divide the {PREFIX} frames that continuations start from");
+        let problem = format!(
+            "student.frames_per_block must divide the {PREFIX} frames that \
+            continuations start from"
+        );
         return Err(SessionError::Other(problem));
     }
     Ok(())
 }
 
-/// Measures a subject on the held-out prompts; `base` is the student that every run of the recipe starts from. GIFs are written to `directory`.
+/// Measures a subject on the held-out prompts; `base` is the student that every run of the recipe
+/// starts from. GIFs are written to `directory`.
 pub fn measure<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches<B::InnerBackend>,
@@ -103,57 +115,114 @@ pub fn measure<B: Trainable>(
     device: &B::Device,
 ) -> Result<Measured, SessionError> {
     check(recipe)?;
-    let bench = Bench::<B> { recipe, batches, device, world: World::new(recipe.settings.teacher.seed) };
+    let bench = Bench::<B> {
+        recipe,
+        batches,
+        device,
+        world: World::new(recipe.settings.teacher.seed),
+    };
     let takes = recipe.settings.evaluation.clips_per_prompt;
-    let mut measured = Measured { recipe: fingerprint(recipe)?, ..Measured::default() };
+    let mut measured = Measured {
+        recipe: fingerprint(recipe)?,
+        ..Measured::default()
+    };
     let (mut groups, mut of_base, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
     for prompt in &recipe.held_out_prompts {
         let first = recipe.settings.evaluation.first_take;
         let teacher = batches.teacher_clips(prompt, first..first + takes)?;
-        of_base.push((prompt.clone(), teacher.clone(), bench.clips(base, prompt, takes, recipe.settings.clip.frames)?));
-        groups.push((prompt.clone(), teacher, bench.subject_clips(subject, prompt, takes, recipe.settings.clip.frames)?));
+        of_base.push((
+            prompt.clone(),
+            teacher.clone(),
+            bench.clips(base, prompt, takes, recipe.settings.clip.frames)?,
+        ));
+        groups.push((
+            prompt.clone(),
+            teacher,
+            bench.subject_clips(subject, prompt, takes, recipe.settings.clip.frames)?,
+        ));
         evidence.push((
             bench.world_clips(prompt, 0, LONG_CLIPS, LONG, 0)?,
-            bench.subject_clips(subject, prompt, LONG_CLIPS, LONG * recipe.settings.clip.frames)?,
+            bench.subject_clips(
+                subject,
+                prompt,
+                LONG_CLIPS,
+                LONG * recipe.settings.clip.frames,
+            )?,
             bench.continuations(subject, prompt)?,
         ));
     }
     let mut scores = score(&groups)?;
-    scores.holdout_pair_accuracy = Some(holdout::pair_accuracy::<B>(recipe, batches, &groups, device)?);
-    measured.values.extend(METRICS.iter().map(|metric| (metric.name.to_string(), (metric.value)(&scores))));
+    scores.holdout_pair_accuracy = Some(holdout::pair_accuracy::<B>(
+        recipe, batches, &groups, device,
+    )?);
+    measured.values.extend(
+        METRICS
+            .iter()
+            .map(|metric| (metric.name.to_string(), (metric.value)(&scores))),
+    );
     // Reward hacking: a student that fools the judge of the beginning may not fool a new one.
     let first_judge = holdout::judge::<B>(recipe, batches, &of_base, device)?;
     let fooled = holdout::accuracy(&first_judge, batches, &groups)?;
-    measured.values.insert(FIRST_JUDGE.to_string(), Some(fooled));
+    measured
+        .values
+        .insert(FIRST_JUDGE.to_string(), Some(fooled));
 
     let prompts: Vec<PromptEvidence> = groups
         .iter()
         .zip(&evidence)
-        .map(|((prompt, teacher, student), (long_teacher, long_student, continuations))| PromptEvidence {
-            prompt,
-            teacher,
-            student,
-            long_teacher,
-            long_student,
-            continuations,
-        })
+        .map(
+            |((prompt, teacher, student), (long_teacher, long_student, continuations))| {
+                PromptEvidence {
+                    prompt,
+                    teacher,
+                    student,
+                    long_teacher,
+                    long_student,
+                    continuations,
+                }
+            },
+        )
         .collect();
     let physics = physics::measure(&prompts)?;
-    measured.values.extend(PHYSICS_METRICS.iter().map(|metric| (metric.name.to_string(), (metric.value)(&physics.scores))));
+    measured.values.extend(
+        PHYSICS_METRICS
+            .iter()
+            .map(|metric| (metric.name.to_string(), (metric.value)(&physics.scores))),
+    );
     let drift = |value: &dyn Fn(&crate::eval::drift::DriftWindow) -> f64| {
         let length = recipe.settings.clip.frames;
-        physics.drift.iter().map(|window| [(window.first_frame + length) as f64, value(window)]).collect::<Vec<_>>()
+        physics
+            .drift
+            .iter()
+            .map(|window| [(window.first_frame + length) as f64, value(window)])
+            .collect::<Vec<_>>()
     };
-    measured.curves.insert(DRIFT.to_string(), drift(&|window| window.trajectory_energy_distance));
-    measured.curves.insert(PERMANENCE_DRIFT.to_string(), drift(&|window| window.object_permanence));
+    measured.curves.insert(
+        DRIFT.to_string(),
+        drift(&|window| window.trajectory_energy_distance),
+    );
+    measured.curves.insert(
+        PERMANENCE_DRIFT.to_string(),
+        drift(&|window| window.object_permanence),
+    );
     if let Subject::Student(_, history) = subject {
-        measured.curves.insert(LEARNING.to_string(), bench.learning(history, &groups)?);
+        measured
+            .curves
+            .insert(LEARNING.to_string(), bench.learning(history, &groups)?);
     }
-    for (prompt, _, student) in groups.iter().step_by((groups.len() / PREVIEWS).max(1)).take(PREVIEWS) {
+    for (prompt, _, student) in groups
+        .iter()
+        .step_by((groups.len() / PREVIEWS).max(1))
+        .take(PREVIEWS)
+    {
         let name = format!("{}.gif", prompt.replace(' ', "-"));
         // At their own size: the page enlarges them.
-        let columns: Vec<(&str, &[Clip])> = student.chunks(1).take(2).map(|clip| ("", clip)).collect();
-        write_atomically(&directory.join(&name), &write_gif_bytes(&side_by_side(&columns, 1))?)?;
+        let columns: Vec<(&str, &[Clip])> =
+            student.chunks(1).take(2).map(|clip| ("", clip)).collect();
+        write_atomically(
+            &directory.join(&name),
+            &write_gif_bytes(&side_by_side(&columns, 1))?,
+        )?;
         measured.previews.push((prompt.clone(), name));
     }
     Ok(measured)
@@ -176,7 +245,13 @@ struct Bench<'a, B: Trainable> {
 }
 
 impl<B: Trainable> Bench<'_, B> {
-    fn clips(&self, student: &Student<B::InnerBackend>, prompt: &str, takes: u64, frames: usize) -> Result<Vec<Clip>, SessionError> {
+    fn clips(
+        &self,
+        student: &Student<B::InnerBackend>,
+        prompt: &str,
+        takes: u64,
+        frames: usize,
+    ) -> Result<Vec<Clip>, SessionError> {
         let recipe = self.recipe;
         let [_, channels, height, width] = recipe.latent_shape;
         let evaluation = &recipe.settings.evaluation;
@@ -188,7 +263,13 @@ impl<B: Trainable> Bench<'_, B> {
             frames,
             latent_shape: [frames, channels, height, width],
         };
-        generate(student, self.batches, &sampler(recipe), &request, self.device)
+        generate(
+            student,
+            self.batches,
+            &sampler(recipe),
+            &request,
+            self.device,
+        )
     }
 
     fn subject_clips(
@@ -201,54 +282,122 @@ impl<B: Trainable> Bench<'_, B> {
         match subject {
             Subject::Student(student, _) => self.clips(student, prompt, takes, frames),
             // Takes that come after those of every other use.
-            Subject::Teacher => self.world_clips(prompt, 1 << 20, takes, frames / self.recipe.settings.clip.frames, 0),
+            Subject::Teacher => self.world_clips(
+                prompt,
+                1 << 20,
+                takes,
+                frames / self.recipe.settings.clip.frames,
+                0,
+            ),
         }
     }
 
-    /// Evaluation takes from `offset` on, `times` as long as a clip; the scene as it was filmed the `again`-th time.
-    fn world_clips(&self, prompt: &str, offset: u64, count: u64, times: usize, again: u64) -> Result<Vec<Clip>, SessionError> {
+    /// Evaluation takes from `offset` on, `times` as long as a clip; the scene as it was filmed the
+    /// `again`-th time.
+    fn world_clips(
+        &self,
+        prompt: &str,
+        offset: u64,
+        count: u64,
+        times: usize,
+        again: u64,
+    ) -> Result<Vec<Clip>, SessionError> {
         let clip = self.recipe.settings.clip;
-        let shape = ClipShape { frames: times * clip.frames, ..clip };
+        let shape = ClipShape {
+            frames: times * clip.frames,
+            ..clip
+        };
         let first = self.recipe.settings.evaluation.first_take + offset;
-        let world = self.world.lasting(afd_world::frames_for(shape)).filmed_again(again);
-        let videos = world.videos(prompt, first..first + count).map_err(|error| SessionError::Other(error.to_string()))?;
+        let world = self
+            .world
+            .lasting(afd_world::frames_for(shape))
+            .filmed_again(again);
+        let videos = world
+            .videos(prompt, first..first + count)
+            .map_err(|error| SessionError::Other(error.to_string()))?;
         let prepared = videos.iter().map(|video| {
-            prepare_fitted(video, shape, self.recipe.settings.teacher.fit).map_err(|error| SessionError::Other(error.to_string()))
+            prepare_fitted(video, shape, self.recipe.settings.teacher.fit)
+                .map_err(|error| SessionError::Other(error.to_string()))
         });
         prepared.collect()
     }
 
-    fn continuations(&self, subject: &Subject<B::InnerBackend>, prompt: &str) -> Result<Vec<Case>, SessionError> {
+    fn continuations(
+        &self,
+        subject: &Subject<B::InnerBackend>,
+        prompt: &str,
+    ) -> Result<Vec<Case>, SessionError> {
         let truths = self.world_clips(prompt, 0, SCENES, 1, 0)?;
         let second_takes = self.world_clips(prompt, 0, SCENES, 1, 1)?;
-        let cases = truths.into_iter().zip(second_takes).enumerate().map(|(scene, (truth, second_take))| {
-            let generated = match subject {
-                Subject::Teacher => self.world_clips(prompt, scene as u64, 1, 1, 2)?,
-                Subject::Student(student, _) => self.continued(student, prompt, scene as u64, &truth)?,
-            };
-            Ok(Case { prefix: PREFIX, truth, second_take, generated })
-        });
+        let cases = truths.into_iter().zip(second_takes).enumerate().map(
+            |(scene, (truth, second_take))| {
+                let generated = match subject {
+                    Subject::Teacher => self.world_clips(prompt, scene as u64, 1, 1, 2)?,
+                    Subject::Student(student, _) => {
+                        self.continued(student, prompt, scene as u64, &truth)?
+                    }
+                };
+                Ok(Case {
+                    prefix: PREFIX,
+                    truth,
+                    second_take,
+                    generated,
+                })
+            },
+        );
         cases.collect()
     }
 
-    fn continued(&self, student: &Student<B::InnerBackend>, prompt: &str, scene: u64, truth: &Clip) -> Result<Vec<Clip>, SessionError> {
+    fn continued(
+        &self,
+        student: &Student<B::InnerBackend>,
+        prompt: &str,
+        scene: u64,
+        truth: &Clip,
+    ) -> Result<Vec<Clip>, SessionError> {
         let count = CONTINUATIONS as usize;
         let rows = self.batches.text(&[prompt.to_string()], count)?;
-        let prefix = self.batches.encode(std::slice::from_ref(truth)).slice_dim(1, 0..PREFIX).repeat_dim(0, count);
+        let prefix = self
+            .batches
+            .encode(std::slice::from_ref(truth))
+            .slice_dim(1, 0..PREFIX)
+            .repeat_dim(0, count);
         // Streams of their own, after those of the clips.
-        let stream =
-            |sample| Noise::new(self.recipe.settings.seed, Purpose::Evaluation, 1 << 32 | (scene * CONTINUATIONS + sample), key_of(prompt));
+        let stream = |sample| {
+            Noise::new(
+                self.recipe.settings.seed,
+                Purpose::Evaluation,
+                1 << 32 | (scene * CONTINUATIONS + sample),
+                key_of(prompt),
+            )
+        };
         let noise = RolloutNoise::of((0..CONTINUATIONS).map(stream).collect());
         let (text, sampler) = (student.read_text(rows), sampler(self.recipe));
-        let generator = Generator { student, text: &text, sampler: &sampler, shape: self.recipe.latent_shape, device: self.device };
+        let generator = Generator {
+            student,
+            text: &text,
+            sampler: &sampler,
+            shape: self.recipe.latent_shape,
+            device: self.device,
+        };
         Ok(self.batches.decode(generator.continuation(noise, prefix)))
     }
 
-    /// The trajectory energy distance of a student at every point of its training, on a few clips per prompt.
-    fn learning(&self, history: &[(f64, Student<B::InnerBackend>)], groups: &[PromptGroup]) -> Result<Vec<[f64; 2]>, SessionError> {
+    /// The trajectory energy distance of a student at every point of its training, on a few clips
+    /// per prompt.
+    fn learning(
+        &self,
+        history: &[(f64, Student<B::InnerBackend>)],
+        groups: &[PromptGroup],
+    ) -> Result<Vec<[f64; 2]>, SessionError> {
         let point = |(x, student): &(f64, Student<B::InnerBackend>)| {
             let few = groups.iter().map(|(prompt, teacher, _)| {
-                let own = self.clips(student, prompt, CURVE_CLIPS as u64, self.recipe.settings.clip.frames)?;
+                let own = self.clips(
+                    student,
+                    prompt,
+                    CURVE_CLIPS as u64,
+                    self.recipe.settings.clip.frames,
+                )?;
                 Ok((prompt.clone(), teacher.clone(), own))
             });
             let few = few.collect::<Result<Vec<PromptGroup>, SessionError>>()?;
@@ -262,9 +411,13 @@ impl<B: Trainable> Bench<'_, B> {
 pub fn read(directory: &Path) -> Result<Option<Measured>, SessionError> {
     let path = directory.join(FILE);
     match fs::read_to_string(&path) {
-        Ok(text) => {
-            serde_json::from_str(&text).map(Some).map_err(|error| SessionError::Other(format!("{} is damaged: {error}", path.display())))
-        }
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| {
+            SessionError::Other(format!(
+                "{} \
+                is damaged: {error}",
+                path.display()
+            ))
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::new("read", &path, error).into()),
     }
@@ -272,8 +425,12 @@ pub fn read(directory: &Path) -> Result<Option<Measured>, SessionError> {
 
 /// Writes `measured.json` into `directory`, last of all its files.
 pub fn write(directory: &Path, measured: &Measured) -> Result<(), SessionError> {
-    let text = serde_json::to_string_pretty(measured).map_err(|error| SessionError::Other(error.to_string()))?;
-    Ok(write_atomically(&directory.join(FILE), format!("{text}\n").as_bytes())?)
+    let text = serde_json::to_string_pretty(measured)
+        .map_err(|error| SessionError::Other(error.to_string()))?;
+    Ok(write_atomically(
+        &directory.join(FILE),
+        format!("{text}\n").as_bytes(),
+    )?)
 }
 
 /// The name of the numbers' file.

@@ -1,4 +1,5 @@
-//! From a recipe to trained weights and a report: what the verbs `distill`, `pretrain`, `generate` and `eval` share.
+//! From a recipe to trained weights and a report: what the verbs `distill`, `pretrain`, `generate`
+//! and `eval` share.
 
 pub mod build;
 pub mod evaluate;

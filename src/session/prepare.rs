@@ -1,4 +1,5 @@
-//! What `afd data prepare` makes of a recipe: embeddings of its prompts, latents of its teacher's clips.
+//! What `afd data prepare` makes of a recipe: embeddings of its prompts, latents of its teacher's
+//! clips.
 
 use afd_models::kernels::Kernels;
 use burn::prelude::*;
@@ -25,7 +26,8 @@ pub struct Done {
     pub finished: bool,
 }
 
-/// Encodes the prompts that the cache lacks; `None` where the text encoder needs no cache. `progress` hears (done, in all).
+/// Encodes the prompts that the cache lacks; `None` where the text encoder needs no cache.
+/// `progress` hears (done, in all).
 ///
 /// # Errors
 /// The encoder's files, the disk.
@@ -36,13 +38,29 @@ pub fn prepare_text<B: Kernels>(
 ) -> Result<Option<Prepared>, SessionError> {
     let settings = &recipe.settings;
     let mut prompts = recipe.train_prompts.clone();
-    prompts.extend(recipe.held_out_prompts.iter().filter(|prompt| !recipe.train_prompts.contains(prompt)).cloned());
-    let Some(data) = recipe.data() else { return Err(no_data()) };
-    Ok(text::prepare::<B>(&settings.text, settings.pickles(), data, &prompts, device, progress)?)
+    prompts.extend(
+        recipe
+            .held_out_prompts
+            .iter()
+            .filter(|prompt| !recipe.train_prompts.contains(prompt))
+            .cloned(),
+    );
+    let Some(data) = recipe.data() else {
+        return Err(no_data());
+    };
+    Ok(text::prepare::<B>(
+        &settings.text,
+        settings.pickles(),
+        data,
+        &prompts,
+        device,
+        progress,
+    )?)
 }
 
-/// Encodes the teacher's clips of all training prompts that the store lacks, shard by shard: each clip resampled, cropped, resized and rounded to
-/// 8 bits, as student samples are before a discriminator sees them. A signal stops it after the clip in hand; finished shards stay.
+/// Encodes the teacher's clips of all training prompts that the store lacks, shard by shard: each
+/// clip resampled, cropped, resized and rounded to 8 bits, as student samples are before a
+/// discriminator sees them. A signal stops it after the clip in hand; finished shards stay.
 ///
 /// # Errors
 /// A teacher without an end, a clip that cannot be read or prepared (by name), the disk.
@@ -51,9 +69,15 @@ pub fn prepare_latents<B: Kernels>(
     device: &B::Device,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Done, SessionError> {
-    let Some(settings) = &recipe.settings.data else { return Err(no_data()) };
+    let Some(settings) = &recipe.settings.data else {
+        return Err(no_data());
+    };
     let folder = recipe.folder()?;
-    let other = if folder.is_none() { Some(recipe.teacher()?) } else { None };
+    let other = if folder.is_none() {
+        Some(recipe.teacher()?)
+    } else {
+        None
+    };
     let teacher: &dyn Teacher = match (&folder, &other) {
         (Some(folder), _) => folder,
         (None, Some(other)) => &**other,
@@ -62,10 +86,19 @@ pub fn prepare_latents<B: Kernels>(
     let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
     store.verify()?;
     let wanted = match training_takes(recipe, teacher) {
-        Err(BatchError::Teacher(TeacherError::Stopped)) => return Ok(Done { written: 0, kept: 0, finished: false }),
+        Err(BatchError::Teacher(TeacherError::Stopped)) => {
+            return Ok(Done {
+                written: 0,
+                kept: 0,
+                finished: false,
+            });
+        }
         wanted => wanted?,
     };
-    let missing: Vec<_> = wanted.iter().filter(|(prompt, take)| !store.has(prompt, *take)).collect();
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|(prompt, take)| !store.has(prompt, *take))
+        .collect();
     let kept = wanted.len() - missing.len();
     let codec = recipe.codec.load::<B>(device)?;
     let mut written = 0;
@@ -73,16 +106,31 @@ pub fn prepare_latents<B: Kernels>(
         let mut clips = Vec::with_capacity(shard.len());
         for some in shard.chunks(at_once(recipe)) {
             if signals::stop_requested() {
-                return Ok(Done { written, kept, finished: false });
+                return Ok(Done {
+                    written,
+                    kept,
+                    finished: false,
+                });
             }
-            for ((prompt, take), clip) in some.iter().zip(decoded(recipe, teacher, folder.as_ref(), some)) {
+            for ((prompt, take), clip) in
+                some.iter()
+                    .zip(decoded(recipe, teacher, folder.as_ref(), some))
+            {
                 let clip = match clip {
                     Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {
-                        return Ok(Done { written, kept, finished: false });
+                        return Ok(Done {
+                            written,
+                            kept,
+                            finished: false,
+                        });
                     }
                     clip => clip?,
                 };
-                let record = ClipRecord { prompt: prompt.clone(), take: *take, pixels: pixel_hash(&clip) };
+                let record = ClipRecord {
+                    prompt: prompt.clone(),
+                    take: *take,
+                    pixels: pixel_hash(&clip),
+                };
                 let latents: Tensor<B, 5> = encode(&*codec, &[clip], recipe.settings.clip, device);
                 clips.push((record, latents.into_data().iter::<f32>().collect()));
                 progress(kept + written + clips.len(), wanted.len());
@@ -91,7 +139,11 @@ pub fn prepare_latents<B: Kernels>(
         written += clips.len();
         store.add(clips)?;
     }
-    Ok(Done { written, kept, finished: true })
+    Ok(Done {
+        written,
+        kept,
+        finished: true,
+    })
 }
 
 /// Clips that are decoded at the same time: one per core, as long as they fit into 1 GiB.
@@ -113,21 +165,48 @@ fn decoded(
         let (shape, fit) = (recipe.settings.clip, recipe.settings.teacher.fit);
         if let Some(folder) = folder {
             // Prepared while it is decoded: the whole video is never in memory.
-            return Ok(folder.prepared(prompt, *take, shape, fit).map_err(BatchError::from)?);
+            return Ok(folder
+                .prepared(prompt, *take, shape, fit)
+                .map_err(BatchError::from)?);
         }
-        let videos = teacher.videos(prompt, *take..*take + 1).map_err(BatchError::from)?;
-        let video = videos.first().ok_or_else(|| SessionError::Other(format!("the teacher has no take {take} of {prompt:?}")))?;
-        let failed = |source| BatchError::Prepare { prompt: prompt.clone(), take: *take, source };
+        let videos = teacher
+            .videos(prompt, *take..*take + 1)
+            .map_err(BatchError::from)?;
+        let video = videos.first().ok_or_else(|| {
+            SessionError::Other(format!(
+                "the teacher has no \
+            take {take} of {prompt:?}"
+            ))
+        })?;
+        let failed = |source| BatchError::Prepare {
+            prompt: prompt.clone(),
+            take: *take,
+            source,
+        };
         Ok(prepare_fitted(video, shape, fit).map_err(failed)?)
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = takes.iter().map(|take| scope.spawn(move || one(take))).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let workers: Vec<_> = takes
+            .iter()
+            .map(|take| scope.spawn(move || one(take)))
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
     })
 }
 
 fn no_data() -> SessionError {
-    SessionError::Other("the recipe has no data.path; name the directory to prepare into".to_string())
+    SessionError::Other(
+        "the recipe has no data.path; name the directory to prepare \
+        into"
+            .to_string(),
+    )
 }
 
 fn pixel_hash(clip: &Clip) -> String {

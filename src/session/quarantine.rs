@@ -1,4 +1,5 @@
-//! Which clips of a teacher's folder are left out: looked for before training or preparation starts, written down, and the same on every resume.
+//! Which clips of a teacher's folder are left out: looked for before training or preparation
+//! starts, written down, and the same on every resume.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -26,8 +27,10 @@ const SHOWN: usize = 5;
 pub enum QuarantineError {
     /// More bad clips than the recipe allows.
     #[error(
-        "{bad} of {clips} clips in {} cannot be used ({:.1} %, teacher.max_bad_share allows {:.1} %): {shown}; mend or remove them \
-         (`afd data check {}` lists all), or go on without them with --set teacher.max_bad_share={enough}",
+        "{bad} of {clips} clips in {} cannot be used ({:.1} %, teacher.max_bad_share allows {:.1} \
+            %): {shown}; mend or remove them \
+         (`afd data check {}` lists all), or go on without them with --set \
+         teacher.max_bad_share={enough}",
         path.display(), *bad as f64 * 100.0 / *clips as f64, allowed * 100.0, path.display()
     )]
     TooMany {
@@ -45,7 +48,8 @@ pub enum QuarantineError {
         enough: f64,
     },
     /// No clip is left for any training prompt, or for any held-out one.
-    #[error("no clip of {} is left for {field}: {shown}; mend the clips (`afd data check {}` lists all)", path.display(), path.display())]
+    #[error("no clip of {} is left for {field}: {shown}; mend the clips (`afd data check {}` lists \
+        all)", path.display(), path.display())]
     NoneLeft {
         /// The folder.
         path: PathBuf,
@@ -56,7 +60,8 @@ pub enum QuarantineError {
     },
     /// Fewer training prompts than a round needs.
     #[error(
-        "{left} prompts of prompts.train have a clip that can be used, afd.prompts_per_alternation asks for {needed}; mend the clips or lower it"
+        "{left} prompts of prompts.train have a clip that can be used, afd.prompts_per_alternation \
+            asks for {needed}; mend the clips or lower it"
     )]
     TooFewPrompts {
         /// Prompts left.
@@ -65,11 +70,15 @@ pub enum QuarantineError {
         needed: usize,
     },
     /// A clip could not be decoded in time: on another day it might be.
-    #[error("decoding took too long: {0}; make the machine less busy and try again, or remove the clip")]
+    #[error(
+        "decoding took too long: {0}; make the machine less busy and try again, or remove the \
+        clip"
+    )]
     Unsettled(String),
     /// The quarantine of prepared data is another one now.
     #[error(
-        "{} differs from what is wrong with the folder now ({now} clips), and latents were prepared by it; remove {} to prepare again, or put the \
+        "{} differs from what is wrong with the folder now ({now} clips), and latents were \
+            prepared by it; remove {} to prepare again, or put the \
          folder back as it was",
         path.display(), latents.display()
     )]
@@ -109,7 +118,14 @@ impl Quarantine {
     /// # Errors
     /// What the disk says.
     pub fn write(&self, directory: &Path) -> Result<(), FileError> {
-        std::fs::create_dir_all(directory).map_err(|error| FileError::new("create the directory", directory, error))?;
+        std::fs::create_dir_all(directory).map_err(|error| {
+            FileError::new(
+                "create the \
+            directory",
+                directory,
+                error,
+            )
+        })?;
         let mut text = String::new();
         for clip in &self.clips {
             text.push_str(&serde_json::to_string(clip).unwrap_or_default());
@@ -119,13 +135,16 @@ impl Quarantine {
     }
 }
 
-/// Reads `directory/quarantine.jsonl` if it is there, and leaves its clips, and the prompts that have no others, out of `recipe`.
+/// Reads `directory/quarantine.jsonl` if it is there, and leaves its clips, and the prompts that
+/// have no others, out of `recipe`.
 ///
 /// # Errors
 /// A file that is damaged, a folder that cannot be listed, no clips left.
 pub fn apply(recipe: &mut Recipe, directory: &Path) -> Result<Option<Quarantine>, SessionError> {
     match read(directory)? {
-        Some(clips) if recipe.settings.teacher.kind == TeacherKind::Folder => Ok(Some(leave_out(recipe, clips)?)),
+        Some(clips) if recipe.settings.teacher.kind == TeacherKind::Folder => {
+            Ok(Some(leave_out(recipe, clips)?))
+        }
         _ => Ok(None),
     }
 }
@@ -138,14 +157,26 @@ fn read(directory: &Path) -> Result<Option<Vec<Problem>>, SessionError> {
         Ok(text) => text,
     };
     let parse = |(index, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|error| QuarantineError::Damaged { path: path.clone(), problem: format!("line {}: {error}", index + 1) })
+        serde_json::from_str(line).map_err(|error| QuarantineError::Damaged {
+            path: path.clone(),
+            problem: format!(
+                "line \
+                {}: {error}",
+                index + 1
+            ),
+        })
     };
-    Ok(Some(text.lines().enumerate().map(parse).collect::<Result<_, _>>()?))
+    Ok(Some(
+        text.lines()
+            .enumerate()
+            .map(parse)
+            .collect::<Result<_, _>>()?,
+    ))
 }
 
-/// Looks at the clips that `recipe` may ask for, leaves the bad ones and the prompts that have no others out of it; `None` for other teachers.
-/// `journal` keeps what was seen; `progress` hears (looked at, bad), and stops the check with `false`.
+/// Looks at the clips that `recipe` may ask for, leaves the bad ones and the prompts that have no
+/// others out of it; `None` for other teachers. `journal` keeps what was seen; `progress` hears
+/// (looked at, bad), and stops the check with `false`.
 ///
 /// # Errors
 /// [`QuarantineError`], and what keeps a folder from being checked.
@@ -155,20 +186,54 @@ pub fn settle(
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Option<Quarantine>, SessionError> {
     let teacher = &recipe.settings.teacher;
-    let (TeacherKind::Folder, Some(path)) = (teacher.kind, &teacher.path) else { return Ok(None) };
-    let layout = teacher.layout.map_or_else(|| Layout::detect(path), Ok).map_err(QuarantineError::from)?;
-    let prompts: BTreeSet<&String> = recipe.train_prompts.iter().chain(&recipe.held_out_prompts).collect();
+    let (TeacherKind::Folder, Some(path)) = (teacher.kind, &teacher.path) else {
+        return Ok(None);
+    };
+    let layout = teacher
+        .layout
+        .map_or_else(|| Layout::detect(path), Ok)
+        .map_err(QuarantineError::from)?;
+    let prompts: BTreeSet<&String> = recipe
+        .train_prompts
+        .iter()
+        .chain(&recipe.held_out_prompts)
+        .collect();
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let options = Options { layout, shape: Some(recipe.settings.clip), journal, threads };
-    let report = check(path, &options, &|entry| prompts.contains(&entry.prompt), progress)?;
-    if let Some(problem) = report.problems.iter().find(|problem| report.unsettled.contains(&problem.file)) {
+    let options = Options {
+        layout,
+        shape: Some(recipe.settings.clip),
+        journal,
+        threads,
+    };
+    let report = check(
+        path,
+        &options,
+        &|entry| prompts.contains(&entry.prompt),
+        progress,
+    )?;
+    if let Some(problem) = report
+        .problems
+        .iter()
+        .find(|problem| report.unsettled.contains(&problem.file))
+    {
         return Err(QuarantineError::Unsettled(problem.problem.clone()).into());
     }
     let mut bad = report.problems;
     let mut named: BTreeSet<String> = bad.iter().map(|problem| problem.file.clone()).collect();
-    for flagged in report.flags.iter().filter(|flagged| teacher.quarantine.contains(&flagged.flag)) {
+    for flagged in report
+        .flags
+        .iter()
+        .filter(|flagged| teacher.quarantine.contains(&flagged.flag))
+    {
         if named.insert(flagged.file.clone()) {
-            bad.push(Problem { file: flagged.file.clone(), problem: format!("{}: {}", flagged.flag, flagged.detail) });
+            bad.push(Problem {
+                file: flagged.file.clone(),
+                problem: format!(
+                    "{}: \
+                {}",
+                    flagged.flag, flagged.detail
+                ),
+            });
         }
     }
     let share = bad.len() as f64 / report.clips as f64;
@@ -188,7 +253,8 @@ pub fn settle(
     Ok(Some(leave_out(recipe, bad)?))
 }
 
-/// As [`settle`], for the directory that `afd data prepare` fills: the journal and the quarantine are kept there.
+/// As [`settle`], for the directory that `afd data prepare` fills: the journal and the quarantine
+/// are kept there.
 ///
 /// # Errors
 /// As there; [`QuarantineError::Changed`] where latents were made by another quarantine.
@@ -200,22 +266,54 @@ pub fn settle_prepared(
     if recipe.settings.teacher.kind != TeacherKind::Folder {
         return Ok(None);
     }
-    std::fs::create_dir_all(data).map_err(|error| FileError::new("create the directory", data, error))?;
+    std::fs::create_dir_all(data).map_err(|error| {
+        FileError::new(
+            "create the \
+        directory",
+            data,
+            error,
+        )
+    })?;
     let before = read(data)?;
     let settled = settle(recipe, Some(&data.join(JOURNAL)), progress)?;
-    let Some(quarantine) = &settled else { return Ok(None) };
+    let Some(quarantine) = &settled else {
+        return Ok(None);
+    };
     let latents = data.join(crate::data::batch::LATENTS);
-    let files = |clips: &[Problem]| clips.iter().map(|clip| clip.file.clone()).collect::<BTreeSet<_>>();
-    let same = before.as_deref().map_or_else(|| quarantine.clips.is_empty(), |before| files(before) == files(&quarantine.clips));
+    let files = |clips: &[Problem]| {
+        clips
+            .iter()
+            .map(|clip| clip.file.clone())
+            .collect::<BTreeSet<_>>()
+    };
+    let same = before.as_deref().map_or_else(
+        || quarantine.clips.is_empty(),
+        |before| files(before) == files(&quarantine.clips),
+    );
     if !same && latents.join(crate::data::latents::INDEX).exists() {
-        return Err(QuarantineError::Changed { path: data.join(QUARANTINE), latents, now: quarantine.clips.len() }.into());
+        return Err(QuarantineError::Changed {
+            path: data.join(QUARANTINE),
+            latents,
+            now: quarantine.clips.len(),
+        }
+        .into());
     }
     quarantine.write(data)?;
     Ok(settled)
 }
 
 fn shown(bad: &[Problem]) -> String {
-    let mut shown: Vec<String> = bad.iter().take(SHOWN).map(|clip| format!("{}: {}", clip.file, clip.problem)).collect();
+    let mut shown: Vec<String> = bad
+        .iter()
+        .take(SHOWN)
+        .map(|clip| {
+            format!(
+                "{}: \
+        {}",
+                clip.file, clip.problem
+            )
+        })
+        .collect();
     if bad.len() > SHOWN {
         shown.push(format!("and {} more", bad.len() - SHOWN));
     }
@@ -225,14 +323,23 @@ fn shown(bad: &[Problem]) -> String {
 /// Takes the bad clips, and the prompts whose every clip is bad, out of the recipe.
 fn leave_out(recipe: &mut Recipe, bad: Vec<Problem>) -> Result<Quarantine, SessionError> {
     recipe.quarantined = bad.iter().map(|clip| clip.file.clone()).collect();
-    let mut quarantine = Quarantine { clips: bad, prompts: 0 };
+    let mut quarantine = Quarantine {
+        clips: bad,
+        prompts: 0,
+    };
     let teacher = &recipe.settings.teacher;
-    let Some(path) = &teacher.path else { return Ok(quarantine) };
+    let Some(path) = &teacher.path else {
+        return Ok(quarantine);
+    };
     if quarantine.clips.is_empty() {
         return Ok(quarantine);
     }
-    let layout = teacher.layout.map_or_else(|| Layout::detect(path), Ok).map_err(QuarantineError::from)?;
-    // Clips left of each prompt that the folder lists; a prompt that it does not list stays, to be complained about.
+    let layout = teacher
+        .layout
+        .map_or_else(|| Layout::detect(path), Ok)
+        .map_err(QuarantineError::from)?;
+    // Clips left of each prompt that the folder lists; a prompt that it does not list stays, to be
+    // complained about.
     let mut left = BTreeMap::<String, usize>::new();
     let mut count = |listed: afd_clips::layouts::Listed| {
         if let Ok(entry) = listed {
@@ -241,18 +348,31 @@ fn leave_out(recipe: &mut Recipe, bad: Vec<Problem>) -> Result<Quarantine, Sessi
         }
         true
     };
-    layout.list(path, &mut count).map_err(QuarantineError::from)?;
+    layout
+        .list(path, &mut count)
+        .map_err(QuarantineError::from)?;
     let compared = !recipe.compared_prompts().is_empty();
     let held_out = compared.then_some(("prompts.held_out", &mut recipe.held_out_prompts));
-    for (field, prompts) in [("prompts.train", &mut recipe.train_prompts)].into_iter().chain(held_out) {
+    for (field, prompts) in [("prompts.train", &mut recipe.train_prompts)]
+        .into_iter()
+        .chain(held_out)
+    {
         let before = prompts.len();
         prompts.retain(|prompt| left.get(prompt) != Some(&0));
         quarantine.prompts += before - prompts.len();
         if prompts.is_empty() {
-            return Err(QuarantineError::NoneLeft { path: path.clone(), field, shown: shown(&quarantine.clips) }.into());
+            return Err(QuarantineError::NoneLeft {
+                path: path.clone(),
+                field,
+                shown: shown(&quarantine.clips),
+            }
+            .into());
         }
     }
-    let (left, needed) = (recipe.train_prompts.len(), recipe.settings.afd.prompts_per_alternation);
+    let (left, needed) = (
+        recipe.train_prompts.len(),
+        recipe.settings.afd.prompts_per_alternation,
+    );
     if recipe.settings.kind == crate::recipe::settings::Kind::Distill && left < needed {
         return Err(QuarantineError::TooFewPrompts { left, needed }.into());
     }

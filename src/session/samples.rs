@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::data::manifest;
-use crate::run::files::{AtPath, FileError, STAGING_PREFIX, remove_leftovers, sync_directory, write_atomically};
+use crate::run::files::{
+    AtPath, FileError, STAGING_PREFIX, remove_leftovers, sync_directory, write_atomically,
+};
 
 const SETTINGS: &str = "samples.json";
 const VIDEOS: &str = "videos";
@@ -35,10 +37,12 @@ pub enum SamplesError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The directory holds something else.
-    #[error("{} is not empty and holds no generated clips; name a new or empty directory, or one that `afd generate` began", .0.display())]
+    #[error("{} is not empty and holds no generated clips; name a new or empty directory, or one \
+        that `afd generate` began", .0.display())]
     Foreign(PathBuf),
     /// The directory's clips were made in another way.
-    #[error("{} holds clips that were made in another way: {difference}; name another directory for these", path.display())]
+    #[error("{} holds clips that were made in another way: {difference}; name another directory \
+        for these", path.display())]
     Differs {
         /// The directory.
         path: PathBuf,
@@ -49,7 +53,8 @@ pub enum SamplesError {
     #[error("{} is in use by another process; wait for it, or stop it", .0.display())]
     Locked(PathBuf),
     /// `samples.json` cannot be understood.
-    #[error("{}: {problem}; expected what `afd generate` wrote there: put a backup in its place, or name another directory", path.display())]
+    #[error("{}: {problem}; expected what `afd generate` wrote there: put a backup in its place, \
+        or name another directory", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -64,7 +69,8 @@ pub enum SamplesError {
 pub struct Sample {
     /// What it was generated from.
     pub prompt: String,
-    /// What it is called, where that is something else: VBench looks for clips of extended prompts under its own.
+    /// What it is called, where that is something else: VBench looks for clips of extended prompts
+    /// under its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its path inside the directory, with forward slashes.
@@ -75,9 +81,11 @@ pub struct Sample {
     pub seed: u64,
     /// BLAKE3 of the prompt's UTF-8 bytes.
     pub prompt_blake3: String,
-    /// BLAKE3 of the file, or of the names and hashes of a directory's files in order of their names.
+    /// BLAKE3 of the file, or of the names and hashes of a directory's files in order of their
+    /// names.
     pub blake3: String,
-    /// BLAKE3 of the files that the student's weights came from: its own first, then those that its low-rank factors stand beside.
+    /// BLAKE3 of the files that the student's weights came from: its own first, then those that its
+    /// low-rank factors stand beside.
     pub checkpoint_blake3: Vec<String>,
     /// The commit that this program was built from, where the build knew it.
     pub commit: Option<String>,
@@ -109,10 +117,12 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Opens the directory whose clips are made as `settings` say, or begins one; what a killed process left half-done is cleared away.
+    /// Opens the directory whose clips are made as `settings` say, or begins one; what a killed
+    /// process left half-done is cleared away.
     ///
     /// # Errors
-    /// [`SamplesError`]: it holds something else or clips that were made in another way, another process has it open, the disk refused.
+    /// [`SamplesError`]: it holds something else or clips that were made in another way, another
+    /// process has it open, the disk refused.
     pub fn open(directory: &Path, settings: &Map<String, Value>) -> Result<Self, SamplesError> {
         fs::create_dir_all(directory).at("create the directory", directory)?;
         let path = directory.join(SETTINGS);
@@ -124,8 +134,13 @@ impl Samples {
         if !path.exists() {
             write_atomically(&path, text.as_bytes())?;
         }
-        // What is asked for goes through text as well: reading a number back may change its last bit.
-        compare(directory, &read_settings(&path)?, &parse_settings(&path, &text)?)?;
+        // What is asked for goes through text as well: reading a number back may change its last
+        // bit.
+        compare(
+            directory,
+            &read_settings(&path)?,
+            &parse_settings(&path, &text)?,
+        )?;
         remove_leftovers(directory)?;
         let staging = directory.join(STAGING);
         if staging.exists() {
@@ -136,9 +151,16 @@ impl Samples {
         }
         let (lines, manifest) = Journal::<Sample>::open(&directory.join(manifest::FILE_NAME))?;
         // A clip that somebody removed is made again, and its last line counts.
-        let there = lines.into_iter().filter(|sample| directory.join(&sample.video).exists());
+        let there = lines
+            .into_iter()
+            .filter(|sample| directory.join(&sample.video).exists());
         let made = there.map(|sample| (sample.video.clone(), sample)).collect();
-        Ok(Self { directory: directory.to_path_buf(), manifest, made, _lock: lock })
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            manifest,
+            made,
+            _lock: lock,
+        })
     }
 
     fn video(name: &str) -> String {
@@ -185,13 +207,17 @@ impl Samples {
         Ok(())
     }
 
-    /// Ends a directory that has all of its clips: the manifest's lines come into the order of `names`, so that equal clips make equal directories
-    /// however often they were stopped.
+    /// Ends a directory that has all of its clips: the manifest's lines come into the order of
+    /// `names`, so that equal clips make equal directories however often they were stopped.
     ///
     /// # Errors
     /// The disk's; the manifest is then as it was.
     pub fn finish(mut self, names: &[String]) -> Result<(), SamplesError> {
-        let places: BTreeMap<String, usize> = names.iter().enumerate().map(|(place, name)| (Self::video(name), place)).collect();
+        let places: BTreeMap<String, usize> = names
+            .iter()
+            .enumerate()
+            .map(|(place, name)| (Self::video(name), place))
+            .collect();
         let mut made: Vec<&Sample> = self.made.values().collect();
         // Clips that were asked for before and are not now come last.
         made.sort_by_key(|sample| places.get(&sample.video).copied().unwrap_or(usize::MAX));
@@ -207,7 +233,12 @@ impl Samples {
 /// The lock of a directory, held until the file is closed, however the process ends.
 fn lock(directory: &Path) -> Result<File, SamplesError> {
     let path = directory.join(LOCK);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at("create", &path)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .at("create", &path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(SamplesError::Locked(directory.to_path_buf())),
@@ -215,7 +246,8 @@ fn lock(directory: &Path) -> Result<File, SamplesError> {
     }
 }
 
-/// Whether the directory holds nothing but what a killed process leaves before its settings are there.
+/// Whether the directory holds nothing but what a killed process leaves before its settings are
+/// there.
 fn only_begun(directory: &Path) -> Result<bool, FileError> {
     for entry in fs::read_dir(directory).at("list", directory)? {
         let name = entry.at("list", directory)?.file_name();
@@ -231,20 +263,40 @@ fn read_settings(path: &Path) -> Result<Map<String, Value>, SamplesError> {
 }
 
 fn parse_settings(path: &Path, text: &str) -> Result<Map<String, Value>, SamplesError> {
-    serde_json::from_str(text).map_err(|error| SamplesError::Damaged { path: path.to_path_buf(), problem: error.to_string() })
+    serde_json::from_str(text).map_err(|error| SamplesError::Damaged {
+        path: path.to_path_buf(),
+        problem: error.to_string(),
+    })
 }
 
 /// Names every field that differs.
-fn compare(directory: &Path, found: &Map<String, Value>, asked: &Map<String, Value>) -> Result<(), SamplesError> {
+fn compare(
+    directory: &Path,
+    found: &Map<String, Value>,
+    asked: &Map<String, Value>,
+) -> Result<(), SamplesError> {
     let mut fields: Vec<&String> = found.keys().chain(asked.keys()).collect();
     fields.sort();
     fields.dedup();
     let shown = |value: Option<&Value>| value.map_or("missing".to_string(), Value::to_string);
-    let differs = fields.into_iter().filter(|field| found.get(*field) != asked.get(*field));
-    let difference: Vec<String> =
-        differs.map(|field| format!("{field} is {} there, {} was asked for", shown(found.get(field)), shown(asked.get(field)))).collect();
+    let differs = fields
+        .into_iter()
+        .filter(|field| found.get(*field) != asked.get(*field));
+    let difference: Vec<String> = differs
+        .map(|field| {
+            format!(
+                "{field} is {} there, {} was asked \
+            for",
+                shown(found.get(field)),
+                shown(asked.get(field))
+            )
+        })
+        .collect();
     if difference.is_empty() {
         return Ok(());
     }
-    Err(SamplesError::Differs { path: directory.to_path_buf(), difference: difference.join("; ") })
+    Err(SamplesError::Differs {
+        path: directory.to_path_buf(),
+        difference: difference.join("; "),
+    })
 }

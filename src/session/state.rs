@@ -9,7 +9,10 @@ use afd_models::lora::{LoraConfig, is_factor};
 use afd_models::precision::Precision;
 use afd_models::student::{Student, StudentConfig};
 use afd_models::weights::lora::{LoraFile, LoraLayout};
-use afd_models::weights::{Pickles, Tensors, WeightFile, apply_where, collect, collect_where, read_file, shapes, to_bytes, wan};
+use afd_models::weights::{
+    Pickles, Tensors, WeightFile, apply_where, collect, collect_where, read_file, shapes, to_bytes,
+    wan,
+};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +44,8 @@ pub struct StudentCard {
     /// The type of its products and weights at rest.
     #[serde(default)]
     pub precision: Precision,
-    /// The directory that `afd data prepare` filled for its recipe, absolute: embeddings of prompts are kept there.
+    /// The directory that `afd data prepare` filled for its recipe, absolute: embeddings of prompts
+    /// are kept there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
     /// What its low-rank factors stand beside, if it has any.
@@ -67,10 +71,18 @@ pub struct Adapter {
 impl Adapter {
     /// The adapter of a recipe's student, if it has one; reads the whole base once.
     pub fn of(recipe: &Recipe) -> Result<Option<Self>, SessionError> {
-        match (&recipe.settings.student.lora, &recipe.settings.student.checkpoint) {
+        match (
+            &recipe.settings.student.lora,
+            &recipe.settings.student.checkpoint,
+        ) {
             (Some(lora), Some(base)) => {
                 let part = recipe.settings.student.part.clone();
-                Ok(Some(Self { lora: lora.clone(), base: base.clone(), part, blake3: hashes(base)? }))
+                Ok(Some(Self {
+                    lora: lora.clone(),
+                    base: base.clone(),
+                    part,
+                    blake3: hashes(base)?,
+                }))
             }
             _ => Ok(None),
         }
@@ -88,7 +100,8 @@ impl Adapter {
         }
         let base = self.base.display();
         Err(SessionError::Other(format!(
-            "the weights {base} have changed since low-rank factors were trained beside them; put the old ones back"
+            "the weights {base} have changed since low-rank factors were trained beside them; put \
+                the old ones back"
         )))
     }
 }
@@ -102,7 +115,10 @@ pub fn hashes(base: &Path) -> Result<Vec<String>, SessionError> {
 impl StudentCard {
     /// The card of a recipe's trained student.
     pub fn of(recipe: &Recipe) -> Result<Self, SessionError> {
-        Ok(Self { adapter: Adapter::of(recipe)?, ..Self::of_base(recipe) })
+        Ok(Self {
+            adapter: Adapter::of(recipe)?,
+            ..Self::of_base(recipe)
+        })
     }
 
     /// The card of the student that a recipe starts from.
@@ -120,7 +136,8 @@ impl StudentCard {
         }
     }
 
-    /// Whether what the card says can be used together, as a recipe's fields must; the codec's own files are looked at by [`StudentCard::codec`].
+    /// Whether what the card says can be used together, as a recipe's fields must; the codec's own
+    /// files are looked at by [`StudentCard::codec`].
     ///
     /// # Errors
     /// Field, value found, what is needed.
@@ -132,7 +149,11 @@ impl StudentCard {
         check::text(&self.text)?;
         check::rows(&self.text, &self.student)?;
         check::sampler(&self.sampler)?;
-        match self.adapter.as_ref().and_then(|adapter| adapter.lora.problem()) {
+        match self
+            .adapter
+            .as_ref()
+            .and_then(|adapter| adapter.lora.problem())
+        {
             Some(problem) => Err(format!("adapter.lora.{problem}")),
             None => Ok(()),
         }
@@ -150,33 +171,60 @@ impl StudentCard {
         Ok((codec, shape))
     }
 
-    /// BLAKE3 of the files that hold the weights of the student in `directory`: its own first, then those that its factors stand beside.
+    /// BLAKE3 of the files that hold the weights of the student in `directory`: its own first, then
+    /// those that its factors stand beside.
     pub fn weights(&self, directory: &Path) -> Result<Vec<String>, SessionError> {
-        let own = directory.join(if self.adapter.is_some() { FACTORS } else { MODEL });
-        let beside = self.adapter.iter().flat_map(|adapter| adapter.blake3.iter().cloned());
+        let own = directory.join(if self.adapter.is_some() {
+            FACTORS
+        } else {
+            MODEL
+        });
+        let beside = self
+            .adapter
+            .iter()
+            .flat_map(|adapter| adapter.blake3.iter().cloned());
         Ok(std::iter::once(hash(&own)?).chain(beside).collect())
     }
 }
 
-/// The file in a student's directory that holds its weights, and the one that holds its low-rank factors if it has any instead.
+/// The file in a student's directory that holds its weights, and the one that holds its low-rank
+/// factors if it has any instead.
 pub const MODEL: &str = "model.safetensors";
 /// See [`MODEL`].
 pub const FACTORS: &str = "lora.safetensors";
 
 /// Writes `student/{model.safetensors or lora.safetensors, config.json}` into `directory`.
-pub fn write_student<B: Backend>(directory: &Path, student: &Student<B>, card: &StudentCard) -> Result<(), SessionError> {
-    let json = |value: serde_json::Result<String>| value.map_err(|error| SessionError::Other(error.to_string()));
+pub fn write_student<B: Backend>(
+    directory: &Path,
+    student: &Student<B>,
+    card: &StudentCard,
+) -> Result<(), SessionError> {
+    let json = |value: serde_json::Result<String>| {
+        value.map_err(|error| SessionError::Other(error.to_string()))
+    };
     let directory = directory.join("student");
     create(&directory)?;
     match &card.adapter {
-        Some(adapter) => write(&directory.join(FACTORS), &LoraFile::of(student, &adapter.lora).to_bytes(LoraLayout::Wan)?)?,
+        Some(adapter) => write(
+            &directory.join(FACTORS),
+            &LoraFile::of(student, &adapter.lora).to_bytes(LoraLayout::Wan)?,
+        )?,
         None => {
-            let metadata = BTreeMap::from([("config".to_string(), json(serde_json::to_string(&card.student))?)]);
+            let metadata = BTreeMap::from([(
+                "config".to_string(),
+                json(serde_json::to_string(&card.student))?,
+            )]);
             let tensors = wan::to_wan(&collect(student), card.student.patch);
-            write(&directory.join(MODEL), &to_bytes(&tensors, &metadata).map_err(SessionError::Other)?)?;
+            write(
+                &directory.join(MODEL),
+                &to_bytes(&tensors, &metadata).map_err(SessionError::Other)?,
+            )?;
         }
     }
-    write(&directory.join("config.json"), json(serde_json::to_string_pretty(card))?.as_bytes())
+    write(
+        &directory.join("config.json"),
+        json(serde_json::to_string_pretty(card))?.as_bytes(),
+    )
 }
 
 /// Writes `training_state/`: all weights that move, both optimizers and the round.
@@ -189,12 +237,16 @@ pub fn write_training_state<B: Trainable>(
     let directory = directory.join("training_state");
     create(&directory)?;
     let save = |name: &str, tensors: &Tensors| -> Result<(), SessionError> {
-        write(&directory.join(name), &to_bytes(tensors, &BTreeMap::new()).map_err(SessionError::Other)?)
+        write(
+            &directory.join(name),
+            &to_bytes(tensors, &BTreeMap::new()).map_err(SessionError::Other)?,
+        )
     };
     let moves = moving(model);
     save(MODEL, &collect_where(model, |path| moves(path)))?;
     save("optimizers.safetensors", &optimizer.tensors(model))?;
-    let text = serde_json::to_string_pretty(state).map_err(|error| SessionError::Other(error.to_string()))?;
+    let text = serde_json::to_string_pretty(state)
+        .map_err(|error| SessionError::Other(error.to_string()))?;
     write(&directory.join("rounds.json"), text.as_bytes())
 }
 
@@ -205,25 +257,43 @@ pub fn read_training_state<B: Trainable>(
     optimizer: &AfdOptimizer<B>,
 ) -> Result<(AfdModel<B>, RoundState), SessionError> {
     let path = checkpoint.join("student/config.json");
-    let card: StudentCard = serde_json::from_slice(&fs::read(&path).map_err(|error| FileError::new("read", &path, error))?)
-        .map_err(|error| SessionError::Other(format!("{}: {error}", path.display())))?;
+    let card: StudentCard = serde_json::from_slice(
+        &fs::read(&path).map_err(|error| FileError::new("read", &path, error))?,
+    )
+    .map_err(|error| SessionError::Other(format!("{}: {error}", path.display())))?;
     card.adapter.map_or(Ok(()), |adapter| adapter.verify())?;
     let directory = checkpoint.join("training_state");
     let path = directory.join(MODEL);
     let moves = moving(&model);
-    let model = apply_where(model, |path| moves(path), read_file(&path)?.0, &path.display().to_string())?;
+    let model = apply_where(
+        model,
+        |path| moves(path),
+        read_file(&path)?.0,
+        &path.display().to_string(),
+    )?;
     let path = directory.join("optimizers.safetensors");
     optimizer.restore(&model, read_file(&path)?.0, &path.display().to_string())?;
     let path = directory.join("rounds.json");
     let bytes = fs::read(&path).map_err(|error| FileError::new("read", &path, error))?;
-    let state = serde_json::from_slice(&bytes).map_err(|error| SessionError::Other(format!("{}: {error}", path.display())))?;
+    let state = serde_json::from_slice(&bytes).map_err(|error| {
+        SessionError::Other(format!(
+            "{}: \
+        {error}",
+            path.display()
+        ))
+    })?;
     Ok((model, state))
 }
 
-/// Which tensors of the model move: with low-rank factors, what they stand beside is read from its own file instead.
+/// Which tensors of the model move: with low-rank factors, what they stand beside is read from its
+/// own file instead.
 fn moving<B: Trainable>(model: &AfdModel<B>) -> impl Fn(&str) -> bool + use<B> {
     let names = shapes(model);
-    let adapted = |part: &str| names.keys().any(|name| name.starts_with(part) && is_factor(name));
+    let adapted = |part: &str| {
+        names
+            .keys()
+            .any(|name| name.starts_with(part) && is_factor(name))
+    };
     let (student, judge) = (adapted("student."), adapted("discriminator."));
     move |path: &str| match path.split('.').next() {
         Some("discriminator") => !judge || is_factor(path) || !path.contains(".backbone."),
@@ -232,7 +302,10 @@ fn moving<B: Trainable>(model: &AfdModel<B>) -> impl Fn(&str) -> bool + use<B> {
 }
 
 fn create(directory: &Path) -> Result<(), SessionError> {
-    Ok(fs::create_dir_all(directory).map_err(|error| FileError::new("create", directory, error))?)
+    Ok(
+        fs::create_dir_all(directory)
+            .map_err(|error| FileError::new("create", directory, error))?,
+    )
 }
 
 /// Plain writes: the checkpoint directory around them is staged, synced and renamed as a whole.

@@ -54,9 +54,18 @@ pub fn train<B: Trainable>(
         state.warm_up_rounds = Some(settings.afd.supervised_rounds);
     }
     let method: Box<dyn Method<B>> = if settings.is_supervised() {
-        Box::new(Supervised::new(recipe, settings.supervised.clone(), batches.clone(), device.clone()))
+        Box::new(Supervised::new(
+            recipe,
+            settings.supervised.clone(),
+            batches.clone(),
+            device.clone(),
+        ))
     } else if settings.afd.supervised_rounds > 0 {
-        Box::new(SupervisedStart::new(recipe, batches.clone(), device.clone()))
+        Box::new(SupervisedStart::new(
+            recipe,
+            batches.clone(),
+            device.clone(),
+        ))
     } else {
         Box::new(Alternation::new(recipe, batches.clone(), device.clone()))
     };
@@ -67,7 +76,9 @@ pub fn train<B: Trainable>(
         let start = settings.afd.supervised_rounds;
         let rounds = match settings.method {
             // After the warm-up it goes round the first rounds only.
-            MethodKind::Offline => start..start + settings.afd.warmup_steps + settings.afd.offline_rounds,
+            MethodKind::Offline => {
+                start..start + settings.afd.warmup_steps + settings.afd.offline_rounds
+            }
             _ => state.round.max(start)..planned,
         };
         (state.round..start, rounds)
@@ -75,17 +86,35 @@ pub fn train<B: Trainable>(
     batches.expect(
         recipe,
         &[
-            Asked { rounds: supervised, prompts: settings.supervised.batch, per_prompt: 1 },
-            Asked { rounds: adversarial, prompts: settings.afd.prompts_per_alternation, per_prompt: settings.afd.teacher_clips_per_prompt },
+            Asked {
+                rounds: supervised,
+                prompts: settings.supervised.batch,
+                per_prompt: 1,
+            },
+            Asked {
+                rounds: adversarial,
+                prompts: settings.afd.prompts_per_alternation,
+                per_prompt: settings.afd.teacher_clips_per_prompt,
+            },
         ],
     );
     let every = settings.run.checkpoint_every as u64;
-    let journal = RunJournal::open(run, state.round, every, settings.run.keep, optimizer.clone(), StudentCard::of(recipe)?)?;
+    let journal = RunJournal::open(
+        run,
+        state.round,
+        every,
+        settings.run.keep,
+        optimizer.clone(),
+        StudentCard::of(recipe)?,
+    )?;
     let rounds = Arc::new(Rounds {
         method,
         optimizer: optimizer.clone(),
         shards: Shards::new(settings.run.shards).map_err(SessionError::Other)?,
-        clip_norms: [settings.optimizer.clip_norm, settings.discriminator.optimizer.clip_norm],
+        clip_norms: [
+            settings.optimizer.clip_norm,
+            settings.discriminator.optimizer.clip_norm,
+        ],
         journal: Mutex::new(Box::new(journal)),
         state: Mutex::new(state),
         ending: Mutex::new(None),
@@ -101,8 +130,13 @@ pub fn train<B: Trainable>(
         MethodKind::ReverseChain => "reverse_chain_loss",
         _ => "flow_loss",
     };
-    let shown =
-        |name: &&str| if name.ends_with("_loss") && *name != "discriminator_loss" { *name == own_loss } else { !settings.is_supervised() };
+    let shown = |name: &&str| {
+        if name.ends_with("_loss") && *name != "discriminator_loss" {
+            *name == own_loss
+        } else {
+            !settings.is_supervised()
+        }
+    };
     for name in SHOWN.into_iter().filter(shown) {
         training = training.metric_train_numeric(Gauge::new(name));
     }
@@ -112,6 +146,14 @@ pub fn train<B: Trainable>(
     let result = training.launch(Learner::new(model, optimizer, 1.0));
     drop(result.renderer);
     let ending = ending(&rounds)?;
-    let state = rounds.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    Ok(Trained { model: result.model, ending, state })
+    let state = rounds
+        .state
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
+    Ok(Trained {
+        model: result.model,
+        ending,
+        state,
+    })
 }

@@ -12,13 +12,19 @@ pub fn repository() -> PathBuf {
 
 /// Runs `afd` in `directory`.
 pub fn afd(directory: &Path, arguments: &[&str]) -> Output {
-    command(directory, arguments).output().expect("the program starts")
+    command(directory, arguments)
+        .output()
+        .expect("the program starts")
 }
 
-/// `afd` in `directory`, not started yet. One thread, so that a test does not depend on the machine's cores.
+/// `afd` in `directory`, not started yet. One thread, so that a test does not depend on the
+/// machine's cores.
 pub fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_afd"));
-    command.current_dir(directory).args(arguments).env("RAYON_NUM_THREADS", "1");
+    command
+        .current_dir(directory)
+        .args(arguments)
+        .env("RAYON_NUM_THREADS", "1");
     command
 }
 
@@ -26,7 +32,12 @@ pub fn command(directory: &Path, arguments: &[&str]) -> Command {
 pub fn succeeds(directory: &Path, arguments: &[&str]) -> String {
     let output = afd(directory, arguments);
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "afd {arguments:?} failed with {:?}: {error}", output.status.code());
+    assert!(
+        output.status.success(),
+        "afd {arguments:?} failed with {:?}: \
+        {error}",
+        output.status.code()
+    );
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -34,7 +45,11 @@ pub fn succeeds(directory: &Path, arguments: &[&str]) -> String {
 pub fn fails(directory: &Path, arguments: &[&str], code: i32) -> String {
     let output = afd(directory, arguments);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "afd {arguments:?}: {error}");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "afd {arguments:?}: {error}"
+    );
     assert!(!error.contains("panicked"), "{error}");
     assert_eq!(error.trim().lines().count(), 1, "one sentence: {error}");
     error
@@ -42,12 +57,18 @@ pub fn fails(directory: &Path, arguments: &[&str], code: i32) -> String {
 
 /// The golden recipe.
 pub fn golden() -> String {
-    repository().join("tests/golden/recipe.toml").display().to_string()
+    repository()
+        .join("tests/golden/recipe.toml")
+        .display()
+        .to_string()
 }
 
 /// Every file below `directory` but those that hold times or places, with its contents.
 pub fn final_state(run: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files = vec![("metrics.jsonl".to_string(), std::fs::read(run.join("metrics.jsonl")).expect("metrics"))];
+    let mut files = vec![(
+        "metrics.jsonl".to_string(),
+        std::fs::read(run.join("metrics.jsonl")).expect("metrics"),
+    )];
     let checkpoints = run.join("checkpoints");
     let newest = std::fs::read_to_string(checkpoints.join("latest")).expect("latest");
     let newest = checkpoints.join(newest.trim());
@@ -59,7 +80,10 @@ pub fn final_state(run: &Path) -> Vec<(String, Vec<u8>)> {
         "training_state/rounds.json",
         "MANIFEST.json",
     ] {
-        files.push((name.to_string(), std::fs::read(newest.join(name)).expect("checkpoint file")));
+        files.push((
+            name.to_string(),
+            std::fs::read(newest.join(name)).expect("checkpoint file"),
+        ));
     }
     files
 }
@@ -68,7 +92,9 @@ pub fn final_state(run: &Path) -> Vec<(String, Vec<u8>)> {
 pub fn newest_student(run: &Path) -> PathBuf {
     let checkpoints = run.join("checkpoints");
     let newest = std::fs::read_to_string(checkpoints.join("latest")).expect("latest");
-    checkpoints.join(newest.trim()).join("student/model.safetensors")
+    checkpoints
+        .join(newest.trim())
+        .join("student/model.safetensors")
 }
 
 /// Largest difference between two metric files, relative to the larger of 1 and the golden's value.
@@ -76,11 +102,15 @@ pub fn largest_difference(golden: &str, found: &str) -> f64 {
     assert_eq!(golden.lines().count(), found.lines().count());
     let mut largest = 0.0f64;
     for (golden, found) in golden.lines().zip(found.lines()) {
-        let golden: serde_json::Map<String, serde_json::Value> = serde_json::from_str(golden).unwrap();
-        let found: serde_json::Map<String, serde_json::Value> = serde_json::from_str(found).unwrap();
+        let golden: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(golden).unwrap();
+        let found: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(found).unwrap();
         for (name, value) in golden {
             if let Some(expected) = value.as_f64() {
-                largest = largest.max((found[&name].as_f64().unwrap() - expected).abs() / expected.abs().max(1.0));
+                largest = largest.max(
+                    (found[&name].as_f64().unwrap() - expected).abs() / expected.abs().max(1.0),
+                );
             }
         }
     }

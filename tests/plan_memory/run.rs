@@ -1,5 +1,6 @@
-//! A whole run as the recipes for Wan do it, at a size where a process can count its memory: bf16, low-rank factors on student and discriminator, R1 and
-//! R2, old policy and reference, blocks run again, one clip at a time.
+//! A whole run as the recipes for Wan do it, at a size where a process can count its memory: bf16,
+//! low-rank factors on student and discriminator, R1 and R2, old policy and reference, blocks run
+//! again, one clip at a time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,13 @@ pub fn planned_and_measured() -> [u64; 2] {
     let recipe = Recipe::load(&path, &[]).unwrap();
     let planned = Plan::new(PlanInputs::of(&recipe, "flex"), None).peak;
     let environment = Environment::current("flex", "flex", 0);
-    let run = RunDirectory::create(place.path(), "run", &recipe.resolved().unwrap(), &environment).unwrap();
+    let run = RunDirectory::create(
+        place.path(),
+        "run",
+        &recipe.resolved().unwrap(),
+        &environment,
+    )
+    .unwrap();
     let device = Default::default();
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
@@ -110,7 +117,11 @@ fn recipe(place: &Path) -> PathBuf {
         let values = vec![0.01; shape.iter().product()];
         (name, HostTensor { shape, values })
     });
-    fs::write(place.join("student.safetensors"), to_bytes(&weights.collect(), &Default::default()).unwrap()).unwrap();
+    fs::write(
+        place.join("student.safetensors"),
+        to_bytes(&weights.collect(), &Default::default()).unwrap(),
+    )
+    .unwrap();
     let path = place.join("recipe.toml");
     fs::write(&path, RECIPE).unwrap();
     path

@@ -2,10 +2,15 @@
 
 use afd::afd::bradley_terry::DiscriminatorLoss;
 use afd::afd::forward_process::{ForwardProcessSettings, LossForm, Noised};
-use afd::afd::model::{AfdModel, Context, DiscriminatorWork, FlowWork, Lookback, Penalty, SupervisedWork, Work, remember, velocities};
+use afd::afd::model::{
+    AfdModel, Context, DiscriminatorWork, FlowWork, Lookback, Penalty, SupervisedWork, Work,
+    remember, velocities,
+};
 use afd::flow::sampler::Sampler;
 use afd::plan::Plan;
-use afd::plan::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, Pretrain, Schedule};
+use afd::plan::inputs::{
+    DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, Pretrain, Schedule,
+};
 use afd::rollout::{Generator, RolloutNoise};
 use afd_models::copies::frozen_copy;
 use afd_models::discriminator::{AnyDiscriminator, RegisterConfig, RegisterDiscriminator};
@@ -64,8 +69,19 @@ impl Step {
         match self {
             Self::Rollout => &["keys and values of the prompts"],
             // Old policy and reference read the text for themselves.
-            Self::Velocities => &["keys and values of the rollouts", "latents and noise", "text rows"],
-            _ => &["keys and values of the rollouts", "keys and values of the prompts", "latents and noise", "text rows"],
+            Self::Velocities => &[
+                "keys and values of the rollouts",
+                "latents and noise",
+                "text \
+                rows",
+            ],
+            _ => &[
+                "keys and values of the rollouts",
+                "keys and values of the prompts",
+                "latents \
+                and noise",
+                "text rows",
+            ],
         }
     }
 }
@@ -112,7 +128,11 @@ impl Problem {
     }
 
     fn registers(&self) -> RegisterConfig {
-        RegisterConfig { layers: vec![0, self.layers - 1], feed_forward_width: 2 * self.width, sigma: 0.0 }
+        RegisterConfig {
+            layers: vec![0, self.layers - 1],
+            feed_forward_width: 2 * self.width,
+            sigma: 0.0,
+        }
     }
 
     fn inputs(&self, method: Method, kernels: KernelSet) -> PlanInputs {
@@ -165,24 +185,48 @@ impl Problem {
     /// Built as training builds it (`src/session/build.rs`).
     fn model<B: Trainable>(&self) -> AfdModel<B> {
         let device = Default::default();
-        let limits = Limits { attention_queries: QUERIES, recompute_blocks: self.recompute, precision: self.precision };
-        let with_factors = |student, rank| {
-            at_rest(initialise_where(adapted(student, &factors(rank)), 1, "factors", is_factor), self.precision).within(limits)
+        let limits = Limits {
+            attention_queries: QUERIES,
+            recompute_blocks: self.recompute,
+            precision: self.precision,
         };
-        let base = initialise(Student::<B>::new(&self.config(), &device), 1, "student").within(limits);
+        let with_factors = |student, rank| {
+            at_rest(
+                initialise_where(adapted(student, &factors(rank)), 1, "factors", is_factor),
+                self.precision,
+            )
+            .within(limits)
+        };
+        let base =
+            initialise(Student::<B>::new(&self.config(), &device), 1, "student").within(limits);
         let (student, backbone) = match self.lora {
             Some([rank, of_backbone]) => {
                 let student = with_factors(base, rank);
-                let backbone = with_factors(frozen_copy(without_factors(student.clone())), of_backbone);
+                let backbone =
+                    with_factors(frozen_copy(without_factors(student.clone())), of_backbone);
                 (student, backbone)
             }
             None => (base.clone(), initialise(base, 1, "backbone")),
         };
         let judge = RegisterDiscriminator::around(&self.registers(), backbone, &device);
         let fresh = |path: &str| !path.contains(".backbone.");
-        let discriminator = Some(AnyDiscriminator::Registers(initialise_where(judge, 1, "discriminator", fresh)));
-        let reference = Some(at_rest(without_factors(frozen_copy(student.clone())), self.precision));
-        AfdModel { old: Some(frozen_copy(student.clone())), reference, evaluation: frozen_copy(student.clone()), student, discriminator }
+        let discriminator = Some(AnyDiscriminator::Registers(initialise_where(
+            judge,
+            1,
+            "discriminator",
+            fresh,
+        )));
+        let reference = Some(at_rest(
+            without_factors(frozen_copy(student.clone())),
+            self.precision,
+        ));
+        AfdModel {
+            old: Some(frozen_copy(student.clone())),
+            reference,
+            evaluation: frozen_copy(student.clone()),
+            student,
+            discriminator,
+        }
     }
 
     fn noised<B: Backend>(&self) -> Noised<B> {
@@ -214,7 +258,11 @@ impl Problem {
                 reference: Some((self.clips(1, 6), 1e-4)),
                 context: Context::OwnClean,
                 detach_context: true,
-                settings: ForwardProcessSettings { form: LossForm::Adaptive, beta: 1.0, advantage_clip: 1.0 },
+                settings: ForwardProcessSettings {
+                    form: LossForm::Adaptive,
+                    beta: 1.0,
+                    advantage_clip: 1.0,
+                },
             })),
             Step::Discriminator => Work::Discriminator(DiscriminatorWork {
                 teacher: self.clips(1, 1),
@@ -224,7 +272,12 @@ impl Problem {
                 mistaken: None,
                 prompts: 1,
                 loss: DiscriminatorLoss::BradleyTerry,
-                penalty: self.penalised.then(|| Penalty { direction: self.clips(2, 7), size: 0.01, r1: 0.01, r2: 0.01 }),
+                penalty: self.penalised.then(|| Penalty {
+                    direction: self.clips(2, 7),
+                    size: 0.01,
+                    r1: 0.01,
+                    r2: 0.01,
+                }),
             }),
         })
     }
@@ -237,8 +290,17 @@ impl Problem {
         let (student, device) = (model.student.valid(), Default::default());
         let judge = model.discriminator.as_ref().unwrap().valid();
         let read = student.read_text(text.clone());
-        let sampler = Sampler { fresh_noise: 1.0, sigmas: vec![1.0, 0.5] };
-        let generator = Generator { student: &student, text: &read, sampler: &sampler, shape: self.latents(), device: &device };
+        let sampler = Sampler {
+            fresh_noise: 1.0,
+            sigmas: vec![1.0, 0.5],
+        };
+        let generator = Generator {
+            student: &student,
+            text: &read,
+            sampler: &sampler,
+            shape: self.latents(),
+            device: &device,
+        };
         let (noised, sigmas) = (self.noised::<B::InnerBackend>(), vec![0.5; self.frames]);
         settle::<B>();
         let before = MEMORY.current_usage();
@@ -251,7 +313,13 @@ impl Problem {
                     let policy = policy.as_ref().unwrap().valid();
                     let text = policy.read_text(text.clone());
                     let memory = Some(remember(&policy, noised.clean.clone(), 0.0, &text));
-                    drop(velocities(&policy, noised.state(), &sigmas, &text, &Lookback::on(&policy, self.frames, memory)));
+                    drop(velocities(
+                        &policy,
+                        noised.state(),
+                        &sigmas,
+                        &text,
+                        &Lookback::on(&policy, self.frames, memory),
+                    ));
                 }
             }
             _ => drop(generator.rollout(RolloutNoise::new(1, 0, 0..1))),
@@ -262,24 +330,43 @@ impl Problem {
     /// What the plan says of the same.
     pub fn planned(&self, step: Step, kernels: KernelSet) -> u64 {
         let method = match step {
-            Step::TeacherForcing | Step::DiffusionForcing => {
-                Method::Pretrain(Pretrain { batch: 1, clips_at_once: 1, teacher_forcing: step == Step::TeacherForcing })
-            }
+            Step::TeacherForcing | Step::DiffusionForcing => Method::Pretrain(Pretrain {
+                batch: 1,
+                clips_at_once: 1,
+                teacher_forcing: step == Step::TeacherForcing,
+            }),
             _ => self.distill(),
         };
         let plan = Plan::new(self.inputs(method, kernels), None);
-        let phase = plan.phases.iter().find(|found| found.name == step.phase()).unwrap();
-        phase.parts.iter().filter(|part| !step.held_before().contains(&&*part.what)).map(|part| part.bytes).sum()
+        let phase = plan
+            .phases
+            .iter()
+            .find(|found| found.name == step.phase())
+            .unwrap();
+        phase
+            .parts
+            .iter()
+            .filter(|part| !step.held_before().contains(&&*part.what))
+            .map(|part| part.bytes)
+            .sum()
     }
 }
 
-/// Burn frees what building a model left behind at the end of the next backward pass: let that be another one than the measured.
+/// Burn frees what building a model left behind at the end of the next backward pass: let that be
+/// another one than the measured.
 fn settle<B: Trainable>() {
-    Tensor::<B, 1>::ones([1], &Default::default()).require_grad().sum().backward();
+    Tensor::<B, 1>::ones([1], &Default::default())
+        .require_grad()
+        .sum()
+        .backward();
 }
 
 fn factors(rank: usize) -> LoraConfig {
-    LoraConfig { rank, alpha: rank as f64, targets: LoraConfig::all() }
+    LoraConfig {
+        rank,
+        alpha: rank as f64,
+        targets: LoraConfig::all(),
+    }
 }
 
 fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {

@@ -5,21 +5,26 @@ use afd_noise::Noise;
 
 /// How exactly a release repeats: standard deviation of each coordinate, in metres.
 ///
-/// A clamp or a rail in a room of 4 m puts a ball back to a centimetre. In a picture of 16 px that is 0.04 px, an eighth of what the tracker of
-/// `afd-metrics` may be off: the first frames of two filmings look the same.
+/// A clamp or a rail in a room of 4 m puts a ball back to a centimetre. In a picture of 16 px that
+/// is 0.04 px, an eighth of what the tracker of `afd-metrics` may be off: the first frames of two
+/// filmings look the same.
 const POSITION_SPREAD: f32 = 0.01;
-/// Standard deviation of each component of the velocity, as a share of the speed: a spring or a ramp repeats to 1 %, about half a degree.
+/// Standard deviation of each component of the velocity, as a share of the speed: a spring or a
+/// ramp repeats to 1 %, about half a degree.
 const VELOCITY_SPREAD: f32 = 0.01;
-/// Speeds below this spread as if they were this, in m/s: letting go gives a ball at rest a centimetre per second too.
+/// Speeds below this spread as if they were this, in m/s: letting go gives a ball at rest a
+/// centimetre per second too.
 const SLOWEST: f32 = 1.0;
-/// Draws are cut off at this many standard deviations: 3 cm is less than the 5 cm that a scene leaves between a ball and the nearest wall.
+/// Draws are cut off at this many standard deviations: 3 cm is less than the 5 cm that a scene
+/// leaves between a ball and the nearest wall.
 const FARTHEST: f32 = 3.0;
 
 impl Scene {
-    /// The same scene with every ball's start repeated as exactly as a second filming would: 1 cm and 1 % of the speed (standard deviations).
+    /// The same scene with every ball's start repeated as exactly as a second filming would: 1 cm
+    /// and 1 % of the speed (standard deviations).
     ///
-    /// Nothing else differs. Small differences grow where balls bounce, most of all off each other: that growth is the take-to-take variance which
-    /// continuations are measured against.
+    /// Nothing else differs. Small differences grow where balls bounce, most of all off each other:
+    /// that growth is the take-to-take variance which continuations are measured against.
     pub fn released_again(&self, noise: &mut Noise) -> Self {
         let mut draw = |spread: f32| spread * noise.normal().clamp(-FARTHEST, FARTHEST);
         let again = |ball: &Ball| {
@@ -31,7 +36,10 @@ impl Scene {
                 ..*ball
             }
         };
-        Self { balls: self.balls.iter().map(again).collect(), ..self.clone() }
+        Self {
+            balls: self.balls.iter().map(again).collect(),
+            ..self.clone()
+        }
     }
 }
 
@@ -51,12 +59,26 @@ mod tests {
         let (first, again) = (World::new(3), World::new(3).filmed_again(1));
         let mut squares = [0.0, 0.0];
         let mut count = 0.0;
-        for (prompt, take) in PROMPTS.into_iter().flat_map(|prompt| (0..100).map(move |take| (prompt, take))) {
-            let (one, other) = (first.scene(prompt, take).unwrap(), again.scene(prompt, take).unwrap());
-            assert_eq!((one.gravity, one.restitution, one.background), (other.gravity, other.restitution, other.background));
+        for (prompt, take) in PROMPTS
+            .into_iter()
+            .flat_map(|prompt| (0..100).map(move |take| (prompt, take)))
+        {
+            let (one, other) = (
+                first.scene(prompt, take).unwrap(),
+                again.scene(prompt, take).unwrap(),
+            );
+            assert_eq!(
+                (one.gravity, one.restitution, one.background),
+                (other.gravity, other.restitution, other.background)
+            );
             for (a, b) in one.balls.iter().zip(&other.balls) {
                 assert_eq!((a.radius, a.colour), (b.radius, b.colour));
-                assert!(b.position.iter().all(|&place| place > WALL + b.radius && place < METRES - WALL - b.radius), "{b:?}");
+                assert!(
+                    b.position
+                        .iter()
+                        .all(|&place| place > WALL + b.radius && place < METRES - WALL - b.radius),
+                    "{b:?}"
+                );
                 let speed = a.velocity[0].hypot(a.velocity[1]).max(1.0);
                 for axis in 0..2 {
                     squares[0] += (b.position[axis] - a.position[axis]).powi(2);
@@ -65,8 +87,14 @@ mod tests {
                 }
             }
         }
-        // 800 draws of standard deviation 0.01: the estimate's relative error is 1 / sqrt(1600) = 2.5 %; four of them.
-        assert!(squares.iter().all(|sum| ((sum / count).sqrt() - 0.01).abs() < 0.001), "{squares:?} of {count}");
+        // 800 draws of standard deviation 0.01: the estimate's relative error is 1 / sqrt(1600) =
+        // 2.5 %; four of them.
+        assert!(
+            squares
+                .iter()
+                .all(|sum| ((sum / count).sqrt() - 0.01).abs() < 0.001),
+            "{squares:?} of {count}"
+        );
     }
 
     #[test]
@@ -82,14 +110,28 @@ mod tests {
     #[test]
     fn a_second_filming_stays_much_closer_than_another_take() {
         let distance = |one: World, other: World, prompt: &str, takes: [u64; 2]| -> f32 {
-            let [one, other] = [one.motion(prompt, takes[0]).unwrap(), other.motion(prompt, takes[1]).unwrap()];
-            let pairs = one.centres.iter().flatten().zip(other.centres.iter().flatten());
-            pairs.map(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1])).sum::<f32>() / (FRAMES * one.centres[0].len()) as f32
+            let [one, other] = [
+                one.motion(prompt, takes[0]).unwrap(),
+                other.motion(prompt, takes[1]).unwrap(),
+            ];
+            let pairs = one
+                .centres
+                .iter()
+                .flatten()
+                .zip(other.centres.iter().flatten());
+            pairs
+                .map(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1]))
+                .sum::<f32>()
+                / (FRAMES * one.centres[0].len()) as f32
         };
         let world = World::new(3);
         for prompt in PROMPTS {
-            let again: f32 = (0..20).map(|take| distance(world, world.filmed_again(1), prompt, [take, take])).sum();
-            let other: f32 = (0..20).map(|take| distance(world, world, prompt, [take, take + 20])).sum();
+            let again: f32 = (0..20)
+                .map(|take| distance(world, world.filmed_again(1), prompt, [take, take]))
+                .sum();
+            let other: f32 = (0..20)
+                .map(|take| distance(world, world, prompt, [take, take + 20]))
+                .sum();
             assert!(again < 0.2 * other, "{prompt}: {again} against {other}");
         }
     }

@@ -1,4 +1,5 @@
-//! The sentences this teacher understands, parsed strictly: a [`ScenePrompt`] that exists is one of them.
+//! The sentences this teacher understands, parsed strictly: a [`ScenePrompt`] that exists is one of
+//! them.
 
 use std::fmt;
 
@@ -57,7 +58,10 @@ impl Colour {
 
 /// The 8-bit RGB colour that a word of the prompt stands for; `None` where the word is no colour.
 pub fn colour_of(word: &str) -> Option<[u8; 3]> {
-    COLOURS.iter().find(|(name, _)| *name == word).map(|(_, colour)| colour.rgb())
+    COLOURS
+        .iter()
+        .find(|(name, _)| *name == word)
+        .map(|(_, colour)| colour.rgb())
 }
 
 /// Where a scene plays, which fixes its gravity and what is behind the balls.
@@ -81,7 +85,8 @@ impl Place {
         }
     }
 
-    /// The mean 8-bit RGB colour behind the balls: black rock, a dusky sky, brown clouds. Dark and dull, so that every ball stands out.
+    /// The mean 8-bit RGB colour behind the balls: black rock, a dusky sky, brown clouds. Dark and
+    /// dull, so that every ball stands out.
     pub fn backdrop(self) -> [u8; 3] {
         match self {
             Self::Moon => [16, 16, 18],
@@ -143,23 +148,38 @@ pub struct ScenePrompt {
 }
 
 const SIZES: [(&str, Size); 2] = [("small", Size::Small), ("large", Size::Large)];
-const COLOURS: [(&str, Colour); 4] = [("red", Colour::Red), ("green", Colour::Green), ("blue", Colour::Blue), ("yellow", Colour::Yellow)];
+const COLOURS: [(&str, Colour); 4] = [
+    ("red", Colour::Red),
+    ("green", Colour::Green),
+    ("blue", Colour::Blue),
+    ("yellow", Colour::Yellow),
+];
 const DIRECTIONS: [(&str, Direction); 2] = [("left", Direction::Left), ("right", Direction::Right)];
 
 impl ScenePrompt {
     /// Reads a sentence: lower-case words with single spaces between them, nothing before or after.
     ///
     /// # Errors
-    /// [`TeacherError::Prompt`] names the first offending word, what was expected there and an example sentence.
+    /// [`TeacherError::Prompt`] names the first offending word, what was expected there and an
+    /// example sentence.
     pub fn parse(prompt: &str) -> Result<Self, TeacherError> {
-        let mut words = Words { prompt, rest: prompt.split(' ').collect(), at: 0 };
+        let mut words = Words {
+            prompt,
+            rest: prompt.split(' ').collect(),
+            at: 0,
+        };
         words.skip("a")?;
         let first = words.ball()?;
         let action = match words.one_of(&[("is", false), ("and", true)])? {
-            false if words.one_of(&[("dropped", true), ("thrown", false)])? => Action::Dropped { ball: first },
+            false if words.one_of(&[("dropped", true), ("thrown", false)])? => {
+                Action::Dropped { ball: first }
+            }
             false => {
                 words.skip("to the")?;
-                Action::Thrown { ball: first, direction: words.one_of(&DIRECTIONS)? }
+                Action::Thrown {
+                    ball: first,
+                    direction: words.one_of(&DIRECTIONS)?,
+                }
             }
             true => {
                 words.skip("a")?;
@@ -169,7 +189,11 @@ impl ScenePrompt {
             }
         };
         words.skip("on")?;
-        let place = words.one_of(&[("the", Place::Moon), ("earth", Place::Earth), ("jupiter", Place::Jupiter)])?;
+        let place = words.one_of(&[
+            ("the", Place::Moon),
+            ("earth", Place::Earth),
+            ("jupiter", Place::Jupiter),
+        ])?;
         if place == Place::Moon {
             words.skip("moon")?;
         }
@@ -183,8 +207,17 @@ impl fmt::Display for ScenePrompt {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.action {
             Action::Dropped { ball } => write!(out, "a {ball} is dropped")?,
-            Action::Thrown { ball, direction } => write!(out, "a {ball} is thrown to the {}", name(&DIRECTIONS, direction))?,
-            Action::Collide { first, second } => write!(out, "a {first} and a {second} are thrown at each other")?,
+            Action::Thrown { ball, direction } => write!(
+                out,
+                "a {ball} is thrown to the \
+                {}",
+                name(&DIRECTIONS, direction)
+            )?,
+            Action::Collide { first, second } => write!(
+                out,
+                "a {first} and a {second} are thrown \
+                at each other"
+            )?,
         }
         out.write_str(match self.place {
             Place::Moon => " on the moon",
@@ -196,12 +229,20 @@ impl fmt::Display for ScenePrompt {
 
 impl fmt::Display for BallLook {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} {} ball", name(&SIZES, self.size), name(&COLOURS, self.colour))
+        write!(
+            out,
+            "{} {} ball",
+            name(&SIZES, self.size),
+            name(&COLOURS, self.colour)
+        )
     }
 }
 
 fn name<T: PartialEq>(table: &[(&'static str, T)], value: T) -> &'static str {
-    table.iter().find(|(_, entry)| *entry == value).map_or("", |(word, _)| word)
+    table
+        .iter()
+        .find(|(_, entry)| *entry == value)
+        .map_or("", |(word, _)| word)
 }
 
 /// The words of a prompt, read from the left.
@@ -214,7 +255,10 @@ struct Words<'a> {
 impl Words<'_> {
     /// Reads one word of a table and gives what it stands for.
     fn one_of<T: Copy>(&mut self, table: &[(&str, T)]) -> Result<T, TeacherError> {
-        let found = self.rest.get(self.at).and_then(|found| table.iter().find(|(word, _)| word == found));
+        let found = self
+            .rest
+            .get(self.at)
+            .and_then(|found| table.iter().find(|(word, _)| word == found));
         let Some((_, value)) = found else {
             let expected: Vec<String> = table.iter().map(|(word, _)| format!("{word:?}")).collect();
             return Err(self.error(&expected.join(" or ")));
@@ -225,36 +269,63 @@ impl Words<'_> {
 
     /// Reads exactly these words.
     fn skip(&mut self, words: &str) -> Result<(), TeacherError> {
-        words.split(' ').try_for_each(|word| self.one_of(&[(word, ())]))
+        words
+            .split(' ')
+            .try_for_each(|word| self.one_of(&[(word, ())]))
     }
 
     /// Reads "{size} {colour} ball".
     fn ball(&mut self) -> Result<BallLook, TeacherError> {
-        let ball = BallLook { size: self.one_of(&SIZES)?, colour: self.one_of(&COLOURS)? };
+        let ball = BallLook {
+            size: self.one_of(&SIZES)?,
+            colour: self.one_of(&COLOURS)?,
+        };
         self.skip("ball")?;
         Ok(ball)
     }
 
     /// As [`Self::ball`], but of another colour: two balls of one colour could not be told apart.
     fn ball_other_than(&mut self, taken: Colour) -> Result<BallLook, TeacherError> {
-        let others: Vec<(&str, Colour)> = COLOURS.into_iter().filter(|(_, colour)| *colour != taken).collect();
-        let ball = BallLook { size: self.one_of(&SIZES)?, colour: self.one_of(&others)? };
+        let others: Vec<(&str, Colour)> = COLOURS
+            .into_iter()
+            .filter(|(_, colour)| *colour != taken)
+            .collect();
+        let ball = BallLook {
+            size: self.one_of(&SIZES)?,
+            colour: self.one_of(&others)?,
+        };
         self.skip("ball")?;
         Ok(ball)
     }
 
     fn end(&self) -> Result<(), TeacherError> {
-        if self.at == self.rest.len() { Ok(()) } else { Err(self.error("the end of the sentence")) }
+        if self.at == self.rest.len() {
+            Ok(())
+        } else {
+            Err(self.error("the end of the sentence"))
+        }
     }
 
     fn error(&self, expected: &str) -> TeacherError {
         let found = match self.rest.get(self.at) {
-            Some(&"") => format!("word {} is empty (words are separated by single spaces)", self.at + 1),
+            Some(&"") => format!(
+                "word {} is empty (words are separated by single \
+                spaces)",
+                self.at + 1
+            ),
             Some(word) => format!("word {} is {word:?}", self.at + 1),
             None => format!("the sentence ends after word {}", self.at),
         };
-        let reason = format!("{found}, expected {expected}; sentences it understands look like {:?}", EXAMPLES);
-        TeacherError::Prompt { teacher: "world".to_owned(), prompt: self.prompt.to_owned(), reason }
+        let reason = format!(
+            "{found}, expected {expected}; sentences it understands look like \
+            {:?}",
+            EXAMPLES
+        );
+        TeacherError::Prompt {
+            teacher: "world".to_owned(),
+            prompt: self.prompt.to_owned(),
+            reason,
+        }
     }
 }
 
@@ -271,32 +342,84 @@ mod tests {
         for example in EXAMPLES {
             assert_eq!(ScenePrompt::parse(example).unwrap().to_string(), example);
         }
-        let (small, large) =
-            (BallLook { size: Size::Small, colour: Colour::Green }, BallLook { size: Size::Large, colour: Colour::Yellow });
-        let expected = ScenePrompt { action: Action::Collide { first: small, second: large }, place: Place::Jupiter };
+        let (small, large) = (
+            BallLook {
+                size: Size::Small,
+                colour: Colour::Green,
+            },
+            BallLook {
+                size: Size::Large,
+                colour: Colour::Yellow,
+            },
+        );
+        let expected = ScenePrompt {
+            action: Action::Collide {
+                first: small,
+                second: large,
+            },
+            place: Place::Jupiter,
+        };
         assert_eq!(ScenePrompt::parse(EXAMPLES[2]).unwrap(), expected);
-        let thrown = ScenePrompt::parse("a small green ball is thrown to the right on the moon").unwrap();
-        assert_eq!(thrown, ScenePrompt { action: Action::Thrown { ball: small, direction: Direction::Right }, place: Place::Moon });
+        let thrown = ScenePrompt::parse(
+            "a small green ball is thrown to the right on the \
+            moon",
+        )
+        .unwrap();
+        assert_eq!(
+            thrown,
+            ScenePrompt {
+                action: Action::Thrown {
+                    ball: small,
+                    direction: Direction::Right
+                },
+                place: Place::Moon
+            }
+        );
     }
 
     #[test]
     fn an_unknown_word_is_named_with_what_was_expected_and_an_example() {
         let said = message("a small purple ball is dropped on earth");
         assert!(said.contains(r#"word 3 is "purple""#), "{said}");
-        assert!(said.contains(r#""red" or "green" or "blue" or "yellow""#) && said.contains(EXAMPLES[0]), "{said}");
-        assert!(message("a small red ball is dropped on mars").contains(r#"word 8 is "mars", expected "the" or "earth" or "jupiter""#));
+        assert!(
+            said.contains(r#""red" or "green" or "blue" or "yellow""#)
+                && said.contains(EXAMPLES[0]),
+            "{said}"
+        );
+        assert!(
+            message(
+                "a small red ball is dropped on \
+            mars"
+            )
+            .contains(r#"word 8 is "mars", expected "the" or "earth" or "jupiter""#)
+        );
     }
 
     #[test]
     fn sentences_that_are_nearly_right_are_refused() {
         assert!(message("").contains("word 1 is empty"));
-        assert!(message("a small red ball is dropped on").contains("the sentence ends after word 7"));
+        assert!(message("a small red ball is dropped on").contains(
+            "the sentence ends after word \
+            7"
+        ));
         assert!(message("a small  red ball is dropped on earth").contains("word 3 is empty"));
         assert!(message("a small red ball is dropped on earth.").contains("earth."));
         assert!(message("A small red ball is dropped on earth").contains(r#"word 1 is "A""#));
-        assert!(message("a small red ball is dropped on earth today").contains(r#"word 9 is "today", expected the end"#));
-        let twins = message("a small red ball and a large red ball are thrown at each other on earth");
-        assert!(twins.contains(r#"word 8 is "red", expected "green" or "blue" or "yellow""#), "{twins}");
+        assert!(
+            message(
+                "a small red ball is dropped on earth \
+            today"
+            )
+            .contains(r#"word 9 is "today", expected the end"#)
+        );
+        let twins = message(
+            "a small red ball and a large red ball are thrown at each other on \
+            earth",
+        );
+        assert!(
+            twins.contains(r#"word 8 is "red", expected "green" or "blue" or "yellow""#),
+            "{twins}"
+        );
     }
 
     #[test]

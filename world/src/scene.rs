@@ -1,4 +1,5 @@
-//! Everything a prompt leaves open, drawn at random: where the balls start, how fast, how bouncy they are and how dark the box is.
+//! Everything a prompt leaves open, drawn at random: where the balls start, how fast, how bouncy
+//! they are and how dark the box is.
 
 use super::prompt::{Action, BallLook, Direction, ScenePrompt};
 use super::simulate::{METRES, WALL};
@@ -9,7 +10,8 @@ use afd_noise::Noise;
 pub enum Physics {
     /// Gravity of the prompt's place, restitution in 0.75..0.85: the teacher.
     OfThePlace,
-    /// Gravity in 0..31 m/s^2 and restitution in 0..1, whatever the prompt says: the base student's pre-training data.
+    /// Gravity in 0..31 m/s^2 and restitution in 0..1, whatever the prompt says: the base student's
+    /// pre-training data.
     Any,
 }
 
@@ -43,7 +45,8 @@ pub struct Scene {
 pub const RESTITUTION: f32 = 0.8;
 
 impl Scene {
-    /// A random scene that the prompt describes. Start and background are drawn before the physics, so they do not depend on it.
+    /// A random scene that the prompt describes. Start and background are drawn before the physics,
+    /// so they do not depend on it.
     pub fn random(prompt: &ScenePrompt, physics: Physics, noise: &mut Noise) -> Self {
         let balls = match prompt.action {
             Action::Dropped { ball } => vec![dropped(ball, noise)],
@@ -57,7 +60,12 @@ impl Scene {
             Physics::OfThePlace => (prompt.place.gravity(), noise.between(0.75, 0.85)),
             Physics::Any => (noise.between(0.0, 31.0), noise.between(0.0, 1.0)),
         };
-        Self { balls, gravity, restitution, background }
+        Self {
+            balls,
+            gravity,
+            restitution,
+            background,
+        }
     }
 }
 
@@ -70,16 +78,26 @@ fn margin(look: BallLook) -> f32 {
 }
 
 fn ball(look: BallLook, position: [f32; 2], velocity: [f32; 2]) -> Ball {
-    Ball { radius: look.size.radius(), colour: look.colour.rgb(), position, velocity }
+    Ball {
+        radius: look.size.radius(),
+        colour: look.colour.rgb(),
+        position,
+        velocity,
+    }
 }
 
 /// At rest, anywhere between the walls, in the upper part of the box.
 fn dropped(look: BallLook, noise: &mut Noise) -> Ball {
     let (low, high) = (margin(look), METRES - margin(look));
-    ball(look, [noise.between(low, high), noise.between(2.5, high)], [0.0, 0.0])
+    ball(
+        look,
+        [noise.between(low, high), noise.between(2.5, high)],
+        [0.0, 0.0],
+    )
 }
 
-/// From the side opposite to the throw, from middle height, 2 to 4 m/s at 10 to 40 degrees above the horizontal.
+/// From the side opposite to the throw, from middle height, 2 to 4 m/s at 10 to 40 degrees above
+/// the horizontal.
 fn thrown(look: BallLook, direction: Direction, noise: &mut Noise) -> Ball {
     let from_the_wall = margin(look) + noise.between(0.0, 0.4);
     let height = noise.between(1.4, 2.4);
@@ -91,7 +109,8 @@ fn thrown(look: BallLook, direction: Direction, noise: &mut Noise) -> Ball {
     }
 }
 
-/// From both sides at similar heights and with similar angles, or they would pass each other: at most 0.2 m and 4 degrees apart.
+/// From both sides at similar heights and with similar angles, or they would pass each other: at
+/// most 0.2 m and 4 degrees apart.
 fn colliding(first: BallLook, second: BallLook, noise: &mut Noise) -> Vec<Ball> {
     let height = noise.between(1.6, 2.4);
     let angle = noise.between(15.0, 35.0);
@@ -104,10 +123,18 @@ fn colliding(first: BallLook, second: BallLook, noise: &mut Noise) -> Vec<Ball> 
     };
     let (left, left_height, left_across, left_up) = side(first);
     let (right, right_height, right_across, right_up) = side(second);
-    vec![ball(first, [left, left_height], [left_across, left_up]), ball(second, [METRES - right, right_height], [-right_across, right_up])]
+    vec![
+        ball(first, [left, left_height], [left_across, left_up]),
+        ball(
+            second,
+            [METRES - right, right_height],
+            [-right_across, right_up],
+        ),
+    ]
 }
 
-/// `[across, up]` in m/s. Sine and cosine come from `libm`, which gives the same value on every machine.
+/// `[across, up]` in m/s. Sine and cosine come from `libm`, which gives the same value on every
+/// machine.
 fn velocity(speed: f32, degrees_above_the_horizontal: f32) -> [f32; 2] {
     let angle = degrees_above_the_horizontal.to_radians();
     [speed * libm::cosf(angle), speed * libm::sinf(angle)]
@@ -121,7 +148,15 @@ mod tests {
 
     fn scenes(prompt: &str) -> Vec<Scene> {
         let prompt = ScenePrompt::parse(prompt).unwrap();
-        (0..300).map(|take| Scene::random(&prompt, Physics::OfThePlace, &mut Noise::new(1, Purpose::World, take, 0))).collect()
+        (0..300)
+            .map(|take| {
+                Scene::random(
+                    &prompt,
+                    Physics::OfThePlace,
+                    &mut Noise::new(1, Purpose::World, take, 0),
+                )
+            })
+            .collect()
     }
 
     #[test]
@@ -135,10 +170,18 @@ mod tests {
             for scene in scenes(prompt) {
                 for ball in &scene.balls {
                     let reach = WALL + ball.radius;
-                    assert!(ball.position.iter().all(|&place| place > reach && place < METRES - reach), "{prompt}: {ball:?}");
+                    assert!(
+                        ball.position
+                            .iter()
+                            .all(|&place| place > reach && place < METRES - reach),
+                        "{prompt}: {ball:?}"
+                    );
                 }
                 if let [first, second] = scene.balls.as_slice() {
-                    assert!(second.position[0] - first.position[0] > first.radius + second.radius + 0.5, "{scene:?}");
+                    assert!(
+                        second.position[0] - first.position[0] > first.radius + second.radius + 0.5,
+                        "{scene:?}"
+                    );
                 }
             }
         }
@@ -146,11 +189,20 @@ mod tests {
 
     #[test]
     fn a_throw_starts_opposite_and_flies_mostly_across_and_a_little_up() {
-        for (prompt, sign) in
-            [("a small red ball is thrown to the right on earth", 1.0), ("a small red ball is thrown to the left on earth", -1.0)]
-        {
+        for (prompt, sign) in [
+            ("a small red ball is thrown to the right on earth", 1.0),
+            (
+                "a small red ball is \
+                thrown to the left on earth",
+                -1.0,
+            ),
+        ] {
             for scene in scenes(prompt) {
-                let Ball { position, velocity: [across, up], .. } = scene.balls[0];
+                let Ball {
+                    position,
+                    velocity: [across, up],
+                    ..
+                } = scene.balls[0];
                 assert!((METRES / 2.0 - position[0]) * sign > 0.5, "{position:?}");
                 assert!(across * sign > up && up > 0.0, "{across} across, {up} up");
                 let speed = (across * across + up * up).sqrt();
@@ -170,10 +222,20 @@ mod tests {
     #[test]
     fn what_the_prompt_leaves_open_varies_within_its_range() {
         let scenes = scenes("a small red ball is dropped on the moon");
-        assert!(scenes.iter().all(|scene| (0.75..0.85).contains(&scene.restitution)));
+        assert!(
+            scenes
+                .iter()
+                .all(|scene| (0.75..0.85).contains(&scene.restitution))
+        );
         for (channel, base) in Place::Moon.backdrop().into_iter().enumerate() {
-            assert_eq!(scenes.iter().map(|scene| scene.background[channel]).min(), Some(base - 6));
-            assert_eq!(scenes.iter().map(|scene| scene.background[channel]).max(), Some(base + 6));
+            assert_eq!(
+                scenes.iter().map(|scene| scene.background[channel]).min(),
+                Some(base - 6)
+            );
+            assert_eq!(
+                scenes.iter().map(|scene| scene.background[channel]).max(),
+                Some(base + 6)
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
-//! A video API on the loopback interface that speaks every shipped adapter's shape and misbehaves on request: for tests.
+//! A video API on the loopback interface that speaks every shipped adapter's shape and misbehaves
+//! on request: for tests.
 //!
-//! Faults are drawn per request from a seeded stream. What becomes of a job is said by its prompt: `forbidden` is refused when submitted, `unsafe`
-//! while it runs, `picky` likewise for every other seed, `broken` fails, `flaky` fails at its first attempt, `endless` is never done.
+//! Faults are drawn per request from a seeded stream. What becomes of a job is said by its prompt:
+//! `forbidden` is refused when submitted, `unsafe` while it runs, `picky` likewise for every other
+//! seed, `broken` fails, `flaky` fails at its first attempt, `endless` is never done.
 #![warn(missing_docs)]
 
 mod dialect;
@@ -92,7 +94,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// A faultless server of small GIFs whose colours tell (prompt, seed) apart; its key is `canary:1234567890`.
+    /// A faultless server of small GIFs whose colours tell (prompt, seed) apart; its key is
+    /// `canary:1234567890`.
     pub fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
@@ -111,7 +114,12 @@ impl Options {
 fn colours(prompt: &str, seed: u64) -> Vec<u8> {
     let hash = blake3::hash(format!("{prompt} {seed}").as_bytes());
     let frame = |index: usize| hash.as_bytes()[index * 3..index * 3 + 3].repeat(64);
-    let video = Video { width: 8, height: 8, frames_per_second: 10.0, frames: (0..4).map(frame).collect() };
+    let video = Video {
+        width: 8,
+        height: 8,
+        frames_per_second: 10.0,
+        frames: (0..4).map(frame).collect(),
+    };
     write_gif_bytes(&video).unwrap_or_default()
 }
 
@@ -152,7 +160,8 @@ pub enum Fate {
 pub struct Log {
     /// Jobs in the order of their acceptance.
     pub jobs: Vec<Job>,
-    /// Submissions of a handle that was accepted before: refused, or answered with the job there is.
+    /// Submissions of a handle that was accepted before: refused, or answered with the job there
+    /// is.
     pub repeated: usize,
     /// Submissions refused for their prompt.
     pub refused: usize,
@@ -183,7 +192,10 @@ impl Log {
     }
 
     fn open(&self, polls: u32) -> usize {
-        self.jobs.iter().filter(|job| job.fate == Fate::Endless || job.polls < polls).count()
+        self.jobs
+            .iter()
+            .filter(|job| job.fate == Fate::Endless || job.polls < polls)
+            .count()
     }
 }
 
@@ -225,7 +237,9 @@ impl MockServer {
                     if shared.stopping.load(Ordering::SeqCst) {
                         return;
                     }
-                    let (Ok(stream), shared) = (stream, shared.clone()) else { continue };
+                    let (Ok(stream), shared) = (stream, shared.clone()) else {
+                        continue;
+                    };
                     thread::spawn(move || shared.serve(stream, of_files));
                 }
             })
@@ -246,7 +260,13 @@ impl MockServer {
 
     /// Changes how the server behaves from now on.
     pub fn change(&self, change: impl FnOnce(&mut Options)) {
-        change(&mut self.shared.options.lock().unwrap_or_else(PoisonError::into_inner));
+        change(
+            &mut self
+                .shared
+                .options
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 }
 
@@ -257,7 +277,9 @@ impl Drop for MockServer {
         for address in [self.shared.api, self.shared.files] {
             let _ = TcpStream::connect(address);
         }
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        self.threads
+            .drain(..)
+            .for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -282,11 +304,17 @@ impl Shared {
     }
 
     fn options(&self) -> Options {
-        self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.options
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn random(&self) -> f64 {
-        self.draws.lock().unwrap_or_else(PoisonError::into_inner).f64()
+        self.draws
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .f64()
     }
 
     fn draw(&self, faults: &Faults, of_clip: bool) -> Fault {
@@ -300,7 +328,10 @@ impl Shared {
             (Fault::Slow, faults.slow),
         ];
         if of_clip {
-            choices.extend([(Fault::Truncated, faults.truncated), (Fault::Corrupt, faults.corrupt)]);
+            choices.extend([
+                (Fault::Truncated, faults.truncated),
+                (Fault::Corrupt, faults.corrupt),
+            ]);
         }
         let mut left = self.random();
         for (fault, share) in choices {
@@ -314,7 +345,9 @@ impl Shared {
 
     fn serve(&self, mut stream: TcpStream, of_files: bool) {
         // A client that was killed leaves half a request.
-        let Some(request) = wire::read(&mut stream) else { return };
+        let Some(request) = wire::read(&mut stream) else {
+            return;
+        };
         self.log().requests += 1;
         let options = self.options();
         thread::sleep(Duration::from_millis(options.latency_ms));
@@ -322,10 +355,14 @@ impl Shared {
         let fault = self.draw(&options.faults, of_clip);
         let refusal = match fault {
             Fault::Drop => return,
-            Fault::Busy => Some(Reply::json(429, &serde_json::json!({ "message": "slow down" }))),
+            Fault::Busy => Some(Reply::json(
+                429,
+                &serde_json::json!({ "message": "slow down" }),
+            )),
             Fault::BusySeconds => Some(Reply::json(429, &Value::Null).with("Retry-After", "0")),
             Fault::BusyDate => {
-                let date = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(1));
+                let date =
+                    httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(1));
                 Some(Reply::json(503, &Value::Null).with("Retry-After", &date))
             }
             _ => None,
@@ -337,7 +374,9 @@ impl Shared {
         };
         match fault {
             Fault::DropAnswer => {}
-            Fault::Error => Reply::json(500, &serde_json::json!({ "error": "internal" })).send(&mut stream),
+            Fault::Error => {
+                Reply::json(500, &serde_json::json!({ "error": "internal" })).send(&mut stream)
+            }
             Fault::Slow => reply.send_slowly(&mut stream),
             Fault::Truncated if reply.status == 200 => reply.send_half(&mut stream),
             Fault::Corrupt if reply.status == 200 => {
@@ -364,9 +403,17 @@ impl Shared {
         if request.header("authorization").is_some() || request.header("x-goog-api-key").is_some() {
             log.leaks += 1;
         }
-        let number = request.path.strip_prefix("/files/").and_then(|rest| rest.split('?').next()).and_then(|number| number.parse().ok());
+        let number = request
+            .path
+            .strip_prefix("/files/")
+            .and_then(|rest| rest.split('?').next())
+            .and_then(|number| number.parse().ok());
         match number.and_then(|number: u64| log.addresses.get(&number).copied()) {
-            Some((_, true)) => Reply::json(403, &serde_json::json!({ "message": "Request has expired" })),
+            Some((_, true)) => Reply::json(
+                403,
+                &serde_json::json!({ "message": "Request has \
+                expired" }),
+            ),
             Some((job, false)) if request.path.contains("sig=S3CRET") => {
                 let job = log.jobs[job].clone();
                 drop(log);
@@ -386,10 +433,20 @@ impl Shared {
     }
 
     /// Accepts a job, or finds the one that has its handle.
-    fn accept(&self, options: &Options, handle: Option<String>, prompt: &str, seed: u64) -> Accepted {
+    fn accept(
+        &self,
+        options: &Options,
+        handle: Option<String>,
+        prompt: &str,
+        seed: u64,
+    ) -> Accepted {
         let mut log = self.log();
         log.submissions += 1;
-        if let Some(known) = handle.as_ref().and_then(|handle| log.jobs.iter().position(|job| job.handle.as_ref() == Some(handle))) {
+        if let Some(known) = handle.as_ref().and_then(|handle| {
+            log.jobs
+                .iter()
+                .position(|job| job.handle.as_ref() == Some(handle))
+        }) {
             log.repeated += 1;
             return Accepted::Known(known);
         }
@@ -397,7 +454,10 @@ impl Shared {
             log.refused += 1;
             return Accepted::Refused;
         }
-        let seen = log.jobs.iter().any(|job| job.prompt == prompt && job.seed == seed);
+        let seen = log
+            .jobs
+            .iter()
+            .any(|job| job.prompt == prompt && job.seed == seed);
         let fate = match prompt {
             _ if prompt.contains("unsafe") => Fate::Refused,
             _ if prompt.contains("picky") && seed % 2 == 1 => Fate::Refused,
@@ -407,7 +467,14 @@ impl Shared {
             _ => Fate::Done,
         };
         let number = log.jobs.len();
-        log.jobs.push(Job { id: format!("job-{number}"), handle, prompt: prompt.to_string(), seed, polls: 0, fate });
+        log.jobs.push(Job {
+            id: format!("job-{number}"),
+            handle,
+            prompt: prompt.to_string(),
+            seed,
+            polls: 0,
+            fate,
+        });
         log.most_open = log.most_open.max(log.open(options.polls));
         Accepted::New(number)
     }

@@ -21,7 +21,10 @@ pub(crate) struct Request {
 impl Request {
     /// A header by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> Value {
@@ -30,8 +33,12 @@ impl Request {
 }
 
 pub(crate) fn read(stream: &mut TcpStream) -> Option<Request> {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    stream.set_write_timeout(Some(Duration::from_secs(10))).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .ok()?;
+    stream
+        .set_write_timeout(Some(Duration::from_secs(10)))
+        .ok()?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -42,13 +49,23 @@ pub(crate) fn read(stream: &mut TcpStream) -> Option<Request> {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         match line.trim_end().split_once(':') {
-            Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_string())),
+            Some((name, value)) => {
+                headers.push((name.to_ascii_lowercase(), value.trim().to_string()))
+            }
             None if line.trim_end().is_empty() && line.ends_with('\n') => break,
             None => return None,
         }
     }
-    let mut request = Request { method, path, headers, body: Vec::new() };
-    let length: usize = request.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    let mut request = Request {
+        method,
+        path,
+        headers,
+        body: Vec::new(),
+    };
+    let length: usize = request
+        .header("content-length")
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0);
     request.body = vec![0; length];
     reader.read_exact(&mut request.body).ok()?;
     Some(request)
@@ -64,15 +81,27 @@ pub(crate) struct Reply {
 impl Reply {
     pub fn json(status: u16, body: &Value) -> Self {
         let headers = vec![("Content-Type".to_string(), "application/json".to_string())];
-        Self { status, headers, body: body.to_string().into_bytes() }
+        Self {
+            status,
+            headers,
+            body: body.to_string().into_bytes(),
+        }
     }
 
     pub fn bytes(body: Vec<u8>) -> Self {
-        Self { status: 200, headers: vec![("Content-Type".to_string(), "video/mp4".to_string())], body }
+        Self {
+            status: 200,
+            headers: vec![("Content-Type".to_string(), "video/mp4".to_string())],
+            body,
+        }
     }
 
     pub fn redirect(location: &str) -> Self {
-        Self { status: 302, headers: vec![("Location".to_string(), location.to_string())], body: Vec::new() }
+        Self {
+            status: 302,
+            headers: vec![("Location".to_string(), location.to_string())],
+            body: Vec::new(),
+        }
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -81,8 +110,18 @@ impl Reply {
     }
 
     fn head(&self) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {} Mock\r\nConnection: close\r\nContent-Length: {}\r\n", self.status, self.body.len());
-        self.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        let mut head = format!(
+            "HTTP/1.1 {} Mock\r\nConnection: close\r\nContent-Length: \
+            {}\r\n",
+            self.status,
+            self.body.len()
+        );
+        self.headers.iter().for_each(|(name, value)| {
+            head.push_str(&format!(
+                "{name}: \
+            {value}\r\n"
+            ))
+        });
         (head + "\r\n").into_bytes()
     }
 
@@ -92,7 +131,8 @@ impl Reply {
     }
 
     pub fn send_half(&self, stream: &mut TcpStream) {
-        let _ = stream.write_all(&[self.head(), self.body[..self.body.len() / 2].to_vec()].concat());
+        let _ =
+            stream.write_all(&[self.head(), self.body[..self.body.len() / 2].to_vec()].concat());
     }
 
     pub fn send_slowly(&self, stream: &mut TcpStream) {

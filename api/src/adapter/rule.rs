@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// If an answer has this status and this value, it means that. The first rule that fits counts. What a server in trouble says (429, 5xx) is not
-/// about the job, so that only rules with that status fit it.
+/// If an answer has this status and this value, it means that. The first rule that fits counts.
+/// What a server in trouble says (429, 5xx) is not about the job, so that only rules with that
+/// status fit it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -70,22 +71,38 @@ impl Rule {
         if self.http.is_none() && (status == 429 || status >= 500) {
             return false;
         }
-        let Some(pointer) = &self.at else { return self.http.is_some() };
+        let Some(pointer) = &self.at else {
+            return self.http.is_some();
+        };
         let value = text_at(answer, pointer);
         let any = |list: &Option<Vec<String>>, fits: &dyn Fn(&str, &str) -> bool| {
-            list.as_ref().is_none_or(|list| value.as_ref().is_some_and(|value| list.iter().any(|item| fits(value, item))))
+            list.as_ref().is_none_or(|list| {
+                value
+                    .as_ref()
+                    .is_some_and(|value| list.iter().any(|item| fits(value, item)))
+            })
         };
         any(&self.is, &|value, item| value == item)
             && any(&self.starts_with, &|value, item| value.starts_with(item))
-            && any(&self.contains, &|value, item| value.to_lowercase().contains(&item.to_lowercase()))
-            && self.is_not.as_ref().is_none_or(|list| value.as_ref().is_some_and(|value| !list.contains(value)))
-            && self.exists.is_none_or(|expected| value.is_some() == expected)
+            && any(&self.contains, &|value, item| {
+                value.to_lowercase().contains(&item.to_lowercase())
+            })
+            && self
+                .is_not
+                .as_ref()
+                .is_none_or(|list| value.as_ref().is_some_and(|value| !list.contains(value)))
+            && self
+                .exists
+                .is_none_or(|expected| value.is_some() == expected)
     }
 }
 
 /// What the first rule that fits says.
 pub(crate) fn outcome_of(rules: &[Rule], status: u16, answer: &Value) -> Option<Outcome> {
-    rules.iter().find(|rule| rule.fits(status, answer)).map(|rule| rule.outcome)
+    rules
+        .iter()
+        .find(|rule| rule.fits(status, answer))
+        .map(|rule| rule.outcome)
 }
 
 /// A value as text; `None` where there is none, or null, or an empty string.
@@ -107,22 +124,56 @@ mod tests {
     #[test]
     fn rules_fit_by_status_and_value() {
         let rule = |text: &str| toml::from_str::<Rule>(text).unwrap();
-        let answer = json!({ "code": 1301, "error": { "message": "Safety first" }, "done": false, "nothing": null });
+        let answer = json!({ "code": 1301, "error": { "message": "Safety \
+            first" }, "done": false, "nothing": null });
         for (text, fits) in [
             ("http = 400\noutcome = \"refused\"", true),
             ("http = 401\noutcome = \"refused\"", false),
-            ("at = \"/code\"\nis = [\"1301\"]\noutcome = \"refused\"", true),
-            ("at = \"/code\"\nis_not = [\"0\"]\noutcome = \"refused\"", true),
-            ("at = \"/absent\"\nis_not = [\"0\"]\noutcome = \"refused\"", false),
-            ("at = \"/error/message\"\ncontains = [\"safety\"]\noutcome = \"refused\"", true),
-            ("at = \"/error/message\"\nstarts_with = [\"first\"]\noutcome = \"refused\"", false),
-            ("at = \"/done\"\nis = [\"false\"]\noutcome = \"running\"", true),
-            ("at = \"/nothing\"\nexists = true\noutcome = \"failed\"", false),
-            ("http = 400\nat = \"/error\"\nexists = true\noutcome = \"failed\"", true),
+            (
+                "at = \"/code\"\nis = [\"1301\"]\noutcome = \"refused\"",
+                true,
+            ),
+            (
+                "at = \"/code\"\nis_not = [\"0\"]\noutcome = \"refused\"",
+                true,
+            ),
+            (
+                "at = \"/absent\"\nis_not = [\"0\"]\noutcome = \"refused\"",
+                false,
+            ),
+            (
+                "at = \"/error/message\"\ncontains = [\"safety\"]\noutcome = \"refused\"",
+                true,
+            ),
+            (
+                "at = \"/error/message\"\nstarts_with = [\"first\"]\noutcome = \"refused\"",
+                false,
+            ),
+            (
+                "at = \"/done\"\nis = [\"false\"]\noutcome = \"running\"",
+                true,
+            ),
+            (
+                "at = \"/nothing\"\nexists = true\noutcome = \"failed\"",
+                false,
+            ),
+            (
+                "http = 400\nat = \"/error\"\nexists = true\noutcome = \"failed\"",
+                true,
+            ),
         ] {
             assert_eq!(rule(text).fits(400, &answer), fits, "{text}");
-            assert!(!rule(text).fits(500, &answer) && !rule(text).fits(429, &answer), "{text}");
+            assert!(
+                !rule(text).fits(500, &answer) && !rule(text).fits(429, &answer),
+                "{text}"
+            );
         }
-        assert!(rule("http = 500\nat = \"/error\"\nexists = true\noutcome = \"failed\"").fits(500, &answer));
+        assert!(
+            rule(
+                "http = 500\nat = \"/error\"\nexists = true\noutcome \
+            = \"failed\""
+            )
+            .fits(500, &answer)
+        );
     }
 }

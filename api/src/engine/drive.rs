@@ -1,4 +1,5 @@
-//! One take, from wherever it stands to its clip: every step is journalled before the next one is made.
+//! One take, from wherever it stands to its clip: every step is journalled before the next one is
+//! made.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use crate::{
 
 /// Answers in a row that say that a job is not known, before that is believed.
 const BELIEVED: u32 = 5;
-/// Downloads that gave no clip, each from a fresh address, before it is given up; those that the network broke do not count.
+/// Downloads that gave no clip, each from a fresh address, before it is given up; those that the
+/// network broke do not count.
 const DOWNLOADS: u32 = 8;
 
 impl Shared {
@@ -23,7 +25,11 @@ impl Shared {
             let (standing, latest, halted) = {
                 let state = self.lock();
                 let latest = state.ledger.submissions().of_take(&take.0, take.1).cloned();
-                (state.journalled(&self.service, take), latest, state.halted.is_some())
+                (
+                    state.journalled(&self.service, take),
+                    latest,
+                    state.halted.is_some(),
+                )
             };
             match (standing, latest) {
                 (Standing::Open, Some(latest)) => match latest.state {
@@ -51,16 +57,28 @@ impl Shared {
         Ok(())
     }
 
-    /// Submits an attempt; `sent`: it may have been sent before. `true` if something came of it that is journalled.
-    fn submit(&self, take: &Take, handle: &str, attempt: u32, sent: bool) -> Result<bool, ApiError> {
+    /// Submits an attempt; `sent`: it may have been sent before. `true` if something came of it
+    /// that is journalled.
+    fn submit(
+        &self,
+        take: &Take,
+        handle: &str,
+        attempt: u32,
+        sent: bool,
+    ) -> Result<bool, ApiError> {
         let finds = matches!(self.service.adapter.handle, Handle::Find { .. });
         let begun = Instant::now();
-        // Whether the provider may have accepted it without our knowing; and whether its cost is reserved.
+        // Whether the provider may have accepted it without our knowing; and whether its cost is
+        // reserved.
         let (mut lost, mut reserved, mut search) = (sent, sent, sent && finds);
         let mut last = String::new();
         for count in 0.. {
             if count > 0 && begun.elapsed().as_secs() >= self.service.settings.deadline_secs {
-                self.halt(format!("nothing could be submitted for {} seconds, lastly: {last}", self.service.settings.deadline_secs));
+                self.halt(format!(
+                    "nothing could be submitted for {} seconds, lastly: \
+                    {last}",
+                    self.service.settings.deadline_secs
+                ));
                 return Ok(false);
             }
             if !search && !reserved {
@@ -71,7 +89,10 @@ impl Shared {
                 if state.halted.is_some() {
                     return Ok(false);
                 }
-                match state.ledger.reserve(take, attempt, handle, self.service.price) {
+                match state
+                    .ledger
+                    .reserve(take, attempt, handle, self.service.price)
+                {
                     Ok(()) => reserved = true,
                     Err(ReserveError::Journal(error)) => return Err(error.into()),
                     Err(error) => {
@@ -80,25 +101,37 @@ impl Shared {
                     }
                 }
             }
-            let outcome = if search { self.client.find(handle) } else { self.client.submit(take, handle) };
+            let outcome = if search {
+                self.client.find(handle)
+            } else {
+                self.client.submit(take, handle)
+            };
             let (wait, reason) = match outcome {
                 Submitted::Job(job) => {
                     self.lock().ledger.accepted(handle, &job)?;
                     return Ok(true);
                 }
                 Submitted::Refused(reason) => {
-                    self.lock().ledger.ended(handle, End::Refused, &reason, !lost)?;
+                    self.lock()
+                        .ledger
+                        .ended(handle, End::Refused, &reason, !lost)?;
                     return Ok(true);
                 }
                 Submitted::Rejected(reason) => {
                     let mut state = self.lock();
-                    if lost || state.ledger.submissions().any_accepted() || !state.store.clips().is_empty() {
+                    if lost
+                        || state.ledger.submissions().any_accepted()
+                        || !state.store.clips().is_empty()
+                    {
                         state.ledger.ended(handle, End::Refused, &reason, !lost)?;
                         return Ok(true);
                     }
                     // Nothing was ever accepted: it is not this prompt.
                     state.ledger.unsent(handle)?;
-                    state.halted.get_or_insert(format!("the provider rejects the request: {reason}; check model and parameters"));
+                    state.halted.get_or_insert(format!(
+                        "the provider rejects the request: \
+                        {reason}; check model and parameters"
+                    ));
                     return Ok(false);
                 }
                 Submitted::Stop(reason) => {
@@ -106,11 +139,15 @@ impl Shared {
                     if !lost {
                         state.ledger.unsent(handle)?;
                     }
-                    state.halted.get_or_insert(format!("the provider accepts nothing: {reason}; check key, account, model and base_url"));
+                    state.halted.get_or_insert(format!(
+                        "the provider accepts nothing: {reason}; \
+                        check key, account, model and base_url"
+                    ));
                     return Ok(false);
                 }
                 Submitted::Other(Outcome::Missing, _) if search => {
-                    // It never arrived. Were it on its way still, the provider would refuse the second one.
+                    // It never arrived. Were it on its way still, the provider would refuse the
+                    // second one.
                     search = false;
                     continue;
                 }
@@ -167,10 +204,19 @@ impl Shared {
     /// Polls a job until its clip is in the store, or will not come; `true` if that is journalled.
     fn follow(&self, take: &Take, handle: &str, job: &Job, at: u64) -> Result<bool, ApiError> {
         let settings = &self.service.settings;
-        let first = self.service.adapter.limits.first_poll_secs.map_or(Duration::ZERO, Duration::from_secs_f64);
+        let first = self
+            .service
+            .adapter
+            .limits
+            .first_poll_secs
+            .map_or(Duration::ZERO, Duration::from_secs_f64);
         // A job that another process began may be done already.
         let fresh = now().saturating_sub(at) < 2;
-        let mut wait = if fresh { first.max(self.pause(0)) } else { Duration::ZERO };
+        let mut wait = if fresh {
+            first.max(self.pause(0))
+        } else {
+            Duration::ZERO
+        };
         let (mut unknown, mut downloads) = (0, 0);
         for count in 1.. {
             if !self.sleep(wait) {
@@ -186,17 +232,28 @@ impl Shared {
                 }
                 Polled::Ended(outcome, reason) => return self.end(handle, outcome, &reason),
                 Polled::Stop(reason) => {
-                    self.halt(format!("the provider does not say what jobs are doing: {reason}; check key and account"));
+                    self.halt(format!(
+                        "the provider does not say what jobs are doing: {reason}; \
+                        check key and account"
+                    ));
                     return Ok(false);
                 }
                 Polled::Gone(reason) => {
                     unknown += 1;
                     if unknown >= BELIEVED {
-                        return self.end(handle, Outcome::Failed, &format!("the provider does not know the job any more: {reason}"));
+                        return self.end(
+                            handle,
+                            Outcome::Failed,
+                            &format!(
+                                "the provider does not \
+                            know the job any more: {reason}"
+                            ),
+                        );
                     }
                     trouble = reason;
                 }
-                Polled::Done(address) => match self.client.fetch(job, address, &|| self.stopping()) {
+                Polled::Done(address) => match self.client.fetch(job, address, &|| self.stopping())
+                {
                     Fetched::Clip(clip) => {
                         self.lock().store.add_download(&take.0, take.1, *clip)?;
                         return Ok(true);
@@ -208,7 +265,14 @@ impl Shared {
                     Fetched::Again(reason) => {
                         downloads += 1;
                         if downloads >= DOWNLOADS {
-                            return self.end(handle, Outcome::Failed, &format!("no clip after {DOWNLOADS} downloads: {reason}"));
+                            return self.end(
+                                handle,
+                                Outcome::Failed,
+                                &format!(
+                                    "no clip after \
+                                {DOWNLOADS} downloads: {reason}"
+                                ),
+                            );
                         }
                         wait = self.pause(downloads - 1);
                         trouble = reason;
@@ -216,9 +280,15 @@ impl Shared {
                 },
             }
             if now().saturating_sub(at) >= settings.deadline_secs {
-                let reason =
-                    format!("not done after {} seconds{}{trouble}", settings.deadline_secs, if trouble.is_empty() { "" } else { ": " });
-                self.lock().ledger.ended(handle, End::Overdue, &reason, false)?;
+                let reason = format!(
+                    "not done after {} \
+                        seconds{}{trouble}",
+                    settings.deadline_secs,
+                    if trouble.is_empty() { "" } else { ": " }
+                );
+                self.lock()
+                    .ledger
+                    .ended(handle, End::Overdue, &reason, false)?;
                 return Ok(true);
             }
         }

@@ -18,7 +18,8 @@ use afd_mock_api::{Dialect, MODEL, MockServer};
 /// The settings for a server; clips cost 0.10, waits are milliseconds.
 pub fn settings(dialect: Dialect, url: &str, key: &Path) -> ApiSettings {
     let text = format!(
-        "adapter = \"{}\"\nmodel = \"{MODEL}\"\nbase_url = \"{url}\"\nbudget = \"1000\"\nprice = {{ per_clip = \"0.10\" }}\n\
+        "adapter = \"{}\"\nmodel = \"{MODEL}\"\nbase_url = \"{url}\"\nbudget = \"1000\"\nprice = \
+            {{ per_clip = \"0.10\" }}\n\
          parameters = {{ seed = \"{{seed}}\" }}\nconcurrency = 4\ndeadline_secs = 60\n\
          pace = {{ first_secs = 0.01, growth = 1.5, longest_secs = 0.05, jitter = 0.5 }}\n\
          timeouts = {{ connect_secs = 5.0, answer_secs = 0.5, clip_secs = 1.0 }}\n",
@@ -43,16 +44,40 @@ impl Place {
         let mut settings = settings(dialect, &server.url(), &key);
         if dialect == Dialect::Veo {
             // Every adapter asks for the first poll in its own time; a test has none.
-            settings.adapter = adapter_file(folder.path(), "veo", "first_poll_secs = 10.0", "first_poll_secs = 0.0");
+            settings.adapter = adapter_file(
+                folder.path(),
+                "veo",
+                "first_poll_secs = \
+                10.0",
+                "first_poll_secs = 0.0",
+            );
         }
         if dialect == Dialect::Runway {
-            settings.adapter = adapter_file(folder.path(), "runway", "first_poll_secs = 5.0", "first_poll_secs = 0.0");
+            settings.adapter = adapter_file(
+                folder.path(),
+                "runway",
+                "first_poll_secs = \
+                5.0",
+                "first_poll_secs = 0.0",
+            );
         }
         if dialect == Dialect::DashScope {
-            settings.adapter = adapter_file(folder.path(), "dashscope", "first_poll_secs = 10.0", "first_poll_secs = 0.0");
+            settings.adapter = adapter_file(
+                folder.path(),
+                "dashscope",
+                "first_poll_secs = \
+                10.0",
+                "first_poll_secs = 0.0",
+            );
         }
         if dialect == Dialect::Replicate {
-            settings.adapter = adapter_file(folder.path(), "replicate", "submissions_per_minute = 600", "submissions_per_minute = 60000");
+            settings.adapter = adapter_file(
+                folder.path(),
+                "replicate",
+                "submissions_per_minute = \
+                600",
+                "submissions_per_minute = 60000",
+            );
         }
         Self { folder, settings }
     }
@@ -72,7 +97,10 @@ impl Place {
 
 /// A shipped adapter with one line changed, as a file; gives its name for a recipe.
 pub fn adapter_file(folder: &Path, name: &str, from: &str, to: &str) -> String {
-    let (_, text) = afd_api::adapter::BUILT_IN.iter().find(|(known, _)| *known == name).unwrap();
+    let (_, text) = afd_api::adapter::BUILT_IN
+        .iter()
+        .find(|(known, _)| *known == name)
+        .unwrap();
     assert!(text.contains(from), "{name}: {from}");
     let file = format!("{name}-changed.toml");
     fs::write(folder.join(&file), text.replacen(from, to, 1)).unwrap();
@@ -81,7 +109,10 @@ pub fn adapter_file(folder: &Path, name: &str, from: &str, to: &str) -> String {
 
 /// `count` prompts, `takes` takes each.
 pub fn takes(prompts: &[&str], takes: u64) -> Vec<Take> {
-    prompts.iter().flat_map(|prompt| (0..takes).map(|take| (prompt.to_string(), take))).collect()
+    prompts
+        .iter()
+        .flat_map(|prompt| (0..takes).map(|take| (prompt.to_string(), take)))
+        .collect()
 }
 
 /// Every file below a directory, by its path in it; without what differs from run to run.
@@ -89,11 +120,18 @@ pub fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     fn walk(directory: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { walk(&path, files) } else { files.push((path.clone(), fs::read(&path).unwrap())) }
+            if path.is_dir() {
+                walk(&path, files)
+            } else {
+                files.push((path.clone(), fs::read(&path).unwrap()))
+            }
         }
     }
     let mut files = Vec::new();
     walk(directory, &mut files);
     files.sort();
-    files.into_iter().map(|(path, bytes)| (path.strip_prefix(directory).unwrap().to_path_buf(), bytes)).collect()
+    files
+        .into_iter()
+        .map(|(path, bytes)| (path.strip_prefix(directory).unwrap().to_path_buf(), bytes))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! What only several clips together tell: the same clip twice, and what is in the same place of all.
+//! What only several clips together tell: the same clip twice, and what is in the same place of
+//! all.
 
 use std::collections::HashMap;
 
@@ -47,18 +48,29 @@ impl Across {
                 }
             }
         }
-        let key = u64::from_str_radix(look.pixels.get(..16).unwrap_or_default(), 16).unwrap_or_default();
+        let key =
+            u64::from_str_radix(look.pixels.get(..16).unwrap_or_default(), 16).unwrap_or_default();
         if let Some(&at) = self.exact.get(&key) {
             return Some(Like { at, exact: true });
         }
         self.exact.insert(key, at);
         let signature: Vec<u8> = (0..look.signature.len() / 2)
-            .filter_map(|index| u8::from_str_radix(look.signature.get(index * 2..index * 2 + 2)?, 16).ok())
+            .filter_map(|index| {
+                u8::from_str_radix(look.signature.get(index * 2..index * 2 + 2)?, 16).ok()
+            })
             .collect();
         // Nearly all comparisons end at the first part.
-        let near =
-            |earlier: &Vec<u8>| earlier.len() == signature.len() && earlier.iter().zip(&signature).all(|(a, b)| a.abs_diff(*b) <= NEAR);
-        let like = self.signatures.iter().position(near).map(|index| Like { at: self.places[index], exact: false });
+        let near = |earlier: &Vec<u8>| {
+            earlier.len() == signature.len()
+                && earlier
+                    .iter()
+                    .zip(&signature)
+                    .all(|(a, b)| a.abs_diff(*b) <= NEAR)
+        };
+        let like = self.signatures.iter().position(near).map(|index| Like {
+            at: self.places[index],
+            exact: false,
+        });
         if like.is_none() {
             self.signatures.push(signature);
             self.places.push(at);
@@ -75,7 +87,13 @@ impl Across {
     pub fn unmoving(&self) -> Option<Region> {
         let clips = self.busy.len() as u64;
         let often = |count: &u64| *count as f64 >= SHARE * clips as f64;
-        let places: Vec<u16> = self.edges.iter().enumerate().filter(|(_, count)| often(count)).map(|(place, _)| place as u16).collect();
+        let places: Vec<u16> = self
+            .edges
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| often(count))
+            .map(|(place, _)| place as u16)
+            .collect();
         let fits = places.len() >= LEAST && places.len() as f64 <= MAX_EDGES * (SIDE * SIDE) as f64;
         (clips >= FEWEST && fits).then_some(Region { places })
     }
@@ -90,7 +108,11 @@ impl Region {
     /// Whether most of it is among a clip's unmoving edges.
     pub fn is_in(&self, look: &Look) -> bool {
         let edges = look.edges.as_deref().unwrap_or_default();
-        let shared = self.places.iter().filter(|place| edges.binary_search(place).is_ok()).count();
+        let shared = self
+            .places
+            .iter()
+            .filter(|place| edges.binary_search(place).is_ok())
+            .count();
         shared as f64 >= SHARE * self.places.len() as f64
     }
 
@@ -99,9 +121,20 @@ impl Region {
         let rows = || self.places.iter().map(|place| usize::from(*place) / SIDE);
         let columns = || self.places.iter().map(|place| usize::from(*place) % SIDE);
         let percent = |first: Option<usize>, last: Option<usize>| {
-            format!("{} to {} %", first.unwrap_or(0) * 100 / SIDE, (last.unwrap_or(0) + 1) * 100 / SIDE)
+            format!(
+                "{} to {} \
+                %",
+                first.unwrap_or(0) * 100 / SIDE,
+                (last.unwrap_or(0) + 1) * 100 / SIDE
+            )
         };
-        let (down, right) = (percent(rows().min(), rows().max()), percent(columns().min(), columns().max()));
-        format!("edges that never move, in nearly all clips: {down} from the top, {right} from the left")
+        let (down, right) = (
+            percent(rows().min(), rows().max()),
+            percent(columns().min(), columns().max()),
+        );
+        format!(
+            "edges that never move, in nearly all clips: {down} from the top, {right} from the \
+            left"
+        )
     }
 }

@@ -1,4 +1,5 @@
-//! What was found about each clip, one JSON object per line, found again by the clip's name and its file's size and time of change.
+//! What was found about each clip, one JSON object per line, found again by the clip's name and its
+//! file's size and time of change.
 
 use std::{
     collections::HashMap,
@@ -27,7 +28,10 @@ pub enum JournalError {
         source: io::Error,
     },
     /// It is some other file.
-    #[error("{0} is no journal of this program, or of another version of it; remove it or name another")]
+    #[error(
+        "{0} is no journal of this program, or of another version of it; remove it or name \
+        another"
+    )]
     Foreign(PathBuf),
 }
 
@@ -53,15 +57,24 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens a journal, or starts one; `None` is a temporary file. What a kill left of its last line is cut off.
+    /// Opens a journal, or starts one; `None` is a temporary file. What a kill left of its last
+    /// line is cut off.
     pub fn open(path: Option<&Path>) -> Result<Self, JournalError> {
         let shown = path.map_or_else(|| PathBuf::from("in a temporary file"), Path::to_path_buf);
-        let error = |source| JournalError::Io { path: shown.clone(), source };
+        let error = |source| JournalError::Io {
+            path: shown.clone(),
+            source,
+        };
         if path.is_some_and(|path| path.symlink_metadata().is_ok_and(|kind| !kind.is_file())) {
             return Err(JournalError::Foreign(shown));
         }
         let file = match path {
-            Some(path) => OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path),
+            Some(path) => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path),
             None => tempfile::tempfile(),
         };
         let file = file.map_err(error)?;
@@ -70,12 +83,18 @@ impl Journal {
         let (mut end, mut line) = (0, Vec::new());
         loop {
             line.clear();
-            reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(error)?;
+            reader
+                .by_ref()
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut line)
+                .map_err(error)?;
             let whole = line.strip_suffix(b"\n");
             match whole {
                 Some(text) if end == 0 && text == HEAD.as_bytes() => {}
                 Some(text) if end > 0 => {
-                    let Ok(record) = serde_json::from_slice::<Record>(text) else { break };
+                    let Ok(record) = serde_json::from_slice::<Record>(text) else {
+                        break;
+                    };
                     places.insert(key(&record.file, &record.stamp), end);
                 }
                 None if line.is_empty() || end > 0 || HEAD.as_bytes().starts_with(&line) => break,
@@ -86,7 +105,13 @@ impl Journal {
         file.set_len(end).map_err(error)?;
         let mut writer = BufWriter::new(file);
         writer.seek(SeekFrom::Start(end)).map_err(error)?;
-        let mut journal = Self { path: shown, reader, writer, end, places };
+        let mut journal = Self {
+            path: shown,
+            reader,
+            writer,
+            end,
+            places,
+        };
         if end == 0 {
             journal.line(HEAD.as_bytes())?;
         }
@@ -95,7 +120,9 @@ impl Journal {
 
     /// What is known about a clip, and where.
     pub fn find(&mut self, file: &str, stamp: &str) -> Result<Option<(Record, u64)>, JournalError> {
-        let Some(&at) = self.places.get(&key(file, stamp)) else { return Ok(None) };
+        let Some(&at) = self.places.get(&key(file, stamp)) else {
+            return Ok(None);
+        };
         let record = self.read(at)?;
         Ok((record.file == file && record.stamp == stamp).then_some((record, at)))
     }
@@ -113,10 +140,17 @@ impl Journal {
     pub fn read(&mut self, at: u64) -> Result<Record, JournalError> {
         self.flush()?;
         let mut line = Vec::new();
-        let read = self.reader.seek(SeekFrom::Start(at)).and_then(|_| self.reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line));
+        let read = self.reader.seek(SeekFrom::Start(at)).and_then(|_| {
+            self.reader
+                .by_ref()
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut line)
+        });
         // Reader and writer share one place in the file.
         let back = self.writer.get_mut().seek(SeekFrom::Start(self.end));
-        let record = read.and(back).and_then(|_| Ok(serde_json::from_slice(&line)?));
+        let record = read
+            .and(back)
+            .and_then(|_| Ok(serde_json::from_slice(&line)?));
         record.map_err(|source| self.error(source))
     }
 
@@ -128,16 +162,25 @@ impl Journal {
     /// Hands everything to the disk.
     pub fn sync(&mut self) -> Result<(), JournalError> {
         self.flush()?;
-        self.writer.get_ref().sync_all().map_err(|source| self.error(source))
+        self.writer
+            .get_ref()
+            .sync_all()
+            .map_err(|source| self.error(source))
     }
 
     fn line(&mut self, text: &[u8]) -> Result<(), JournalError> {
         self.end += text.len() as u64 + 1;
-        self.writer.write_all(text).and_then(|()| self.writer.write_all(b"\n")).map_err(|source| self.error(source))
+        self.writer
+            .write_all(text)
+            .and_then(|()| self.writer.write_all(b"\n"))
+            .map_err(|source| self.error(source))
     }
 
     fn error(&self, source: io::Error) -> JournalError {
-        JournalError::Io { path: self.path.clone(), source }
+        JournalError::Io {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -151,7 +194,12 @@ mod tests {
     use super::*;
 
     fn record(file: &str, stamp: &str) -> Record {
-        Record { file: file.to_string(), stamp: stamp.to_string(), look: None, problem: Some(format!("{file} is bad")) }
+        Record {
+            file: file.to_string(),
+            stamp: stamp.to_string(),
+            look: None,
+            problem: Some(format!("{file} is bad")),
+        }
     }
 
     #[test]
@@ -159,19 +207,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
         let mut journal = Journal::open(Some(&path)).unwrap();
-        let places = [journal.add(&record("a", "1")).unwrap(), journal.add(&record("b", "1")).unwrap()];
+        let places = [
+            journal.add(&record("a", "1")).unwrap(),
+            journal.add(&record("b", "1")).unwrap(),
+        ];
         assert_eq!(journal.read(places[0]).unwrap(), record("a", "1"));
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..=whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let mut journal = Journal::open(Some(&path)).unwrap();
-            assert_eq!(journal.find("a", "1").unwrap().is_some(), cut as u64 >= places[1], "{cut}");
+            assert_eq!(
+                journal.find("a", "1").unwrap().is_some(),
+                cut as u64 >= places[1],
+                "{cut}"
+            );
             assert_eq!(journal.find("a", "2").unwrap(), None);
             journal.add(&record("c", "1")).unwrap();
             journal.sync().unwrap();
             let mut again = Journal::open(Some(&path)).unwrap();
-            assert_eq!(again.find("c", "1").unwrap().map(|(record, _)| record), Some(record("c", "1")), "{cut}");
+            assert_eq!(
+                again.find("c", "1").unwrap().map(|(record, _)| record),
+                Some(record("c", "1")),
+                "{cut}"
+            );
         }
     }
 
@@ -182,10 +241,22 @@ mod tests {
         for index in 0..200 {
             places.push(journal.add(&record(&format!("clip {index}"), "1")).unwrap());
             let earlier = index / 2;
-            assert_eq!(journal.read(places[earlier]).unwrap(), record(&format!("clip {earlier}"), "1"));
+            assert_eq!(
+                journal.read(places[earlier]).unwrap(),
+                record(
+                    &format!(
+                        "clip \
+                {earlier}"
+                    ),
+                    "1"
+                )
+            );
         }
         for (index, place) in places.iter().enumerate() {
-            assert_eq!(journal.read(*place).unwrap(), record(&format!("clip {index}"), "1"));
+            assert_eq!(
+                journal.read(*place).unwrap(),
+                record(&format!("clip {index}"), "1")
+            );
         }
     }
 
@@ -194,8 +265,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "mine\n").unwrap();
-        assert!(matches!(Journal::open(Some(&path)), Err(JournalError::Foreign(_))));
-        assert!(matches!(Journal::open(Some(folder.path())), Err(JournalError::Foreign(_))));
+        assert!(matches!(
+            Journal::open(Some(&path)),
+            Err(JournalError::Foreign(_))
+        ));
+        assert!(matches!(
+            Journal::open(Some(folder.path())),
+            Err(JournalError::Foreign(_))
+        ));
         assert_eq!(std::fs::read(&path).unwrap(), b"mine\n");
     }
 }

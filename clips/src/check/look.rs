@@ -1,4 +1,5 @@
-//! One clip, looked at frame by frame: what is remembered of it, and what is suspicious about it alone.
+//! One clip, looked at frame by frame: what is remembered of it, and what is suspicious about it
+//! alone.
 
 use super::Flag;
 use crate::video_io::VideoHeader;
@@ -31,11 +32,13 @@ const BAR_BORDER: f64 = 0.5;
 /// Levels across two pixels of the small picture that make an edge.
 const EDGE: u8 = 24;
 
-/// Levels by which a pixel of the small picture changes where there is motion, and the share of pixels that have to.
+/// Levels by which a pixel of the small picture changes where there is motion, and the share of
+/// pixels that have to.
 const MOTION: u8 = 12;
 const BUSY: f64 = 0.5;
 
-/// Largest share of the small picture that unmoving edges may fill: beyond it, the camera stands still.
+/// Largest share of the small picture that unmoving edges may fill: beyond it, the camera stands
+/// still.
 pub(super) const MAX_EDGES: f64 = 0.2;
 
 /// What is remembered of a clip that can be decoded.
@@ -55,7 +58,8 @@ pub struct Look {
     pub signature: String,
     /// What is suspicious about this clip alone, and how.
     pub flags: Vec<(Flag, String)>,
-    /// Pixels of the 64 x 64 picture where an edge never moves; `None` where too little else moves, or too much stands still, to tell.
+    /// Pixels of the 64 x 64 picture where an edge never moves; `None` where too little else moves,
+    /// or too much stands still, to tell.
     pub edges: Option<Vec<u16>>,
 }
 
@@ -78,7 +82,9 @@ impl Looking {
         let (width, height) = (header.width as usize, header.height as usize);
         if self.frames == 0 {
             self.stride = 1;
-            self.hasher.update(&header.width.to_le_bytes()).update(&header.height.to_le_bytes());
+            self.hasher
+                .update(&header.width.to_le_bytes())
+                .update(&header.height.to_le_bytes());
             (self.bright_rows, self.bright_columns) = (vec![0; height], vec![0; width]);
         }
         self.hasher.update(frame);
@@ -109,7 +115,10 @@ impl Looking {
             }
             *most = bright.max(*most);
         }
-        self.bright_columns.iter_mut().zip(columns).for_each(|(most, bright)| *most = bright.max(*most));
+        self.bright_columns
+            .iter_mut()
+            .zip(columns)
+            .for_each(|(most, bright)| *most = bright.max(*most));
         self.samples.push(small(&grey, width, height));
     }
 
@@ -122,12 +131,30 @@ impl Looking {
         }
         let brightest = parts.iter().flatten().copied().fold(0.0, f32::max);
         if brightest <= f32::from(BLACK) {
-            flags.push((Flag::Black, format!("the brightest part has {brightest:.0} of 255 levels")));
+            flags.push((
+                Flag::Black,
+                format!(
+                    "the brightest part has {brightest:.0} of 255 \
+                levels"
+                ),
+            ));
         } else {
-            let change = |sample: &Vec<f32>| sample.iter().zip(&parts[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let change = |sample: &Vec<f32>| {
+                sample
+                    .iter()
+                    .zip(&parts[0])
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f32::max)
+            };
             let largest = parts.iter().map(change).fold(0.0, f32::max);
             if largest <= STILL {
-                flags.push((Flag::Static, format!("no part changes by more than {largest:.1} of 255 levels")));
+                flags.push((
+                    Flag::Static,
+                    format!(
+                        "no part changes by more than {largest:.1} of \
+                    255 levels"
+                    ),
+                ));
             }
         }
         let moment = |index: usize| (parts.len().saturating_sub(1)) * index / (MOMENTS - 1);
@@ -164,7 +191,17 @@ impl Looking {
             (is_border(lines[first]) && is_border(lines[lines.len() - 1 - last]))
                 .then(|| format!("black bars of {first} pixels {before} and {last} {after}"))
         };
-        of(rows, columns.len(), ["above", "below"]).or_else(|| of(columns, rows.len(), ["on the left", "on the right"]))
+        of(rows, columns.len(), ["above", "below"]).or_else(|| {
+            of(
+                columns,
+                rows.len(),
+                [
+                    "on the \
+            left",
+                    "on the right",
+                ],
+            )
+        })
     }
 }
 
@@ -182,11 +219,15 @@ fn small(grey: &[u8], width: usize, height: usize) -> Vec<u8> {
     let mean = |row: usize, column: usize| {
         let (rows, columns) = (range(row, height), range(column, width));
         let count = (rows.len() * columns.len()) as u64;
-        let sum: u64 =
-            rows.flat_map(|row| &grey[row * width + columns.start..row * width + columns.end]).map(|&value| u64::from(value)).sum();
+        let sum: u64 = rows
+            .flat_map(|row| &grey[row * width + columns.start..row * width + columns.end])
+            .map(|&value| u64::from(value))
+            .sum();
         ((sum + count / 2) / count) as u8
     };
-    (0..SIDE * SIDE).map(|place| mean(place / SIDE, place % SIDE)).collect()
+    (0..SIDE * SIDE)
+        .map(|place| mean(place / SIDE, place % SIDE))
+        .collect()
 }
 
 /// The means of its 8 x 8 parts.
@@ -194,8 +235,10 @@ fn parts(sample: &[u8]) -> Vec<f32> {
     let step = SIDE / PARTS;
     let mean = |part: usize| {
         let (top, left) = (part / PARTS * step, part % PARTS * step);
-        let sum: u32 =
-            (top..top + step).flat_map(|row| &sample[row * SIDE + left..row * SIDE + left + step]).map(|&value| u32::from(value)).sum();
+        let sum: u32 = (top..top + step)
+            .flat_map(|row| &sample[row * SIDE + left..row * SIDE + left + step])
+            .map(|&value| u32::from(value))
+            .sum();
         sum as f32 / (step * step) as f32
     };
     (0..PARTS * PARTS).map(mean).collect()
@@ -207,20 +250,27 @@ fn edges(samples: &[Vec<u8>]) -> Option<Vec<u16>> {
         return None;
     }
     let range = |place: usize| {
-        let (low, high) = samples.iter().fold((u8::MAX, 0), |(low, high), sample| (low.min(sample[place]), high.max(sample[place])));
+        let (low, high) = samples.iter().fold((u8::MAX, 0), |(low, high), sample| {
+            (low.min(sample[place]), high.max(sample[place]))
+        });
         high - low
     };
-    let moving = (0..SIDE * SIDE).filter(|&place| range(place) >= MOTION).count();
+    let moving = (0..SIDE * SIDE)
+        .filter(|&place| range(place) >= MOTION)
+        .count();
     if (moving as f64) < BUSY * (SIDE * SIDE) as f64 {
         return None;
     }
     let slope = |sample: &[u8], place: usize| {
         let (row, column) = (place / SIDE, place % SIDE);
-        let at = |row: usize, column: usize| sample[row.min(SIDE - 1) * SIDE + column.min(SIDE - 1)];
+        let at =
+            |row: usize, column: usize| sample[row.min(SIDE - 1) * SIDE + column.min(SIDE - 1)];
         let across = at(row, column + 1).abs_diff(at(row, column.saturating_sub(1)));
         across.max(at(row + 1, column).abs_diff(at(row.saturating_sub(1), column)))
     };
-    let everywhere: Vec<u16> =
-        (0..SIDE * SIDE).filter(|&place| samples.iter().all(|sample| slope(sample, place) >= EDGE)).map(|place| place as u16).collect();
+    let everywhere: Vec<u16> = (0..SIDE * SIDE)
+        .filter(|&place| samples.iter().all(|sample| slope(sample, place) >= EDGE))
+        .map(|place| place as u16)
+        .collect();
     (everywhere.len() as f64 <= MAX_EDGES * (SIDE * SIDE) as f64).then_some(everywhere)
 }

@@ -1,7 +1,9 @@
-//! Looking at every clip of a folder before anything is made of it: which cannot be used and why, and which are suspicious.
+//! Looking at every clip of a folder before anything is made of it: which cannot be used and why,
+//! and which are suspicious.
 //!
-//! Clips are decoded to their last frame, several at a time, and looked at one frame at a time. Each result is written to a journal, by which a
-//! check that was killed goes on, and one of the same folder later is quick. What grows with the number of clips is 300 bytes each, and what is
+//! Clips are decoded to their last frame, several at a time, and looked at one frame at a time.
+//! Each result is written to a journal, by which a check that was killed goes on, and one of the
+//! same folder later is quick. What grows with the number of clips is 300 bytes each, and what is
 //! reported.
 
 mod across;
@@ -30,8 +32,11 @@ use journal::{Journal, Record};
 /// Clips in a batch, per thread; the journal is written after each batch.
 const BATCH: usize = 16;
 
-/// What makes a clip suspicious. It may be exactly what is wanted; so a flag is a warning unless a recipe says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+/// What makes a clip suspicious. It may be exactly what is wanted; so a flag is a warning unless a
+/// recipe says otherwise.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flag {
     /// Black bars on two opposite sides, each at least 3 % of the picture, sharply bounded.
@@ -40,9 +45,11 @@ pub enum Flag {
     Static,
     /// No 8 x 8th of the picture is ever brighter than 20 of 255 levels.
     Black,
-    /// The same pixels as an earlier clip, or at four moments nowhere (of 8 x 8 parts) more than 6 levels from it.
+    /// The same pixels as an earlier clip, or at four moments nowhere (of 8 x 8 parts) more than 6
+    /// levels from it.
     Duplicate,
-    /// Edges that never move in a picture that otherwise does, in the same place in at least 80 % of (at least 8) such clips.
+    /// Edges that never move in a picture that otherwise does, in the same place in at least 80 %
+    /// of (at least 8) such clips.
     Watermark,
 }
 
@@ -124,8 +131,9 @@ pub enum CheckError {
     Stopped,
 }
 
-/// Checks the clips of `directory` that `wanted` is true of. `progress` hears (looked at, unusable) now and then, and ends the check with `false`.
-/// The report depends on the files alone: not on threads, timing or interruptions.
+/// Checks the clips of `directory` that `wanted` is true of. `progress` hears (looked at, unusable)
+/// now and then, and ends the check with `false`. The report depends on the files alone: not on
+/// threads, timing or interruptions.
 ///
 /// # Errors
 /// [`CheckError`]; a clip that cannot be used is no error but part of the report.
@@ -135,9 +143,21 @@ pub fn check(
     wanted: &dyn Fn(&Entry) -> bool,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Report, CheckError> {
-    let report = Report { layout: options.layout, clips: 0, problems: Vec::new(), unsettled: BTreeSet::new(), flags: Vec::new() };
+    let report = Report {
+        layout: options.layout,
+        clips: 0,
+        problems: Vec::new(),
+        unsettled: BTreeSet::new(),
+        flags: Vec::new(),
+    };
     let journal = Journal::open(options.journal)?;
-    let mut run = Run { directory, options, journal, across: Across::default(), report };
+    let mut run = Run {
+        directory,
+        options,
+        journal,
+        across: Across::default(),
+        report,
+    };
     let mut batch: Vec<Result<Entry, Problem>> = Vec::new();
     let mut ended = Ok(());
     options.layout.list(directory, &mut |listed| {
@@ -167,7 +187,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn batch(&mut self, batch: Vec<Result<Entry, Problem>>, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<(), CheckError> {
+    fn batch(
+        &mut self,
+        batch: Vec<Result<Entry, Problem>>,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<(), CheckError> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -202,7 +226,13 @@ impl Run<'_> {
         let file = entry.place.to_string();
         match entry.place.stamp(self.directory) {
             Ok(stamp) => Ok(self.journal.find(&file, &stamp)?.map(Found::Known)),
-            Err(error) => Ok(Some(Found::Listed(Problem { file, problem: format!("it cannot be read: {error}") }))),
+            Err(error) => Ok(Some(Found::Listed(Problem {
+                file,
+                problem: format!(
+                    "it cannot be \
+                read: {error}"
+                ),
+            }))),
         }
     }
 
@@ -218,7 +248,10 @@ impl Run<'_> {
             Found::Looked(Looked { record, is_lasting }) => {
                 if !is_lasting {
                     self.report.unsettled.insert(record.file.clone());
-                    self.report.problems.push(Problem { file: record.file, problem: record.problem.unwrap_or_default() });
+                    self.report.problems.push(Problem {
+                        file: record.file,
+                        problem: record.problem.unwrap_or_default(),
+                    });
                     return Ok(());
                 }
                 let at = self.journal.add(&record)?;
@@ -227,23 +260,51 @@ impl Run<'_> {
         };
         let problem = match (&record.look, record.problem) {
             (Some(look), None) => self.options.shape.and_then(|shape| {
-                let header = VideoHeader { width: look.width, height: look.height, frames_per_second: look.frames_per_second };
-                check_length(&header, look.frames, shape).err().map(|error| error.to_string())
+                let header = VideoHeader {
+                    width: look.width,
+                    height: look.height,
+                    frames_per_second: look.frames_per_second,
+                };
+                check_length(&header, look.frames, shape)
+                    .err()
+                    .map(|error| error.to_string())
             }),
-            (_, problem) => Some(problem.unwrap_or_else(|| "nothing is known about it".to_string())),
+            (_, problem) => Some(problem.unwrap_or_else(|| {
+                "nothing is known about \
+                it"
+                .to_string()
+            })),
         };
         match (problem, record.look) {
             (None, Some(look)) => {
                 for (flag, detail) in &look.flags {
-                    self.report.flags.push(Flagged { file: record.file.clone(), flag: *flag, detail: detail.clone() });
+                    self.report.flags.push(Flagged {
+                        file: record.file.clone(),
+                        flag: *flag,
+                        detail: detail.clone(),
+                    });
                 }
                 if let Some(like) = self.across.add(&look, at) {
                     let earlier = self.journal.read(like.at)?.file;
-                    let detail = if like.exact { format!("the same pixels as {earlier}") } else { format!("nearly the same as {earlier}") };
-                    self.report.flags.push(Flagged { file: record.file, flag: Flag::Duplicate, detail });
+                    let detail = if like.exact {
+                        format!(
+                            "the same pixels as \
+                        {earlier}"
+                        )
+                    } else {
+                        format!("nearly the same as {earlier}")
+                    };
+                    self.report.flags.push(Flagged {
+                        file: record.file,
+                        flag: Flag::Duplicate,
+                        detail,
+                    });
                 }
             }
-            (problem, _) => self.report.problems.push(Problem { file: record.file, problem: problem.unwrap_or_default() }),
+            (problem, _) => self.report.problems.push(Problem {
+                file: record.file,
+                problem: problem.unwrap_or_default(),
+            }),
         }
         Ok(())
     }
@@ -254,7 +315,11 @@ impl Run<'_> {
             for at in self.across.busy() {
                 let record = self.journal.read(at)?;
                 if record.look.is_some_and(|look| region.is_in(&look)) {
-                    self.report.flags.push(Flagged { file: record.file, flag: Flag::Watermark, detail: region.detail() });
+                    self.report.flags.push(Flagged {
+                        file: record.file,
+                        flag: Flag::Watermark,
+                        detail: region.detail(),
+                    });
                 }
             }
         }
@@ -275,8 +340,13 @@ struct Looked {
     is_lasting: bool,
 }
 
-/// Decodes clips at the same time; results come in the order of `entries`, and stop at the first error that is not a clip's.
-fn looked_at(directory: &Path, entries: &[(usize, &Entry)], threads: usize) -> Vec<(usize, Result<Looked, VideoError>)> {
+/// Decodes clips at the same time; results come in the order of `entries`, and stop at the first
+/// error that is not a clip's.
+fn looked_at(
+    directory: &Path,
+    entries: &[(usize, &Entry)],
+    threads: usize,
+) -> Vec<(usize, Result<Looked, VideoError>)> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -286,8 +356,17 @@ fn looked_at(directory: &Path, entries: &[(usize, &Entry)], threads: usize) -> V
         done
     };
     let mut done: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.clamp(1, entries.len().max(1))).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let workers: Vec<_> = (0..threads.clamp(1, entries.len().max(1)))
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
     });
     done.sort_by_key(|(index, _)| *index);
     done
@@ -298,11 +377,29 @@ fn look_at(directory: &Path, entry: &Entry) -> Result<Looked, VideoError> {
     let stamp = entry.place.stamp(directory).unwrap_or_default();
     let file = entry.place.to_string();
     let mut looking = look::Looking::default();
-    let decoded = entry.place.decode(directory, &mut |header, frame| looking.frame(header, frame));
+    let decoded = entry
+        .place
+        .decode(directory, &mut |header, frame| looking.frame(header, frame));
     match decoded {
-        Ok(header) => Ok(Looked { record: Record { file, stamp, look: Some(looking.finish(&header)), problem: None }, is_lasting: true }),
+        Ok(header) => Ok(Looked {
+            record: Record {
+                file,
+                stamp,
+                look: Some(looking.finish(&header)),
+                problem: None,
+            },
+            is_lasting: true,
+        }),
         Err(error) if error.is_lasting() || matches!(error, VideoError::Slow { .. }) => {
-            Ok(Looked { is_lasting: error.is_lasting(), record: Record { file, stamp, look: None, problem: Some(error.to_string()) } })
+            Ok(Looked {
+                is_lasting: error.is_lasting(),
+                record: Record {
+                    file,
+                    stamp,
+                    look: None,
+                    problem: Some(error.to_string()),
+                },
+            })
         }
         Err(error) => Err(error),
     }

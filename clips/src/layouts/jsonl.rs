@@ -10,7 +10,10 @@ use crate::manifest;
 
 pub(super) const NAMES: [&str; 2] = [manifest::FILE_NAME, "metadata.jsonl"];
 
-pub(super) fn list(folder: &Folder, each: &mut dyn FnMut(Listed) -> bool) -> Result<(), LayoutError> {
+pub(super) fn list(
+    folder: &Folder,
+    each: &mut dyn FnMut(Listed) -> bool,
+) -> Result<(), LayoutError> {
     let path = folder.manifest(&NAMES)?;
     let error = LayoutError::io(&path);
     let mut file = BufReader::new(File::open(&path).map_err(&error)?);
@@ -19,18 +22,37 @@ pub(super) fn list(folder: &Folder, each: &mut dyn FnMut(Listed) -> bool) -> Res
     for number in 1.. {
         line.clear();
         // One byte more than allowed is enough to know.
-        if file.by_ref().take(MAX_TEXT_BYTES + 1).read_until(b'\n', &mut line).map_err(&error)? == 0 {
+        if file
+            .by_ref()
+            .take(MAX_TEXT_BYTES + 1)
+            .read_until(b'\n', &mut line)
+            .map_err(&error)?
+            == 0
+        {
             break;
         }
         if line.len() as u64 > MAX_TEXT_BYTES {
-            return Err(LayoutError::damaged(&path, format!("line {number} has more than {MAX_TEXT_BYTES} bytes")));
+            return Err(LayoutError::damaged(
+                &path,
+                format!(
+                    "line {number} has more than \
+                {MAX_TEXT_BYTES} bytes"
+                ),
+            ));
         }
         let listed = match std::str::from_utf8(&line) {
             Ok(text) if text.trim().is_empty() => continue,
-            Ok(text) => manifest::parse(text).and_then(|entry| folder.entry(&entry.prompt, &entry.video, entry.take)),
+            Ok(text) => manifest::parse(text)
+                .and_then(|entry| folder.entry(&entry.prompt, &entry.video, entry.take)),
             Err(error) => Err(format!("it is not UTF-8 ({error})")),
         };
-        if !each(listed.map_err(|problem| Problem { file: format!("{name}, line {number}"), problem })) {
+        if !each(listed.map_err(|problem| Problem {
+            file: format!(
+                "{name}, line \
+            {number}"
+            ),
+            problem,
+        })) {
             break;
         }
     }

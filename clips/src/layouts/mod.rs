@@ -1,4 +1,5 @@
-//! Folders of clips as people have them: which clip shows which prompt, whatever the folder's layout.
+//! Folders of clips as people have them: which clip shows which prompt, whatever the folder's
+//! layout.
 //!
 //! | layout       | what the folder holds                                                                              |
 //! |--------------|----------------------------------------------------------------------------------------------------|
@@ -8,8 +9,9 @@
 //! | `webdataset` | `.tar` shards: a video and a `.txt` or `.json` of the same key after one another                   |
 //! | `parquet`    | `.parquet` files with a prompt column and a path or bytes column (Hugging Face datasets)           |
 //!
-//! Prompts are called `prompt`, `caption`, `text` or `prompt_en`; videos `video`, `file_name`, `path`, `video_path`, `file` or `bytes`.
-//! Listing streams: a folder of any size is gone through with a line, a member or a few rows in memory.
+//! Prompts are called `prompt`, `caption`, `text` or `prompt_en`; videos `video`, `file_name`,
+//! `path`, `video_path`, `file` or `bytes`. Listing streams: a folder of any size is gone through
+//! with a line, a member or a few rows in memory.
 
 mod csv;
 mod jsonl;
@@ -37,7 +39,9 @@ pub(crate) const VIDEO_NAMES: [&str; 5] = ["video", "file_name", "path", "video_
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// How a folder says which clip shows which prompt; see the [module](self).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// `manifest.jsonl`, `metadata.jsonl`.
@@ -100,7 +104,8 @@ pub enum LayoutError {
     },
     /// No layout, or several.
     #[error(
-        "{path} holds {found}; expected one of: manifest.jsonl or metadata.csv naming clips, videos with a .txt each, .tar shards (WebDataset), \
+        "{path} holds {found}; expected one of: manifest.jsonl or metadata.csv naming clips, \
+            videos with a .txt each, .tar shards (WebDataset), \
          .parquet files{advice}"
     )]
     Unclear {
@@ -123,11 +128,17 @@ pub enum LayoutError {
 
 impl LayoutError {
     fn io(path: &Path) -> impl Fn(io::Error) -> Self {
-        move |source| Self::Io { path: path.to_path_buf(), source }
+        move |source| Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
     }
 
     fn damaged(path: &Path, problem: impl Into<String>) -> Self {
-        Self::Damaged { path: path.to_path_buf(), problem: problem.into() }
+        Self::Damaged {
+            path: path.to_path_buf(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -140,39 +151,76 @@ impl Layout {
         let mut found = BTreeSet::new();
         let mut other = BTreeSet::new();
         for path in files(directory, 2)? {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             let at_top = path.parent() == Some(directory);
             match ending(&path).as_str() {
                 "tar" => _ = found.insert(Self::Webdataset),
                 "parquet" => _ = found.insert(Self::Parquet),
-                _ if at_top && jsonl::NAMES.contains(&name.as_str()) => _ = found.insert(Self::Jsonl),
+                _ if at_top && jsonl::NAMES.contains(&name.as_str()) => {
+                    _ = found.insert(Self::Jsonl)
+                }
                 _ if at_top && csv::NAMES.contains(&name.as_str()) => _ = found.insert(Self::Csv),
-                ending if other.len() < 8 => _ = other.insert(if ending.is_empty() { name } else { format!("*.{ending}") }),
+                ending if other.len() < 8 => {
+                    _ = other.insert(if ending.is_empty() {
+                        name
+                    } else {
+                        format!("*.{ending}")
+                    })
+                }
                 _ => {}
             }
         }
-        let unclear = |found: String, advice| LayoutError::Unclear { path: directory.to_path_buf(), found, advice };
+        let unclear = |found: String, advice| LayoutError::Unclear {
+            path: directory.to_path_buf(),
+            found,
+            advice,
+        };
         match found.len() {
             1 => Ok(found.first().copied().unwrap_or(Self::Pairs)),
             0 if pairs::any(directory)? => Ok(Self::Pairs),
             0 if other.is_empty() => Err(unclear("no files".to_string(), "")),
-            0 => Err(unclear(format!("no clips, but {}", other.into_iter().collect::<Vec<_>>().join(", ")), "")),
+            0 => Err(unclear(
+                format!(
+                    "no clips, but \
+                {}",
+                    other.into_iter().collect::<Vec<_>>().join(", ")
+                ),
+                "",
+            )),
             _ => {
                 let names: Vec<String> = found.iter().map(ToString::to_string).collect();
-                Err(unclear(format!("several layouts: {}", names.join(", ")), "; say which with teacher.layout or --layout"))
+                Err(unclear(
+                    format!("several layouts: {}", names.join(", ")),
+                    "; say which with \
+                    teacher.layout or --layout",
+                ))
             }
         }
     }
 
-    /// Tells `each` all clips of `directory`, in a fixed order, and what is wrong with those that cannot be used; stops when it says `false`.
-    /// Whether a clip's bytes are a video is not looked at here.
+    /// Tells `each` all clips of `directory`, in a fixed order, and what is wrong with those that
+    /// cannot be used; stops when it says `false`. Whether a clip's bytes are a video is not looked
+    /// at here.
     ///
     /// # Errors
     /// The folder, or a file that describes all others, cannot be read at all.
-    pub fn list(self, directory: &Path, each: &mut dyn FnMut(Listed) -> bool) -> Result<(), LayoutError> {
-        let root = directory.canonicalize().map_err(LayoutError::io(directory))?;
+    pub fn list(
+        self,
+        directory: &Path,
+        each: &mut dyn FnMut(Listed) -> bool,
+    ) -> Result<(), LayoutError> {
+        let root = directory
+            .canonicalize()
+            .map_err(LayoutError::io(directory))?;
         if !root.is_dir() {
-            return Err(LayoutError::damaged(directory, "it is no directory; expected the folder that holds the clips"));
+            return Err(LayoutError::damaged(
+                directory,
+                "it is no directory; expected the folder \
+                that holds the clips",
+            ));
         }
         let folder = Folder { directory, root };
         match self {
@@ -194,7 +242,11 @@ struct Folder<'a> {
 impl Folder<'_> {
     /// The manifest among `names` that is there.
     fn manifest(&self, names: &[&str]) -> Result<PathBuf, LayoutError> {
-        let found: Vec<PathBuf> = names.iter().map(|name| self.directory.join(name)).filter(|path| path.exists()).collect();
+        let found: Vec<PathBuf> = names
+            .iter()
+            .map(|name| self.directory.join(name))
+            .filter(|path| path.exists())
+            .collect();
         match &found[..] {
             [path]
                 if self
@@ -205,23 +257,49 @@ impl Folder<'_> {
             {
                 Ok(path.clone())
             }
-            [path] => Err(LayoutError::damaged(path, "it is no ordinary file of this folder")),
-            [] => Err(LayoutError::damaged(self.directory, format!("it holds no {}", names.join(" or ")))),
-            _ => Err(LayoutError::damaged(self.directory, format!("it holds both {}; remove one", names.join(" and ")))),
+            [path] => Err(LayoutError::damaged(
+                path,
+                "it is no ordinary file of this folder",
+            )),
+            [] => Err(LayoutError::damaged(
+                self.directory,
+                format!(
+                    "it holds no {}",
+                    names.join(
+                        " \
+                or "
+                    )
+                ),
+            )),
+            _ => Err(LayoutError::damaged(
+                self.directory,
+                format!(
+                    "it holds both {}; remove \
+                one",
+                    names.join(" and ")
+                ),
+            )),
         }
     }
 
-    /// An entry whose prompt says something and whose path stays inside and names a file or a directory; the error says what is wrong.
+    /// An entry whose prompt says something and whose path stays inside and names a file or a
+    /// directory; the error says what is wrong.
     fn entry(&self, prompt: &str, video: &str, take: Option<u64>) -> Result<Entry, String> {
         checked_prompt(prompt)?;
         crate::manifest::check_path(video, self.directory, &self.root)?;
-        Ok(Entry { prompt: prompt.to_string(), place: Place::File(video.to_string()), take })
+        Ok(Entry {
+            prompt: prompt.to_string(),
+            place: Place::File(video.to_string()),
+            take,
+        })
     }
 
     /// A path as it is named in problems.
     fn name(&self, path: &Path) -> String {
         let inside = path.strip_prefix(self.directory).unwrap_or(path);
-        inside.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/")
+        inside
+            .to_string_lossy()
+            .replace(std::path::MAIN_SEPARATOR, "/")
     }
 }
 
@@ -232,14 +310,18 @@ fn checked_prompt(prompt: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The ordinary files of `directory` and of directories inside, `depth` levels in all, in order of their paths. Hidden names are passed over, links to
-/// directories are not followed.
+/// The ordinary files of `directory` and of directories inside, `depth` levels in all, in order of
+/// their paths. Hidden names are passed over, links to directories are not followed.
 fn files(directory: &Path, depth: usize) -> Result<Vec<PathBuf>, LayoutError> {
     let mut files = Vec::new();
     let mut directories = Vec::new();
     for path in children(directory)? {
         let kind = path.symlink_metadata().map_err(LayoutError::io(&path))?;
-        if kind.is_dir() { directories.push(path) } else { files.push(path) }
+        if kind.is_dir() {
+            directories.push(path)
+        } else {
+            files.push(path)
+        }
     }
     if depth > 1 {
         for inside in directories {
@@ -265,7 +347,9 @@ fn children(directory: &Path) -> Result<Vec<PathBuf>, LayoutError> {
 
 /// The name's ending in lower case.
 fn ending(path: &Path) -> String {
-    path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+    path.extension()
+        .map(|ending| ending.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `a.mp4` and `a.txt`, `b/` (frames) and `b.txt`: videos whose prompts lie beside them, in any directory of the folder.
+//! `a.mp4` and `a.txt`, `b/` (frames) and `b.txt`: videos whose prompts lie beside them, in any
+//! directory of the folder.
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -18,23 +19,42 @@ pub(super) fn any(directory: &Path) -> Result<bool, LayoutError> {
     Ok(found)
 }
 
-pub(super) fn list(folder: &Folder, each: &mut dyn FnMut(Listed) -> bool) -> Result<(), LayoutError> {
+pub(super) fn list(
+    folder: &Folder,
+    each: &mut dyn FnMut(Listed) -> bool,
+) -> Result<(), LayoutError> {
     walk(folder.directory, MAX_DEPTH, &mut |path| {
         let name = folder.name(path);
         let listed = prompt_of(path).and_then(|prompt| folder.entry(&prompt, &name, None));
-        each(listed.map_err(|problem| Problem { file: name, problem }))
+        each(listed.map_err(|problem| Problem {
+            file: name,
+            problem,
+        }))
     })
     .map(|_| ())
 }
 
 /// Videos and directories of frames, in order of their paths.
-fn walk(directory: &Path, depth: usize, each: &mut dyn FnMut(&Path) -> bool) -> Result<bool, LayoutError> {
+fn walk(
+    directory: &Path,
+    depth: usize,
+    each: &mut dyn FnMut(&Path) -> bool,
+) -> Result<bool, LayoutError> {
     for path in children(directory)? {
-        let is_directory = path.symlink_metadata().map_err(LayoutError::io(&path))?.is_dir();
+        let is_directory = path
+            .symlink_metadata()
+            .map_err(LayoutError::io(&path))?
+            .is_dir();
         let goes_on = match is_directory {
             true if is_frame_directory(&path) => each(&path),
             true if depth > 1 => walk(&path, depth - 1, each)?,
-            true => return Err(LayoutError::damaged(&path, "it lies too deep inside other directories")),
+            true => {
+                return Err(LayoutError::damaged(
+                    &path,
+                    "it lies too deep inside other \
+                directories",
+                ));
+            }
             false if is_video_name(&path) => each(&path),
             false => true,
         };
@@ -48,16 +68,24 @@ fn walk(directory: &Path, depth: usize, each: &mut dyn FnMut(&Path) -> bool) -> 
 /// The prompt beside a video, its line breaks made spaces.
 fn prompt_of(video: &Path) -> Result<String, String> {
     let path = video.with_extension("txt");
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     match path.symlink_metadata() {
         Ok(kind) if kind.is_file() => {}
         Ok(_) => return Err(format!("its prompt's file {name} is no ordinary file")),
         Err(_) => return Err(format!("its prompt's file {name} is missing")),
     }
     let mut text = String::new();
-    let read = File::open(&path).and_then(|file| file.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
+    let read =
+        File::open(&path).and_then(|file| file.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
     match read {
-        Ok(length) if length as u64 > MAX_TEXT_BYTES => Err(format!("its prompt's file {name} has more than {MAX_TEXT_BYTES} bytes")),
+        Ok(length) if length as u64 > MAX_TEXT_BYTES => Err(format!(
+            "its prompt's file {name} has \
+            more than {MAX_TEXT_BYTES} bytes"
+        )),
         Ok(_) => Ok(text.split_whitespace().collect::<Vec<_>>().join(" ")),
         Err(error) => Err(format!("its prompt's file {name} cannot be read: {error}")),
     }

@@ -69,7 +69,8 @@ impl Place {
         directory.join(self.to_string())
     }
 
-    /// A text that changes when the clip's file does: its size and its time of change (of a directory: of all files in it).
+    /// A text that changes when the clip's file does: its size and its time of change (of a
+    /// directory: of all files in it).
     ///
     /// # Errors
     /// The file system's.
@@ -77,7 +78,10 @@ impl Place {
         let path = directory.join(self.file());
         let kind = path.metadata()?;
         let time = |kind: &fs::Metadata| {
-            kind.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |time| time.as_nanos())
+            kind.modified()
+                .ok()
+                .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+                .map_or(0, |time| time.as_nanos())
         };
         let (mut bytes, mut changed) = (kind.len(), time(&kind));
         if kind.is_dir() {
@@ -91,14 +95,22 @@ impl Place {
         Ok(format!("{bytes}-{changed}"))
     }
 
-    /// Decodes the clip; see [`decode_video`]. What lies inside an archive goes through a temporary file.
+    /// Decodes the clip; see [`decode_video`]. What lies inside an archive goes through a temporary
+    /// file.
     ///
     /// # Errors
     /// As [`decode_video`], and a link that leads out of `directory`.
     pub fn decode(&self, directory: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
         let shown = self.shown(directory);
-        let error = |source| VideoError::Io { action: "read", path: shown.clone(), source };
-        let unreadable = |problem| VideoError::Unreadable { path: shown.clone(), problem };
+        let error = |source| VideoError::Io {
+            action: "read",
+            path: shown.clone(),
+            source,
+        };
+        let unreadable = |problem| VideoError::Unreadable {
+            path: shown.clone(),
+            problem,
+        };
         let copy = match self {
             Self::File(path) => {
                 // Looked at again: the folder may have changed since it was listed.
@@ -106,14 +118,25 @@ impl Place {
                 crate::manifest::check_path(path, directory, &root).map_err(unreadable)?;
                 return decode_video(&directory.join(path), sink);
             }
-            Self::Member { archive, start, bytes, .. } => {
+            Self::Member {
+                archive,
+                start,
+                bytes,
+                ..
+            } => {
                 if *bytes > MAX_MEMBER_BYTES {
-                    return Err(unreadable(format!("it has {bytes} bytes; at most {MAX_MEMBER_BYTES} are read from an archive")));
+                    return Err(unreadable(format!(
+                        "it has {bytes} bytes; at most \
+                        {MAX_MEMBER_BYTES} are read from an archive"
+                    )));
                 }
                 let mut file = File::open(directory.join(archive)).map_err(error)?;
                 file.seek(SeekFrom::Start(*start)).map_err(error)?;
                 let mut beginning = Vec::new();
-                (&file).take(12.min(*bytes)).read_to_end(&mut beginning).map_err(error)?;
+                (&file)
+                    .take(12.min(*bytes))
+                    .read_to_end(&mut beginning)
+                    .map_err(error)?;
                 let mut copy = self.copy(&beginning).map_err(error)?;
                 let rest = bytes - beginning.len() as u64;
                 copy.write_all(&beginning).map_err(error)?;
@@ -123,8 +146,14 @@ impl Place {
                 }
                 copy
             }
-            Self::Cell { file, row_group, row, .. } => {
-                let bytes = parquet::cell(&directory.join(file), *row_group, *row).map_err(unreadable)?;
+            Self::Cell {
+                file,
+                row_group,
+                row,
+                ..
+            } => {
+                let bytes =
+                    parquet::cell(&directory.join(file), *row_group, *row).map_err(unreadable)?;
                 let mut copy = self.copy(&bytes[..bytes.len().min(12)]).map_err(error)?;
                 copy.write_all(&bytes).map_err(error)?;
                 copy
@@ -133,7 +162,8 @@ impl Place {
         decode_video(copy.path(), sink).map_err(|error| error.of_original(copy.path(), &shown))
     }
 
-    /// An empty temporary file that is named as a member is, or as its first bytes say where it has no name.
+    /// An empty temporary file that is named as a member is, or as its first bytes say where it has
+    /// no name.
     fn copy(&self, beginning: &[u8]) -> io::Result<NamedTempFile> {
         let ending = match self {
             Self::Member { name, .. } => super::ending(Path::new(name)),
@@ -146,6 +176,9 @@ impl Place {
             }
             .to_string(),
         };
-        Builder::new().prefix("afd-").suffix(&format!(".{ending}")).tempfile()
+        Builder::new()
+            .prefix("afd-")
+            .suffix(&format!(".{ending}"))
+            .tempfile()
     }
 }

@@ -1,12 +1,13 @@
-//! Thrift's compact encoding, walked without building anything: Parquet's descriptions are written in it, and its readers set memory aside
-//! for as many elements as a list claims to have.
+//! Thrift's compact encoding, walked without building anything: Parquet's descriptions are written
+//! in it, and its readers set memory aside for as many elements as a list claims to have.
 //!
 //! <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>
 
 /// Structures inside structures that are gone into.
 const MAX_DEPTH: usize = 32;
 
-/// The whole-number fields of a structure's outermost level, in order of appearance, and how many bytes it takes; the error says what is wrong.
+/// The whole-number fields of a structure's outermost level, in order of appearance, and how many
+/// bytes it takes; the error says what is wrong.
 ///
 /// Every list and every string fits into the bytes that are there.
 pub(super) fn walk(bytes: &[u8]) -> Result<(Vec<(i32, i64)>, usize), String> {
@@ -33,7 +34,11 @@ impl Walker<'_> {
                 return Ok(());
             }
             field = match head >> 4 {
-                0 => i32::try_from(self.signed()?).map_err(|_| "a field's number is absurd".to_string())?,
+                0 => i32::try_from(self.signed()?).map_err(|_| {
+                    "a field's number is \
+                    absurd"
+                        .to_string()
+                })?,
                 step => field.saturating_add(i32::from(step)),
             };
             match head & 15 {
@@ -56,7 +61,11 @@ impl Walker<'_> {
             }
             9 | 10 => {
                 let head = self.byte()?;
-                let size = if head >> 4 == 15 { self.unsigned()? } else { u64::from(head >> 4) };
+                let size = if head >> 4 == 15 {
+                    self.unsigned()?
+                } else {
+                    u64::from(head >> 4)
+                };
                 self.elements(size, head & 15, depth)
             }
             11 => {
@@ -89,7 +98,9 @@ impl Walker<'_> {
     fn fits(&self, size: u64) -> Result<(), String> {
         let left = self.bytes.len() - self.at;
         if size > left as u64 {
-            return Err(format!("a list claims {size} elements and has {left} bytes left for them"));
+            return Err(format!(
+                "a list claims {size} elements and has {left} bytes left for them"
+            ));
         }
         Ok(())
     }
@@ -101,7 +112,8 @@ impl Walker<'_> {
     }
 
     fn skip(&mut self, length: u64) -> Result<(), String> {
-        self.fits(length).map_err(|_| "a string or number is cut short".to_string())?;
+        self.fits(length)
+            .map_err(|_| "a string or number is cut short".to_string())?;
         self.at += length as usize;
         Ok(())
     }
@@ -132,8 +144,13 @@ mod tests {
     #[test]
     fn numbers_come_with_their_fields_and_other_values_are_passed_over() {
         // 1: i32 = 3; 2: "ab"; 3: list<i32> [1, 2]; 4: true; 6: i64 = -1; 7: { 1: i32 = 9 }.
-        let bytes = [0x15, 6, 0x18, 2, b'a', b'b', 0x19, 0x25, 2, 4, 0x11, 0x26, 1, 0x1c, 0x15, 18, 0, 0, 77];
-        assert_eq!(walk(&bytes).unwrap(), (vec![(1, 3), (6, -1)], bytes.len() - 1));
+        let bytes = [
+            0x15, 6, 0x18, 2, b'a', b'b', 0x19, 0x25, 2, 4, 0x11, 0x26, 1, 0x1c, 0x15, 18, 0, 0, 77,
+        ];
+        assert_eq!(
+            walk(&bytes).unwrap(),
+            (vec![(1, 3), (6, -1)], bytes.len() - 1)
+        );
         for length in 0..bytes.len() - 1 {
             assert!(walk(&bytes[..length]).is_err(), "{length}");
         }
@@ -142,7 +159,11 @@ mod tests {
     #[test]
     fn lists_that_claim_more_than_there_is_are_refused() {
         let bytes = [0x19, 0xf5, 0xff, 0xff, 0xff, 0xff, 0x07, 2, 4, 0];
-        assert!(walk(&bytes).unwrap_err().contains("claims 2147483647 elements"));
+        assert!(
+            walk(&bytes)
+                .unwrap_err()
+                .contains("claims 2147483647 elements")
+        );
         assert!(walk(&[0x1c; 100]).unwrap_err().contains("too deep"));
         assert!(walk(&[0x19; 200]).is_err());
     }

@@ -1,4 +1,5 @@
-//! Files from elsewhere on their way into a store: nothing gets a name before every frame of it was decoded.
+//! Files from elsewhere on their way into a store: nothing gets a name before every frame of it was
+//! decoded.
 
 use std::{
     fs::{self, File},
@@ -21,7 +22,11 @@ use crate::{
 /// The disk's.
 pub fn download_place(directory: &Path) -> Result<NamedTempFile, StoreError> {
     let path = directory.join(CLIPS).join("download");
-    stage::file(&path).map_err(|source| StoreError::Io { action: "write", path, source })
+    stage::file(&path).map_err(|source| StoreError::Io {
+        action: "write",
+        path,
+        source,
+    })
 }
 
 /// A downloaded file that is a video: every frame was decoded.
@@ -34,28 +39,42 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Decodes a download, whose kind is told from its first bytes, not from what anybody says of it.
+    /// Decodes a download, whose kind is told from its first bytes, not from what anybody says of
+    /// it.
     ///
     /// # Errors
     /// [`StoreError::Video`] for what is no MP4, WebM or GIF, or is damaged; the disk's.
     pub fn decode(staged: NamedTempFile) -> Result<Self, StoreError> {
         let at = |path: &Path| {
             let path = path.to_path_buf();
-            |source| StoreError::Io { action: "read", path, source }
+            |source| StoreError::Io {
+                action: "read",
+                path,
+                source,
+            }
         };
-        let extension = kind(staged.path()).map_err(at(staged.path()))?.ok_or_else(|| VideoError::Unreadable {
-            path: PathBuf::from("the download"),
-            problem: "it begins like no MP4, WebM or GIF file".to_string(),
-        })?;
+        let extension = kind(staged.path())
+            .map_err(at(staged.path()))?
+            .ok_or_else(|| VideoError::Unreadable {
+                path: PathBuf::from("the download"),
+                problem: "it begins like no MP4, WebM or GIF file".to_string(),
+            })?;
         // The reader goes by the name's ending.
         let named = staged.path().with_extension(extension);
         // Some file systems know no second names.
-        fs::hard_link(staged.path(), &named).or_else(|_| fs::copy(staged.path(), &named).map(|_| ())).map_err(at(&named))?;
+        fs::hard_link(staged.path(), &named)
+            .or_else(|_| fs::copy(staged.path(), &named).map(|_| ()))
+            .map_err(at(&named))?;
         let video = read_video(&named);
         fs::remove_file(&named).map_err(at(&named))?;
         let shape = Shape::of(&video?);
         let blake3 = hash(staged.path()).map_err(at(staged.path()))?;
-        Ok(Self { staged, extension, blake3, shape })
+        Ok(Self {
+            staged,
+            extension,
+            blake3,
+            shape,
+        })
     }
 }
 
@@ -69,7 +88,12 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn of(video: &Video) -> Self {
-        Self { width: video.width, height: video.height, frames: video.frames.len(), frames_per_second: video.frames_per_second }
+        Self {
+            width: video.width,
+            height: video.height,
+            frames: video.frames.len(),
+            frames_per_second: video.frames_per_second,
+        }
     }
 }
 
@@ -80,7 +104,9 @@ impl Shape {
 pub fn hash(path: &Path) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     if path.is_dir() {
-        let mut files = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()?;
+        let mut files = fs::read_dir(path)?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<Vec<_>>>()?;
         files.sort();
         for name in files {
             hasher.update(name.to_string_lossy().as_bytes());

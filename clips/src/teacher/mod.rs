@@ -10,7 +10,8 @@ use crate::video::Video;
 ///
 /// No scores, latents, trajectories or schedules cross this line (arXiv 2605.26105, abstract).
 pub trait Teacher: Send + Sync {
-    /// The videos numbered `takes` for `prompt`: the same prompt and take always give the same video.
+    /// The videos numbered `takes` for `prompt`: the same prompt and take always give the same
+    /// video.
     ///
     /// A teacher with finitely many clips per prompt repeats them in a fixed order.
     fn videos(&self, prompt: &str, takes: Range<u64>) -> Result<Vec<Video>, TeacherError>;
@@ -26,7 +27,8 @@ pub trait Teacher: Send + Sync {
         let _ = takes;
     }
 
-    /// Whether no take of `prompt` can be had. A slow teacher may have to wait to know; the answer never changes within a run.
+    /// Whether no take of `prompt` can be had. A slow teacher may have to wait to know; the answer
+    /// never changes within a run.
     ///
     /// # Errors
     /// The teacher could not find out.

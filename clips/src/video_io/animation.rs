@@ -1,5 +1,5 @@
-//! Animated pictures (GIF, WebP, APNG), without any other program: how long each frame is shown, read from the container without decoding;
-//! then the frames one after another.
+//! Animated pictures (GIF, WebP, APNG), without any other program: how long each frame is shown,
+//! read from the container without decoding; then the frames one after another.
 
 use std::{
     fs::File,
@@ -39,13 +39,28 @@ const UNSPECIFIED_DELAY: f64 = 0.1;
 
 /// Hands out all frames as a player shows them, over black where they are transparent.
 ///
-/// Frames of even length give the rate `frames / total duration` (the whole number of frames per second where the ticks allow it). Frames of
-/// uneven length are repeated on a grid of their greatest common divisor, so each is shown for its time.
-pub(super) fn decode(path: &Path, kind: Animation, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
-    let damaged = |problem: String| VideoError::Unreadable { path: path.to_path_buf(), problem };
+/// Frames of even length give the rate `frames / total duration` (the whole number of frames per
+/// second where the ticks allow it). Frames of uneven length are repeated on a grid of their
+/// greatest common divisor, so each is shown for its time.
+pub(super) fn decode(
+    path: &Path,
+    kind: Animation,
+    sink: &mut Sink,
+) -> Result<VideoHeader, VideoError> {
+    let damaged = |problem: String| VideoError::Unreadable {
+        path: path.to_path_buf(),
+        problem,
+    };
     let error = |source: io::Error| match source.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => damaged(format!("it is cut short or damaged ({source})")),
-        _ => VideoError::Io { action: "read", path: path.to_path_buf(), source },
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => damaged(format!(
+            "it is cut \
+            short or damaged ({source})"
+        )),
+        _ => VideoError::Io {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        },
     };
     let mut file = BufReader::new(File::open(path).map_err(error)?);
     let times = match kind {
@@ -57,7 +72,9 @@ pub(super) fn decode(path: &Path, kind: Animation, sink: &mut Sink) -> Result<Vi
     let (header, repeats) = grid(path, times)?;
     file.rewind().map_err(error)?;
     // The decoders are given whatever strangers made; a mistake of theirs must not end the program.
-    let decoded = catch_unwind(AssertUnwindSafe(|| hand_out(file, kind, &header, &repeats, sink)));
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        hand_out(file, kind, &header, &repeats, sink)
+    }));
     match decoded {
         Ok(Ok(())) => Ok(header),
         Ok(Err(problem)) => Err(damaged(problem)),
@@ -67,31 +84,64 @@ pub(super) fn decode(path: &Path, kind: Animation, sink: &mut Sink) -> Result<Vi
 
 /// The rate, and how often each frame is shown at it.
 fn grid(path: &Path, times: Times) -> Result<(VideoHeader, Vec<u32>), VideoError> {
-    let Times { width, height, per_second, mut delays } = times;
+    let Times {
+        width,
+        height,
+        per_second,
+        mut delays,
+    } = times;
     limits::check(path, width, height, delays.len().max(1) as u64)?;
     let unspecified = (UNSPECIFIED_DELAY * f64::from(per_second)).round().max(1.0) as u32;
-    delays.iter_mut().filter(|delay| **delay == 0).for_each(|delay| *delay = unspecified);
+    delays
+        .iter_mut()
+        .filter(|delay| **delay == 0)
+        .for_each(|delay| *delay = unspecified);
     let (Some(&shortest), Some(&longest)) = (delays.iter().min(), delays.iter().max()) else {
-        return Err(VideoError::Unreadable { path: path.to_path_buf(), problem: "it has no frames".to_string() });
+        return Err(VideoError::Unreadable {
+            path: path.to_path_buf(),
+            problem: "it has no \
+            frames"
+                .to_string(),
+        });
     };
-    let header = |frames_per_second| VideoHeader { width, height, frames_per_second };
+    let header = |frames_per_second| VideoHeader {
+        width,
+        height,
+        frames_per_second,
+    };
     let (header, repeats) = if longest - shortest <= 1 {
-        (header(even_rate(&delays, per_second)), vec![1; delays.len()])
+        (
+            header(even_rate(&delays, per_second)),
+            vec![1; delays.len()],
+        )
     } else {
         let step = delays.iter().copied().fold(0, greatest_common_divisor);
         let shown: u64 = delays.iter().map(|&delay| u64::from(delay / step)).sum();
         limits::check(path, width, height, shown)?;
-        (header(f64::from(per_second) / f64::from(step)), delays.iter().map(|delay| delay / step).collect())
+        (
+            header(f64::from(per_second) / f64::from(step)),
+            delays.iter().map(|delay| delay / step).collect(),
+        )
     };
     limits::check_rate(path, header.frames_per_second)?;
     Ok((header, repeats))
 }
 
-fn hand_out(file: BufReader<File>, kind: Animation, header: &VideoHeader, repeats: &[u32], sink: &mut Sink) -> Result<(), String> {
+fn hand_out(
+    file: BufReader<File>,
+    kind: Animation,
+    header: &VideoHeader,
+    repeats: &[u32],
+    sink: &mut Sink,
+) -> Result<(), String> {
     let text = |error: ImageError| error.to_string();
     let same_size = |found: (u32, u32)| match found == (header.width, header.height) {
         true => Ok(()),
-        false => Err(format!("its size is {} x {} in one place and {} x {} in another", header.width, header.height, found.0, found.1)),
+        false => Err(format!(
+            "its size is {} x {} in one place and {} x {} in \
+            another",
+            header.width, header.height, found.0, found.1
+        )),
     };
     let frames: Frames = match kind {
         Animation::Gif => {
@@ -116,29 +166,56 @@ fn hand_out(file: BufReader<File>, kind: Animation, header: &VideoHeader, repeat
     let mut count = 0;
     for frame in frames {
         let frame = frame.map_err(text)?;
-        let repeats = *repeats.get(count).ok_or_else(|| format!("it has more than the {} frames that it announces", repeats.len()))?;
+        let repeats = *repeats.get(count).ok_or_else(|| {
+            format!(
+                "it has more than the {} frames \
+            that it announces",
+                repeats.len()
+            )
+        })?;
         same_size(frame.buffer().dimensions())?;
         pixels.clear();
         let over_black = |value: u8, alpha: u8| (u16::from(value) * u16::from(alpha) / 255) as u8;
-        pixels.extend(frame.buffer().pixels().flat_map(|pixel| [0, 1, 2].map(|channel| over_black(pixel[channel], pixel[3]))));
+        pixels.extend(
+            frame
+                .buffer()
+                .pixels()
+                .flat_map(|pixel| [0, 1, 2].map(|channel| over_black(pixel[channel], pixel[3]))),
+        );
         (0..repeats).for_each(|_| sink(header, &pixels));
         count += 1;
     }
-    if count == repeats.len() { Ok(()) } else { Err(format!("it announces {} frames and holds {count}", repeats.len())) }
+    if count == repeats.len() {
+        Ok(())
+    } else {
+        Err(format!(
+            "it announces {} frames and holds \
+        {count}",
+            repeats.len()
+        ))
+    }
 }
 
-/// Frames over duration; writers round the duration down by up to a tick, so the whole rate just below is taken as meant where that
-/// explains it.
+/// Frames over duration; writers round the duration down by up to a tick, so the whole rate just
+/// below is taken as meant where that explains it.
 fn even_rate(delays: &[u32], per_second: u32) -> f64 {
     let frames = delays.len() as f64 * f64::from(per_second);
     let ticks: f64 = delays.iter().map(|&delay| f64::from(delay)).sum();
     let rate = frames / ticks;
     let whole = rate.floor();
-    if whole > 0.0 && frames / whole - ticks < 1.0 { whole } else { rate }
+    if whole > 0.0 && frames / whole - ticks < 1.0 {
+        whole
+    } else {
+        rate
+    }
 }
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
 }
 
 fn invalid(problem: &str) -> io::Error {
@@ -163,8 +240,19 @@ fn gif_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> {
         return Err(invalid("it does not begin as a GIF"));
     }
     let side = |at: usize| u32::from(u16::from_le_bytes([header[at], header[at + 1]]));
-    let mut times = Times { width: side(6), height: side(8), per_second: 100, delays: Vec::new() };
-    let colours = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
+    let mut times = Times {
+        width: side(6),
+        height: side(8),
+        per_second: 100,
+        delays: Vec::new(),
+    };
+    let colours = |flags: u8| {
+        if flags & 0x80 == 0 {
+            0
+        } else {
+            3 << ((flags & 7) + 1)
+        }
+    };
     skip(file, colours(header[10]))?;
     let mut delay = 0;
     while !is_full(&times) {
@@ -201,7 +289,11 @@ fn skip_blocks(file: &mut impl BufRead) -> io::Result<()> {
 /// Reads on, so that a file that ends too early is noticed.
 fn skip(file: &mut impl BufRead, length: u64) -> io::Result<()> {
     let skipped = io::copy(&mut file.by_ref().take(length), &mut io::sink())?;
-    if skipped == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if skipped == length {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
 }
 
 /// RIFF chunks: <https://developers.google.com/speed/webp/docs/riff_container>.
@@ -211,11 +303,18 @@ fn webp_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> {
     if !(header.starts_with(b"RIFF") && header.ends_with(b"WEBP")) {
         return Err(invalid("it does not begin as a WebP"));
     }
-    let end = u64::from(u32::from_le_bytes([header[4], header[5], header[6], header[7]])) + 8;
+    let end = u64::from(u32::from_le_bytes([
+        header[4], header[5], header[6], header[7],
+    ])) + 8;
     if end > length {
-        return Err(invalid(&format!("it has {length} of the {end} bytes that it announces")));
+        return Err(invalid(&format!(
+            "it has {length} of the {end} bytes that it announces"
+        )));
     }
-    let mut times = Times { per_second: 1000, ..Times::default() };
+    let mut times = Times {
+        per_second: 1000,
+        ..Times::default()
+    };
     let three = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
     let mut place = 12;
     while place < end && !is_full(&times) {
@@ -236,7 +335,11 @@ fn webp_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> {
         file.seek(SeekFrom::Start(next))?;
         place = next;
     }
-    if times.delays.is_empty() { Err(invalid("it is a still picture")) } else { Ok(times) }
+    if times.delays.is_empty() {
+        Err(invalid("it is a still picture"))
+    } else {
+        Ok(times)
+    }
 }
 
 /// PNG chunks: <https://www.w3.org/TR/png-3/#apng-frame-based-animation>.
@@ -276,13 +379,21 @@ fn apng_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> {
         file.seek(SeekFrom::Start(next))?;
         place = next;
     }
-    let Some(&(_, first)) = fractions.first() else { return Err(invalid("it is a still picture")) };
+    let Some(&(_, first)) = fractions.first() else {
+        return Err(invalid("it is a still picture"));
+    };
     // Mixed denominators are rounded to milliseconds.
-    let same = fractions.iter().all(|&(_, denominator)| denominator == first);
+    let same = fractions
+        .iter()
+        .all(|&(_, denominator)| denominator == first);
     times.per_second = if same { first } else { 1000 };
-    let ticks =
-        |(numerator, denominator): (u32, u32)| (f64::from(numerator) * f64::from(times.per_second) / f64::from(denominator)).round();
-    times.delays = fractions.into_iter().map(|fraction| ticks(fraction) as u32).collect();
+    let ticks = |(numerator, denominator): (u32, u32)| {
+        (f64::from(numerator) * f64::from(times.per_second) / f64::from(denominator)).round()
+    };
+    times.delays = fractions
+        .into_iter()
+        .map(|fraction| ticks(fraction) as u32)
+        .collect();
     Ok(times)
 }
 

@@ -1,4 +1,5 @@
-//! A child process that reads what strangers made: it gets so much memory and so much time, and does not outlive its parent's interest.
+//! A child process that reads what strangers made: it gets so much memory and so much time, and
+//! does not outlive its parent's interest.
 
 use std::{
     fs::File,
@@ -27,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Most bytes of a description that are read.
 const DESCRIPTION_BYTES: u64 = 1 << 20;
 
-/// A child process that does not outlive this value. Its messages go to a temporary file: an unread pipe would block it.
+/// A child process that does not outlive this value. Its messages go to a temporary file: an unread
+/// pipe would block it.
 pub(super) struct Running {
     child: Arc<Mutex<Child>>,
     messages: File,
@@ -41,8 +43,16 @@ impl Running {
         // Ctrl-C at a terminal is the program's to answer: the video in hand is finished first.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.stdin(stdin).stdout(stdout).stderr(messages.try_clone()?).spawn()?;
-        Ok(Self { child: Arc::new(Mutex::new(child)), messages, watch: None })
+        let child = command
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(messages.try_clone()?)
+            .spawn()?;
+        Ok(Self {
+            child: Arc::new(Mutex::new(child)),
+            messages,
+            watch: None,
+        })
     }
 
     /// Its standard input, once.
@@ -50,12 +60,16 @@ impl Running {
         self.lock(|child| child.stdin.take())
     }
 
-    /// Bounds the child's memory and time, and gives its standard output. What it allocated in the moment before is a few pages.
+    /// Bounds the child's memory and time, and gives its standard output. What it allocated in the
+    /// moment before is a few pages.
     pub fn guard(&mut self) -> Option<ChildStdout> {
         #[cfg(target_os = "linux")]
         self.lock(|child| {
             use rustix::process::{Pid, Resource, Rlimit, prlimit};
-            let exactly = |value| Rlimit { current: Some(value), maximum: Some(value) };
+            let exactly = |value| Rlimit {
+                current: Some(value),
+                maximum: Some(value),
+            };
             let pid = Some(Pid::from_child(child));
             // A child that has ended already needs no limits.
             let _ = prlimit(pid, Resource::Data, exactly(MEMORY_BYTES));
@@ -75,35 +89,65 @@ impl Running {
 
     /// Waits for the end; the error is what the child said.
     pub fn finish(mut self) -> Result<(), String> {
-        let status = self.wait().map_err(|error| format!("ffmpeg could not be awaited: {error}"))?;
-        if status.success() { Ok(()) } else { Err(format!("ffmpeg ended with {status} and said: {}", self.said())) }
+        let status = self
+            .wait()
+            .map_err(|error| format!("ffmpeg could not be awaited: {error}"))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!(
+                "ffmpeg ended with {status} and said: \
+            {}",
+                self.said()
+            ))
+        }
     }
 
     /// As [`Running::finish`], for a child that read `path`.
     pub fn finish_reading(mut self, path: &Path) -> Result<(), VideoError> {
-        let error = |source| VideoError::Io { action: "read", path: path.to_path_buf(), source };
+        let error = |source| VideoError::Io {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        };
         let status = self.wait().map_err(error)?;
         if status.success() {
             return Ok(());
         }
         if let Some(seconds) = ran_out(status) {
-            return Err(VideoError::Slow { path: path.to_path_buf(), seconds });
+            return Err(VideoError::Slow {
+                path: path.to_path_buf(),
+                seconds,
+            });
         }
         let problem = format!("ffmpeg ended with {status} and said: {}", self.said());
-        Err(VideoError::Unreadable { path: path.to_path_buf(), problem })
+        Err(VideoError::Unreadable {
+            path: path.to_path_buf(),
+            problem,
+        })
     }
 
-    /// Runs a program that describes `path` to its end: what it wrote to standard output and to standard error.
+    /// Runs a program that describes `path` to its end: what it wrote to standard output and to
+    /// standard error.
     pub fn described(command: Command, path: &Path) -> Result<(Vec<u8>, Vec<u8>), VideoError> {
-        let error = |source| VideoError::Io { action: "read", path: path.to_path_buf(), source };
+        let error = |source| VideoError::Io {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        };
         let mut running = Self::start(command, Stdio::null(), Stdio::piped()).map_err(error)?;
         let mut written = Vec::new();
         if let Some(pipe) = running.guard() {
-            pipe.take(DESCRIPTION_BYTES).read_to_end(&mut written).map_err(error)?;
+            pipe.take(DESCRIPTION_BYTES)
+                .read_to_end(&mut written)
+                .map_err(error)?;
         }
         let status = running.wait().map_err(error)?;
         match ran_out(status) {
-            Some(seconds) => Err(VideoError::Slow { path: path.to_path_buf(), seconds }),
+            Some(seconds) => Err(VideoError::Slow {
+                path: path.to_path_buf(),
+                seconds,
+            }),
             None => Ok((written, running.messages())),
         }
     }
@@ -111,7 +155,10 @@ impl Running {
     /// The first of its messages: they tell; the rest of a long log would bury them.
     fn messages(&mut self) -> Vec<u8> {
         let mut said = Vec::new();
-        let _ = self.messages.rewind().and_then(|()| (&self.messages).take(2000).read_to_end(&mut said));
+        let _ = self
+            .messages
+            .rewind()
+            .and_then(|()| (&self.messages).take(2000).read_to_end(&mut said));
         said
     }
 
@@ -148,7 +195,11 @@ pub(super) fn tidy(messages: &str) -> String {
     for (index, word) in words.iter().enumerate() {
         let address = word.starts_with("0x") && index > 0 && words[index - 1] == "@";
         kept.push_str(if index == 0 { "" } else { " " });
-        kept.push_str(if address { word.trim_start_matches(|letter: char| letter.is_ascii_hexdigit() || letter == 'x') } else { word });
+        kept.push_str(if address {
+            word.trim_start_matches(|letter: char| letter.is_ascii_hexdigit() || letter == 'x')
+        } else {
+            word
+        });
     }
     kept.replace(" @ ]", "]")
 }
@@ -191,20 +242,47 @@ mod tests {
 
     #[test]
     fn what_a_child_says_comes_without_addresses() {
-        let mut running =
-            Running::start(shell("echo '[mov,mp4 @ 0x55d0] moov atom @ 0x55d0] gone' >&2; exit 3"), Stdio::null(), Stdio::null()).unwrap();
+        let mut running = Running::start(
+            shell(
+                "echo '[mov,mp4 @ 0x55d0] moov atom @ 0x55d0] gone' >&2; exit \
+                3",
+            ),
+            Stdio::null(),
+            Stdio::null(),
+        )
+        .unwrap();
         assert!(running.guard().is_none());
-        let message = running.finish_reading(Path::new("a.mp4")).unwrap_err().to_string();
-        assert!(message.contains("[mov,mp4] moov atom] gone") && message.contains("exit status: 3"), "{message}");
+        let message = running
+            .finish_reading(Path::new("a.mp4"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("[mov,mp4] moov atom] gone")
+                && message.contains(
+                    "exit status: \
+            3"
+                ),
+            "{message}"
+        );
     }
 
     #[test]
     fn a_child_that_wants_too_much_memory_does_not_get_it() {
         // A heap of 1 GiB; dd says so and fails.
-        let mut running =
-            Running::start(shell("sleep 0.2; dd if=/dev/zero of=/dev/null bs=1G count=1"), Stdio::null(), Stdio::null()).unwrap();
+        let mut running = Running::start(
+            shell(
+                "sleep 0.2; dd if=/dev/zero of=/dev/null bs=1G \
+                count=1",
+            ),
+            Stdio::null(),
+            Stdio::null(),
+        )
+        .unwrap();
         running.guard();
-        let message = running.finish_reading(Path::new("a.mp4")).unwrap_err().to_string();
+        let message = running
+            .finish_reading(Path::new("a.mp4"))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("memory"), "{message}");
     }
 

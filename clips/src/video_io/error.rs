@@ -51,7 +51,10 @@ pub enum VideoError {
         problem: String,
     },
     /// The video would not fit in memory.
-    #[error("{path} is too large: {what} {found}, and the limit is {limit}; cut or shrink the video")]
+    #[error(
+        "{path} is too large: {what} {found}, and the limit is {limit}; cut or shrink the \
+        video"
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -63,7 +66,10 @@ pub enum VideoError {
         limit: String,
     },
     /// Decoding took longer than any clip should.
-    #[error("{path} was given up after {seconds} s of decoding; cut or shrink the video, or remove it")]
+    #[error(
+        "{path} was given up after {seconds} s of decoding; cut or shrink the video, or remove \
+        it"
+    )]
     Slow {
         /// The file.
         path: PathBuf,
@@ -72,7 +78,8 @@ pub enum VideoError {
     },
     /// This format needs ffmpeg.
     #[error(
-        "cannot {action} {path}: ffmpeg was not found ({looked}); install ffmpeg so that it is on PATH, set AFD_FFMPEG to the full path \
+        "cannot {action} {path}: ffmpeg was not found ({looked}); install ffmpeg so that it is on \
+            PATH, set AFD_FFMPEG to the full path \
          of the program, or use .gif files or .frames directories, which need no ffmpeg"
     )]
     FfmpegMissing {
@@ -86,19 +93,26 @@ pub enum VideoError {
 }
 
 impl VideoError {
-    /// Whether the file itself is at fault, so that another try would end the same: not a full disk, a missing ffmpeg or a busy machine.
+    /// Whether the file itself is at fault, so that another try would end the same: not a full
+    /// disk, a missing ffmpeg or a busy machine.
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::Io { source, .. } => matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied),
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ),
             Self::Slow { .. } | Self::FfmpegMissing { .. } => false,
             _ => true,
         }
     }
 
-    /// The same about a clip that was read from the temporary file `copy` but belongs to `original`.
+    /// The same about a clip that was read from the temporary file `copy` but belongs to
+    /// `original`.
     #[must_use]
     pub fn of_original(mut self, copy: &Path, original: &Path) -> Self {
-        let renamed = |text: &mut String| *text = text.replace(&*copy.to_string_lossy(), &original.to_string_lossy());
+        let renamed = |text: &mut String| {
+            *text = text.replace(&*copy.to_string_lossy(), &original.to_string_lossy())
+        };
         match &mut self {
             Self::Unreadable { path, problem } | Self::Unwritable { path, problem } => {
                 renamed(problem);

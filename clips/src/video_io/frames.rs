@@ -27,62 +27,109 @@ struct Rate {
 
 /// Writes a new directory; `video` is well formed.
 pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
-    let error = |source| VideoError::Io { action: "write", path: path.to_path_buf(), source };
+    let error = |source| VideoError::Io {
+        action: "write",
+        path: path.to_path_buf(),
+        source,
+    };
     let staged = stage::directory(path).map_err(error)?;
     for (index, frame) in video.frames.iter().enumerate() {
         write_synced(&staged.path().join(format!("{index:05}.png")), |file| {
-            png::PngEncoder::new(file).write_image(frame, video.width, video.height, ExtendedColorType::Rgb8).map_err(io::Error::other)
+            png::PngEncoder::new(file)
+                .write_image(frame, video.width, video.height, ExtendedColorType::Rgb8)
+                .map_err(io::Error::other)
         })
         .map_err(error)?;
     }
-    let rate = Rate { frames_per_second: video.frames_per_second };
-    write_synced(&staged.path().join(RATE_FILE), |file| Ok(serde_json::to_writer(file, &rate)?)).map_err(error)?;
+    let rate = Rate {
+        frames_per_second: video.frames_per_second,
+    };
+    write_synced(&staged.path().join(RATE_FILE), |file| {
+        Ok(serde_json::to_writer(file, &rate)?)
+    })
+    .map_err(error)?;
     stage::publish_directory(staged, path).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => VideoError::Exists { path: path.to_path_buf() },
+        io::ErrorKind::AlreadyExists => VideoError::Exists {
+            path: path.to_path_buf(),
+        },
         _ => error(source),
     })
 }
 
-/// Hands out the numbered PNG or JPEG files in number order. The first number is free; each further one must be the next.
-/// Greyscale and 16-bit pictures are converted; transparency is ignored.
+/// Hands out the numbered PNG or JPEG files in number order. The first number is free; each further
+/// one must be the next. Greyscale and 16-bit pictures are converted; transparency is ignored.
 pub(super) fn decode(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
-    let unreadable = |problem| VideoError::Unreadable { path: path.to_path_buf(), problem };
+    let unreadable = |problem| VideoError::Unreadable {
+        path: path.to_path_buf(),
+        problem,
+    };
     let files = numbered_files(path)?;
     if files.is_empty() {
-        return Err(unreadable("it holds no numbered .png or .jpg file; expected 00000.png, 00001.png, ...".to_string()));
+        return Err(unreadable(
+            "it holds no numbered .png or .jpg file; expected 00000.png, \
+            00001.png, ..."
+                .to_string(),
+        ));
     }
     let frames_per_second = read_rate(&path.join(RATE_FILE))?;
     if let Some(pair) = files.windows(2).find(|pair| pair[1].0 != pair[0].0 + 1) {
-        return Err(unreadable(format!("frame {} is followed by frame {}; expected frame {}", pair[0].0, pair[1].0, pair[0].0 + 1)));
+        return Err(unreadable(format!(
+            "frame {} is followed by frame {}; expected frame \
+            {}",
+            pair[0].0,
+            pair[1].0,
+            pair[0].0 + 1
+        )));
     }
     let mut header: Option<VideoHeader> = None;
     for (_, file) in &files {
         let (width, height, pixels) = decode_picture(file, header.as_ref(), files.len() as u64)?;
-        let header = *header.get_or_insert(VideoHeader { width, height, frames_per_second });
+        let header = *header.get_or_insert(VideoHeader {
+            width,
+            height,
+            frames_per_second,
+        });
         sink(&header, &pixels);
     }
     header.ok_or_else(|| unreadable("it has no frames".to_string()))
 }
 
 /// One frame, its size compared with the frames before it prior to decoding.
-fn decode_picture(file: &Path, before: Option<&VideoHeader>, frames: u64) -> Result<(u32, u32, Vec<u8>), VideoError> {
-    let error = |source| VideoError::Io { action: "read", path: file.to_path_buf(), source };
-    let unreadable = |problem| VideoError::Unreadable { path: file.to_path_buf(), problem };
+fn decode_picture(
+    file: &Path,
+    before: Option<&VideoHeader>,
+    frames: u64,
+) -> Result<(u32, u32, Vec<u8>), VideoError> {
+    let error = |source| VideoError::Io {
+        action: "read",
+        path: file.to_path_buf(),
+        source,
+    };
+    let unreadable = |problem| VideoError::Unreadable {
+        path: file.to_path_buf(),
+        problem,
+    };
     let kind = file.symlink_metadata().map_err(error)?;
     if !kind.is_file() || kind.len() > MAX_PICTURE_BYTES {
-        return Err(unreadable(format!("expected an ordinary file of at most {MAX_PICTURE_BYTES} bytes")));
+        return Err(unreadable(format!(
+            "expected an ordinary file of at most {MAX_PICTURE_BYTES} \
+            bytes"
+        )));
     }
     let opened = BufReader::new(File::open(file).map_err(error)?);
     let checked = |(width, height): (u32, u32)| match before {
         None => limits::check(file, width, height, frames),
         Some(before) if (width, height) == (before.width, before.height) => Ok(()),
-        Some(before) => {
-            Err(unreadable(format!("it is {width} x {height} pixels; the frames before it are {} x {}", before.width, before.height)))
-        }
+        Some(before) => Err(unreadable(format!(
+            "it is {width} x {height} pixels; the frames before it are {} x \
+                {}",
+            before.width, before.height
+        ))),
     };
     let damaged = |error: image::ImageError| unreadable(error.to_string());
     let image = if extension(file) == "png" {
-        let decoder = png::PngDecoder::with_limits(opened, limits::for_decoder()).map_err(damaged)?;
+        let decoder =
+            png::PngDecoder::with_limits(opened, limits::for_decoder()).map_err(damaged)?;
         checked(decoder.dimensions())?;
         DynamicImage::from_decoder(decoder).map_err(damaged)?
     } else {
@@ -94,7 +141,10 @@ fn decode_picture(file: &Path, before: Option<&VideoHeader>, frames: u64) -> Res
     Ok((image.width(), image.height(), image.into_rgb8().into_raw()))
 }
 
-fn write_synced(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+fn write_synced(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut file = BufWriter::new(File::create_new(path)?);
     write(&mut file)?;
     file.flush()?;
@@ -102,27 +152,54 @@ fn write_synced(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Res
 }
 
 fn read_rate(path: &Path) -> Result<f64, VideoError> {
-    let error = |source| VideoError::Io { action: "read", path: path.to_path_buf(), source };
+    let error = |source| VideoError::Io {
+        action: "read",
+        path: path.to_path_buf(),
+        source,
+    };
     // Opening a pipe that calls itself frames.json would wait for ever.
     if !path.symlink_metadata().map_err(error)?.is_file() {
         let problem = "it is not an ordinary file".to_string();
-        return Err(VideoError::Unreadable { path: path.to_path_buf(), problem });
+        return Err(VideoError::Unreadable {
+            path: path.to_path_buf(),
+            problem,
+        });
     }
     let mut text = String::new();
-    File::open(path).map_err(error)?.take(1000).read_to_string(&mut text).map_err(error)?;
+    File::open(path)
+        .map_err(error)?
+        .take(1000)
+        .read_to_string(&mut text)
+        .map_err(error)?;
     let expected = "expected such as {\"frames_per_second\": 8.0}, from 0.01 to 1000";
-    let unreadable = |problem| VideoError::Unreadable { path: path.to_path_buf(), problem };
-    let rate: Rate = serde_json::from_str(&text).map_err(|error| unreadable(format!("{error}; {expected}")))?;
+    let unreadable = |problem| VideoError::Unreadable {
+        path: path.to_path_buf(),
+        problem,
+    };
+    let rate: Rate = serde_json::from_str(&text).map_err(|error| {
+        unreadable(format!(
+            "{error}; \
+        {expected}"
+        ))
+    })?;
     if (limits::MIN_RATE..=limits::MAX_RATE).contains(&rate.frames_per_second) {
         Ok(rate.frames_per_second)
     } else {
-        Err(unreadable(format!("frames_per_second is {}; {expected}", rate.frames_per_second)))
+        Err(unreadable(format!(
+            "frames_per_second is {}; {expected}",
+            rate.frames_per_second
+        )))
     }
 }
 
-/// The directory's PNG and JPEG files whose names end in a number (`00012.png`, `frame_12.jpg`), in number order. Other files are ignored.
+/// The directory's PNG and JPEG files whose names end in a number (`00012.png`, `frame_12.jpg`), in
+/// number order. Other files are ignored.
 fn numbered_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, VideoError> {
-    let error = |source| VideoError::Io { action: "read", path: directory.to_path_buf(), source };
+    let error = |source| VideoError::Io {
+        action: "read",
+        path: directory.to_path_buf(),
+        source,
+    };
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(error)? {
         let path = entry.map_err(error)?.path();
@@ -141,8 +218,14 @@ pub(super) fn frame_number(path: &Path) -> Option<u64> {
         return None;
     }
     let stem = path.file_stem()?.to_str()?;
-    let digits = stem.len() - stem.trim_end_matches(|letter: char| letter.is_ascii_digit()).len();
-    stem[stem.len() - digits..].parse::<u32>().ok().map(u64::from)
+    let digits = stem.len()
+        - stem
+            .trim_end_matches(|letter: char| letter.is_ascii_digit())
+            .len();
+    stem[stem.len() - digits..]
+        .parse::<u32>()
+        .ok()
+        .map(u64::from)
 }
 
 #[cfg(test)]
@@ -151,8 +234,17 @@ mod tests {
     use crate::video_io::read_video as read;
 
     fn video() -> Video {
-        let frame = |t: usize| (0..7 * 5 * 3).map(|value| ((value * 37 + t * 101) % 256) as u8).collect();
-        Video { width: 7, height: 5, frames_per_second: 24000.0 / 1001.0, frames: (0..12).map(frame).collect() }
+        let frame = |t: usize| {
+            (0..7 * 5 * 3)
+                .map(|value| ((value * 37 + t * 101) % 256) as u8)
+                .collect()
+        };
+        Video {
+            width: 7,
+            height: 5,
+            frames_per_second: 24000.0 / 1001.0,
+            frames: (0..12).map(frame).collect(),
+        }
     }
 
     fn written(folder: &Path) -> PathBuf {
@@ -174,7 +266,11 @@ mod tests {
         let path = written(folder.path());
         for index in 0..12 {
             // 1.png .. 12.png: in order of names, 10 would come before 2.
-            fs::rename(path.join(format!("{index:05}.png")), path.join(format!("{}.png", index + 1))).unwrap();
+            fs::rename(
+                path.join(format!("{index:05}.png")),
+                path.join(format!("{}.png", index + 1)),
+            )
+            .unwrap();
         }
         fs::write(path.join("thumbnail.png"), "x").unwrap();
         fs::write(path.join("3.txt"), "x").unwrap();
@@ -186,7 +282,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path());
         fs::remove_file(path.join("00004.png")).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("frame 3 is followed by frame 5; expected frame 4"));
+        assert!(read(&path).unwrap_err().to_string().contains(
+            "frame 3 is followed by frame 5; \
+            expected frame 4"
+        ));
     }
 
     #[test]
@@ -195,10 +294,17 @@ mod tests {
         let path = written(folder.path());
         let frame = path.join("00002.png");
         let bytes = fs::read(&frame).unwrap();
-        // Every cut up to the end of the picture data; the 12 bytes of the end mark hold no picture.
+        // Every cut up to the end of the picture data; the 12 bytes of the end mark hold no
+        // picture.
         for length in 0..=bytes.len() - 13 {
             fs::write(&frame, &bytes[..length]).unwrap();
-            let message = read(&path).expect_err(&format!("{length} of {} bytes", bytes.len())).to_string();
+            let message = read(&path)
+                .expect_err(&format!(
+                    "{length} of {} \
+                bytes",
+                    bytes.len()
+                ))
+                .to_string();
             assert!(message.contains("00002.png"), "{message}");
         }
     }
@@ -209,7 +315,8 @@ mod tests {
         let path = written(folder.path());
         let frame = path.join("00000.png");
         let mut bytes = fs::read(&frame).unwrap();
-        // Width in the header chunk, with its checksum (CRC-32, RFC 2083 section 3.4) made to match.
+        // Width in the header chunk, with its checksum (CRC-32, RFC 2083 section 3.4) made to
+        // match.
         bytes[16..20].copy_from_slice(&1_000_000u32.to_be_bytes());
         let mut checksum = u32::MAX;
         for &byte in &bytes[12..29] {
@@ -221,7 +328,10 @@ mod tests {
         bytes[29..33].copy_from_slice(&(!checksum).to_be_bytes());
         fs::write(&frame, bytes).unwrap();
         let message = read(&path).unwrap_err().to_string();
-        assert!(message.contains("1000000 x 5") && message.contains("8192 x 8192"), "{message}");
+        assert!(
+            message.contains("1000000 x 5") && message.contains("8192 x 8192"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -229,17 +339,52 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path());
         let other = folder.path().join("b.frames");
-        write(&other, &Video { width: 1, height: 1, frames_per_second: 8.0, frames: vec![vec![0; 3]] }).unwrap();
+        write(
+            &other,
+            &Video {
+                width: 1,
+                height: 1,
+                frames_per_second: 8.0,
+                frames: vec![vec![0; 3]],
+            },
+        )
+        .unwrap();
         fs::copy(other.join("00000.png"), path.join("00003.png")).unwrap();
         let message = read(&path).unwrap_err().to_string();
-        assert!(message.contains("00003.png") && message.contains("1 x 1") && message.contains("7 x 5"), "{message}");
-        for text in ["{}", "{\"frames_per_second\": 0}", "{\"frames_per_second\": -8}", "8", ""] {
+        assert!(
+            message.contains("00003.png")
+                && message.contains("1 x 1")
+                && message.contains(
+                    "7 \
+            x 5"
+                ),
+            "{message}"
+        );
+        for text in [
+            "{}",
+            "{\"frames_per_second\": 0}",
+            "{\"frames_per_second\": -8}",
+            "8",
+            "",
+        ] {
             fs::write(other.join(RATE_FILE), text).unwrap();
             let message = read(&other).unwrap_err().to_string();
-            assert!(message.contains("frames.json") && message.contains("expected such as"), "{message}");
+            assert!(
+                message.contains("frames.json")
+                    && message.contains(
+                        "expected such \
+                as"
+                    ),
+                "{message}"
+            );
         }
         fs::remove_file(other.join("00000.png")).unwrap();
         fs::write(other.join(RATE_FILE), "{\"frames_per_second\": 8}").unwrap();
-        assert!(read(&other).unwrap_err().to_string().contains("no numbered .png or .jpg file"));
+        assert!(
+            read(&other)
+                .unwrap_err()
+                .to_string()
+                .contains("no numbered .png or .jpg file")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The largest videos that are decoded; a file's own numbers are checked against these before memory is set aside.
+//! The largest videos that are decoded; a file's own numbers are checked against these before
+//! memory is set aside.
 
 use std::path::Path;
 
@@ -9,7 +10,8 @@ pub const MAX_SIDE: u32 = 8192;
 
 /// Most pixels in a frame: 4096 x 2304.
 ///
-/// A decoder holds several frames of its own beside the one that it hands out; 512 MiB have to do for all of them.
+/// A decoder holds several frames of its own beside the one that it hands out; 512 MiB have to do
+/// for all of them.
 pub const MAX_PIXELS: u64 = 4096 * 2304;
 
 /// Most frames per second that a file may claim.
@@ -24,28 +26,65 @@ pub const MAX_FRAMES: u64 = 10_000;
 /// Most bytes in one decoded video (2 GiB): `frames * height * width * 3`.
 pub const MAX_BYTES: u64 = 2 << 30;
 
-/// Refuses a size that is zero or over the limits, and a number of frames of that size that is over them.
+/// Refuses a size that is zero or over the limits, and a number of frames of that size that is over
+/// them.
 ///
 /// `frames` is the number known or promised so far; readers call again as frames arrive.
 pub(super) fn check(path: &Path, width: u32, height: u32, frames: u64) -> Result<(), VideoError> {
-    let too_large = |what, found: String, limit: String| Err(VideoError::TooLarge { path: path.to_path_buf(), what, found, limit });
+    let too_large = |what, found: String, limit: String| {
+        Err(VideoError::TooLarge {
+            path: path.to_path_buf(),
+            what,
+            found,
+            limit,
+        })
+    };
     if width == 0 || height == 0 {
-        return Err(VideoError::Unreadable { path: path.to_path_buf(), problem: format!("its size is {width} x {height} pixels") });
+        return Err(VideoError::Unreadable {
+            path: path.to_path_buf(),
+            problem: format!(
+                "its size \
+            is {width} x {height} pixels"
+            ),
+        });
     }
     if width > MAX_SIDE || height > MAX_SIDE {
-        return too_large("its size in pixels is", format!("{width} x {height}"), format!("{MAX_SIDE} x {MAX_SIDE}"));
+        return too_large(
+            "its size in pixels is",
+            format!(
+                "{width} x \
+            {height}"
+            ),
+            format!("{MAX_SIDE} x {MAX_SIDE}"),
+        );
     }
     let pixels = u64::from(width) * u64::from(height);
     if pixels > MAX_PIXELS {
-        return too_large("its number of pixels per frame is", format!("{pixels} ({width} x {height})"), MAX_PIXELS.to_string());
+        return too_large(
+            "its number of pixels per frame is",
+            format!(
+                "{pixels} ({width} x \
+            {height})"
+            ),
+            MAX_PIXELS.to_string(),
+        );
     }
     if frames > MAX_FRAMES {
-        return too_large("its number of frames is at least", frames.to_string(), MAX_FRAMES.to_string());
+        return too_large(
+            "its number of frames is at \
+            least",
+            frames.to_string(),
+            MAX_FRAMES.to_string(),
+        );
     }
     let bytes = frames * pixels * 3;
     if bytes > MAX_BYTES {
         let found = format!("{bytes} ({frames} frames of {width} x {height} x 3)");
-        return too_large("its number of decoded bytes is at least", found, MAX_BYTES.to_string());
+        return too_large(
+            "its number of decoded bytes is at least",
+            found,
+            MAX_BYTES.to_string(),
+        );
     }
     Ok(())
 }
@@ -55,12 +94,18 @@ pub(super) fn check_rate(path: &Path, frames_per_second: f64) -> Result<(), Vide
     if (MIN_RATE..=MAX_RATE).contains(&frames_per_second) {
         return Ok(());
     }
-    let problem = format!("its rate is {frames_per_second} frames per second; expected {MIN_RATE} to {MAX_RATE}");
-    Err(VideoError::Unreadable { path: path.to_path_buf(), problem })
+    let problem = format!(
+        "its rate is {frames_per_second} frames per second; expected {MIN_RATE} \
+        to {MAX_RATE}"
+    );
+    Err(VideoError::Unreadable {
+        path: path.to_path_buf(),
+        problem,
+    })
 }
 
-/// What the `image` crate's decoders may set aside: 128 MiB hold any one 16-bit RGBA picture of the largest size.
-/// The sides are left to [`check`], whose message names them.
+/// What the `image` crate's decoders may set aside: 128 MiB hold any one 16-bit RGBA picture of the
+/// largest size. The sides are left to [`check`], whose message names them.
 pub(super) fn for_decoder() -> image::Limits {
     let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(128 << 20);
@@ -73,20 +118,46 @@ mod tests {
 
     #[test]
     fn each_limit_is_allowed_itself_and_refused_one_beyond() {
-        let refused = |width, height, frames| check(Path::new("big.gif"), width, height, frames).err().map(|error| error.to_string());
+        let refused = |width, height, frames| {
+            check(Path::new("big.gif"), width, height, frames)
+                .err()
+                .map(|error| error.to_string())
+        };
         assert_eq!(refused(4096, 2304, 75), None);
         assert_eq!(refused(16, 16, 10_000), None);
         assert_eq!(refused(8192, 1, 10_000), None);
         let message = refused(8193, 1, 1).unwrap();
-        assert!(message.contains("big.gif") && message.contains("8193 x 1") && message.contains("8192 x 8192"), "{message}");
+        assert!(
+            message.contains("big.gif")
+                && message.contains(
+                    "8193 x \
+            1"
+                )
+                && message.contains("8192 x 8192"),
+            "{message}"
+        );
         let message = refused(16, 16, 10_001).unwrap();
-        assert!(message.contains("10001") && message.contains("limit is 10000"), "{message}");
+        assert!(
+            message.contains("10001") && message.contains("limit is 10000"),
+            "{message}"
+        );
         // 4096 * 2304 * 3 * 76 = 2151677952 > 2147483648.
         let message = refused(4096, 2304, 76).unwrap();
-        assert!(message.contains("2151677952") && message.contains("2147483648"), "{message}");
+        assert!(
+            message.contains("2151677952") && message.contains("2147483648"),
+            "{message}"
+        );
         assert!(refused(4096, 2305, 1).unwrap().contains("limit is 9437184"));
         for rate in [0.0, -1.0, 1000.5, f64::NAN, f64::INFINITY] {
-            assert!(check_rate(Path::new("a.mp4"), rate).unwrap_err().to_string().contains("its rate is"));
+            assert!(
+                check_rate(Path::new("a.mp4"), rate)
+                    .unwrap_err()
+                    .to_string()
+                    .contains(
+                        "its \
+                rate is"
+                    )
+            );
         }
         assert!(refused(0, 5, 1).unwrap().contains("0 x 5"));
     }

@@ -1,4 +1,5 @@
-//! Video files in and out: GIF, directories of frames, animated WebP and PNG, and, through an installed ffmpeg, MP4 and its kin.
+//! Video files in and out: GIF, directories of frames, animated WebP and PNG, and, through an
+//! installed ffmpeg, MP4 and its kin.
 //!
 //! | name                       | written by             | read by | what survives                                          |
 //! |----------------------------|------------------------|---------|--------------------------------------------------------|
@@ -8,8 +9,9 @@
 //! | `x.mp4`                    | ffmpeg                 | ffmpeg  | lossy; odd sizes grow to the next even one             |
 //! | `x.mov`, `x.webm`, `x.mkv` | not written            | ffmpeg  |                                                        |
 //!
-//! Files are whatever strangers made. The first bytes must fit the name, size, rate and number of frames are checked before decoding, frames
-//! are handed out one at a time, and ffmpeg is a child without a shell, with one input, no network, and bounded memory and time.
+//! Files are whatever strangers made. The first bytes must fit the name, size, rate and number of
+//! frames are checked before decoding, frames are handed out one at a time, and ffmpeg is a child
+//! without a shell, with one input, no network, and bounded memory and time.
 
 mod animation;
 mod child;
@@ -58,7 +60,8 @@ pub enum VideoFormat {
     Mp4,
     /// `.gif`. Lossy in colour: at most 256 per frame, exact up to there.
     Gif,
-    /// A directory ending in `.frames`, of numbered PNG files and a `frames.json` with the rate. Lossless.
+    /// A directory ending in `.frames`, of numbered PNG files and a `frames.json` with the rate.
+    /// Lossless.
     PngFrames,
 }
 
@@ -72,15 +75,21 @@ impl VideoFormat {
         }
     }
 
-    /// Whether such videos can be written on this machine: an MP4 needs ffmpeg. `path` is for the message.
+    /// Whether such videos can be written on this machine: an MP4 needs ffmpeg. `path` is for the
+    /// message.
     ///
     /// # Errors
     /// [`VideoError::FfmpegMissing`].
     pub fn require(self, path: &Path) -> Result<(), VideoError> {
-        if self == Self::Mp4 { ffmpeg::require("write", path).map(drop) } else { Ok(()) }
+        if self == Self::Mp4 {
+            ffmpeg::require("write", path).map(drop)
+        } else {
+            Ok(())
+        }
     }
 
-    /// The format that a path's ending asks for when writing; a name without an ending is a directory of frames.
+    /// The format that a path's ending asks for when writing; a name without an ending is a
+    /// directory of frames.
     ///
     /// # Errors
     /// [`VideoError::Format`] for any other ending.
@@ -103,14 +112,20 @@ impl VideoFormat {
 /// The file is staged beside `path` and renamed when complete. Its directory must exist.
 ///
 /// # Errors
-/// [`VideoError`]: `path` exists, its ending is unknown, `video` is malformed, ffmpeg is needed and missing, or the disk refused.
+/// [`VideoError`]: `path` exists, its ending is unknown, `video` is malformed, ffmpeg is needed and
+/// missing, or the disk refused.
 pub fn write_video(path: &Path, video: &Video) -> Result<(), VideoError> {
     let format = VideoFormat::of(path)?;
     if path.symlink_metadata().is_ok() {
-        return Err(VideoError::Exists { path: path.to_path_buf() });
+        return Err(VideoError::Exists {
+            path: path.to_path_buf(),
+        });
     }
     if let Some(problem) = malformed(video) {
-        return Err(VideoError::Unwritable { path: path.to_path_buf(), problem });
+        return Err(VideoError::Unwritable {
+            path: path.to_path_buf(),
+            problem,
+        });
     }
     match format {
         VideoFormat::Mp4 => ffmpeg::write(path, video),
@@ -119,7 +134,8 @@ pub fn write_video(path: &Path, video: &Video) -> Result<(), VideoError> {
     }
 }
 
-/// A video that is written as its frames come. An MP4 goes to the encoder at once; the other formats are kept until the end.
+/// A video that is written as its frames come. An MP4 goes to the encoder at once; the other
+/// formats are kept until the end.
 pub struct VideoWriter {
     path: PathBuf,
     mp4: Option<ffmpeg::Mp4Writer>,
@@ -130,14 +146,33 @@ impl VideoWriter {
     /// Starts a video of `height` x `width` pixels; the file appears when it is finished.
     ///
     /// # Errors
-    /// [`VideoError`]: `path` exists, its ending is unknown, ffmpeg is needed and missing, or the disk refused.
-    pub fn create(path: &Path, height: u32, width: u32, frames_per_second: f64) -> Result<Self, VideoError> {
+    /// [`VideoError`]: `path` exists, its ending is unknown, ffmpeg is needed and missing, or the
+    /// disk refused.
+    pub fn create(
+        path: &Path,
+        height: u32,
+        width: u32,
+        frames_per_second: f64,
+    ) -> Result<Self, VideoError> {
         let format = VideoFormat::of(path)?;
         if path.symlink_metadata().is_ok() {
-            return Err(VideoError::Exists { path: path.to_path_buf() });
+            return Err(VideoError::Exists {
+                path: path.to_path_buf(),
+            });
         }
-        let mp4 = (format == VideoFormat::Mp4).then(|| ffmpeg::Mp4Writer::create(path, width, height, frames_per_second)).transpose()?;
-        Ok(Self { path: path.to_path_buf(), mp4, video: Video { width, height, frames_per_second, frames: Vec::new() } })
+        let mp4 = (format == VideoFormat::Mp4)
+            .then(|| ffmpeg::Mp4Writer::create(path, width, height, frames_per_second))
+            .transpose()?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            mp4,
+            video: Video {
+                width,
+                height,
+                frames_per_second,
+                frames: Vec::new(),
+            },
+        })
     }
 
     /// The next frames, each `height * width * 3` bytes.
@@ -169,16 +204,24 @@ impl VideoWriter {
 pub fn read_video(path: &Path) -> Result<Video, VideoError> {
     let mut frames = Vec::new();
     let header = decode_video(path, &mut |_, frame| frames.push(frame.to_vec()))?;
-    Ok(Video { width: header.width, height: header.height, frames_per_second: header.frames_per_second, frames })
+    Ok(Video {
+        width: header.width,
+        height: header.height,
+        frames_per_second: header.frames_per_second,
+        frames,
+    })
 }
 
-/// Hands out the frames of a video of any kind that the table above names, one at a time, to the last.
+/// Hands out the frames of a video of any kind that the table above names, one at a time, to the
+/// last.
 ///
-/// Videos of more than [`MAX_SIDE`] pixels a side, [`MAX_PIXELS`] a frame, [`MAX_FRAMES`] frames or [`MAX_BYTES`] decoded bytes are refused, where
-/// they say so themselves before a frame is decoded. After an error the frames handed out so far are worth nothing.
+/// Videos of more than [`MAX_SIDE`] pixels a side, [`MAX_PIXELS`] a frame, [`MAX_FRAMES`] frames or
+/// [`MAX_BYTES`] decoded bytes are refused, where they say so themselves before a frame is decoded.
+/// After an error the frames handed out so far are worth nothing.
 ///
 /// # Errors
-/// [`VideoError`], which names `path`: missing, not an ordinary file, of an unknown kind, damaged, over a limit, or ffmpeg is needed and missing.
+/// [`VideoError`], which names `path`: missing, not an ordinary file, of an unknown kind, damaged,
+/// over a limit, or ffmpeg is needed and missing.
 pub fn decode_video(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
     match Source::of(path)? {
         Source::Frames => frames::decode(path, sink),
@@ -187,7 +230,8 @@ pub fn decode_video(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoEr
     }
 }
 
-/// Whether [`read_video`] could start on `path`: it exists, its kind is known, and ffmpeg is there if it needs it.
+/// Whether [`read_video`] could start on `path`: it exists, its kind is known, and ffmpeg is there
+/// if it needs it.
 ///
 /// # Errors
 /// The [`VideoError`] that [`read_video`] would give for those reasons. Nothing is decoded.
@@ -200,51 +244,84 @@ pub fn check_readable(path: &Path) -> Result<(), VideoError> {
 
 /// Whether a name ends as a video file's does; directories of frames have no ending.
 pub fn is_video_name(path: &Path) -> bool {
-    matches!(extension(path).as_str(), "mp4" | "m4v" | "mov" | "webm" | "mkv" | "gif" | "webp" | "apng")
+    matches!(
+        extension(path).as_str(),
+        "mp4" | "m4v" | "mov" | "webm" | "mkv" | "gif" | "webp" | "apng"
+    )
 }
 
 /// Whether `path` is a directory that holds a numbered picture.
 pub fn is_frame_directory(path: &Path) -> bool {
-    let holds_frame =
-        |mut entries: std::fs::ReadDir| entries.any(|entry| entry.is_ok_and(|entry| frames::frame_number(&entry.path()).is_some()));
+    let holds_frame = |mut entries: std::fs::ReadDir| {
+        entries.any(|entry| entry.is_ok_and(|entry| frames::frame_number(&entry.path()).is_some()))
+    };
     std::fs::read_dir(path).is_ok_and(holds_frame)
 }
 
-/// What is wrong with a video's own numbers, if anything: no pixels, no frames, frames of the wrong length, no rate.
+/// What is wrong with a video's own numbers, if anything: no pixels, no frames, frames of the wrong
+/// length, no rate.
 pub(crate) fn malformed(video: &Video) -> Option<String> {
     let expected = u64::from(video.width) * u64::from(video.height) * 3;
     if expected == 0 {
-        return Some(format!("its size is {} x {} pixels; expected both above zero", video.width, video.height));
+        return Some(format!(
+            "its size is {} x {} pixels; expected both above \
+            zero",
+            video.width, video.height
+        ));
     }
     if video.frames.is_empty() {
         return Some("it has no frames".to_string());
     }
     if !video.frames_per_second.is_finite() || video.frames_per_second <= 0.0 {
-        return Some(format!("its rate is {} frames per second; expected more than zero", video.frames_per_second));
+        return Some(format!(
+            "its rate is {} frames per second; expected more than \
+            zero",
+            video.frames_per_second
+        ));
     }
-    let (frame, found) = video.frames.iter().map(Vec::len).enumerate().find(|&(_, length)| length as u64 != expected)?;
-    Some(format!("frame {frame} holds {found} bytes; expected {} x {} x 3 = {expected}", video.width, video.height))
+    let (frame, found) = video
+        .frames
+        .iter()
+        .map(Vec::len)
+        .enumerate()
+        .find(|&(_, length)| length as u64 != expected)?;
+    Some(format!(
+        "frame {frame} holds {found} bytes; expected {} x {} x 3 = \
+        {expected}",
+        video.width, video.height
+    ))
 }
 
 /// How a path is read.
 enum Source {
     Frames,
     Animation(Animation),
-    /// With ffmpeg's name for the container. Naming it keeps ffmpeg from guessing, and so from following a playlist that calls
-    /// itself a video to other files.
+    /// With ffmpeg's name for the container. Naming it keeps ffmpeg from guessing, and so from
+    /// following a playlist that calls itself a video to other files.
     Ffmpeg(&'static str),
 }
 
 impl Source {
     fn of(path: &Path) -> Result<Self, VideoError> {
-        let error = |source| VideoError::Io { action: "read", path: path.to_path_buf(), source };
-        let unreadable = |problem| VideoError::Unreadable { path: path.to_path_buf(), problem };
+        let error = |source| VideoError::Io {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        };
+        let unreadable = |problem| VideoError::Unreadable {
+            path: path.to_path_buf(),
+            problem,
+        };
         let kind = path.metadata().map_err(error)?;
         if kind.is_dir() {
             return Ok(Self::Frames);
         }
         if !kind.is_file() {
-            return Err(unreadable(format!("it is {}; expected an ordinary file or a directory of frames", special(kind.file_type()))));
+            return Err(unreadable(format!(
+                "it is {}; expected an ordinary file or a directory of \
+                frames",
+                special(kind.file_type())
+            )));
         }
         let source = match extension(path).as_str() {
             "gif" => Self::Animation(Animation::Gif),
@@ -256,12 +333,17 @@ impl Source {
                 return Err(VideoError::Format {
                     path: PathBuf::from(path),
                     found: found.to_string(),
-                    expected: "a file ending in .mp4, .mov, .webm, .mkv, .gif, .webp or .apng, or a directory of PNG or JPEG frames",
+                    expected: "a file ending in .mp4, .mov, .webm, .mkv, .gif, .webp or .apng, or \
+                        a directory of PNG or JPEG frames",
                 });
             }
         };
         let mut start = Vec::new();
-        File::open(path).map_err(error)?.take(12).read_to_end(&mut start).map_err(error)?;
+        File::open(path)
+            .map_err(error)?
+            .take(12)
+            .read_to_end(&mut start)
+            .map_err(error)?;
         match source.contradiction(&start) {
             Some(problem) => Err(unreadable(problem)),
             None => Ok(source),
@@ -287,24 +369,39 @@ impl Source {
             [0x89, b'P', b'N', b'G', ..] => "a PNG",
             [0xff, 0xd8, 0xff, ..] => "a JPEG",
             [0x1a, 0x45, 0xdf, 0xa3, ..] => "a WebM or Matroska file",
-            [_, _, _, _, kind @ ..] if QUICKTIME.iter().any(|known| kind.starts_with(known)) => "an MP4 or MOV",
+            [_, _, _, _, kind @ ..] if QUICKTIME.iter().any(|known| kind.starts_with(known)) => {
+                "an MP4 or MOV"
+            }
             _ => "of no known kind",
         };
-        (found != expected).then(|| format!("its name says {expected}, its first bytes say that it is {found}"))
+        (found != expected).then(|| {
+            format!(
+                "its name says {expected}, its first bytes say that it \
+            is {found}"
+            )
+        })
     }
 }
 
 /// What an MP4 or MOV may begin with, after four bytes of length.
-const QUICKTIME: [&[u8]; 7] = [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"];
+const QUICKTIME: [&[u8]; 7] = [
+    b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot",
+];
 
 /// What a path that is neither file nor directory is.
 fn special(kind: FileType) -> &'static str {
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt;
-        for (is, name) in
-            [(kind.is_fifo(), "a pipe"), (kind.is_socket(), "a socket"), (kind.is_char_device() || kind.is_block_device(), "a device")]
-        {
+        for (is, name) in [
+            (kind.is_fifo(), "a pipe"),
+            (
+                kind.is_socket(),
+                "a \
+                socket",
+            ),
+            (kind.is_char_device() || kind.is_block_device(), "a device"),
+        ] {
             if is {
                 return name;
             }
@@ -316,7 +413,9 @@ fn special(kind: FileType) -> &'static str {
 
 /// The ending in lower case, or nothing.
 fn extension(path: &Path) -> String {
-    path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+    path.extension()
+        .map(|extension| extension.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -324,22 +423,43 @@ mod tests {
     use super::*;
 
     fn video() -> Video {
-        Video { width: 2, height: 1, frames_per_second: 8.0, frames: vec![vec![0; 6]; 2] }
+        Video {
+            width: 2,
+            height: 1,
+            frames_per_second: 8.0,
+            frames: vec![vec![0; 6]; 2],
+        }
     }
 
     #[test]
     fn the_ending_decides_the_format_and_unknown_ones_are_errors() {
-        for (name, format) in
-            [("a.MP4", VideoFormat::Mp4), ("a.gif", VideoFormat::Gif), ("a.frames", VideoFormat::PngFrames), ("a", VideoFormat::PngFrames)]
-        {
+        for (name, format) in [
+            ("a.MP4", VideoFormat::Mp4),
+            ("a.gif", VideoFormat::Gif),
+            ("a.frames", VideoFormat::PngFrames),
+            ("a", VideoFormat::PngFrames),
+        ] {
             assert_eq!(VideoFormat::of(Path::new(name)).unwrap(), format);
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.avi");
-        assert!(write_video(&path, &video()).unwrap_err().to_string().contains("\"avi\""));
+        assert!(
+            write_video(&path, &video())
+                .unwrap_err()
+                .to_string()
+                .contains("\"avi\"")
+        );
         std::fs::write(&path, "x").unwrap();
-        assert!(read_video(&path).unwrap_err().to_string().contains("expected a file ending in .mp4"));
-        assert!(read_video(&folder.path().join("none.gif")).unwrap_err().to_string().contains("none.gif"));
+        assert!(read_video(&path).unwrap_err().to_string().contains(
+            "expected a file ending in \
+            .mp4"
+        ));
+        assert!(
+            read_video(&folder.path().join("none.gif"))
+                .unwrap_err()
+                .to_string()
+                .contains("none.gif")
+        );
     }
 
     #[test]
@@ -348,26 +468,62 @@ mod tests {
         for name in ["a.gif", "a.mp4", "a.frames", "a"] {
             let path = folder.path().join(name);
             std::fs::write(&path, "old").unwrap();
-            assert!(matches!(write_video(&path, &video()), Err(VideoError::Exists { .. })));
+            assert!(matches!(
+                write_video(&path, &video()),
+                Err(VideoError::Exists { .. })
+            ));
             assert_eq!(std::fs::read(&path).unwrap(), b"old");
         }
         let directory = folder.path().join("b.frames");
         std::fs::create_dir(&directory).unwrap();
-        assert!(matches!(write_video(&directory, &video()), Err(VideoError::Exists { .. })));
+        assert!(matches!(
+            write_video(&directory, &video()),
+            Err(VideoError::Exists { .. })
+        ));
     }
 
     #[test]
     fn malformed_videos_are_refused_before_anything_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let broken = [
-            (Video { width: 0, ..video() }, "0 x 1"),
-            (Video { frames: vec![], ..video() }, "no frames"),
-            (Video { frames_per_second: f64::INFINITY, ..video() }, "inf frames per second"),
-            (Video { frames: vec![vec![0; 6], vec![0; 5]], ..video() }, "frame 1 holds 5 bytes; expected 2 x 1 x 3 = 6"),
+            (
+                Video {
+                    width: 0,
+                    ..video()
+                },
+                "0 x 1",
+            ),
+            (
+                Video {
+                    frames: vec![],
+                    ..video()
+                },
+                "no frames",
+            ),
+            (
+                Video {
+                    frames_per_second: f64::INFINITY,
+                    ..video()
+                },
+                "inf frames per second",
+            ),
+            (
+                Video {
+                    frames: vec![vec![0; 6], vec![0; 5]],
+                    ..video()
+                },
+                "frame 1 holds 5 bytes; \
+                expected 2 x 1 x 3 = 6",
+            ),
         ];
         for (video, expected) in broken {
-            let message = write_video(&folder.path().join("a.gif"), &video).unwrap_err().to_string();
-            assert!(message.contains("a.gif") && message.contains(expected), "{message}");
+            let message = write_video(&folder.path().join("a.gif"), &video)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains("a.gif") && message.contains(expected),
+                "{message}"
+            );
             assert!(write_gif_bytes(&video).is_err());
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -1,6 +1,8 @@
-//! What an MP4 or MOV claims about its pictures, read from its boxes before any decoder sees it (ISO/IEC 14496-12).
+//! What an MP4 or MOV claims about its pictures, read from its boxes before any decoder sees it
+//! (ISO/IEC 14496-12).
 //!
-//! ffmpeg believes the pictures where they contradict the container; a file whose container lies is not worth that trust.
+//! ffmpeg believes the pictures where they contradict the container; a file whose container lies is
+//! not worth that trust.
 
 use std::{
     fs::File,
@@ -16,9 +18,14 @@ const CONTAINERS: [&[u8; 4]; 5] = [b"moov", b"trak", b"mdia", b"minf", b"stbl"];
 /// Most boxes that are looked at.
 const MAX_BOXES: usize = 10_000;
 
-/// Refuses a file that claims a size, or a number of pictures, over the limits. A file whose boxes make no sense is left to ffmpeg, which says so.
+/// Refuses a file that claims a size, or a number of pictures, over the limits. A file whose boxes
+/// make no sense is left to ffmpeg, which says so.
 pub(super) fn check(path: &Path) -> Result<(), VideoError> {
-    let error = |source| VideoError::Io { action: "read", path: path.to_path_buf(), source };
+    let error = |source| VideoError::Io {
+        action: "read",
+        path: path.to_path_buf(),
+        source,
+    };
     let file = File::open(path).map_err(error)?;
     let length = file.metadata().map_err(error)?.len();
     let mut claims = Claims::default();
@@ -48,7 +55,13 @@ struct Track {
     pictures: u64,
 }
 
-fn walk(file: &mut (impl Read + Seek), start: u64, end: u64, claims: &mut Claims, depth: usize) -> io::Result<()> {
+fn walk(
+    file: &mut (impl Read + Seek),
+    start: u64,
+    end: u64,
+    claims: &mut Claims,
+    depth: usize,
+) -> io::Result<()> {
     let mut place = start;
     while place + 8 <= end && claims.boxes < MAX_BOXES {
         claims.boxes += 1;
@@ -81,13 +94,20 @@ fn walk(file: &mut (impl Read + Seek), start: u64, end: u64, claims: &mut Claims
 }
 
 /// The three boxes that claim something; each begins with a version and flags.
-fn read(file: &mut (impl Read + Seek), kind: &[u8; 4], end: u64, track: &mut Track) -> io::Result<()> {
+fn read(
+    file: &mut (impl Read + Seek),
+    kind: &[u8; 4],
+    end: u64,
+    track: &mut Track,
+) -> io::Result<()> {
     match kind {
         // QuickTime's tracks have a second handler, of their data.
         b"hdlr" => track.is_video |= bytes::<12>(file)?[8..] == *b"vide",
         b"stsz" => {
             let fields: [u8; 12] = bytes(file)?;
-            track.pictures = u64::from(u32::from_be_bytes([fields[8], fields[9], fields[10], fields[11]]));
+            track.pictures = u64::from(u32::from_be_bytes([
+                fields[8], fields[9], fields[10], fields[11],
+            ]));
         }
         b"stsd" => {
             let _: [u8; 8] = bytes(file)?;
@@ -98,7 +118,9 @@ fn read(file: &mut (impl Read + Seek), kind: &[u8; 4], end: u64, track: &mut Tra
                 let fields: [u8; 36] = bytes(file)?;
                 let side = |at: usize| u32::from(u16::from_be_bytes([fields[at], fields[at + 1]]));
                 track.sizes.push((side(32), side(34)));
-                entry += u64::from(u32::from_be_bytes([fields[0], fields[1], fields[2], fields[3]]).max(36));
+                entry += u64::from(
+                    u32::from_be_bytes([fields[0], fields[1], fields[2], fields[3]]).max(36),
+                );
             }
         }
         _ => {}
@@ -127,9 +149,27 @@ mod tests {
         entry[32..34].copy_from_slice(&width.to_be_bytes());
         entry[34..].copy_from_slice(&height.to_be_bytes());
         let sizes = part(b"stsz", &[&[0; 8][..], &pictures.to_be_bytes()].concat());
-        let table = part(b"stbl", &[part(b"stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1], &entry[..]].concat()), sizes].concat());
-        let media = part(b"mdia", &[part(b"hdlr", &[&[0; 8][..], handler, &[0; 12]].concat()), part(b"minf", &table)].concat());
-        [part(b"ftyp", b"isom"), part(b"moov", &part(b"trak", &media))].concat()
+        let table = part(
+            b"stbl",
+            &[
+                part(b"stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1], &entry[..]].concat()),
+                sizes,
+            ]
+            .concat(),
+        );
+        let media = part(
+            b"mdia",
+            &[
+                part(b"hdlr", &[&[0; 8][..], handler, &[0; 12]].concat()),
+                part(b"minf", &table),
+            ]
+            .concat(),
+        );
+        [
+            part(b"ftyp", b"isom"),
+            part(b"moov", &part(b"trak", &media)),
+        ]
+        .concat()
     }
 
     fn refusal(bytes: &[u8]) -> Option<String> {
@@ -142,8 +182,16 @@ mod tests {
     #[test]
     fn claims_over_the_limits_are_refused_and_other_tracks_have_none() {
         assert_eq!(refusal(&film(b"vide", 832, 480, 81)), None);
-        assert!(refusal(&film(b"vide", 65535, 65535, 1)).unwrap().contains("65535 x 65535"));
-        assert!(refusal(&film(b"vide", 64, 64, 1_000_000)).unwrap().contains("1000000"));
+        assert!(
+            refusal(&film(b"vide", 65535, 65535, 1))
+                .unwrap()
+                .contains("65535 x 65535")
+        );
+        assert!(
+            refusal(&film(b"vide", 64, 64, 1_000_000))
+                .unwrap()
+                .contains("1000000")
+        );
         assert_eq!(refusal(&film(b"soun", 65535, 65535, 1_000_000)), None);
     }
 

@@ -8,13 +8,21 @@ pub(super) const HEIGHT: usize = 7;
 pub(super) const ADVANCE: usize = WIDTH + 1;
 
 /// What stands for a character the font lacks: an empty box.
-const UNKNOWN: [u8; HEIGHT] = [0b11111, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b11111];
+const UNKNOWN: [u8; HEIGHT] = [
+    0b11111, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b11111,
+];
 
 /// The set pixels of `letter` as (column, row), counted from the top left.
 pub(super) fn pixels(letter: char) -> impl Iterator<Item = (usize, usize)> {
-    let rows = GLYPHS.iter().find(|(known, _)| *known == letter).map_or(UNKNOWN, |(_, rows)| *rows);
-    (0..HEIGHT)
-        .flat_map(move |row| (0..WIDTH).filter(move |column| rows[row] >> (WIDTH - 1 - column) & 1 == 1).map(move |column| (column, row)))
+    let rows = GLYPHS
+        .iter()
+        .find(|(known, _)| *known == letter)
+        .map_or(UNKNOWN, |(_, rows)| *rows);
+    (0..HEIGHT).flat_map(move |row| {
+        (0..WIDTH)
+            .filter(move |column| rows[row] >> (WIDTH - 1 - column) & 1 == 1)
+            .map(move |column| (column, row))
+    })
 }
 
 /// Pixels that a line of text is wide, without a margin at its end.
@@ -128,10 +136,19 @@ mod tests {
 
     #[test]
     fn all_of_printable_ascii_is_drawn_and_every_glyph_differs() {
-        assert_eq!(GLYPHS.map(|(letter, _)| letter), std::array::from_fn(|index| (b' ' + index as u8) as char));
+        assert_eq!(
+            GLYPHS.map(|(letter, _)| letter),
+            std::array::from_fn(|index| (b' ' + index as u8) as char)
+        );
         for (index, (letter, rows)) in GLYPHS.iter().enumerate() {
-            assert!(rows.iter().all(|row| *row < 32), "{letter:?} is wider than {WIDTH} pixels");
-            assert!(*rows != UNKNOWN && GLYPHS[..index].iter().all(|(_, other)| other != rows), "{letter:?} looks like another glyph");
+            assert!(
+                rows.iter().all(|row| *row < 32),
+                "{letter:?} is wider than {WIDTH} pixels"
+            );
+            assert!(
+                *rows != UNKNOWN && GLYPHS[..index].iter().all(|(_, other)| other != rows),
+                "{letter:?} looks like another glyph"
+            );
         }
     }
 

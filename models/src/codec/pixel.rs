@@ -4,10 +4,12 @@ use burn::prelude::*;
 
 use super::{Codec, DecodeStream};
 
-/// Moves each `stride` x `stride` square of pixels into channels, and scales to about unit variance. Frames are kept: F = T.
+/// Moves each `stride` x `stride` square of pixels into channels, and scales to about unit
+/// variance. Frames are kept: F = T.
 ///
-/// With `subsampled_chroma` the square keeps a brightness per pixel but only one pair of colour differences (as video's 4:2:0 does): half the
-/// channels, so that a narrow student spends its width on motion. Without it the codec is exact.
+/// With `subsampled_chroma` the square keeps a brightness per pixel but only one pair of colour
+/// differences (as video's 4:2:0 does): half the channels, so that a narrow student spends its
+/// width on motion. Without it the codec is exact.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PixelCodec {
     /// Pixels per latent row and column.
@@ -26,7 +28,11 @@ const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 impl PixelCodec {
     /// Latent channels C.
     pub fn channels(&self) -> usize {
-        if self.subsampled_chroma { self.stride * self.stride + 2 } else { 3 * self.stride * self.stride }
+        if self.subsampled_chroma {
+            self.stride * self.stride + 2
+        } else {
+            3 * self.stride * self.stride
+        }
     }
 
     /// `[N, C, H, W] -> [N, C * s * s, H / s, W / s]`.
@@ -34,12 +40,10 @@ impl PixelCodec {
         let [count, channels, height, width] = planes.dims();
         let stride = self.stride;
         let (rows, columns) = (height / stride, width / stride);
-        planes.reshape([count, channels, rows, stride, columns, stride]).permute([0, 1, 3, 5, 2, 4]).reshape([
-            count,
-            channels * stride * stride,
-            rows,
-            columns,
-        ])
+        planes
+            .reshape([count, channels, rows, stride, columns, stride])
+            .permute([0, 1, 3, 5, 2, 4])
+            .reshape([count, channels * stride * stride, rows, columns])
     }
 
     /// The inverse of [`Self::fold`].
@@ -47,21 +51,33 @@ impl PixelCodec {
         let [count, channels, rows, columns] = latents.dims();
         let stride = self.stride;
         let planes = channels / (stride * stride);
-        latents.reshape([count, planes, stride, stride, rows, columns]).permute([0, 1, 4, 2, 5, 3]).reshape([
-            count,
-            planes,
-            rows * stride,
-            columns * stride,
-        ])
+        latents
+            .reshape([count, planes, stride, stride, rows, columns])
+            .permute([0, 1, 4, 2, 5, 3])
+            .reshape([count, planes, rows * stride, columns * stride])
     }
 }
 
 impl<B: Backend> Codec<B> for PixelCodec {
-    fn latent_shape(&self, frames: usize, height: usize, width: usize) -> Result<[usize; 4], String> {
+    fn latent_shape(
+        &self,
+        frames: usize,
+        height: usize,
+        width: usize,
+    ) -> Result<[usize; 4], String> {
         if !height.is_multiple_of(self.stride) || !width.is_multiple_of(self.stride) {
-            return Err(format!("codec.stride ({}) must divide the clip's height ({height}) and width ({width})", self.stride));
+            return Err(format!(
+                "codec.stride ({}) must divide the clip's height ({height}) and \
+                width ({width})",
+                self.stride
+            ));
         }
-        Ok([frames, self.channels(), height / self.stride, width / self.stride])
+        Ok([
+            frames,
+            self.channels(),
+            height / self.stride,
+            width / self.stride,
+        ])
     }
 
     fn encode(&self, clips: Tensor<B, 5>) -> Tensor<B, 5> {
@@ -71,12 +87,20 @@ impl<B: Backend> Codec<B> for PixelCodec {
         let latents = if self.subsampled_chroma {
             let plane = |index: usize| pixels.clone().slice_dim(1, index..index + 1);
             let luma = plane(0) * LUMA[0] + plane(1) * LUMA[1] + plane(2) * LUMA[2];
-            // Blue and red differences, averaged over the square: [N, 2, s * s, rows, columns] -> [N, 2, rows, columns]
-            let differences = Tensor::cat(vec![plane(2) - luma.clone(), plane(0) - luma.clone()], 1);
+            // Blue and red differences, averaged over the square: [N, 2, s * s, rows, columns] ->
+            // [N, 2, rows, columns]
+            let differences =
+                Tensor::cat(vec![plane(2) - luma.clone(), plane(0) - luma.clone()], 1);
             let square = self.stride * self.stride;
-            let chroma = self.fold(differences).reshape([batch * frames, 2, square, rows * columns]).mean_dim(2);
+            let chroma = self
+                .fold(differences)
+                .reshape([batch * frames, 2, square, rows * columns])
+                .mean_dim(2);
             let chroma = chroma.reshape([batch * frames, 2, rows, columns]) / self.deviation;
-            Tensor::cat(vec![(self.fold(luma) - self.mean) / self.deviation, chroma], 1)
+            Tensor::cat(
+                vec![(self.fold(luma) - self.mean) / self.deviation, chroma],
+                1,
+            )
         } else {
             (self.fold(pixels) - self.mean) / self.deviation
         };
@@ -91,7 +115,9 @@ impl<B: Backend> Codec<B> for PixelCodec {
             let luma = self.unfold(latents.clone().slice_dim(1, 0..square)) + self.mean;
             // Each square's difference for all of its pixels.
             let spread = |index: usize| {
-                let plane = latents.clone().slice_dim(1, square + index..square + index + 1);
+                let plane = latents
+                    .clone()
+                    .slice_dim(1, square + index..square + index + 1);
                 self.unfold(plane.repeat_dim(1, square))
             };
             let (blue, red) = (luma.clone() + spread(0), luma.clone() + spread(1));
@@ -100,7 +126,13 @@ impl<B: Backend> Codec<B> for PixelCodec {
         } else {
             self.unfold(latents) + self.mean
         };
-        pixels.clamp(-1.0, 1.0).reshape([batch, frames, 3, rows * self.stride, columns * self.stride])
+        pixels.clamp(-1.0, 1.0).reshape([
+            batch,
+            frames,
+            3,
+            rows * self.stride,
+            columns * self.stride,
+        ])
     }
 
     fn decoder(&self) -> Box<dyn DecodeStream<B>> {
@@ -122,32 +154,63 @@ mod tests {
 
     #[test]
     fn decoding_inverts_encoding_and_neighbours_become_channels() {
-        let codec = PixelCodec { stride: 2, subsampled_chroma: false, mean: -0.5, deviation: 0.25 };
-        let values: Vec<f32> = (0..2 * 3 * 4 * 4).map(|index| index as f32 / 100.0 - 0.5).collect();
-        let clip = Tensor::<NdArray, 5>::from_data(TensorData::new(values.clone(), [1, 2, 3, 4, 4]), &Default::default());
+        let codec = PixelCodec {
+            stride: 2,
+            subsampled_chroma: false,
+            mean: -0.5,
+            deviation: 0.25,
+        };
+        let values: Vec<f32> = (0..2 * 3 * 4 * 4)
+            .map(|index| index as f32 / 100.0 - 0.5)
+            .collect();
+        let clip = Tensor::<NdArray, 5>::from_data(
+            TensorData::new(values.clone(), [1, 2, 3, 4, 4]),
+            &Default::default(),
+        );
         let latents = codec.encode(clip);
         assert_eq!(latents.dims(), [1, 2, 12, 2, 2]);
         // Channel 1 is the pixel to the right of channel 0.
-        let right = latents.clone().slice([0..1, 0..1, 1..2, 0..1, 0..1]).into_scalar();
+        let right = latents
+            .clone()
+            .slice([0..1, 0..1, 1..2, 0..1, 0..1])
+            .into_scalar();
         assert!((right - (values[1] + 0.5) / 0.25).abs() < 1e-5);
         let decoded = codec.decode(latents).into_data().to_vec::<f32>().unwrap();
-        assert!(decoded.iter().zip(&values).all(|(found, expected)| (found - expected).abs() < 1e-6));
+        assert!(
+            decoded
+                .iter()
+                .zip(&values)
+                .all(|(found, expected)| (found - expected).abs() < 1e-6)
+        );
     }
 
     #[test]
     fn subsampled_chroma_keeps_brightness_exactly_and_a_squares_colour_on_average() {
-        let codec = PixelCodec { stride: 2, subsampled_chroma: true, mean: -0.5, deviation: 0.25 };
-        let values: Vec<f32> = (0..3 * 2 * 2).map(|index| (index * index % 7) as f32 / 20.0 - 0.2).collect();
-        let clip = Tensor::<NdArray, 5>::from_data(TensorData::new(values.clone(), [1, 1, 3, 2, 2]), &Default::default());
+        let codec = PixelCodec {
+            stride: 2,
+            subsampled_chroma: true,
+            mean: -0.5,
+            deviation: 0.25,
+        };
+        let values: Vec<f32> = (0..3 * 2 * 2)
+            .map(|index| (index * index % 7) as f32 / 20.0 - 0.2)
+            .collect();
+        let clip = Tensor::<NdArray, 5>::from_data(
+            TensorData::new(values.clone(), [1, 1, 3, 2, 2]),
+            &Default::default(),
+        );
         let latents = codec.encode(clip);
         assert_eq!(latents.dims(), [1, 1, 6, 1, 1]);
         let decoded = codec.decode(latents).into_data().to_vec::<f32>().unwrap();
-        let luma = |pixels: &[f32], at: usize| LUMA[0] * pixels[at] + LUMA[1] * pixels[4 + at] + LUMA[2] * pixels[8 + at];
+        let luma = |pixels: &[f32], at: usize| {
+            LUMA[0] * pixels[at] + LUMA[1] * pixels[4 + at] + LUMA[2] * pixels[8 + at]
+        };
         for at in 0..4 {
             assert!((luma(&decoded, at) - luma(&values, at)).abs() < 1e-6);
         }
         for colour in 0..3 {
-            let mean = |pixels: &[f32]| pixels[4 * colour..4 * colour + 4].iter().sum::<f32>() / 4.0;
+            let mean =
+                |pixels: &[f32]| pixels[4 * colour..4 * colour + 4].iter().sum::<f32>() / 4.0;
             assert!((mean(&decoded) - mean(&values)).abs() < 1e-6);
         }
     }

@@ -17,10 +17,12 @@ pub struct ConvConfig {
     pub width: usize,
 }
 
-/// A pyramid of strided 3x3x3 convolutions. Every scale is pooled over space and time; the pooled features and the flattened coarsest scale
-/// meet the prompt in a projection `<phi(x), W pool(text)>` (E.7) and give one scalar.
+/// A pyramid of strided 3x3x3 convolutions. Every scale is pooled over space and time; the pooled
+/// features and the flattened coarsest scale meet the prompt in a projection `<phi(x), W
+/// pool(text)>` (E.7) and give one scalar.
 ///
-/// Constant coordinate channels tell a convolution where it is, because where a ball is and when is what a physics teacher is about.
+/// Constant coordinate channels tell a convolution where it is, because where a ball is and when is
+/// what a physics teacher is about.
 #[derive(Module, Debug)]
 pub struct ConvDiscriminator<B: Backend> {
     /// 1x1x1: C + 3 coordinates to the first scale's channels.
@@ -35,9 +37,11 @@ pub struct ConvDiscriminator<B: Backend> {
     pub prompt: Projection<B>,
 }
 
-/// A 3x3x3 convolution with stride 2 on every axis longer than one, written as unfold and one matrix product.
+/// A 3x3x3 convolution with stride 2 on every axis longer than one, written as unfold and one
+/// matrix product.
 ///
-/// Burn's ndarray `conv3d` is hundreds of times slower than a matrix product (docs/architecture.md), so no native convolution is used.
+/// Burn's ndarray `conv3d` is hundreds of times slower than a matrix product
+/// (docs/architecture.md), so no native convolution is used.
 #[derive(Module, Debug)]
 pub struct Stage<B: Backend> {
     /// `27 * C_in -> C_out`, without bias: the group norm has its own.
@@ -57,7 +61,12 @@ pub struct ChannelAffine<B: Backend> {
 
 impl<B: Backend> ConvDiscriminator<B> {
     /// A discriminator for latents `[F, C, H, W]` = `clip` and text rows of `text_width`.
-    pub fn new(config: &ConvConfig, clip: [usize; 4], text_width: usize, device: &B::Device) -> Self {
+    pub fn new(
+        config: &ConvConfig,
+        clip: [usize; 4],
+        text_width: usize,
+        device: &B::Device,
+    ) -> Self {
         let [mut frames, channels, mut rows, mut columns] = clip;
         let first = config.channels[0];
         let stage = |(input, output): (usize, usize)| Stage {
@@ -67,7 +76,11 @@ impl<B: Backend> ConvDiscriminator<B> {
                 beta: burn::module::Param::from_tensor(Tensor::zeros([output], device)),
             },
         };
-        let pairs: Vec<(usize, usize)> = config.channels.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        let pairs: Vec<(usize, usize)> = config
+            .channels
+            .windows(2)
+            .map(|pair| (pair[0], pair[1]))
+            .collect();
         for _ in &pairs {
             (frames, rows, columns) = (halved(frames), halved(rows), halved(columns));
         }
@@ -89,7 +102,8 @@ impl<B: Kernels> Discriminator<B> for ConvDiscriminator<B> {
         let [batch, frames, _, rows, columns] = clips.dims();
         // [B, F, C, H, W] -> [B, F, H, W, C]
         let clips = clips.permute([0, 1, 3, 4, 2]);
-        let coordinates = coordinates::<B>(frames, rows, columns, &device).expand([batch, frames, rows, columns, 3]);
+        let coordinates = coordinates::<B>(frames, rows, columns, &device)
+            .expand([batch, frames, rows, columns, 3]);
         let mut x = leaky_relu(self.stem.forward(Tensor::cat(vec![clips, coordinates], 4)));
         let mut features = vec![pool(&x)];
         for stage in &self.stages {
@@ -99,9 +113,12 @@ impl<B: Kernels> Discriminator<B> for ConvDiscriminator<B> {
         let flat = x.dims()[1..].iter().product::<usize>();
         features.push(x.reshape([batch, flat]));
         let phi = leaky_relu(self.gather.forward(Tensor::cat(features, 1)));
-        // Rows past the prompt's length are zero; normalised, a prompt speaks as loudly as the clip whatever its length and L. (Without it the
-        // projection starts so small that the scores hardly depend on the prompt within a few hundred updates.)
-        let asked = self.prompt.forward(layer_norm(text.mean_dim(1).squeeze_dim::<2>(1), 1e-5));
+        // Rows past the prompt's length are zero; normalised, a prompt speaks as loudly as the clip
+        // whatever its length and L. (Without it the projection starts so small that the scores
+        // hardly depend on the prompt within a few hundred updates.)
+        let asked = self
+            .prompt
+            .forward(layer_norm(text.mean_dim(1).squeeze_dim::<2>(1), 1e-5));
         let width = phi.dims()[1] as f64;
         let scores = self.judge.forward(phi.clone()) + (phi * asked).sum_dim(1) / width.sqrt();
         scores.reshape([batch])
@@ -114,13 +131,21 @@ impl<B: Kernels> Stage<B> {
         let x = self.taps.forward(B::unfold(x));
         let [batch, frames, rows, columns, channels] = x.dims();
         // Group norm with one group: over all positions and channels of a clip.
-        let affine = Affine { scale: self.norm.gamma.val().unsqueeze(), shift: Some(self.norm.beta.val().unsqueeze()) };
-        let normed = B::normalise(x.reshape([batch, frames * rows * columns * channels]), affine, Norm::layer(1e-5));
+        let affine = Affine {
+            scale: self.norm.gamma.val().unsqueeze(),
+            shift: Some(self.norm.beta.val().unsqueeze()),
+        };
+        let normed = B::normalise(
+            x.reshape([batch, frames * rows * columns * channels]),
+            affine,
+            Norm::layer(1e-5),
+        );
         leaky_relu(normed.reshape([batch, frames, rows, columns, channels]))
     }
 }
 
-/// Length of an axis after a stride-2 convolution: axes of odd length are padded, axes of length one are kept.
+/// Length of an axis after a stride-2 convolution: axes of odd length are padded, axes of length
+/// one are kept.
 fn halved(length: usize) -> usize {
     length.div_ceil(2)
 }
@@ -134,21 +159,36 @@ fn leaky_relu<B: Kernels, const N: usize>(x: Tensor<B, N>) -> Tensor<B, N> {
 /// Mean over frames, rows and columns: `[B, F, H, W, C] -> [B, C]`.
 fn pool<B: Backend>(x: &Tensor<B, 5>) -> Tensor<B, 2> {
     let [batch, frames, rows, columns, channels] = x.dims();
-    x.clone().reshape([batch, frames * rows * columns, channels]).mean_dim(1).reshape([batch, channels])
+    x.clone()
+        .reshape([batch, frames * rows * columns, channels])
+        .mean_dim(1)
+        .reshape([batch, channels])
 }
 
 /// Frame, row and column of every position, each in [-1, 1]: `[1, F, H, W, 3]`.
-fn coordinates<B: Backend>(frames: usize, rows: usize, columns: usize, device: &B::Device) -> Tensor<B, 5> {
+fn coordinates<B: Backend>(
+    frames: usize,
+    rows: usize,
+    columns: usize,
+    device: &B::Device,
+) -> Tensor<B, 5> {
     let place = |index: usize, length: usize| (2 * index + 1) as f32 / length as f32 - 1.0;
     let mut values = Vec::with_capacity(frames * rows * columns * 3);
     for frame in 0..frames {
         for row in 0..rows {
             for column in 0..columns {
-                values.extend([place(frame, frames), place(row, rows), place(column, columns)]);
+                values.extend([
+                    place(frame, frames),
+                    place(row, rows),
+                    place(column, columns),
+                ]);
             }
         }
     }
-    Tensor::from_data(TensorData::new(values, [1, frames, rows, columns, 3]), device)
+    Tensor::from_data(
+        TensorData::new(values, [1, frames, rows, columns, 3]),
+        device,
+    )
 }
 
 #[cfg(test)]
@@ -165,9 +205,16 @@ mod tests {
 
     #[test]
     fn scores_are_one_per_clip_and_read_the_prompt() {
-        let config = ConvConfig { channels: vec![8, 16, 16], width: 16 };
+        let config = ConvConfig {
+            channels: vec![8, 16, 16],
+            width: 16,
+        };
         let device = Default::default();
-        let discriminator = initialise(ConvDiscriminator::<Flex>::new(&config, [6, 12, 8, 8], 8, &device), 1, "discriminator");
+        let discriminator = initialise(
+            ConvDiscriminator::<Flex>::new(&config, [6, 12, 8, 8], 8, &device),
+            1,
+            "discriminator",
+        );
         let clips = random([3, 6, 12, 8, 8], 4);
         let scores = discriminator.score(clips.clone(), random([3, 5, 8], 5));
         assert_eq!(scores.dims(), [3]);

@@ -31,8 +31,9 @@ pub enum AnyDiscriminator<B: Backend> {
 }
 
 impl<B: Kernels> AnyDiscriminator<B> {
-    /// The scores of [`Discriminator::score`] within the limits of a register discriminator's backbone: one clip at a time where its blocks are run
-    /// again, so that memory does not grow with the clips. For use without a graph.
+    /// The scores of [`Discriminator::score`] within the limits of a register discriminator's
+    /// backbone: one clip at a time where its blocks are run again, so that memory does not grow
+    /// with the clips. For use without a graph.
     pub fn score_within_limits(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
         match self {
             Self::Registers(discriminator) if discriminator.backbone.limits().recompute_blocks => {

@@ -1,8 +1,10 @@
 //! The register discriminator's loss, differentiated one clip and one transformer block at a time.
 //!
-//! A loss reads nothing of a clip but its score. So the scores come first, without a graph; the loss's graph has them as leaves and gives one number
-//! per clip, the loss's slope; and each clip is then run again on its own, block by block ([`Segments`]), with that slope. Memory is that of one
-//! clip's tokens between blocks and of one block's graph, however many clips there are, for two more forward passes.
+//! A loss reads nothing of a clip but its score. So the scores come first, without a graph; the
+//! loss's graph has them as leaves and gives one number per clip, the loss's slope; and each clip
+//! is then run again on its own, block by block ([`Segments`]), with that slope. Memory is that of
+//! one clip's tokens between blocks and of one block's graph, however many clips there are, for two
+//! more forward passes.
 
 use burn::module::AutodiffModule;
 use burn::prelude::*;
@@ -27,12 +29,15 @@ impl<B: Backend> Judged<B> {
 
     pub(super) fn clip(&self, index: usize) -> Self {
         let part = index..index + 1;
-        Self { clips: self.clips.clone().slice_dim(0, part.clone()), text: self.text.clone().slice_dim(0, part) }
+        Self {
+            clips: self.clips.clone().slice_dim(0, part.clone()),
+            text: self.text.clone().slice_dim(0, part),
+        }
     }
 }
 
-/// A loss of scores in the making. The caller walks the graphs in order, the loss first, then those of one clip after another, and hands each one's
-/// gradients to [`Pieces::absorb`].
+/// A loss of scores in the making. The caller walks the graphs in order, the loss first, then those
+/// of one clip after another, and hands each one's gradients to [`Pieces::absorb`].
 pub struct Pieces<B: Trainable> {
     batches: Vec<Judged<B::InnerBackend>>,
     /// The scores of each batch, `[B]`: leaves until the loss's slopes are known.
@@ -45,14 +50,26 @@ pub struct Pieces<B: Trainable> {
 
 impl<B: Trainable> Pieces<B> {
     /// Scores all clips without a graph, one at a time.
-    pub fn new(discriminator: &RegisterDiscriminator<B>, batches: Vec<Judged<B::InnerBackend>>) -> Self {
+    pub fn new(
+        discriminator: &RegisterDiscriminator<B>,
+        batches: Vec<Judged<B::InnerBackend>>,
+    ) -> Self {
         let plain = discriminator.valid();
-        let scores = batches.iter().map(|batch| Tensor::from_inner(plain.score_one_by_one(batch)).require_grad()).collect();
-        Self { batches, scores, slopes: Vec::new(), segments: None }
+        let scores = batches
+            .iter()
+            .map(|batch| Tensor::from_inner(plain.score_one_by_one(batch)).require_grad())
+            .collect();
+        Self {
+            batches,
+            scores,
+            slopes: Vec::new(),
+            segments: None,
+        }
     }
 
-    /// How many graphs there are for `clips` clips: the loss, then per clip the readers with the head, one per block, the inputs. Blocks above the
-    /// last one that is read have none, and a backbone of which nothing is trained has none at all.
+    /// How many graphs there are for `clips` clips: the loss, then per clip the readers with the
+    /// head, one per block, the inputs. Blocks above the last one that is read have none, and a
+    /// backbone of which nothing is trained has none at all.
     pub fn graphs(discriminator: &RegisterDiscriminator<B>, clips: usize) -> usize {
         1 + clips * Self::graphs_of_clip(discriminator)
     }
@@ -67,7 +84,11 @@ impl<B: Trainable> Pieces<B> {
     }
 
     /// Graph `number` (from 1): a scalar whose gradients are the loss's for what it runs through.
-    pub fn graph(&mut self, discriminator: &RegisterDiscriminator<B>, number: usize) -> Tensor<B, 1> {
+    pub fn graph(
+        &mut self,
+        discriminator: &RegisterDiscriminator<B>,
+        number: usize,
+    ) -> Tensor<B, 1> {
         let of_clip = Self::graphs_of_clip(discriminator);
         let (clip, piece) = ((number - 1) / of_clip, (number - 1) % of_clip);
         match &mut self.segments {
@@ -76,15 +97,20 @@ impl<B: Trainable> Pieces<B> {
         }
     }
 
-    /// Takes the gradients of the current graph's leaves out of `gradients`, which keep those of the weights.
+    /// Takes the gradients of the current graph's leaves out of `gradients`, which keep those of
+    /// the weights.
     pub fn absorb(&mut self, gradients: &mut B::Gradients) {
         if let Some(segments) = &mut self.segments {
             return segments.absorb(gradients);
         }
         for (batch, scores) in self.batches.iter().zip(&self.scores) {
             // A batch that the loss does not read has no slope.
-            let slopes = scores.grad_remove(gradients).unwrap_or_else(|| scores.clone().inner().zeros_like());
-            self.slopes.extend((0..batch.len()).map(|index| slopes.clone().slice_dim(0, index..index + 1)));
+            let slopes = scores
+                .grad_remove(gradients)
+                .unwrap_or_else(|| scores.clone().inner().zeros_like());
+            self.slopes.extend(
+                (0..batch.len()).map(|index| slopes.clone().slice_dim(0, index..index + 1)),
+            );
         }
     }
 
@@ -92,19 +118,30 @@ impl<B: Trainable> Pieces<B> {
     fn tail(&mut self, discriminator: &RegisterDiscriminator<B>, mut index: usize) -> Tensor<B, 1> {
         let slope = self.slopes[index].clone();
         let mut batches = self.batches.iter();
-        let Some(Judged { clips, text }) = batches.find_map(|batch| match index.checked_sub(batch.len()) {
-            Some(later) => {
-                index = later;
-                None
-            }
-            None => Some(batch.clip(index)),
-        }) else {
+        let Some(Judged { clips, text }) =
+            batches.find_map(|batch| match index.checked_sub(batch.len()) {
+                Some(later) => {
+                    index = later;
+                    None
+                }
+                None => Some(batch.clip(index)),
+            })
+        else {
             unreachable!("there is a slope for every clip")
         };
         // The clip before is done: its tokens go before this one's come.
         self.segments = None;
-        let segments = Segments::down_to(&discriminator.backbone, text, vec![discriminator.pass(clips)], depth(discriminator));
-        let score = discriminator.judge(self.segments.insert(segments).features(discriminator.layers()));
+        let segments = Segments::down_to(
+            &discriminator.backbone,
+            text,
+            vec![discriminator.pass(clips)],
+            depth(discriminator),
+        );
+        let score = discriminator.judge(
+            self.segments
+                .insert(segments)
+                .features(discriminator.layers()),
+        );
         (score * Tensor::from_inner(slope)).sum()
     }
 }
@@ -133,7 +170,8 @@ mod tests {
         Tensor::from_data(TensorData::new(values, shape), &Default::default())
     }
 
-    /// Registers after the first and the third of four blocks: one tap between blocks, none after the last.
+    /// Registers after the first and the third of four blocks: one tap between blocks, none after
+    /// the last.
     fn discriminator<B: Trainable>() -> RegisterDiscriminator<B> {
         let sizes = StudentConfig {
             width: 24,
@@ -145,8 +183,16 @@ mod tests {
             frequency_width: 16,
             ..StudentConfig::wan_1_3b()
         };
-        let config = RegisterConfig { layers: vec![0, 2], feed_forward_width: 32, sigma: 0.0 };
-        let mut fresh = initialise(RegisterDiscriminator::<B>::new(&config, &sizes, &Default::default()), 3, "discriminator");
+        let config = RegisterConfig {
+            layers: vec![0, 2],
+            feed_forward_width: 32,
+            sigma: 0.0,
+        };
+        let mut fresh = initialise(
+            RegisterDiscriminator::<B>::new(&config, &sizes, &Default::default()),
+            3,
+            "discriminator",
+        );
         // Gates of order one, so that the blocks matter.
         for (index, block) in fresh.backbone.blocks.iter_mut().enumerate() {
             block.modulation = Param::from_tensor(random([1, 6, 24], 50 + index as u64));
@@ -154,24 +200,54 @@ mod tests {
         fresh
     }
 
-    /// Two teacher clips and three rollouts, and the same moved a little: what a penalised Bradley-Terry loss reads.
+    /// Two teacher clips and three rollouts, and the same moved a little: what a penalised
+    /// Bradley-Terry loss reads.
     fn batches<B: Backend>() -> Vec<Judged<B>> {
         let (clips, text) = (random([5, 3, 4, 4, 6], 1), random([5, 3, 8], 2));
         let moved = clips.clone() + random([5, 3, 4, 4, 6], 3) * 0.05;
-        vec![Judged { clips, text: text.clone() }, Judged { clips: moved, text }]
+        vec![
+            Judged {
+                clips,
+                text: text.clone(),
+            },
+            Judged { clips: moved, text },
+        ]
     }
 
     fn loss<B: Backend>(scores: &[Tensor<B, 1>]) -> Tensor<B, 1> {
-        let (teacher, student) = (scores[0].clone().slice_dim(0, 0..2), scores[0].clone().slice_dim(0, 2..5));
-        let pairs = softplus(student.unsqueeze_dim::<2>(0) - teacher.unsqueeze_dim::<2>(1), 1.0).mean();
-        pairs + ((scores[1].clone() - scores[0].clone()) / 0.05).square().mean() * 0.1
+        let (teacher, student) = (
+            scores[0].clone().slice_dim(0, 0..2),
+            scores[0].clone().slice_dim(0, 2..5),
+        );
+        let pairs = softplus(
+            student.unsqueeze_dim::<2>(0) - teacher.unsqueeze_dim::<2>(1),
+            1.0,
+        )
+        .mean();
+        pairs
+            + ((scores[1].clone() - scores[0].clone()) / 0.05)
+                .square()
+                .mean()
+                * 0.1
     }
 
-    fn pieces_equal_the_plain_graph<B: Trainable>(discriminator: &RegisterDiscriminator<B>, tensors: usize, graphs: usize) {
-        let score = |batch: Judged<_>| discriminator.score(Tensor::from_inner(batch.clips), Tensor::from_inner(batch.text));
+    fn pieces_equal_the_plain_graph<B: Trainable>(
+        discriminator: &RegisterDiscriminator<B>,
+        tensors: usize,
+        graphs: usize,
+    ) {
+        let score = |batch: Judged<_>| {
+            discriminator.score(
+                Tensor::from_inner(batch.clips),
+                Tensor::from_inner(batch.text),
+            )
+        };
         let scores: Vec<Tensor<B, 1>> = batches().into_iter().map(score).collect();
         let mut gradients = loss(&scores).backward();
-        let expected = collect_gradients(&GradientsParams::from_module::<B, _>(&mut gradients, discriminator), discriminator);
+        let expected = collect_gradients(
+            &GradientsParams::from_module::<B, _>(&mut gradients, discriminator),
+            discriminator,
+        );
 
         let mut pieces = Pieces::new(discriminator, batches());
         for (scores, found) in scores.into_iter().zip(pieces.scores()) {
@@ -181,21 +257,46 @@ mod tests {
         assert_eq!(Pieces::graphs(discriminator, 10), graphs);
         let mut found = GradientsAccumulator::new();
         for number in 0..graphs {
-            let scalar = if number == 0 { loss(pieces.scores()) } else { pieces.graph(discriminator, number) };
+            let scalar = if number == 0 {
+                loss(pieces.scores())
+            } else {
+                pieces.graph(discriminator, number)
+            };
             let mut gradients = scalar.backward();
             pieces.absorb(&mut gradients);
-            found.accumulate(discriminator, GradientsParams::from_module::<B, _>(&mut gradients, discriminator));
+            found.accumulate(
+                discriminator,
+                GradientsParams::from_module::<B, _>(&mut gradients, discriminator),
+            );
         }
         let found = collect_gradients(&found.grads(), discriminator);
-        assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
+        assert_eq!(
+            expected.keys().collect::<Vec<_>>(),
+            found.keys().collect::<Vec<_>>()
+        );
         assert_eq!(found.len(), tensors);
-        let size = |values: &[f32]| values.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
-        let largest = expected.values().map(|expected| size(&expected.values)).fold(0.0, f32::max);
+        let size = |values: &[f32]| {
+            values
+                .iter()
+                .fold(0.0, |largest: f32, value| largest.max(value.abs()))
+        };
+        let largest = expected
+            .values()
+            .map(|expected| size(&expected.values))
+            .fold(0.0, f32::max);
         for (name, expected) in expected {
             let expected = expected.values;
-            // The last bias moves all scores alike, which the loss does not see: its gradient is zero but for rounding.
-            let scale = if name == "head.down.bias" { largest } else { size(&expected) };
-            let gap = expected.iter().zip(&found[&name].values).fold(0.0, |largest: f32, (a, b)| largest.max((a - b).abs()));
+            // The last bias moves all scores alike, which the loss does not see: its gradient is
+            // zero but for rounding.
+            let scale = if name == "head.down.bias" {
+                largest
+            } else {
+                size(&expected)
+            };
+            let gap = expected
+                .iter()
+                .zip(&found[&name].values)
+                .fold(0.0, |largest: f32, (a, b)| largest.max((a - b).abs()));
             // The same sums, clip by clip: rounding of f32, relative to each tensor's largest.
             assert!(gap < 1e-5 * scale, "{name}: {} relative", gap / scale);
         }
@@ -203,8 +304,9 @@ mod tests {
 
     fn trained_and_frozen<B: Trainable>() {
         let discriminator = discriminator::<B>();
-        // 12 tensors before the blocks; 27 in each of three blocks; 16 in each of two readers; registers, their norm, the head's norm (2) and the
-        // head (4). Per clip: tail, three blocks, inputs.
+        // 12 tensors before the blocks; 27 in each of three blocks; 16 in each of two readers;
+        // registers, their norm, the head's norm (2) and the head (4). Per clip: tail, three
+        // blocks, inputs.
         pieces_equal_the_plain_graph(&discriminator, 12 + 3 * 27 + 2 * 16 + 8, 1 + 10 * 5);
         let mut frozen = discriminator;
         frozen.backbone = frozen.backbone.no_grad();

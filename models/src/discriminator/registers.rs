@@ -1,4 +1,5 @@
-//! Register tokens on transformer features: the discriminator of Self-Forcing's GAN critic (method.md E.2).
+//! Register tokens on transformer features: the discriminator of Self-Forcing's GAN critic
+//! (method.md E.2).
 
 use burn::module::Param;
 use burn::nn::{LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig};
@@ -19,7 +20,8 @@ use crate::student::{Limits, Student, StudentConfig, Visibility};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterConfig {
-    /// Transformer blocks (0-based, ascending) after which a register reads the clip's tokens. Wan-1.3B: 13, 21, 29.
+    /// Transformer blocks (0-based, ascending) after which a register reads the clip's tokens.
+    /// Wan-1.3B: 13, 21, 29.
     pub layers: Vec<usize>,
     /// Hidden width of each reader's feed-forward network. Wan-1.3B: 8192.
     pub feed_forward_width: usize,
@@ -27,7 +29,8 @@ pub struct RegisterConfig {
     pub sigma: f32,
 }
 
-/// A bidirectional copy of the student whose features are read by one learned register per chosen depth.
+/// A bidirectional copy of the student whose features are read by one learned register per chosen
+/// depth.
 #[derive(Module, Debug)]
 pub struct RegisterDiscriminator<B: Backend> {
     /// The transformer that reads the clip, initialised from the base student.
@@ -70,16 +73,22 @@ impl<B: Backend> RegisterDiscriminator<B> {
         let width = student.width;
         let count = config.layers.len();
         let reader = || Reader {
-            norm: LayerNormConfig::new(width).with_epsilon(StudentConfig::EPSILON).init(device),
+            norm: LayerNormConfig::new(width)
+                .with_epsilon(StudentConfig::EPSILON)
+                .init(device),
             attention: Attention::new(width, student.heads, device),
             ffn: FeedForward::new(width, config.feed_forward_width, width, device),
         };
         Self {
             backbone,
             registers: Param::from_tensor(Tensor::zeros([count, width], device)),
-            register_norm: RmsNormConfig::new(width).with_epsilon(StudentConfig::EPSILON).init(device),
+            register_norm: RmsNormConfig::new(width)
+                .with_epsilon(StudentConfig::EPSILON)
+                .init(device),
             readers: (0..count).map(|_| reader()).collect(),
-            head_norm: LayerNormConfig::new(count * width).with_epsilon(StudentConfig::EPSILON).init(device),
+            head_norm: LayerNormConfig::new(count * width)
+                .with_epsilon(StudentConfig::EPSILON)
+                .init(device),
             head: FeedForward::new(count * width, width, 1, device),
             layers: config.layers.clone(),
             sigma: config.sigma,
@@ -116,7 +125,8 @@ impl<B: Kernels> RegisterDiscriminator<B> {
         Tensor::cat((0..batch.len()).map(score).collect(), 0)
     }
 
-    /// Scores `[B]` of clips whose tokens after the chosen blocks are `features`, each `[B, F * S, D]`.
+    /// Scores `[B]` of clips whose tokens after the chosen blocks are `features`, each `[B, F * S,
+    /// D]`.
     pub(super) fn judge(&self, features: Vec<Tensor<B, 3>>) -> Tensor<B, 1> {
         let registers = rms_norm(&self.register_norm, self.registers.val());
         let width = registers.dims()[1];
@@ -126,8 +136,14 @@ impl<B: Kernels> RegisterDiscriminator<B> {
             .zip(&self.readers)
             .enumerate()
             .map(|(index, (tokens, reader))| {
-                let register = registers.clone().slice_dim(0, index..index + 1).reshape([1, 1, width]).expand([batch, 1, width]);
-                reader.forward(register, tokens, self.backbone.limits().precision).reshape([batch, width])
+                let register = registers
+                    .clone()
+                    .slice_dim(0, index..index + 1)
+                    .reshape([1, 1, width])
+                    .expand([batch, 1, width]);
+                reader
+                    .forward(register, tokens, self.backbone.limits().precision)
+                    .reshape([batch, width])
             })
             .collect();
         let joined = affine_layer_norm(&self.head_norm, Tensor::<B, 2>::cat(read, 1));
@@ -137,17 +153,33 @@ impl<B: Kernels> RegisterDiscriminator<B> {
 
 impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
     fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
-        self.judge(segments::features(&self.backbone, &text, self.pass(clips), &self.layers))
+        self.judge(segments::features(
+            &self.backbone,
+            &text,
+            self.pass(clips),
+            &self.layers,
+        ))
     }
 }
 
 impl<B: Kernels> Reader<B> {
     /// Register `[B, 1, D]` and tokens `[B, S, D]` to the register's new value `[B, 1, D]`.
-    fn forward(&self, register: Tensor<B, 3>, tokens: Tensor<B, 3>, precision: Precision) -> Tensor<B, 3> {
+    fn forward(
+        &self,
+        register: Tensor<B, 3>,
+        tokens: Tensor<B, 3>,
+        precision: Precision,
+    ) -> Tensor<B, 3> {
         let dtype = precision.dtype();
-        let seen = self.attention.keys_values(affine_layer_norm(&self.norm, tokens).cast(dtype));
+        let seen = self
+            .attention
+            .keys_values(affine_layer_norm(&self.norm, tokens).cast(dtype));
         // There is one register, and it stays wide.
-        let read = register.clone() + self.attention.cross(register.cast(dtype), seen, Limits::default()).cast(DType::F32);
+        let read = register.clone()
+            + self
+                .attention
+                .cross(register.cast(dtype), seen, Limits::default())
+                .cast(DType::F32);
         read.clone() + self.ffn.forward(layer_norm(read, StudentConfig::EPSILON))
     }
 }

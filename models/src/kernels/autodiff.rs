@@ -14,7 +14,9 @@ use crate::student::Visibility;
 use crate::student::rope::Rotation;
 
 /// What the inner backend computes with.
-fn inner<B: Kernels, C: CheckpointStrategy, const N: usize>(x: &Tensor<Autodiff<B, C>, N>) -> Tensor<B, N> {
+fn inner<B: Kernels, C: CheckpointStrategy, const N: usize>(
+    x: &Tensor<Autodiff<B, C>, N>,
+) -> Tensor<B, N> {
     x.clone().inner()
 }
 
@@ -26,7 +28,8 @@ fn tensor<B: Backend, const N: usize>(primitive: FloatTensor<B>) -> Tensor<B, N>
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
-/// One node: the graph gets `output`, and `operation` is called with `state` for the gradients of `parents`.
+/// One node: the graph gets `output`, and `operation` is called with `state` for the gradients of
+/// `parents`.
 macro_rules! node {
     ($operation:expr, [$($parent:expr),+], $state:expr, $output:expr) => {{
         let parents = [$(primitive($parent)),+];
@@ -61,7 +64,11 @@ impl<B: Kernels, const N: usize> Backward<B, N> for NormaliseStep {
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = tensor(grads.consume::<B>(&ops.node));
         let (x, scale) = ops.state.clone();
-        register(ops, grads, B::normalise_backward(x, scale, gradient, self.0));
+        register(
+            ops,
+            grads,
+            B::normalise_backward(x, scale, gradient, self.0),
+        );
     }
 }
 
@@ -145,16 +152,24 @@ impl<B: Kernels, const N: usize> Backward<B, N> for AttendStep {
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = tensor(grads.consume::<B>(&ops.node));
         let (inputs, output) = ops.state.clone();
-        // Parents: queries, keys, values, past keys, past values. A remembered past is usually a constant.
+        // Parents: queries, keys, values, past keys, past values. A remembered past is usually a
+        // constant.
         let past = ops.parents.iter().skip(3).any(Option::is_some);
-        register(ops, grads, B::attend_backward(inputs, output, gradient, &self.0, past));
+        register(
+            ops,
+            grads,
+            B::attend_backward(inputs, output, gradient, &self.0, past),
+        );
     }
 }
 
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn normalise(x: Tensor<Self, 2>, affine: Affine<Self>, norm: Norm) -> Tensor<Self, 2> {
         let (inner_x, inner_scale) = (inner(&x), inner(&affine.scale));
-        let inner_affine = Affine { scale: inner_scale.clone(), shift: affine.shift.as_ref().map(inner) };
+        let inner_affine = Affine {
+            scale: inner_scale.clone(),
+            shift: affine.shift.as_ref().map(inner),
+        };
         let output = B::normalise(inner_x.clone(), inner_affine, norm);
         let state = (inner_x, inner_scale);
         match affine.shift {
@@ -163,7 +178,11 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         }
     }
 
-    fn add_gated(x: Tensor<Self, 2>, branch: Tensor<Self, 2>, gate: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn add_gated(
+        x: Tensor<Self, 2>,
+        branch: Tensor<Self, 2>,
+        gate: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
         let state = (inner(&branch), inner(&gate));
         let output = B::add_gated(inner(&x), state.0.clone(), state.1.clone());
         node!(AddGatedStep, [x, branch, gate], state, output)
@@ -187,21 +206,50 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 
     fn rotate(x: Tensor<Self, 3>, rotation: &Rotation<Self>, back: bool) -> Tensor<Self, 3> {
-        let state = Rotation { cosine: inner(&rotation.cosine), sine: inner(&rotation.sine), quarter_turn: inner(&rotation.quarter_turn) };
+        let state = Rotation {
+            cosine: inner(&rotation.cosine),
+            sine: inner(&rotation.sine),
+            quarter_turn: inner(&rotation.quarter_turn),
+        };
         let output = B::rotate(inner(&x), &state, back);
         node!(RotateStep { back }, [x], state, output)
     }
 
     fn attend(inputs: Attention<Self>, visibility: &Visibility) -> Tensor<Self, 3> {
-        let past = inputs.past.as_ref().map(|(keys, values)| (inner(keys), inner(values)));
-        let (queries, keys, values) = (inner(&inputs.queries), inner(&inputs.keys), inner(&inputs.values));
-        let inner_inputs = Attention { queries, keys, values, past, heads: inputs.heads, at_once: inputs.at_once };
+        let past = inputs
+            .past
+            .as_ref()
+            .map(|(keys, values)| (inner(keys), inner(values)));
+        let (queries, keys, values) = (
+            inner(&inputs.queries),
+            inner(&inputs.keys),
+            inner(&inputs.values),
+        );
+        let inner_inputs = Attention {
+            queries,
+            keys,
+            values,
+            past,
+            heads: inputs.heads,
+            at_once: inputs.at_once,
+        };
         let output = B::attend(inner_inputs.clone(), visibility);
         let state = (inner_inputs, output.clone());
         let step = AttendStep(visibility.clone());
-        let Attention { queries, keys, values, past, .. } = inputs;
+        let Attention {
+            queries,
+            keys,
+            values,
+            past,
+            ..
+        } = inputs;
         match past {
-            Some((past_keys, past_values)) => node!(step, [queries, keys, values, past_keys, past_values], state, output),
+            Some((past_keys, past_values)) => node!(
+                step,
+                [queries, keys, values, past_keys, past_values],
+                state,
+                output
+            ),
             None => node!(step, [queries, keys, values], state, output),
         }
     }

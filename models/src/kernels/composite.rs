@@ -1,4 +1,5 @@
-//! The kernels from Burn's tensor operations, for every backend: the definition that the others are tested against.
+//! The kernels from Burn's tensor operations, for every backend: the definition that the others are
+//! tested against.
 
 use std::ops::Range;
 
@@ -13,9 +14,14 @@ use crate::student::Visibility;
 use crate::student::causal::View;
 use crate::student::rope::Rotation;
 
-// What is held in 16 bits is widened for everything but matrix products, and the result narrowed again. In f32 these casts are nothing.
+// What is held in 16 bits is widened for everything but matrix products, and the result narrowed
+// again. In f32 these casts are nothing.
 
-pub(super) fn normalise<B: Backend>(x: Tensor<B, 2>, affine: Affine<B>, norm: Norm) -> Tensor<B, 2> {
+pub(super) fn normalise<B: Backend>(
+    x: Tensor<B, 2>,
+    affine: Affine<B>,
+    norm: Norm,
+) -> Tensor<B, 2> {
     let (dims, dtype) = (x.dims(), x.dtype());
     let (normed, _) = normed(wide(x), norm);
     let pieces = pieces(normed, &affine.scale);
@@ -32,7 +38,8 @@ fn wide<B: Backend, const N: usize>(x: Tensor<B, N>) -> Tensor<B, N> {
     x.cast(DType::F32)
 }
 
-/// With `n` the normed row and `h` the gradient of `n`: `dx = (h - mean(h) - n mean(h n)) / deviation`, without `mean(h)` for an RMS norm.
+/// With `n` the normed row and `h` the gradient of `n`: `dx = (h - mean(h) - n mean(h n)) /
+/// deviation`, without `mean(h)` for an RMS norm.
 pub(super) fn normalise_backward<B: Backend>(
     x: Tensor<B, 2>,
     scale: Tensor<B, 2>,
@@ -47,14 +54,28 @@ pub(super) fn normalise_backward<B: Backend>(
     let for_shift = gather(gradient.clone(), &scale);
     let for_normed = (gradient * spread(scale, of)).reshape(dims);
     let along = (for_normed.clone() * normed.clone()).mean_dim(1);
-    let rest = if norm.centred { for_normed.clone() - for_normed.mean_dim(1) } else { for_normed };
-    [((rest - normed * along) * inverse).cast(dtype), for_scale, for_shift]
+    let rest = if norm.centred {
+        for_normed.clone() - for_normed.mean_dim(1)
+    } else {
+        for_normed
+    };
+    [
+        ((rest - normed * along) * inverse).cast(dtype),
+        for_scale,
+        for_shift,
+    ]
 }
 
 /// Rows of mean square one, and one over what they were divided by, `[rows, 1]`.
 fn normed<B: Backend>(x: Tensor<B, 2>, norm: Norm) -> (Tensor<B, 2>, Tensor<B, 2>) {
-    let centred = if norm.centred { x.clone() - x.mean_dim(1) } else { x };
-    let inverse = (centred.clone().square().mean_dim(1) + norm.epsilon).sqrt().recip();
+    let centred = if norm.centred {
+        x.clone() - x.mean_dim(1)
+    } else {
+        x
+    };
+    let inverse = (centred.clone().square().mean_dim(1) + norm.epsilon)
+        .sqrt()
+        .recip();
     (centred * inverse.clone(), inverse)
 }
 
@@ -62,30 +83,52 @@ fn normed<B: Backend>(x: Tensor<B, 2>, norm: Norm) -> (Tensor<B, 2>, Tensor<B, 2
 fn pieces<B: Backend>(x: Tensor<B, 2>, vectors: &Tensor<B, 2>) -> Tensor<B, 2> {
     let [rows, width] = x.dims();
     let piece = vectors.dims()[1];
-    if piece == width { x } else { x.reshape([rows * width / piece, piece]) }
+    if piece == width {
+        x
+    } else {
+        x.reshape([rows * width / piece, piece])
+    }
 }
 
 /// `[groups, W] -> [pieces, W]`, or `[1, W]` to broadcast.
 ///
-/// Written out instead of broadcast, because CPU backends broadcast a middle dimension element by element.
+/// Written out instead of broadcast, because CPU backends broadcast a middle dimension element by
+/// element.
 fn spread<B: Backend>(vectors: Tensor<B, 2>, pieces: usize) -> Tensor<B, 2> {
     let [groups, width] = vectors.dims();
-    if groups == 1 { vectors } else { vectors.reshape([groups, 1, width]).repeat_dim(1, pieces / groups).reshape([pieces, width]) }
+    if groups == 1 {
+        vectors
+    } else {
+        vectors
+            .reshape([groups, 1, width])
+            .repeat_dim(1, pieces / groups)
+            .reshape([pieces, width])
+    }
 }
 
 /// The sum over each group's pieces: `[pieces, W] -> [groups, W]`, the shape of `vectors`.
 fn gather<B: Backend>(x: Tensor<B, 2>, vectors: &Tensor<B, 2>) -> Tensor<B, 2> {
     let [groups, width] = vectors.dims();
     let pieces = x.dims()[0];
-    x.reshape([groups, pieces / groups, width]).sum_dim(1).reshape([groups, width])
+    x.reshape([groups, pieces / groups, width])
+        .sum_dim(1)
+        .reshape([groups, width])
 }
 
-pub(super) fn add_gated<B: Backend>(x: Tensor<B, 2>, branch: Tensor<B, 2>, gate: Tensor<B, 2>) -> Tensor<B, 2> {
+pub(super) fn add_gated<B: Backend>(
+    x: Tensor<B, 2>,
+    branch: Tensor<B, 2>,
+    gate: Tensor<B, 2>,
+) -> Tensor<B, 2> {
     let (rows, dtype) = (x.dims()[0], x.dtype());
     (wide(x) + wide(branch) * spread(gate, rows)).cast(dtype)
 }
 
-pub(super) fn add_gated_backward<B: Backend>(branch: Tensor<B, 2>, gate: Tensor<B, 2>, gradient: Tensor<B, 2>) -> [Tensor<B, 2>; 2] {
+pub(super) fn add_gated_backward<B: Backend>(
+    branch: Tensor<B, 2>,
+    gate: Tensor<B, 2>,
+    gradient: Tensor<B, 2>,
+) -> [Tensor<B, 2>; 2] {
     let (rows, dtype) = (branch.dims()[0], branch.dtype());
     let gradient = wide(gradient);
     let for_gate = gather(gradient.clone() * wide(branch), &gate);
@@ -96,7 +139,8 @@ pub(super) fn add_gated_backward<B: Backend>(branch: Tensor<B, 2>, gate: Tensor<
 pub(super) const SLOPE: f64 = 2.0 * 0.797_884_560_802_865_4;
 pub(super) const CUBIC: f64 = SLOPE * 0.044_715;
 
-/// As `x sigmoid(2 u)`: Burn's `gelu_approximate` spends most of its time in `powf` and `tanh` on CPU backends.
+/// As `x sigmoid(2 u)`: Burn's `gelu_approximate` spends most of its time in `powf` and `tanh` on
+/// CPU backends.
 pub(super) fn gelu_tanh<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     let dtype = x.dtype();
     let x = wide(x);
@@ -105,7 +149,10 @@ pub(super) fn gelu_tanh<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
 }
 
 /// `s + x s (1 - s) (SLOPE + 3 CUBIC x^2)` with `s = sigmoid(2 u)`.
-pub(super) fn gelu_tanh_backward<B: Backend>(x: Tensor<B, 2>, gradient: Tensor<B, 2>) -> Tensor<B, 2> {
+pub(super) fn gelu_tanh_backward<B: Backend>(
+    x: Tensor<B, 2>,
+    gradient: Tensor<B, 2>,
+) -> Tensor<B, 2> {
     let dtype = x.dtype();
     let (x, gradient) = (wide(x), wide(gradient));
     let square = x.clone() * x.clone();
@@ -121,7 +168,10 @@ pub(super) fn leaky_relu<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     burn::tensor::activation::leaky_relu(x, LEAK)
 }
 
-pub(super) fn leaky_relu_backward<B: Backend>(x: Tensor<B, 2>, gradient: Tensor<B, 2>) -> Tensor<B, 2> {
+pub(super) fn leaky_relu_backward<B: Backend>(
+    x: Tensor<B, 2>,
+    gradient: Tensor<B, 2>,
+) -> Tensor<B, 2> {
     let below = x.lower_elem(0.0);
     gradient.clone().mask_where(below, gradient * LEAK)
 }
@@ -130,13 +180,22 @@ pub(super) fn unfold<B: Backend>(x: Tensor<B, 5>) -> Tensor<B, 5> {
     unfold_axis(unfold_axis(unfold_axis(x, 1), 2), 3)
 }
 
-pub(super) fn unfold_backward<B: Backend>(gradient: Tensor<B, 5>, dims: [usize; 5]) -> Tensor<B, 5> {
-    fold_axis(fold_axis(fold_axis(gradient, 3, dims[3]), 2, dims[2]), 1, dims[1])
+pub(super) fn unfold_backward<B: Backend>(
+    gradient: Tensor<B, 5>,
+    dims: [usize; 5],
+) -> Tensor<B, 5> {
+    fold_axis(
+        fold_axis(fold_axis(gradient, 3, dims[3]), 2, dims[2]),
+        1,
+        dims[1],
+    )
 }
 
-/// Three taps (before, at, after) of every second position along `axis`, stacked in the channels: `[.., C] -> [.., 3 C]`.
+/// Three taps (before, at, after) of every second position along `axis`, stacked in the channels:
+/// `[.., C] -> [.., 3 C]`.
 ///
-/// With positions paired as (even, odd), the taps of output i are odd[i - 1], even[i] and odd[i]; outside is zero.
+/// With positions paired as (even, odd), the taps of output i are odd[i - 1], even[i] and odd[i];
+/// outside is zero.
 fn unfold_axis<B: Backend>(x: Tensor<B, 5>, axis: usize) -> Tensor<B, 5> {
     let mut dims = x.dims();
     let half = dims[axis].div_ceil(2);
@@ -156,10 +215,15 @@ fn unfold_axis<B: Backend>(x: Tensor<B, 5>, axis: usize) -> Tensor<B, 5> {
     Tensor::cat(vec![shifted(odd.clone(), axis, false), even, odd], 4)
 }
 
-/// Adds every tap's gradient to the position it was read from: `[.., 3 C] -> [.., C]` with `length` positions along `axis`.
+/// Adds every tap's gradient to the position it was read from: `[.., 3 C] -> [.., C]` with `length`
+/// positions along `axis`.
 fn fold_axis<B: Backend>(gradient: Tensor<B, 5>, axis: usize, length: usize) -> Tensor<B, 5> {
     let channels = gradient.dims()[4] / 3;
-    let tap = |index: usize| gradient.clone().slice_dim(4, index * channels..(index + 1) * channels);
+    let tap = |index: usize| {
+        gradient
+            .clone()
+            .slice_dim(4, index * channels..(index + 1) * channels)
+    };
     let even = tap(1);
     let odd = tap(2) + shifted(tap(0), axis, true);
     let mut dims = even.dims();
@@ -168,7 +232,9 @@ fn fold_axis<B: Backend>(gradient: Tensor<B, 5>, axis: usize, length: usize) -> 
     let inner: usize = dims[axis + 1..].iter().product();
     let pair = |x: Tensor<B, 5>| x.reshape([outer, half, 1, inner]);
     dims[axis] = 2 * half;
-    Tensor::cat(vec![pair(even), pair(odd)], 2).reshape(dims).slice_dim(axis, 0..length)
+    Tensor::cat(vec![pair(even), pair(odd)], 2)
+        .reshape(dims)
+        .slice_dim(axis, 0..length)
 }
 
 /// Moved by one position along `axis`, backwards or forwards, with zeros moving in.
@@ -189,32 +255,58 @@ fn zeros<B: Backend>(like: &Tensor<B, 5>, axis: usize) -> Tensor<B, 5> {
     Tensor::zeros(dims, &like.device())
 }
 
-pub(super) fn rotate<B: Backend>(x: Tensor<B, 3>, rotation: &Rotation<B>, back: bool) -> Tensor<B, 3> {
+pub(super) fn rotate<B: Backend>(
+    x: Tensor<B, 3>,
+    rotation: &Rotation<B>,
+    back: bool,
+) -> Tensor<B, 3> {
     let (dims, dtype) = (x.dims(), x.dtype());
     let x = wide(x);
     let [batch, tokens, width] = dims;
     let head_width = rotation.quarter_turn.dims()[0];
     // One large product: [B * S * heads, d] x [d, d].
-    let turned = x.clone().reshape([batch * tokens * width / head_width, head_width]).matmul(rotation.quarter_turn.clone());
+    let turned = x
+        .clone()
+        .reshape([batch * tokens * width / head_width, head_width])
+        .matmul(rotation.quarter_turn.clone());
     let flat = [batch, tokens * width];
     let turned = turned.reshape(flat) * rotation.sine.clone();
     let kept = x.reshape(flat) * rotation.cosine.clone();
-    (if back { kept - turned } else { kept + turned }).reshape(dims).cast(dtype)
+    (if back { kept - turned } else { kept + turned })
+        .reshape(dims)
+        .cast(dtype)
 }
 
-/// `fused`: whether Burn's own attention is a flash kernel, which keeps its sums in f32 whatever the inputs are.
-pub(super) fn attend<B: Backend>(inputs: Attention<B>, visibility: &Visibility, fused: bool) -> Tensor<B, 3> {
+/// `fused`: whether Burn's own attention is a flash kernel, which keeps its sums in f32 whatever
+/// the inputs are.
+pub(super) fn attend<B: Backend>(
+    inputs: Attention<B>,
+    visibility: &Visibility,
+    fused: bool,
+) -> Tensor<B, 3> {
     let split = Split::new(inputs, visibility);
     let scale = split.scale();
     let mut outputs = Vec::new();
     for view in &visibility.views {
-        let (keys, values) = (split.seen(&split.keys, view), split.seen(&split.values, view));
+        let (keys, values) = (
+            split.seen(&split.keys, view),
+            split.seen(&split.values, view),
+        );
         for rows in split.portions(view) {
             let queries = cut(&split.queries, rows);
             outputs.push(if fused || queries.dtype() == DType::F32 {
-                attention(queries, keys.clone(), values.clone(), None, None, AttentionModuleOptions::default())
+                attention(
+                    queries,
+                    keys.clone(),
+                    values.clone(),
+                    None,
+                    None,
+                    AttentionModuleOptions::default(),
+                )
             } else {
-                probabilities(queries, keys.clone(), scale).cast(values.dtype()).matmul(values.clone())
+                probabilities(queries, keys.clone(), scale)
+                    .cast(values.dtype())
+                    .matmul(values.clone())
             });
         }
     }
@@ -222,14 +314,19 @@ pub(super) fn attend<B: Backend>(inputs: Attention<B>, visibility: &Visibility, 
 }
 
 /// `softmax(q k^T scale)` in f32.
-fn probabilities<B: Backend>(queries: Tensor<B, 4>, keys: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
+fn probabilities<B: Backend>(
+    queries: Tensor<B, 4>,
+    keys: Tensor<B, 4>,
+    scale: f64,
+) -> Tensor<B, 4> {
     softmax(wide(queries.matmul(keys.swap_dims(2, 3))) * scale, 3)
 }
 
-/// Computes the probabilities again, some queries at a time: with `P` the probabilities and `dP = dO v^T`, the scores' gradient is
-/// `dS = P (dP - sum(dP P))`.
+/// Computes the probabilities again, some queries at a time: with `P` the probabilities and `dP =
+/// dO v^T`, the scores' gradient is `dS = P (dP - sum(dP P))`.
 ///
-/// What the portions of queries give to keys and values is summed in f32: in 16 bits, 32 portions lose four times as much as the products do.
+/// What the portions of queries give to keys and values is summed in f32: in 16 bits, 32 portions
+/// lose four times as much as the products do.
 pub(super) fn attend_backward<B: Backend>(
     inputs: Attention<B>,
     gradient: Tensor<B, 3>,
@@ -243,26 +340,44 @@ pub(super) fn attend_backward<B: Backend>(
     let mut for_queries = Vec::new();
     let differentiated = if past { split.keys.len() } else { 1 };
     let zeros = |sources: &[Tensor<B, 4>]| -> Vec<Tensor<B, 4>> {
-        sources[..differentiated].iter().map(|source| Tensor::zeros(source.dims(), (&source.device(), DType::F32))).collect()
+        sources[..differentiated]
+            .iter()
+            .map(|source| Tensor::zeros(source.dims(), (&source.device(), DType::F32)))
+            .collect()
     };
     let (mut for_keys, mut for_values) = (zeros(&split.keys), zeros(&split.values));
     for view in &visibility.views {
-        let (keys, values) = (split.seen(&split.keys, view), split.seen(&split.values, view));
+        let (keys, values) = (
+            split.seen(&split.keys, view),
+            split.seen(&split.values, view),
+        );
         for rows in split.portions(view) {
             let (queries, gradient) = (cut(&split.queries, rows.clone()), cut(&gradient, rows));
             let probabilities = probabilities(queries.clone(), keys.clone(), scale);
             let for_probabilities = wide(gradient.clone().matmul(values.clone().swap_dims(2, 3)));
             let mean = (for_probabilities.clone() * probabilities.clone()).sum_dim(3);
-            let for_scores = (probabilities.clone() * (for_probabilities - mean) * scale).cast(dtype);
+            let for_scores =
+                (probabilities.clone() * (for_probabilities - mean) * scale).cast(dtype);
             let probabilities = probabilities.cast(dtype);
             for_queries.push(for_scores.clone().matmul(keys.clone()));
-            split.add_seen(&mut for_keys, for_scores.swap_dims(2, 3).matmul(queries), view);
-            split.add_seen(&mut for_values, probabilities.swap_dims(2, 3).matmul(gradient), view);
+            split.add_seen(
+                &mut for_keys,
+                for_scores.swap_dims(2, 3).matmul(queries),
+                view,
+            );
+            split.add_seen(
+                &mut for_values,
+                probabilities.swap_dims(2, 3).matmul(gradient),
+                view,
+            );
         }
     }
     let mut gradients = vec![merge_heads(join(for_queries))];
     for (keys, values) in for_keys.into_iter().zip(for_values) {
-        gradients.extend([merge_heads(keys.cast(dtype)), merge_heads(values.cast(dtype))]);
+        gradients.extend([
+            merge_heads(keys.cast(dtype)),
+            merge_heads(values.cast(dtype)),
+        ]);
     }
     gradients
 }
@@ -270,10 +385,13 @@ pub(super) fn attend_backward<B: Backend>(
 /// A range in parts of at most `at_once`.
 pub(super) fn portions(range: Range<usize>, at_once: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
-    range.step_by(at_once.max(1)).map(move |start| start..(start + at_once.max(1)).min(end))
+    range
+        .step_by(at_once.max(1))
+        .map(move |start| start..(start + at_once.max(1)).min(end))
 }
 
-/// Inputs with their heads apart, `[B, heads, S, d]`. Keys and values: the sequence's own, then those of the past if there is one.
+/// Inputs with their heads apart, `[B, heads, S, d]`. Keys and values: the sequence's own, then
+/// those of the past if there is one.
 struct Split<B: Backend> {
     queries: Tensor<B, 4>,
     keys: Vec<Tensor<B, 4>>,
@@ -291,8 +409,16 @@ impl<B: Backend> Split<B> {
         let heads = |tensor: Tensor<B, 3>| split_heads(tensor, inputs.heads);
         Self {
             queries: heads(inputs.queries),
-            keys: [inputs.keys].into_iter().chain(past_keys).map(heads).collect(),
-            values: [inputs.values].into_iter().chain(past_values).map(heads).collect(),
+            keys: [inputs.keys]
+                .into_iter()
+                .chain(past_keys)
+                .map(heads)
+                .collect(),
+            values: [inputs.values]
+                .into_iter()
+                .chain(past_values)
+                .map(heads)
+                .collect(),
             tokens: [tokens, own],
             at_once: inputs.at_once,
         }
@@ -304,12 +430,20 @@ impl<B: Backend> Split<B> {
 
     /// The rows of a view's queries, as many at once as allowed.
     fn portions(&self, view: &View) -> impl Iterator<Item = Range<usize>> {
-        portions(view.queries.start * self.tokens[0]..view.queries.end * self.tokens[0], self.at_once)
+        portions(
+            view.queries.start * self.tokens[0]..view.queries.end * self.tokens[0],
+            self.at_once,
+        )
     }
 
     /// What a view sees of keys or values.
     fn seen(&self, sources: &[Tensor<B, 4>], view: &View) -> Tensor<B, 4> {
-        join(self.ranges(view).into_iter().map(|(source, range)| cut(&sources[source], range)).collect())
+        join(
+            self.ranges(view)
+                .into_iter()
+                .map(|(source, range)| cut(&sources[source], range))
+                .collect(),
+        )
     }
 
     /// Adds a gradient for what a view sees to the sums of those sources that have one.
@@ -318,7 +452,9 @@ impl<B: Backend> Split<B> {
         for (source, range) in self.ranges(view) {
             let part = cut(&gradient, from..from + range.len());
             from += range.len();
-            let Some(total) = sums.get_mut(source) else { continue };
+            let Some(total) = sums.get_mut(source) else {
+                continue;
+            };
             let [batch, heads, _, width] = total.dims();
             let place = [0..batch, 0..heads, range, 0..width];
             let sum = total.clone().slice(place.clone()) + wide(part);
@@ -328,28 +464,48 @@ impl<B: Backend> Split<B> {
 
     /// Source and tokens of all that a view sees: first the past, then the sequence itself.
     fn ranges(&self, view: &View) -> Vec<(usize, Range<usize>)> {
-        let scaled = |source: usize, frames: &Range<usize>, tokens: usize| (source, frames.start * tokens..frames.end * tokens);
-        let past = view.past.iter().map(|frames| scaled(1, frames, self.tokens[0]));
-        past.chain(view.own.iter().map(|frames| scaled(0, frames, self.tokens[1]))).collect()
+        let scaled = |source: usize, frames: &Range<usize>, tokens: usize| {
+            (source, frames.start * tokens..frames.end * tokens)
+        };
+        let past = view
+            .past
+            .iter()
+            .map(|frames| scaled(1, frames, self.tokens[0]));
+        past.chain(
+            view.own
+                .iter()
+                .map(|frames| scaled(0, frames, self.tokens[1])),
+        )
+        .collect()
     }
 }
 
 fn cut<B: Backend>(tensor: &Tensor<B, 4>, range: Range<usize>) -> Tensor<B, 4> {
-    if range.len() == tensor.dims()[2] { tensor.clone() } else { tensor.clone().slice_dim(2, range) }
+    if range.len() == tensor.dims()[2] {
+        tensor.clone()
+    } else {
+        tensor.clone().slice_dim(2, range)
+    }
 }
 
 fn join<B: Backend>(mut parts: Vec<Tensor<B, 4>>) -> Tensor<B, 4> {
-    if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 2) }
+    if parts.len() == 1 {
+        parts.remove(0)
+    } else {
+        Tensor::cat(parts, 2)
+    }
 }
 
 /// `[B, S, heads * d] -> [B, heads, S, d]`.
 fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
     let [batch, tokens, width] = x.dims();
-    x.reshape([batch, tokens, heads, width / heads]).swap_dims(1, 2)
+    x.reshape([batch, tokens, heads, width / heads])
+        .swap_dims(1, 2)
 }
 
 /// `[B, heads, S, d] -> [B, S, heads * d]`.
 fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
     let [batch, heads, tokens, head_width] = x.dims();
-    x.swap_dims(1, 2).reshape([batch, tokens, heads * head_width])
+    x.swap_dims(1, 2)
+        .reshape([batch, tokens, heads * head_width])
 }

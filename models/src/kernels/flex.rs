@@ -1,6 +1,8 @@
-//! The kernels on flex: plain loops over rows, compiled for the widest vector instructions of the machine they run on.
+//! The kernels on flex: plain loops over rows, compiled for the widest vector instructions of the
+//! machine they run on.
 //!
-//! Sums run in 16 lanes that are added up at the end, whatever the machine's vectors: the same bits everywhere.
+//! Sums run in 16 lanes that are added up at the end, whatever the machine's vectors: the same bits
+//! everywhere.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -24,9 +26,17 @@ impl Kernels for Flex {
         let mut output = vec![0.0; rows * width];
         let (x, scale, shift) = (slice(&x), slice(&scale), shift.as_ref().map(slice));
         wide(|| {
-            for (row, (x, output)) in x.chunks_exact(width).zip(output.chunks_exact_mut(width)).enumerate() {
+            for (row, (x, output)) in x
+                .chunks_exact(width)
+                .zip(output.chunks_exact_mut(width))
+                .enumerate()
+            {
                 let (mean, inverse) = statistics(x, norm);
-                for (number, (x, output)) in x.chunks_exact(piece).zip(output.chunks_exact_mut(piece)).enumerate() {
+                for (number, (x, output)) in x
+                    .chunks_exact(piece)
+                    .zip(output.chunks_exact_mut(piece))
+                    .enumerate()
+                {
                     let group = (row * (width / piece) + number) / per_group * piece;
                     let scale = &scale[group..group + piece];
                     for ((output, x), scale) in output.iter_mut().zip(x).zip(scale) {
@@ -43,7 +53,12 @@ impl Kernels for Flex {
         made(output, [rows, width])
     }
 
-    fn normalise_backward(x: Tensor<Self, 2>, scale: Tensor<Self, 2>, gradient: Tensor<Self, 2>, norm: Norm) -> [Tensor<Self, 2>; 3] {
+    fn normalise_backward(
+        x: Tensor<Self, 2>,
+        scale: Tensor<Self, 2>,
+        gradient: Tensor<Self, 2>,
+        norm: Norm,
+    ) -> [Tensor<Self, 2>; 3] {
         if !single(&x) {
             return composite::normalise_backward(x, scale, gradient, norm);
         }
@@ -55,7 +70,10 @@ impl Kernels for Flex {
         let (x, scale, gradient) = (slice(&x), slice(&scale), slice(&gradient));
         wide(|| {
             let mut normed = vec![0.0; width];
-            let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width)).zip(for_x.chunks_exact_mut(width));
+            let rows = x
+                .chunks_exact(width)
+                .zip(gradient.chunks_exact(width))
+                .zip(for_x.chunks_exact_mut(width));
             for (row, ((x, gradient), for_x)) in rows.enumerate() {
                 let (mean, inverse) = statistics(x, norm);
                 for (normed, x) in normed.iter_mut().zip(x) {
@@ -65,27 +83,48 @@ impl Kernels for Flex {
                     let group = (row * (width / piece) + number) / per_group * piece;
                     let range = number * piece..(number + 1) * piece;
                     let (normed, gradient) = (&normed[range.clone()], &gradient[range.clone()]);
-                    for ((sum, gradient), normed) in for_scale[group..group + piece].iter_mut().zip(gradient).zip(normed) {
+                    for ((sum, gradient), normed) in for_scale[group..group + piece]
+                        .iter_mut()
+                        .zip(gradient)
+                        .zip(normed)
+                    {
                         *sum += gradient * normed;
                     }
-                    for (sum, gradient) in for_shift[group..group + piece].iter_mut().zip(gradient) {
+                    for (sum, gradient) in for_shift[group..group + piece].iter_mut().zip(gradient)
+                    {
                         *sum += gradient;
                     }
-                    for ((for_x, gradient), scale) in for_x[range].iter_mut().zip(gradient).zip(&scale[group..group + piece]) {
+                    for ((for_x, gradient), scale) in for_x[range]
+                        .iter_mut()
+                        .zip(gradient)
+                        .zip(&scale[group..group + piece])
+                    {
                         *for_x = gradient * scale;
                     }
                 }
                 let along = dot(for_x, &normed) / width as f32;
-                let rest = if norm.centred { sum(for_x) / width as f32 } else { 0.0 };
+                let rest = if norm.centred {
+                    sum(for_x) / width as f32
+                } else {
+                    0.0
+                };
                 for (for_x, normed) in for_x.iter_mut().zip(&normed) {
                     *for_x = (*for_x - rest - normed * along) * inverse;
                 }
             }
         });
-        [made(for_x, [rows, width]), made(for_scale, [groups, piece]), made(for_shift, [groups, piece])]
+        [
+            made(for_x, [rows, width]),
+            made(for_scale, [groups, piece]),
+            made(for_shift, [groups, piece]),
+        ]
     }
 
-    fn add_gated(x: Tensor<Self, 2>, branch: Tensor<Self, 2>, gate: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn add_gated(
+        x: Tensor<Self, 2>,
+        branch: Tensor<Self, 2>,
+        gate: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
         if !single(&x) || !single(&branch) {
             return composite::add_gated(x, branch, gate);
         }
@@ -94,9 +133,17 @@ impl Kernels for Flex {
         let mut output = slice(&x).to_vec();
         let (branch, gate) = (slice(&branch), slice(&gate));
         wide(|| {
-            for (row, (output, branch)) in output.chunks_exact_mut(width).zip(branch.chunks_exact(width)).enumerate() {
+            for (row, (output, branch)) in output
+                .chunks_exact_mut(width)
+                .zip(branch.chunks_exact(width))
+                .enumerate()
+            {
                 let group = row / (rows / groups) * width;
-                for ((output, branch), gate) in output.iter_mut().zip(branch).zip(&gate[group..group + width]) {
+                for ((output, branch), gate) in output
+                    .iter_mut()
+                    .zip(branch)
+                    .zip(&gate[group..group + width])
+                {
                     *output += branch * gate;
                 }
             }
@@ -104,7 +151,11 @@ impl Kernels for Flex {
         made(output, [rows, width])
     }
 
-    fn add_gated_backward(branch: Tensor<Self, 2>, gate: Tensor<Self, 2>, gradient: Tensor<Self, 2>) -> [Tensor<Self, 2>; 2] {
+    fn add_gated_backward(
+        branch: Tensor<Self, 2>,
+        gate: Tensor<Self, 2>,
+        gradient: Tensor<Self, 2>,
+    ) -> [Tensor<Self, 2>; 2] {
         if !single(&branch) {
             return composite::add_gated_backward(branch, gate, gradient);
         }
@@ -114,9 +165,17 @@ impl Kernels for Flex {
         let mut for_gate = vec![0.0; groups * width];
         let (branch, gate) = (slice(&branch), slice(&gate));
         wide(|| {
-            for (row, (gradient, branch)) in for_branch.chunks_exact_mut(width).zip(branch.chunks_exact(width)).enumerate() {
+            for (row, (gradient, branch)) in for_branch
+                .chunks_exact_mut(width)
+                .zip(branch.chunks_exact(width))
+                .enumerate()
+            {
                 let group = row / (rows / groups) * width;
-                for ((sum, gradient), branch) in for_gate[group..group + width].iter_mut().zip(&*gradient).zip(branch) {
+                for ((sum, gradient), branch) in for_gate[group..group + width]
+                    .iter_mut()
+                    .zip(&*gradient)
+                    .zip(branch)
+                {
                     *sum += gradient * branch;
                 }
                 for (gradient, gate) in gradient.iter_mut().zip(&gate[group..group + width]) {
@@ -124,7 +183,10 @@ impl Kernels for Flex {
                 }
             }
         });
-        [made(for_branch, [rows, width]), made(for_gate, [groups, width])]
+        [
+            made(for_branch, [rows, width]),
+            made(for_gate, [groups, width]),
+        ]
     }
 
     fn gelu_tanh(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
@@ -197,7 +259,9 @@ impl Kernels for Flex {
         let x = values(x);
         let x = slice(&x);
         let mut output = vec![0.0; taps.output.iter().product()];
-        taps.for_each(|from, to| output[to..to + taps.channels()].copy_from_slice(&x[from..from + taps.channels()]));
+        taps.for_each(|from, to| {
+            output[to..to + taps.channels()].copy_from_slice(&x[from..from + taps.channels()])
+        });
         made(output, taps.output)
     }
 
@@ -211,7 +275,10 @@ impl Kernels for Flex {
         let mut output = vec![0.0; dims.iter().product()];
         wide(|| {
             taps.for_each(|to, from| {
-                for (sum, gradient) in output[to..to + taps.channels()].iter_mut().zip(&gradient[from..from + taps.channels()]) {
+                for (sum, gradient) in output[to..to + taps.channels()]
+                    .iter_mut()
+                    .zip(&gradient[from..from + taps.channels()])
+                {
                     *sum += gradient;
                 }
             });
@@ -219,7 +286,12 @@ impl Kernels for Flex {
         made(output, dims)
     }
 
-    fn convolve(x: Tensor<Self, 5>, weight: Tensor<Self, 5>, bias: Tensor<Self, 1>, window: Window) -> Tensor<Self, 5> {
+    fn convolve(
+        x: Tensor<Self, 5>,
+        weight: Tensor<Self, 5>,
+        bias: Tensor<Self, 1>,
+        window: Window,
+    ) -> Tensor<Self, 5> {
         if !single(&x) {
             return convolve::tiled(x, weight, bias, window);
         }
@@ -234,11 +306,24 @@ impl Kernels for Flex {
             for range in composite::portions(0..positions, convolve::UNFOLDED / unfolded) {
                 let mut read = vec![0.0; range.len() * unfolded];
                 for (position, to) in range.clone().zip(read.chunks_exact_mut(unfolded)) {
-                    reads.copy([frame / frames, frame % frames, position / columns, position % columns], slice(&x), to);
+                    reads.copy(
+                        [
+                            frame / frames,
+                            frame % frames,
+                            position / columns,
+                            position % columns,
+                        ],
+                        slice(&x),
+                        to,
+                    );
                 }
                 let product = values(made(read, [range.len(), unfolded]).matmul(weight.clone()));
                 for row in slice(&product).chunks_exact(outputs) {
-                    output.extend(row.iter().zip(slice(&bias)).map(|(product, bias)| product + bias));
+                    output.extend(
+                        row.iter()
+                            .zip(slice(&bias))
+                            .map(|(product, bias)| product + bias),
+                    );
                 }
             }
         }
@@ -250,15 +335,26 @@ impl Kernels for Flex {
             return composite::rotate(x, rotation, back);
         }
         let dims = x.dims();
-        let (x, cosine, sine) = (values(x), values(rotation.cosine.clone()), values(rotation.sine.clone()));
+        let (x, cosine, sine) = (
+            values(x),
+            values(rotation.cosine.clone()),
+            values(rotation.sine.clone()),
+        );
         let mut output = slice(&x).to_vec();
         let (cosine, sine) = (slice(&cosine), slice(&sine));
         let sign = if back { -1.0 } else { 1.0 };
         wide(|| {
             for clip in output.chunks_exact_mut(dims[1] * dims[2]) {
-                for ((pair, cosine), sine) in clip.chunks_exact_mut(2).zip(cosine.chunks_exact(2)).zip(sine.chunks_exact(2)) {
+                for ((pair, cosine), sine) in clip
+                    .chunks_exact_mut(2)
+                    .zip(cosine.chunks_exact(2))
+                    .zip(sine.chunks_exact(2))
+                {
                     let (cosine, sine) = (cosine[0], sign * sine[0]);
-                    (pair[0], pair[1]) = (pair[0] * cosine - pair[1] * sine, pair[1] * cosine + pair[0] * sine);
+                    (pair[0], pair[1]) = (
+                        pair[0] * cosine - pair[1] * sine,
+                        pair[1] * cosine + pair[0] * sine,
+                    );
                 }
             }
         });
@@ -275,12 +371,20 @@ impl Kernels for Flex {
         let mut scores = Vec::new();
         for_each_view(&read, visibility, |clip, head, view| {
             let probabilities = probabilities(&read, (clip, head), view, &mut scores);
-            let mut output = read.queries.part_mut(&mut output, clip, head, view.queries.clone());
+            let mut output = read
+                .queries
+                .part_mut(&mut output, clip, head, view.queries.clone());
             let mut from = 0;
             for (index, (source, rows)) in view.seen.iter().enumerate() {
                 let values = read.values[*source].part(clip, head, rows.clone());
                 let part = probabilities.slice(s![.., from..from + rows.len()]);
-                general_mat_mul(1.0, &part, &values, if index == 0 { 0.0 } else { 1.0 }, &mut output);
+                general_mat_mul(
+                    1.0,
+                    &part,
+                    &values,
+                    if index == 0 { 0.0 } else { 1.0 },
+                    &mut output,
+                );
                 from += rows.len();
             }
         });
@@ -301,14 +405,22 @@ impl Kernels for Flex {
         let read = Read::new(inputs);
         let (output, gradient) = (Heads::new(output, heads), Heads::new(gradient, heads));
         let mut for_queries = vec![0.0; read.queries.count()];
-        let zeros = |sources: &[Heads]| -> Vec<Vec<f32>> { sources.iter().map(|source| vec![0.0; source.count()]).collect() };
+        let zeros = |sources: &[Heads]| -> Vec<Vec<f32>> {
+            sources
+                .iter()
+                .map(|source| vec![0.0; source.count()])
+                .collect()
+        };
         let (mut for_keys, mut for_values) = (zeros(&read.keys), zeros(&read.values));
         let (mut scores, mut slopes) = (Vec::new(), Vec::new());
         let scale = read.scale();
         for_each_view(&read, visibility, |clip, head, view| {
             let rows = view.queries.clone();
             let probabilities = probabilities(&read, (clip, head), view, &mut scores);
-            let (output, gradient) = (output.part(clip, head, rows.clone()), gradient.part(clip, head, rows.clone()));
+            let (output, gradient) = (
+                output.part(clip, head, rows.clone()),
+                gradient.part(clip, head, rows.clone()),
+            );
             let queries = read.queries.part(clip, head, rows.clone());
             // dP = dO v^T, source by source.
             slopes.resize(rows.len() * view.keys, 0.0);
@@ -316,10 +428,17 @@ impl Kernels for Flex {
             for (source, seen) in &view.seen {
                 let values = read.values[*source].part(clip, head, seen.clone());
                 let mut part = matrix_mut(&mut slopes, [rows.len(), view.keys]);
-                general_mat_mul(1.0, &gradient, &values.t(), 0.0, &mut part.slice_mut(s![.., from..from + seen.len()]));
+                general_mat_mul(
+                    1.0,
+                    &gradient,
+                    &values.t(),
+                    0.0,
+                    &mut part.slice_mut(s![.., from..from + seen.len()]),
+                );
                 from += seen.len();
             }
-            // dS = P (dP - sum(dP P)) / sqrt(d); the sum over the keys equals that of dO O over the channels.
+            // dS = P (dP - sum(dP P)) / sqrt(d); the sum over the keys equals that of dO O over the
+            // channels.
             for (row, slopes) in slopes.chunks_exact_mut(view.keys).enumerate() {
                 let mean = gradient.row(row).dot(&output.row(row));
                 if let Some(probabilities) = probabilities.row(row).to_slice() {
@@ -337,19 +456,37 @@ impl Kernels for Flex {
                 let columns = s![.., from..from + seen.len()];
                 from += seen.len();
                 let slopes = slopes.slice(columns);
-                general_mat_mul(1.0, &slopes, &read.keys[*source].part(clip, head, seen.clone()), 1.0, &mut for_queries);
+                general_mat_mul(
+                    1.0,
+                    &slopes,
+                    &read.keys[*source].part(clip, head, seen.clone()),
+                    1.0,
+                    &mut for_queries,
+                );
                 if *source == 0 || past {
                     let shape = &read.keys[*source];
                     let mut keys = shape.part_mut(&mut for_keys[*source], clip, head, seen.clone());
                     general_mat_mul(1.0, &slopes.t(), &queries, 1.0, &mut keys);
-                    let mut values = shape.part_mut(&mut for_values[*source], clip, head, seen.clone());
-                    general_mat_mul(1.0, &probabilities.slice(columns).t(), &gradient, 1.0, &mut values);
+                    let mut values =
+                        shape.part_mut(&mut for_values[*source], clip, head, seen.clone());
+                    general_mat_mul(
+                        1.0,
+                        &probabilities.slice(columns).t(),
+                        &gradient,
+                        1.0,
+                        &mut values,
+                    );
                 }
             }
         });
         let mut gradients = vec![made(for_queries, read.queries.dims)];
         let sources = if past { read.keys.len() } else { 1 };
-        for ((keys, values), shape) in for_keys.into_iter().zip(for_values).zip(&read.keys).take(sources) {
+        for ((keys, values), shape) in for_keys
+            .into_iter()
+            .zip(for_values)
+            .zip(&read.keys)
+            .take(sources)
+        {
             gradients.extend([made(keys, shape.dims), made(values, shape.dims)]);
         }
         gradients
@@ -365,7 +502,8 @@ fn slope(x: f32) -> f32 {
     if x < 0.0 { composite::LEAK as f32 } else { 1.0 }
 }
 
-/// Where the taps of a 3x3x3 convolution of stride 2 lie: `[B, F, H, W, C]` and `[B, F / 2, H / 2, W / 2, 27 C]`.
+/// Where the taps of a 3x3x3 convolution of stride 2 lie: `[B, F, H, W, C]` and `[B, F / 2, H / 2,
+/// W / 2, 27 C]`.
 struct Taps {
     input: [usize; 5],
     output: [usize; 5],
@@ -374,18 +512,32 @@ struct Taps {
 impl Taps {
     fn new(input: [usize; 5]) -> Self {
         let [batch, frames, rows, columns, channels] = input;
-        Self { input, output: [batch, frames.div_ceil(2), rows.div_ceil(2), columns.div_ceil(2), 27 * channels] }
+        Self {
+            input,
+            output: [
+                batch,
+                frames.div_ceil(2),
+                rows.div_ceil(2),
+                columns.div_ceil(2),
+                27 * channels,
+            ],
+        }
     }
 
     fn channels(&self) -> usize {
         self.input[4]
     }
 
-    /// Calls `work` with the offset of each input position that a tap reads, and the offset of that tap. Taps outside are left out.
+    /// Calls `work` with the offset of each input position that a tap reads, and the offset of that
+    /// tap. Taps outside are left out.
     #[inline(always)]
     fn for_each(&self, mut work: impl FnMut(usize, usize)) {
         let [_, frames, rows, columns, channels] = self.input;
-        let inside = |output: usize, tap: usize, length: usize| (2 * output + tap).checked_sub(1).filter(|&position| position < length);
+        let inside = |output: usize, tap: usize, length: usize| {
+            (2 * output + tap)
+                .checked_sub(1)
+                .filter(|&position| position < length)
+        };
         let mut to = 0;
         for clip in 0..self.output[0] {
             for frame in 0..self.output[1] {
@@ -398,7 +550,12 @@ impl Taps {
                                         .zip(inside(row, row_tap, rows))
                                         .zip(inside(column, column_tap, columns));
                                     if let Some(((frame, row), column)) = place {
-                                        work((((clip * frames + frame) * rows + row) * columns + column) * channels, to);
+                                        work(
+                                            (((clip * frames + frame) * rows + row) * columns
+                                                + column)
+                                                * channels,
+                                            to,
+                                        );
                                     }
                                     to += channels;
                                 }
@@ -427,11 +584,21 @@ impl Reads {
         let [outputs, time, rows, columns, channels] = weight;
         let taps = [time, rows, columns];
         let [frames, out_rows, out_columns] = window.output([input[1], input[2], input[3]], taps);
-        let (output, matrix) = ([input[0], frames, out_rows, out_columns], [taps.iter().product::<usize>() * channels, outputs]);
-        Self { input, taps, window, output, matrix }
+        let (output, matrix) = (
+            [input[0], frames, out_rows, out_columns],
+            [taps.iter().product::<usize>() * channels, outputs],
+        );
+        Self {
+            input,
+            taps,
+            window,
+            output,
+            matrix,
+        }
     }
 
-    /// Copies all that one output (clip, frame, row, column) reads. `to` starts as zeros; what lies outside the frame stays so.
+    /// Copies all that one output (clip, frame, row, column) reads. `to` starts as zeros; what lies
+    /// outside the frame stays so.
     fn copy(&self, [clip, frame, row, column]: [usize; 4], x: &[f32], to: &mut [f32]) {
         let [_, frames, rows, columns, channels] = self.input;
         let Window { stride, before, .. } = self.window;
@@ -442,16 +609,26 @@ impl Reads {
         let length = (end - start) * channels;
         for frame_tap in 0..self.taps[0] {
             for row_tap in 0..self.taps[1] {
-                let Some(row) = (row * stride[1] + row_tap).checked_sub(before[0]).filter(|row| *row < rows) else { continue };
-                let from = (((clip * frames + frame * stride[0] + frame_tap) * rows + row) * columns + start) * channels;
-                let place = (frame_tap * self.taps[1] + row_tap) * self.taps[2] * channels + skipped;
+                let Some(row) = (row * stride[1] + row_tap)
+                    .checked_sub(before[0])
+                    .filter(|row| *row < rows)
+                else {
+                    continue;
+                };
+                let from = (((clip * frames + frame * stride[0] + frame_tap) * rows + row)
+                    * columns
+                    + start)
+                    * channels;
+                let place =
+                    (frame_tap * self.taps[1] + row_tap) * self.taps[2] * channels + skipped;
                 to[place..place + length].copy_from_slice(&x[from..from + length]);
             }
         }
     }
 }
 
-/// Attention's inputs as memory. Keys and values: the sequence's own, then those of the past if there is one.
+/// Attention's inputs as memory. Keys and values: the sequence's own, then those of the past if
+/// there is one.
 struct Read {
     queries: Heads,
     keys: Vec<Heads>,
@@ -465,8 +642,16 @@ impl Read {
         let heads = |tensor| Heads::new(tensor, inputs.heads);
         Self {
             queries: heads(inputs.queries),
-            keys: [inputs.keys].into_iter().chain(past_keys).map(heads).collect(),
-            values: [inputs.values].into_iter().chain(past_values).map(heads).collect(),
+            keys: [inputs.keys]
+                .into_iter()
+                .chain(past_keys)
+                .map(heads)
+                .collect(),
+            values: [inputs.values]
+                .into_iter()
+                .chain(past_values)
+                .map(heads)
+                .collect(),
             at_once: inputs.at_once,
         }
     }
@@ -485,7 +670,11 @@ struct Heads {
 
 impl Heads {
     fn new(tensor: Tensor<Flex, 3>, heads: usize) -> Self {
-        Self { dims: tensor.dims(), tensor: values(tensor), heads }
+        Self {
+            dims: tensor.dims(),
+            tensor: values(tensor),
+            heads,
+        }
     }
 
     fn count(&self) -> usize {
@@ -497,7 +686,12 @@ impl Heads {
     }
 
     /// Where `rows` of a (clip, head) lie, and their shape.
-    fn place(&self, clip: usize, head: usize, rows: &std::ops::Range<usize>) -> (std::ops::Range<usize>, [usize; 2]) {
+    fn place(
+        &self,
+        clip: usize,
+        head: usize,
+        rows: &std::ops::Range<usize>,
+    ) -> (std::ops::Range<usize>, [usize; 2]) {
         let [_, tokens, width] = self.dims;
         let start = (clip * tokens + rows.start) * width + head * self.head_width();
         // Up to the last row's last channel of this head.
@@ -508,13 +702,26 @@ impl Heads {
     /// `[rows, d]`.
     fn part(&self, clip: usize, head: usize, rows: std::ops::Range<usize>) -> ArrayView2<'_, f32> {
         let (place, shape) = self.place(clip, head, &rows);
-        ArrayView2::from_shape(shape.strides([self.dims[2], 1]), &slice(&self.tensor)[place]).expect("the part lies inside the tensor")
+        ArrayView2::from_shape(
+            shape.strides([self.dims[2], 1]),
+            &slice(&self.tensor)[place],
+        )
+        .expect("the part lies inside the tensor")
     }
 
     /// The same part of another tensor of this shape.
-    fn part_mut<'a>(&self, other: &'a mut [f32], clip: usize, head: usize, rows: std::ops::Range<usize>) -> ArrayViewMut2<'a, f32> {
+    fn part_mut<'a>(
+        &self,
+        other: &'a mut [f32],
+        clip: usize,
+        head: usize,
+        rows: std::ops::Range<usize>,
+    ) -> ArrayViewMut2<'a, f32> {
         let (place, shape) = self.place(clip, head, &rows);
-        ArrayViewMut2::from_shape(shape.strides([self.dims[2], 1]), &mut other[place]).expect("the part lies inside the tensor")
+        ArrayViewMut2::from_shape(shape.strides([self.dims[2], 1]), &mut other[place]).expect(
+            "the \
+            part lies inside the tensor",
+        )
     }
 }
 
@@ -530,15 +737,24 @@ struct Seen {
 fn for_each_view(read: &Read, visibility: &Visibility, mut work: impl FnMut(usize, usize, &Seen)) {
     let tokens = read.queries.dims[1] / visibility.own_frames;
     let own = read.keys[0].dims[1] / visibility.own_frames;
-    let scaled = |frames: &std::ops::Range<usize>, tokens: usize| frames.start * tokens..frames.end * tokens;
+    let scaled =
+        |frames: &std::ops::Range<usize>, tokens: usize| frames.start * tokens..frames.end * tokens;
     let views: Vec<Seen> = visibility
         .views
         .iter()
         .flat_map(|view| {
             let past = view.past.iter().map(|frames| (1, scaled(frames, tokens)));
-            let seen: Vec<_> = past.chain(view.own.iter().map(|frames| (0, scaled(frames, own)))).collect();
+            let seen: Vec<_> = past
+                .chain(view.own.iter().map(|frames| (0, scaled(frames, own))))
+                .collect();
             let keys = seen.iter().map(|(_, rows)| rows.len()).sum();
-            composite::portions(scaled(&view.queries, tokens), read.at_once).map(move |queries| Seen { queries, seen: seen.clone(), keys })
+            composite::portions(scaled(&view.queries, tokens), read.at_once).map(move |queries| {
+                Seen {
+                    queries,
+                    seen: seen.clone(),
+                    keys,
+                }
+            })
         })
         .collect();
     for clip in 0..read.queries.dims[0] {
@@ -551,7 +767,12 @@ fn for_each_view(read: &Read, visibility: &Visibility, mut work: impl FnMut(usiz
 }
 
 /// `softmax(q k^T / sqrt(d))` of one view: `[queries, keys]` in `buffer`.
-fn probabilities<'a>(read: &Read, (clip, head): (usize, usize), view: &Seen, buffer: &'a mut Vec<f32>) -> ArrayView2<'a, f32> {
+fn probabilities<'a>(
+    read: &Read,
+    (clip, head): (usize, usize),
+    view: &Seen,
+    buffer: &'a mut Vec<f32>,
+) -> ArrayView2<'a, f32> {
     let queries = read.queries.part(clip, head, view.queries.clone());
     let shape = [view.queries.len(), view.keys];
     buffer.resize(shape[0] * shape[1], 0.0);
@@ -559,7 +780,13 @@ fn probabilities<'a>(read: &Read, (clip, head): (usize, usize), view: &Seen, buf
     for (source, rows) in &view.seen {
         let keys = read.keys[*source].part(clip, head, rows.clone());
         let mut scores = matrix_mut(buffer, shape);
-        general_mat_mul(read.scale(), &queries, &keys.t(), 0.0, &mut scores.slice_mut(s![.., from..from + rows.len()]));
+        general_mat_mul(
+            read.scale(),
+            &queries,
+            &keys.t(),
+            0.0,
+            &mut scores.slice_mut(s![.., from..from + rows.len()]),
+        );
         from += rows.len();
     }
     wide(|| {
@@ -596,11 +823,15 @@ fn values<const N: usize>(x: Tensor<Flex, N>) -> FlexTensor {
 }
 
 fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("f32 in order: see `single` and `values`")
+    tensor
+        .as_slice()
+        .expect("f32 in order: see `single` and `values`")
 }
 
 fn made<const N: usize>(values: Vec<f32>, shape: [usize; N]) -> Tensor<Flex, N> {
-    Tensor::from_primitive(TensorPrimitive::Float(FlexTensor::from_data(TensorData::new(values, shape))))
+    Tensor::from_primitive(TensorPrimitive::Float(FlexTensor::from_data(
+        TensorData::new(values, shape),
+    )))
 }
 
 /// Runs `work` compiled for the widest vector instructions of this machine.
@@ -639,7 +870,11 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 #[inline(always)]
 fn largest(row: &[f32]) -> f32 {
     let chunks = row.chunks_exact(LANES);
-    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    let rest = chunks
+        .remainder()
+        .iter()
+        .copied()
+        .fold(f32::NEG_INFINITY, larger);
     let mut found = [f32::NEG_INFINITY; LANES];
     for chunk in chunks {
         for lane in 0..LANES {
@@ -649,7 +884,8 @@ fn largest(row: &[f32]) -> f32 {
     found.into_iter().fold(rest, larger)
 }
 
-/// The larger one; one instruction, unlike `f32::max`. What happens to a NaN does not matter: it stays in its row.
+/// The larger one; one instruction, unlike `f32::max`. What happens to a NaN does not matter: it
+/// stays in its row.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
@@ -658,7 +894,11 @@ fn larger(a: f32, b: f32) -> f32 {
 /// Mean (0 for an RMS norm) and one over the deviation of a row.
 #[inline(always)]
 fn statistics(row: &[f32], norm: Norm) -> (f32, f32) {
-    let mean = if norm.centred { sum(row) / row.len() as f32 } else { 0.0 };
+    let mean = if norm.centred {
+        sum(row) / row.len() as f32
+    } else {
+        0.0
+    };
     let square = lanes(row, row, |value, _| (value - mean) * (value - mean)) / row.len() as f32;
     (mean, (square + norm.epsilon as f32).sqrt().recip())
 }
@@ -670,8 +910,9 @@ fn sigmoid(x: f32) -> f32 {
 
 /// `exp(x)` to about two units in the last place, without a branch, so that it runs in vectors.
 ///
-/// Cephes' method: with n the whole number nearest to x / ln 2, `exp(x) = 2^n exp(x - n ln 2)`, and a polynomial of degree 6 for the rest.
-/// NaN stays NaN; below -87.3 the result stays at the smallest normal number, above 88.0 at 1.6e38.
+/// Cephes' method: with n the whole number nearest to x / ln 2, `exp(x) = 2^n exp(x - n ln 2)`, and
+/// a polynomial of degree 6 for the rest. NaN stays NaN; below -87.3 the result stays at the
+/// smallest normal number, above 88.0 at 1.6e38.
 #[inline(always)]
 fn exponential(x: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to a whole number, which then stands in the low bits.
@@ -688,7 +929,13 @@ fn exponential(x: f32) -> f32 {
     let polynomial = polynomial * rest + 4.166_579_6e-2;
     let polynomial = polynomial * rest + 0.166_666_65;
     let polynomial = polynomial * rest + 0.5;
-    let power = f32::from_bits((rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
+    let power = f32::from_bits(
+        (rounded
+            .to_bits()
+            .wrapping_sub(ROUND.to_bits())
+            .wrapping_add(127))
+            << 23,
+    );
     (polynomial * rest * rest + rest + 1.0) * power
 }
 
@@ -702,7 +949,10 @@ mod tests {
             let x = step as f32 * 1e-4;
             let exact = f64::from(x).exp();
             // Two units in the last place of f32.
-            assert!((f64::from(exponential(x)) / exact - 1.0).abs() < 2.4e-7, "exp({x})");
+            assert!(
+                (f64::from(exponential(x)) / exact - 1.0).abs() < 2.4e-7,
+                "exp({x})"
+            );
         }
         assert!(exponential(f32::NAN).is_nan());
         assert!(exponential(f32::NEG_INFINITY) < 2e-38 && exponential(f32::INFINITY) > 1e38);

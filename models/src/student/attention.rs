@@ -1,4 +1,5 @@
-//! Self-attention with full-width q/k normalisation, rotation and memory; cross-attention to text (method.md B.2.5).
+//! Self-attention with full-width q/k normalisation, rotation and memory; cross-attention to text
+//! (method.md B.2.5).
 
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::prelude::*;
@@ -33,7 +34,11 @@ pub struct Attention<B: Backend> {
 impl<B: Backend> Attention<B> {
     /// Attention of `width` channels in `heads` heads.
     pub fn new(width: usize, heads: usize, device: &B::Device) -> Self {
-        let norm = || RmsNormConfig::new(width).with_epsilon(StudentConfig::EPSILON).init(device);
+        let norm = || {
+            RmsNormConfig::new(width)
+                .with_epsilon(StudentConfig::EPSILON)
+                .init(device)
+        };
         Self {
             q: linear(width, width, device),
             k: linear(width, width, device),
@@ -49,18 +54,36 @@ impl<B: Backend> Attention<B> {
 impl<B: Kernels> Attention<B> {
     /// Normalised keys and values of `[B, S, D]`, each of the same shape.
     pub fn keys_values(&self, x: Tensor<B, 3>) -> KeysValues<B> {
-        (rms_norm(&self.norm_k, self.k.forward(x.clone())), self.v.forward(x))
+        (
+            rms_norm(&self.norm_k, self.k.forward(x.clone())),
+            self.v.forward(x),
+        )
     }
 
-    /// Cross-attention of `[B, S, D]` to keys and values computed once per prompt. No mask: padded text rows are attended to (B.2.3).
-    pub fn cross(&self, x: Tensor<B, 3>, (keys, values): KeysValues<B>, limits: Limits) -> Tensor<B, 3> {
+    /// Cross-attention of `[B, S, D]` to keys and values computed once per prompt. No mask: padded
+    /// text rows are attended to (B.2.3).
+    pub fn cross(
+        &self,
+        x: Tensor<B, 3>,
+        (keys, values): KeysValues<B>,
+        limits: Limits,
+    ) -> Tensor<B, 3> {
         let queries = rms_norm(&self.norm_q, self.q.forward(x));
-        let inputs = kernels::Attention { queries, keys, values, past: None, heads: self.heads, at_once: limits.attention_queries };
+        let inputs = kernels::Attention {
+            queries,
+            keys,
+            values,
+            past: None,
+            heads: self.heads,
+            at_once: limits.attention_queries,
+        };
         // One "frame" of queries that sees one "frame" of text.
-        self.o.forward(B::attend(inputs, &Visibility::bidirectional(1)))
+        self.o
+            .forward(B::attend(inputs, &Visibility::bidirectional(1)))
     }
 
-    /// Self-attention of `[B, S, D]`: returns the output and the sequence's own keys (rotated) and values.
+    /// Self-attention of `[B, S, D]`: returns the output and the sequence's own keys (rotated) and
+    /// values.
     pub fn own(
         &self,
         x: Tensor<B, 3>,
@@ -69,11 +92,25 @@ impl<B: Kernels> Attention<B> {
         visibility: &Visibility,
         limits: Limits,
     ) -> (Tensor<B, 3>, KeysValues<B>) {
-        let queries = B::rotate(rms_norm(&self.norm_q, self.q.forward(x.clone())), rotation, false);
+        let queries = B::rotate(
+            rms_norm(&self.norm_q, self.q.forward(x.clone())),
+            rotation,
+            false,
+        );
         let (keys, values) = self.keys_values(x);
         let keys = B::rotate(keys, rotation, false);
         let (heads, at_once) = (self.heads, limits.attention_queries);
-        let inputs = kernels::Attention { queries, keys: keys.clone(), values: values.clone(), past: past.cloned(), heads, at_once };
-        (self.o.forward(B::attend(inputs, visibility)), (keys, values))
+        let inputs = kernels::Attention {
+            queries,
+            keys: keys.clone(),
+            values: values.clone(),
+            past: past.cloned(),
+            heads,
+            at_once,
+        };
+        (
+            self.o.forward(B::attend(inputs, visibility)),
+            (keys, values),
+        )
     }
 }

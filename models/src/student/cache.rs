@@ -1,4 +1,5 @@
-//! The key-value cache: functional, so that nothing is overwritten under a differentiated graph (method.md B.4).
+//! The key-value cache: functional, so that nothing is overwritten under a differentiated graph
+//! (method.md B.4).
 
 use std::ops::Range;
 
@@ -27,7 +28,11 @@ impl<B: Backend> Memory<B> {
     /// The same as constants of a differentiated graph.
     pub fn lift<D: AutodiffBackend<InnerBackend = B>>(self) -> Memory<D> {
         let layers = self.layers.into_iter().map(lifted).collect();
-        Memory { layers, frames: self.frames, tokens_per_frame: self.tokens_per_frame }
+        Memory {
+            layers,
+            frames: self.frames,
+            tokens_per_frame: self.tokens_per_frame,
+        }
     }
 
     /// The memory of both: `self` first.
@@ -37,23 +42,43 @@ impl<B: Backend> Memory<B> {
             .into_iter()
             .zip(newer.layers)
             .map(|((keys, values), (newer_keys, newer_values))| {
-                (Tensor::cat(vec![keys, newer_keys], 1), Tensor::cat(vec![values, newer_values], 1))
+                (
+                    Tensor::cat(vec![keys, newer_keys], 1),
+                    Tensor::cat(vec![values, newer_values], 1),
+                )
             })
             .collect();
-        Self { layers, frames: [self.frames, newer.frames].concat(), tokens_per_frame: self.tokens_per_frame }
+        Self {
+            layers,
+            frames: [self.frames, newer.frames].concat(),
+            tokens_per_frame: self.tokens_per_frame,
+        }
     }
 
     /// The memory of two batches that remember the same frames: `self` first.
     pub fn stack(self, other: Memory<B>) -> Self {
         let pairs = self.layers.into_iter().zip(other.layers);
-        let layers = pairs.map(|(own, other)| (Tensor::cat(vec![own.0, other.0], 0), Tensor::cat(vec![own.1, other.1], 0))).collect();
+        let layers = pairs
+            .map(|(own, other)| {
+                (
+                    Tensor::cat(vec![own.0, other.0], 0),
+                    Tensor::cat(vec![own.1, other.1], 0),
+                )
+            })
+            .collect();
         Self { layers, ..self }
     }
 
-    /// Keeps only the frames whose absolute numbers lie in `visible`; used when a window rolls on. `None` when that leaves no frame.
+    /// Keeps only the frames whose absolute numbers lie in `visible`; used when a window rolls on.
+    /// `None` when that leaves no frame.
     pub fn keep(self, visible: &[Range<usize>]) -> Option<Self> {
-        let kept: Vec<usize> =
-            (0..self.frames.len()).filter(|&slot| visible.iter().any(|range| range.contains(&self.frames[slot]))).collect();
+        let kept: Vec<usize> = (0..self.frames.len())
+            .filter(|&slot| {
+                visible
+                    .iter()
+                    .any(|range| range.contains(&self.frames[slot]))
+            })
+            .collect();
         if kept.is_empty() {
             return None;
         }
@@ -63,10 +88,23 @@ impl<B: Backend> Memory<B> {
         let runs = consecutive_runs(&kept);
         let tokens = self.tokens_per_frame;
         let select = |tensor: Tensor<B, 3>| {
-            Tensor::cat(runs.iter().map(|run| tensor.clone().slice_dim(1, run.start * tokens..run.end * tokens)).collect(), 1)
+            Tensor::cat(
+                runs.iter()
+                    .map(|run| {
+                        tensor
+                            .clone()
+                            .slice_dim(1, run.start * tokens..run.end * tokens)
+                    })
+                    .collect(),
+                1,
+            )
         };
         Some(Self {
-            layers: self.layers.into_iter().map(|(keys, values)| (select(keys), select(values))).collect(),
+            layers: self
+                .layers
+                .into_iter()
+                .map(|(keys, values)| (select(keys), select(values)))
+                .collect(),
             frames: kept.iter().map(|&slot| self.frames[slot]).collect(),
             tokens_per_frame: tokens,
         })
@@ -74,7 +112,9 @@ impl<B: Backend> Memory<B> {
 }
 
 /// Keys and values as constants of a differentiated graph.
-pub(super) fn lifted<B: AutodiffBackend>((keys, values): KeysValues<B::InnerBackend>) -> KeysValues<B> {
+pub(super) fn lifted<B: AutodiffBackend>(
+    (keys, values): KeysValues<B::InnerBackend>,
+) -> KeysValues<B> {
     (Tensor::from_inner(keys), Tensor::from_inner(values))
 }
 
@@ -96,11 +136,20 @@ mod tests {
 
     #[test]
     fn keeping_a_sink_and_a_window_drops_the_frames_between() {
-        let frames = Tensor::<NdArray, 1, Int>::arange(0..5, &Default::default()).float().reshape([1, 5, 1]);
-        let memory = Memory { layers: vec![(frames.clone(), frames)], frames: (0..5).collect(), tokens_per_frame: 1 };
+        let frames = Tensor::<NdArray, 1, Int>::arange(0..5, &Default::default())
+            .float()
+            .reshape([1, 5, 1]);
+        let memory = Memory {
+            layers: vec![(frames.clone(), frames)],
+            frames: (0..5).collect(),
+            tokens_per_frame: 1,
+        };
         assert!(memory.clone().keep(&[]).is_none());
         let kept = memory.keep(&[0..1, 3..5]).unwrap();
         assert_eq!(kept.frames, [0, 3, 4]);
-        assert_eq!(kept.layers[0].1.to_data().to_vec::<f32>().unwrap(), [0.0, 3.0, 4.0]);
+        assert_eq!(
+            kept.layers[0].1.to_data().to_vec::<f32>().unwrap(),
+            [0.0, 3.0, 4.0]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Which frames a block may look at: block-causal, teacher-forcing, window and sink (method.md B.4).
+//! Which frames a block may look at: block-causal, teacher-forcing, window and sink (method.md
+//! B.4).
 
 // Lists of frame ranges are data here, and often hold one range.
 #![allow(clippy::single_range_in_vec_init)]
@@ -21,27 +22,42 @@ pub struct BlockLayout {
 impl BlockLayout {
     /// The frames of each block, in order.
     pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        (0..self.frames).step_by(self.frames_per_block).map(|start| start..(start + self.frames_per_block).min(self.frames))
+        (0..self.frames)
+            .step_by(self.frames_per_block)
+            .map(|start| start..(start + self.frames_per_block).min(self.frames))
     }
 
-    /// The frames before `block` that it may look at: the sink, and the last `window - sink` frames counted from the block's end.
+    /// The frames before `block` that it may look at: the sink, and the last `window - sink` frames
+    /// counted from the block's end.
     ///
-    /// This is exactly what a rolling cache of `window_frames` frames still holds when the block is generated.
+    /// This is exactly what a rolling cache of `window_frames` frames still holds when the block is
+    /// generated.
     pub fn past_of(&self, block: &Range<usize>) -> Vec<Range<usize>> {
         if self.window_frames == 0 {
             return non_empty([0..block.start]);
         }
         let sink = self.sink_frames.min(block.start);
-        let recent = block.end.saturating_sub(self.window_frames - self.sink_frames).clamp(sink, block.start);
-        if recent == sink { non_empty([0..block.start]) } else { non_empty([0..sink, recent..block.start]) }
+        let recent = block
+            .end
+            .saturating_sub(self.window_frames - self.sink_frames)
+            .clamp(sink, block.start);
+        if recent == sink {
+            non_empty([0..block.start])
+        } else {
+            non_empty([0..sink, recent..block.start])
+        }
     }
 }
 
 fn non_empty<const N: usize>(ranges: [Range<usize>; N]) -> Vec<Range<usize>> {
-    ranges.into_iter().filter(|range| !range.is_empty()).collect()
+    ranges
+        .into_iter()
+        .filter(|range| !range.is_empty())
+        .collect()
 }
 
-/// For each block of query frames: what it sees of the remembered past, and what of the sequence it stands in.
+/// For each block of query frames: what it sees of the remembered past, and what of the sequence it
+/// stands in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visibility {
     /// Frames held by the memory that the sequence attends to; 0 without one.
@@ -66,10 +82,19 @@ pub struct View {
 impl Visibility {
     /// Every frame sees every frame.
     pub fn bidirectional(frames: usize) -> Self {
-        Self { past_frames: 0, own_frames: frames, views: vec![View { queries: 0..frames, past: vec![], own: vec![0..frames] }] }
+        Self {
+            past_frames: 0,
+            own_frames: frames,
+            views: vec![View {
+                queries: 0..frames,
+                past: vec![],
+                own: vec![0..frames],
+            }],
+        }
     }
 
-    /// A block sees itself and earlier blocks of the same sequence (diffusion forcing, and the clean half of teacher forcing).
+    /// A block sees itself and earlier blocks of the same sequence (diffusion forcing, and the
+    /// clean half of teacher forcing).
     pub fn block_causal(layout: &BlockLayout) -> Self {
         let view = |block: Range<usize>| {
             let mut own = layout.past_of(&block);
@@ -78,15 +103,32 @@ impl Visibility {
                 Some(last) if last.end == block.start => last.end = block.end,
                 _ => own.push(block.clone()),
             }
-            View { queries: block, past: vec![], own }
+            View {
+                queries: block,
+                past: vec![],
+                own,
+            }
         };
-        Self { past_frames: 0, own_frames: layout.frames, views: layout.blocks().map(view).collect() }
+        Self {
+            past_frames: 0,
+            own_frames: layout.frames,
+            views: layout.blocks().map(view).collect(),
+        }
     }
 
-    /// A noisy block sees itself and the clean memory of earlier blocks (the noisy half of teacher forcing).
+    /// A noisy block sees itself and the clean memory of earlier blocks (the noisy half of teacher
+    /// forcing).
     pub fn teacher_forcing(layout: &BlockLayout) -> Self {
-        let view = |block: Range<usize>| View { past: layout.past_of(&block), own: vec![block.clone()], queries: block };
-        Self { past_frames: layout.frames, own_frames: layout.frames, views: layout.blocks().map(view).collect() }
+        let view = |block: Range<usize>| View {
+            past: layout.past_of(&block),
+            own: vec![block.clone()],
+            queries: block,
+        };
+        Self {
+            past_frames: layout.frames,
+            own_frames: layout.frames,
+            views: layout.blocks().map(view).collect(),
+        }
     }
 
     /// One block during a rollout: it sees all that the cache holds, and itself.
@@ -94,11 +136,16 @@ impl Visibility {
         Self {
             past_frames,
             own_frames: block_frames,
-            views: vec![View { queries: 0..block_frames, past: non_empty([0..past_frames]), own: vec![0..block_frames] }],
+            views: vec![View {
+                queries: 0..block_frames,
+                past: non_empty([0..past_frames]),
+                own: vec![0..block_frames],
+            }],
         }
     }
 
-    /// The same as a boolean mask `[own_frames, past_frames + own_frames]`, `true` = visible: the definition that attention is tested against.
+    /// The same as a boolean mask `[own_frames, past_frames + own_frames]`, `true` = visible: the
+    /// definition that attention is tested against.
     pub fn mask(&self) -> Vec<Vec<bool>> {
         let mut mask = vec![vec![false; self.past_frames + self.own_frames]; self.own_frames];
         for view in &self.views {
@@ -120,40 +167,83 @@ mod tests {
     use super::*;
 
     fn layout(frames_per_block: usize, window_frames: usize, sink_frames: usize) -> BlockLayout {
-        BlockLayout { frames: 6, frames_per_block, window_frames, sink_frames }
+        BlockLayout {
+            frames: 6,
+            frames_per_block,
+            window_frames,
+            sink_frames,
+        }
     }
 
     fn drawn(visibility: &Visibility) -> Vec<String> {
-        visibility.mask().iter().map(|row| row.iter().map(|&seen| if seen { 'x' } else { '.' }).collect()).collect()
+        visibility
+            .mask()
+            .iter()
+            .map(|row| {
+                row.iter()
+                    .map(|&seen| if seen { 'x' } else { '.' })
+                    .collect()
+            })
+            .collect()
     }
 
     #[test]
     fn block_causal_frames_see_their_block_and_the_past() {
-        assert_eq!(drawn(&Visibility::block_causal(&layout(3, 0, 0))), ["xxx...", "xxx...", "xxx...", "xxxxxx", "xxxxxx", "xxxxxx"]);
-        assert_eq!(drawn(&Visibility::block_causal(&layout(1, 0, 0))), ["x.....", "xx....", "xxx...", "xxxx..", "xxxxx.", "xxxxxx"]);
+        assert_eq!(
+            drawn(&Visibility::block_causal(&layout(3, 0, 0))),
+            ["xxx...", "xxx...", "xxx...", "xxxxxx", "xxxxxx", "xxxxxx"]
+        );
+        assert_eq!(
+            drawn(&Visibility::block_causal(&layout(1, 0, 0))),
+            ["x.....", "xx....", "xxx...", "xxxx..", "xxxxx.", "xxxxxx"]
+        );
     }
 
     #[test]
     fn teacher_forcing_noisy_blocks_see_only_themselves_and_clean_earlier_blocks() {
         let rows = drawn(&Visibility::teacher_forcing(&layout(2, 0, 0)));
-        assert_eq!(rows, ["......xx....", "......xx....", "xx......xx..", "xx......xx..", "xxxx......xx", "xxxx......xx"]);
+        assert_eq!(
+            rows,
+            [
+                "......xx....",
+                "......xx....",
+                "xx......xx..",
+                "xx......xx..",
+                "xxxx......xx",
+                "xxxx......xx"
+            ]
+        );
     }
 
     #[test]
     fn a_window_keeps_the_last_frames_counted_from_the_blocks_end() {
         // method.md B.4: kv >= end(b) - W.
-        assert_eq!(drawn(&Visibility::block_causal(&layout(1, 3, 0))), ["x.....", "xx....", "xxx...", ".xxx..", "..xxx.", "...xxx"]);
-        assert_eq!(drawn(&Visibility::block_causal(&layout(2, 4, 0))), ["xx....", "xx....", "xxxx..", "xxxx..", "..xxxx", "..xxxx"]);
+        assert_eq!(
+            drawn(&Visibility::block_causal(&layout(1, 3, 0))),
+            ["x.....", "xx....", "xxx...", ".xxx..", "..xxx.", "...xxx"]
+        );
+        assert_eq!(
+            drawn(&Visibility::block_causal(&layout(2, 4, 0))),
+            ["xx....", "xx....", "xxxx..", "xxxx..", "..xxxx", "..xxxx"]
+        );
     }
 
     #[test]
     fn a_sink_stays_visible_inside_the_window() {
-        assert_eq!(drawn(&Visibility::block_causal(&layout(1, 3, 1))), ["x.....", "xx....", "xxx...", "x.xx..", "x..xx.", "x...xx"]);
+        assert_eq!(
+            drawn(&Visibility::block_causal(&layout(1, 3, 1))),
+            ["x.....", "xx....", "xxx...", "x.xx..", "x..xx.", "x...xx"]
+        );
     }
 
     #[test]
     fn a_shorter_last_block_is_kept() {
-        let layout = BlockLayout { frames: 5, frames_per_block: 3, window_frames: 0, sink_frames: 0 };
+        let layout = BlockLayout {
+            frames: 5,
+            frames_per_block: 3,
+            window_frames: 0,
+            sink_frames: 0,
+        };
         assert_eq!(layout.blocks().collect::<Vec<_>>(), [0..3, 3..5]);
     }
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::precision::Precision;
 
-/// Sizes of the causal transformer. Wan2.1-T2V-1.3B is [`StudentConfig::wan_1_3b`]; the CPU student is the same code with small numbers.
+/// Sizes of the causal transformer. Wan2.1-T2V-1.3B is [`StudentConfig::wan_1_3b`]; the CPU student
+/// is the same code with small numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StudentConfig {
@@ -37,7 +38,8 @@ pub struct StudentConfig {
 pub struct Limits {
     /// Queries of a clip and head whose attention scores are held at once, at least 1.
     pub attention_queries: usize,
-    /// Whether a differentiated run holds the graph of one block at a time and runs the blocks twice (see [`super::segments`]).
+    /// Whether a differentiated run holds the graph of one block at a time and runs the blocks
+    /// twice (see [`super::segments`]).
     pub recompute_blocks: bool,
     /// The type of products of matrices and of weights at rest.
     pub precision: Precision,
@@ -45,7 +47,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { attention_queries: 1024, recompute_blocks: false, precision: Precision::F32 }
+        Self {
+            attention_queries: 1024,
+            recompute_blocks: false,
+            precision: Precision::F32,
+        }
     }
 }
 
@@ -72,7 +78,13 @@ impl StudentConfig {
 
     /// Wan2.1-T2V-14B as a chunk-wise student: 1,095 tensors, 14,288,491,584 parameters.
     pub fn wan_14b() -> Self {
-        Self { width: 5120, layers: 40, heads: 40, feed_forward_width: 13_824, ..Self::wan_1_3b() }
+        Self {
+            width: 5120,
+            layers: 40,
+            heads: 40,
+            feed_forward_width: 13_824,
+            ..Self::wan_1_3b()
+        }
     }
 
     /// Width of one attention head.
@@ -80,7 +92,8 @@ impl StudentConfig {
         self.width / self.heads
     }
 
-    /// Why these sizes cannot be built, if they cannot: the offending field, its value and what is needed.
+    /// Why these sizes cannot be built, if they cannot: the offending field, its value and what is
+    /// needed.
     pub fn problem(&self) -> Option<String> {
         let positive = [
             ("width", self.width),
@@ -96,17 +109,30 @@ impl StudentConfig {
             return Some(format!("{field} is 0, must be at least 1"));
         }
         if !self.width.is_multiple_of(self.heads) || !self.head_width().is_multiple_of(2) {
-            return Some(format!("heads ({}) must divide width ({}) into an even head width", self.heads, self.width));
+            return Some(format!(
+                "heads ({}) must divide width ({}) into an even head \
+                width",
+                self.heads, self.width
+            ));
         }
         if self.head_width() < 6 {
-            return Some(format!("head width is {}, the three rotary axes need at least 6", self.head_width()));
+            return Some(format!(
+                "head width is {}, the three rotary axes need at least \
+                6",
+                self.head_width()
+            ));
         }
         if self.frequency_width < 2 || !self.frequency_width.is_multiple_of(2) {
-            return Some(format!("frequency_width is {}, must be even and at least 2", self.frequency_width));
+            return Some(format!(
+                "frequency_width is {}, must be even and at least \
+                2",
+                self.frequency_width
+            ));
         }
         if self.window_frames > 0 && self.window_frames < self.sink_frames + self.frames_per_block {
             return Some(format!(
-                "window_frames ({}) must hold sink_frames ({}) and one block of frames_per_block ({}), or be 0",
+                "window_frames ({}) must hold sink_frames ({}) and one block of frames_per_block \
+                    ({}), or be 0",
                 self.window_frames, self.sink_frames, self.frames_per_block
             ));
         }
@@ -120,8 +146,16 @@ mod tests {
 
     #[test]
     fn a_window_too_small_for_one_block_is_named() {
-        let config = StudentConfig { window_frames: 3, sink_frames: 1, ..StudentConfig::wan_1_3b() };
-        assert!(config.problem().is_some_and(|problem| problem.contains("window_frames (3)")));
+        let config = StudentConfig {
+            window_frames: 3,
+            sink_frames: 1,
+            ..StudentConfig::wan_1_3b()
+        };
+        assert!(
+            config
+                .problem()
+                .is_some_and(|problem| problem.contains("window_frames (3)"))
+        );
         assert_eq!(StudentConfig::wan_1_3b().problem(), None);
     }
 }

@@ -1,8 +1,10 @@
 //! A differentiated run of the student that holds the graph of one block at a time.
 //!
-//! A plain graph keeps every block's insides until the backward pass. Here only the tokens between blocks are kept, and each block runs again when
-//! its turn comes: one block's memory instead of all of them, for one more forward pass. The caller walks the graphs in order, the tail with its
-//! loss first, then the blocks from the last to the first, then the inputs, and hands each one's gradients to [`Segments::absorb`].
+//! A plain graph keeps every block's insides until the backward pass. Here only the tokens between
+//! blocks are kept, and each block runs again when its turn comes: one block's memory instead of
+//! all of them, for one more forward pass. The caller walks the graphs in order, the tail with its
+//! loss first, then the blocks from the last to the first, then the inputs, and hands each one's
+//! gradients to [`Segments::absorb`].
 
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::prelude::*;
@@ -42,7 +44,11 @@ pub enum Past<B: Backend> {
 }
 
 impl<B: Backend> Past<B> {
-    fn of<C: Backend>(&self, earlier: &[Memory<C>], constant: impl Fn(&Memory<B>) -> Memory<C>) -> Option<Memory<C>> {
+    fn of<C: Backend>(
+        &self,
+        earlier: &[Memory<C>],
+        constant: impl Fn(&Memory<B>) -> Memory<C>,
+    ) -> Option<Memory<C>> {
         match self {
             Self::Nothing => None,
             Self::Constant(memory) => Some(constant(memory)),
@@ -51,30 +57,54 @@ impl<B: Backend> Past<B> {
     }
 }
 
-/// The last pass's velocity `[B, F, C, H, W]` with all passes in one graph: what [`Segments`] cuts into pieces. `text` is `[B, L, text_width]`.
-pub fn velocity<B: Trainable>(student: &Student<B>, text: Tensor<B::InnerBackend, 3>, passes: &[Pass<B::InnerBackend>]) -> Tensor<B, 5> {
+/// The last pass's velocity `[B, F, C, H, W]` with all passes in one graph: what [`Segments`] cuts
+/// into pieces. `text` is `[B, L, text_width]`.
+pub fn velocity<B: Trainable>(
+    student: &Student<B>,
+    text: Tensor<B::InnerBackend, 3>,
+    passes: &[Pass<B::InnerBackend>],
+) -> Tensor<B, 5> {
     let text = student.read_text(Tensor::from_inner(text));
     let mut memories: Vec<Memory<B>> = Vec::with_capacity(passes.len());
     let mut velocity = None;
     for pass in passes {
         let past = pass.past.of(&memories, |memory| memory.clone().lift());
-        let (timesteps, frames, visibility) = (&pass.timesteps[..], &pass.frames[..], &pass.visibility);
-        let inputs = Inputs { timesteps, frames, text: &text, past: past.as_ref(), visibility };
-        let (of_this_pass, memory) = student.forward(Tensor::from_inner(pass.latents.clone()), &inputs);
+        let (timesteps, frames, visibility) =
+            (&pass.timesteps[..], &pass.frames[..], &pass.visibility);
+        let inputs = Inputs {
+            timesteps,
+            frames,
+            text: &text,
+            past: past.as_ref(),
+            visibility,
+        };
+        let (of_this_pass, memory) =
+            student.forward(Tensor::from_inner(pass.latents.clone()), &inputs);
         velocity = Some(of_this_pass);
         memories.push(memory);
     }
     velocity.unwrap_or_else(|| unreachable!("there is at least one pass"))
 }
 
-/// A pass's tokens `[B, F * S, D]` after each of the blocks numbered `layers` (0-based, ascending), in one graph: what [`Segments::features`] gives
-/// block by block. Blocks after the last of them are not run. `text` is `[B, L, text_width]`; there is no past but a constant one.
-pub fn features<B: Kernels>(student: &Student<B>, text: &Tensor<B, 3>, pass: Pass<B>, layers: &[usize]) -> Vec<Tensor<B, 3>> {
+/// A pass's tokens `[B, F * S, D]` after each of the blocks numbered `layers` (0-based, ascending),
+/// in one graph: what [`Segments::features`] gives block by block. Blocks after the last of them
+/// are not run. `text` is `[B, L, text_width]`; there is no past but a constant one.
+pub fn features<B: Kernels>(
+    student: &Student<B>,
+    text: &Tensor<B, 3>,
+    pass: Pass<B>,
+    layers: &[usize],
+) -> Vec<Tensor<B, 3>> {
     let passes = [pass];
     let shared = Shared::of(student, text, &passes);
     let mut tokens = vec![student.embed_latents(passes[0].latents.clone())];
     let mut features = Vec::with_capacity(layers.len());
-    for (layer, block) in student.blocks.iter().enumerate().take(layers.last().map_or(0, |last| last + 1)) {
+    for (layer, block) in student
+        .blocks
+        .iter()
+        .enumerate()
+        .take(layers.last().map_or(0, |last| last + 1))
+    {
         let constant = |memory: &Memory<B>| memory.layers[layer].clone();
         tokens = run_block(block, &passes, tokens, &shared, student.limits(), constant);
         if layers.contains(&layer) {
@@ -97,9 +127,15 @@ pub fn is_trained<B: Trainable, M: Module<B>>(module: &M) -> bool {
     trained.0
 }
 
-/// Whether anything is trained that comes before the blocks: embeddings of patches, text and timesteps.
+/// Whether anything is trained that comes before the blocks: embeddings of patches, text and
+/// timesteps.
 fn trains_inputs<B: Trainable>(student: &Student<B>) -> bool {
-    let linears = [&student.patch_embedding, &student.time_embedding_in, &student.time_embedding_out, &student.time_projection];
+    let linears = [
+        &student.patch_embedding,
+        &student.time_embedding_in,
+        &student.time_embedding_out,
+        &student.time_projection,
+    ];
     is_trained::<B, _>(&student.text_embedding) || linears.into_iter().any(is_trained::<B, _>)
 }
 
@@ -112,7 +148,8 @@ pub struct Segments<B: Trainable> {
     text: Tensor<B::InnerBackend, 3>,
     /// Values that several graphs read: of the text, then of each pass.
     shared: Shared<B::InnerBackend>,
-    /// Tokens before each block, and after the last, as far as they are still needed: `[boundary][pass]`, each `[B, F * S, D]`.
+    /// Tokens before each block, and after the last, as far as they are still needed:
+    /// `[boundary][pass]`, each `[B, F * S, D]`.
     tokens: Vec<Vec<Tensor<B::InnerBackend, 3>>>,
     leaves: Leaves<B>,
     gradients: Leaves<B::InnerBackend>,
@@ -143,40 +180,82 @@ struct Leaves<B: Backend> {
 
 impl<B: Backend> Leaves<B> {
     fn none(boundaries: usize, passes: usize) -> Self {
-        Self { tokens: vec![vec![None; passes]; boundaries], text: None, embeddings: vec![None; passes], modulations: vec![None; passes] }
+        Self {
+            tokens: vec![vec![None; passes]; boundaries],
+            text: None,
+            embeddings: vec![None; passes],
+            modulations: vec![None; passes],
+        }
     }
 }
 
 impl<B: Trainable> Segments<B> {
-    /// Runs all passes without a graph and keeps the tokens between blocks. `text` is `[B, L, text_width]`.
-    pub fn new(student: &Student<B>, text: Tensor<B::InnerBackend, 3>, passes: Vec<Pass<B::InnerBackend>>) -> Self {
+    /// Runs all passes without a graph and keeps the tokens between blocks. `text` is `[B, L,
+    /// text_width]`.
+    pub fn new(
+        student: &Student<B>,
+        text: Tensor<B::InnerBackend, 3>,
+        passes: Vec<Pass<B::InnerBackend>>,
+    ) -> Self {
         Self::down_to(student, text, passes, student.blocks.len())
     }
 
-    /// The same through the first `depth` blocks only: for a reader of their tokens ([`Segments::features`]).
-    pub fn down_to(student: &Student<B>, text: Tensor<B::InnerBackend, 3>, passes: Vec<Pass<B::InnerBackend>>, depth: usize) -> Self {
+    /// The same through the first `depth` blocks only: for a reader of their tokens
+    /// ([`Segments::features`]).
+    pub fn down_to(
+        student: &Student<B>,
+        text: Tensor<B::InnerBackend, 3>,
+        passes: Vec<Pass<B::InnerBackend>>,
+        depth: usize,
+    ) -> Self {
         let plain = student.valid();
         let shared = Shared::of(&plain, &text, &passes);
-        let mut tokens = vec![passes.iter().map(|pass| plain.embed_latents(pass.latents.clone())).collect::<Vec<_>>()];
+        let mut tokens = vec![
+            passes
+                .iter()
+                .map(|pass| plain.embed_latents(pass.latents.clone()))
+                .collect::<Vec<_>>(),
+        ];
         for (layer, block) in plain.blocks.iter().enumerate().take(depth) {
             let constant = |memory: &Memory<B::InnerBackend>| memory.layers[layer].clone();
-            let next = run_block(block, &passes, tokens[layer].clone(), &shared, student.limits(), constant);
+            let next = run_block(
+                block,
+                &passes,
+                tokens[layer].clone(),
+                &shared,
+                student.limits(),
+                constant,
+            );
             tokens.push(next);
         }
         let none = (tokens.len(), passes.len());
-        Self { passes, depth, text, shared, tokens, leaves: Leaves::none(none.0, none.1), gradients: Leaves::none(none.0, none.1) }
+        Self {
+            passes,
+            depth,
+            text,
+            shared,
+            tokens,
+            leaves: Leaves::none(none.0, none.1),
+            gradients: Leaves::none(none.0, none.1),
+        }
     }
 
-    /// How many graphs there are for a student: the tail, one per block, and the inputs if anything there is trained.
+    /// How many graphs there are for a student: the tail, one per block, and the inputs if anything
+    /// there is trained.
     pub fn graphs(student: &Student<B>) -> usize {
         Self::graphs_down_to(student, student.blocks.len())
     }
 
-    /// How many graphs there are for the first `depth` blocks of a student; only the tail if nothing before it is trained.
+    /// How many graphs there are for the first `depth` blocks of a student; only the tail if
+    /// nothing before it is trained.
     pub fn graphs_down_to(student: &Student<B>, depth: usize) -> usize {
         let inputs = trains_inputs(student);
         let below = inputs || student.blocks[..depth].iter().any(is_trained::<B, _>);
-        1 + if below { depth + usize::from(inputs) } else { 0 }
+        1 + if below {
+            depth + usize::from(inputs)
+        } else {
+            0
+        }
     }
 
     /// The first graph: the last pass's velocity `[B, F, C, H, W]`, for the loss to be made of.
@@ -191,8 +270,9 @@ impl<B: Trainable> Segments<B> {
         student.velocity(tokens, embedding, self.passes[last].latents.dims())
     }
 
-    /// The first graph of a reader: the last pass's tokens `[B, F * S, D]` after each of the blocks numbered `layers` (0-based), for a loss to be
-    /// made of. What comes back to a boundary from here and from the block above it adds up.
+    /// The first graph of a reader: the last pass's tokens `[B, F * S, D]` after each of the blocks
+    /// numbered `layers` (0-based), for a loss to be made of. What comes back to a boundary from
+    /// here and from the block above it adds up.
     pub fn features(&mut self, layers: &[usize]) -> Vec<Tensor<B, 3>> {
         let last = self.passes.len() - 1;
         self.leaves = Leaves::none(self.depth + 1, self.passes.len());
@@ -204,7 +284,8 @@ impl<B: Trainable> Segments<B> {
         layers.iter().map(tap).collect()
     }
 
-    /// Graph `number` (from 1): a scalar whose gradients are the loss's for one block, or, at the end, for what comes before the blocks.
+    /// Graph `number` (from 1): a scalar whose gradients are the loss's for one block, or, at the
+    /// end, for what comes before the blocks.
     pub fn graph(&mut self, student: &Student<B>, number: usize) -> Tensor<B, 1> {
         self.leaves = Leaves::none(self.depth + 1, self.passes.len());
         match self.depth.checked_sub(number) {
@@ -213,7 +294,8 @@ impl<B: Trainable> Segments<B> {
         }
     }
 
-    /// Takes the gradients of the current graph's leaves out of `gradients`, which keep those of the weights.
+    /// Takes the gradients of the current graph's leaves out of `gradients`, which keep those of
+    /// the weights.
     pub fn absorb(&mut self, gradients: &mut B::Gradients) {
         fn take<B: Trainable, const N: usize>(
             leaf: Option<&Tensor<B, N>>,
@@ -229,13 +311,20 @@ impl<B: Trainable> Segments<B> {
         }
         let leaves = std::mem::replace(&mut self.leaves, Leaves::none(0, 0));
         for (leaves, totals) in leaves.tokens.iter().zip(&mut self.gradients.tokens) {
-            leaves.iter().zip(totals).for_each(|(leaf, total)| take(leaf.as_ref(), gradients, total));
+            leaves
+                .iter()
+                .zip(totals)
+                .for_each(|(leaf, total)| take(leaf.as_ref(), gradients, total));
         }
         take(leaves.text.as_ref(), gradients, &mut self.gradients.text);
         for (leaf, total) in leaves.embeddings.iter().zip(&mut self.gradients.embeddings) {
             take(leaf.as_ref(), gradients, total);
         }
-        for (leaf, total) in leaves.modulations.iter().zip(&mut self.gradients.modulations) {
+        for (leaf, total) in leaves
+            .modulations
+            .iter()
+            .zip(&mut self.gradients.modulations)
+        {
             take(leaf.as_ref(), gradients, total);
         }
     }
@@ -245,24 +334,43 @@ impl<B: Trainable> Segments<B> {
             text: leaf(&self.shared.text),
             embeddings: Vec::new(),
             modulations: self.shared.modulations.iter().map(leaf).collect(),
-            rotations: self.shared.rotations.iter().cloned().map(Rotation::lift).collect(),
+            rotations: self
+                .shared
+                .rotations
+                .iter()
+                .cloned()
+                .map(Rotation::lift)
+                .collect(),
         };
         let tokens: Vec<Tensor<B, 3>> = self.tokens[layer].iter().map(leaf).collect();
         self.leaves.text = Some(shared.text.clone());
         self.leaves.modulations = shared.modulations.iter().cloned().map(Some).collect();
         self.leaves.tokens[layer] = tokens.iter().cloned().map(Some).collect();
         let constant = |memory: &Memory<B::InnerBackend>| lifted(memory.layers[layer].clone());
-        let next = run_block(&student.blocks[layer], &self.passes, tokens, &shared, student.limits(), constant);
+        let next = run_block(
+            &student.blocks[layer],
+            &self.passes,
+            tokens,
+            &shared,
+            student.limits(),
+            constant,
+        );
         // This block's outputs are needed no more.
         self.tokens.truncate(layer + 1);
         let upstream = std::mem::take(&mut self.gradients.tokens[layer + 1]);
-        sum(next.into_iter().zip(upstream).filter_map(|(next, upstream)| Some(pulled(next, upstream?))))
+        sum(next
+            .into_iter()
+            .zip(upstream)
+            .filter_map(|(next, upstream)| Some(pulled(next, upstream?))))
     }
 
     fn inputs(&mut self, student: &Student<B>) -> Tensor<B, 1> {
         let mut parts = Vec::new();
         if let Some(upstream) = self.gradients.text.take() {
-            parts.push(pulled(student.embed_text(Tensor::from_inner(self.text.clone())), upstream));
+            parts.push(pulled(
+                student.embed_text(Tensor::from_inner(self.text.clone())),
+                upstream,
+            ));
         }
         let device = self.text.device();
         for (number, pass) in self.passes.iter().enumerate() {
@@ -274,7 +382,10 @@ impl<B: Trainable> Segments<B> {
                 parts.push(pulled(embedding, upstream));
             }
             if let Some(upstream) = self.gradients.tokens[0][number].take() {
-                parts.push(pulled(student.embed_latents(Tensor::from_inner(pass.latents.clone())), upstream));
+                parts.push(pulled(
+                    student.embed_latents(Tensor::from_inner(pass.latents.clone())),
+                    upstream,
+                ));
             }
         }
         sum(parts.into_iter())
@@ -283,10 +394,24 @@ impl<B: Trainable> Segments<B> {
 
 impl<B: Kernels> Shared<B> {
     fn of(student: &Student<B>, text: &Tensor<B, 3>, passes: &[Pass<B>]) -> Self {
-        let embeddings: Vec<_> = passes.iter().map(|pass| student.embed_frames(&pass.timesteps, &text.device())).collect();
-        let modulations = embeddings.iter().map(|embedding| student.modulation(embedding.clone())).collect();
-        let rotations = passes.iter().map(|pass| student.rotation(&pass.frames, pass.latents.dims())).collect();
-        Self { text: student.embed_text(text.clone()), embeddings, modulations, rotations }
+        let embeddings: Vec<_> = passes
+            .iter()
+            .map(|pass| student.embed_frames(&pass.timesteps, &text.device()))
+            .collect();
+        let modulations = embeddings
+            .iter()
+            .map(|embedding| student.modulation(embedding.clone()))
+            .collect();
+        let rotations = passes
+            .iter()
+            .map(|pass| student.rotation(&pass.frames, pass.latents.dims()))
+            .collect();
+        Self {
+            text: student.embed_text(text.clone()),
+            embeddings,
+            modulations,
+            rotations,
+        }
     }
 }
 
@@ -302,13 +427,25 @@ fn run_block<B: Kernels, I: Backend>(
     let text = block.read_text(shared.text.clone(), limits.precision);
     let mut own: Vec<KeysValues<B>> = Vec::with_capacity(passes.len());
     let mut next = Vec::with_capacity(passes.len());
-    for (((pass, tokens), modulation), rotation) in passes.iter().zip(tokens).zip(&shared.modulations).zip(&shared.rotations) {
+    for (((pass, tokens), modulation), rotation) in passes
+        .iter()
+        .zip(tokens)
+        .zip(&shared.modulations)
+        .zip(&shared.rotations)
+    {
         let past = match &pass.past {
             Past::Nothing => None,
             Past::Constant(memory) => Some(constant(memory)),
             Past::Of(earlier) => Some(own[*earlier].clone()),
         };
-        let around = Surroundings { modulation, rotation, past: past.as_ref(), text: &text, visibility: &pass.visibility, limits };
+        let around = Surroundings {
+            modulation,
+            rotation,
+            past: past.as_ref(),
+            text: &text,
+            visibility: &pass.visibility,
+            limits,
+        };
         let (after, keys_values) = block.forward(tokens, &around);
         next.push(after);
         own.push(keys_values);
@@ -321,11 +458,19 @@ fn leaf<B: Trainable, const N: usize>(value: &Tensor<B::InnerBackend, N>) -> Ten
 }
 
 /// A scalar whose gradient for `value` is `upstream`.
-fn pulled<B: Trainable, const N: usize>(value: Tensor<B, N>, upstream: Tensor<B::InnerBackend, N>) -> Tensor<B, 1> {
+fn pulled<B: Trainable, const N: usize>(
+    value: Tensor<B, N>,
+    upstream: Tensor<B::InnerBackend, N>,
+) -> Tensor<B, 1> {
     (value * Tensor::from_inner(upstream)).sum()
 }
 
 fn sum<B: Backend>(mut parts: impl Iterator<Item = Tensor<B, 1>>) -> Tensor<B, 1> {
-    let Some(first) = parts.next() else { unreachable!("a loss that no token reaches has no gradient") };
+    let Some(first) = parts.next() else {
+        unreachable!(
+            "a loss that no token reaches has no \
+        gradient"
+        )
+    };
     parts.fold(first, |sum, part| sum + part)
 }

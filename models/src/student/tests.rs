@@ -36,7 +36,8 @@ fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B
 /// A student whose every weight is random, the zero-initialised output included.
 fn student<B: Kernels>(config: &StudentConfig) -> Student<B> {
     let mut student = initialise(Student::<B>::new(config, &Default::default()), 5, "student");
-    student.head.output.weight = Param::from_tensor(random(student.head.output.weight.dims(), 77) * 0.1);
+    student.head.output.weight =
+        Param::from_tensor(random(student.head.output.weight.dims(), 77) * 0.1);
     student
 }
 
@@ -48,15 +49,32 @@ fn teacher_forcing_equals_sequential_cache<B: Kernels>(config: &StudentConfig) {
     let student = student::<B>(config);
     let layout = student.layout(6);
     let text = student.read_text(random([2, 3, 8], 1));
-    let (clean, noisy) = (random::<B, 5>([2, 6, 4, 4, 4], 2), random::<B, 5>([2, 6, 4, 4, 4], 3));
-    let timesteps: Vec<f32> = (0..2).flat_map(|_| (0..6).map(|frame| 900.0 - 100.0 * (frame / config.frames_per_block) as f32)).collect();
+    let (clean, noisy) = (
+        random::<B, 5>([2, 6, 4, 4, 4], 2),
+        random::<B, 5>([2, 6, 4, 4, 4], 3),
+    );
+    let timesteps: Vec<f32> = (0..2)
+        .flat_map(|_| (0..6).map(|frame| 900.0 - 100.0 * (frame / config.frames_per_block) as f32))
+        .collect();
     let frames: Vec<usize> = (0..6).collect();
 
     let causal = Visibility::block_causal(&layout);
-    let clean_inputs = Inputs { timesteps: &[0.0; 12], frames: &frames, text: &text, past: None, visibility: &causal };
+    let clean_inputs = Inputs {
+        timesteps: &[0.0; 12],
+        frames: &frames,
+        text: &text,
+        past: None,
+        visibility: &causal,
+    };
     let (_, memory) = student.forward(clean.clone(), &clean_inputs);
     let forcing = Visibility::teacher_forcing(&layout);
-    let inputs = Inputs { timesteps: &timesteps, frames: &frames, text: &text, past: Some(&memory), visibility: &forcing };
+    let inputs = Inputs {
+        timesteps: &timesteps,
+        frames: &frames,
+        text: &text,
+        past: Some(&memory),
+        visibility: &forcing,
+    };
     let (parallel, _) = student.forward(noisy.clone(), &inputs);
 
     let mut cache: Option<Memory<B>> = None;
@@ -64,11 +82,26 @@ fn teacher_forcing_equals_sequential_cache<B: Kernels>(config: &StudentConfig) {
     for block in layout.blocks() {
         let length = block.len();
         let numbers: Vec<usize> = block.clone().collect();
-        let past = cache.take().and_then(|cache| cache.keep(&layout.past_of(&block)));
-        let visibility = Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), length);
-        let times: Vec<f32> = (0..2).flat_map(|sample| timesteps[sample * 6 + block.start..sample * 6 + block.end].to_vec()).collect();
-        let at = |timesteps| Inputs { timesteps, frames: &numbers, text: &text, past: past.as_ref(), visibility: &visibility };
-        sequential.push(student.forward(noisy.clone().slice_dim(1, block.clone()), &at(&times)).0);
+        let past = cache
+            .take()
+            .and_then(|cache| cache.keep(&layout.past_of(&block)));
+        let visibility =
+            Visibility::rollout(past.as_ref().map_or(0, |past| past.frames.len()), length);
+        let times: Vec<f32> = (0..2)
+            .flat_map(|sample| timesteps[sample * 6 + block.start..sample * 6 + block.end].to_vec())
+            .collect();
+        let at = |timesteps| Inputs {
+            timesteps,
+            frames: &numbers,
+            text: &text,
+            past: past.as_ref(),
+            visibility: &visibility,
+        };
+        sequential.push(
+            student
+                .forward(noisy.clone().slice_dim(1, block.clone()), &at(&times))
+                .0,
+        );
         let zeros = vec![0.0; 2 * length];
         let (_, committed) = student.forward(clean.clone().slice_dim(1, block), &at(&zeros));
         cache = Some(match past {
@@ -82,7 +115,8 @@ fn teacher_forcing_equals_sequential_cache<B: Kernels>(config: &StudentConfig) {
 
 #[test]
 fn teacher_forcing_on_own_rollouts_equals_the_sequential_cache() {
-    for (frames_per_block, window, sink) in [(3, 0, 0), (1, 0, 0), (2, 4, 0), (1, 3, 1), (2, 2, 0)] {
+    for (frames_per_block, window, sink) in [(3, 0, 0), (1, 0, 0), (2, 4, 0), (1, 3, 1), (2, 2, 0)]
+    {
         teacher_forcing_equals_sequential_cache::<NdArray>(&config(frames_per_block, window, sink));
         teacher_forcing_equals_sequential_cache::<Flex>(&config(frames_per_block, window, sink));
     }
@@ -94,7 +128,13 @@ fn one_block_over_the_whole_clip_is_the_bidirectional_transformer() {
     let text = student.read_text(random([1, 3, 8], 1));
     let frames: Vec<usize> = (0..6).collect();
     let run = |visibility: &Visibility| {
-        let inputs = Inputs { timesteps: &[500.0; 6], frames: &frames, text: &text, past: None, visibility };
+        let inputs = Inputs {
+            timesteps: &[500.0; 6],
+            frames: &frames,
+            text: &text,
+            past: None,
+            visibility,
+        };
         student.forward(random([1, 6, 4, 4, 4], 2), &inputs).0
     };
     let causal = run(&Visibility::block_causal(&student.layout(6)));
@@ -103,21 +143,34 @@ fn one_block_over_the_whole_clip_is_the_bidirectional_transformer() {
 
 #[test]
 fn patches_are_embedded_and_written_back_at_their_place() {
-    // A student whose blocks, norms and modulation do nothing can be followed by hand: change one latent pixel, and with
-    // attention switched off (o = 0) only the tokens of its patch and frame may change.
+    // A student whose blocks, norms and modulation do nothing can be followed by hand: change one
+    // latent pixel, and with attention switched off (o = 0) only the tokens of its patch and frame
+    // may change.
     let mut student = student::<NdArray>(&config(3, 0, 0));
     for block in &mut student.blocks {
         block.self_attn.o.weight = block.self_attn.o.weight.clone().map(|weight| weight * 0.0);
     }
     let text = student.read_text(random([1, 3, 8], 1));
     let visibility = Visibility::bidirectional(3);
-    let inputs = Inputs { timesteps: &[500.0; 3], frames: &[0, 1, 2], text: &text, past: None, visibility: &visibility };
+    let inputs = Inputs {
+        timesteps: &[500.0; 3],
+        frames: &[0, 1, 2],
+        text: &text,
+        past: None,
+        visibility: &visibility,
+    };
     let latents = random::<NdArray, 5>([1, 3, 4, 4, 4], 2);
     let before = student.forward(latents.clone(), &inputs).0;
-    let touched =
-        latents.slice_assign([0..1, 1..2, 2..3, 3..4, 0..1], Tensor::<NdArray, 5>::full([1, 1, 1, 1, 1], 9.0, &Default::default()));
+    let touched = latents.slice_assign(
+        [0..1, 1..2, 2..3, 3..4, 0..1],
+        Tensor::<NdArray, 5>::full([1, 1, 1, 1, 1], 9.0, &Default::default()),
+    );
     let change = (student.forward(touched, &inputs).0 - before).abs();
-    let inside = change.clone().slice([0..1, 1..2, 0..4, 2..4, 0..2]).sum().into_scalar();
+    let inside = change
+        .clone()
+        .slice([0..1, 1..2, 0..4, 2..4, 0..2])
+        .sum()
+        .into_scalar();
     assert!(inside > 1e-3);
     assert!((change.sum().into_scalar() - inside).abs() < 1e-6);
 }
@@ -125,17 +178,33 @@ fn patches_are_embedded_and_written_back_at_their_place() {
 /// Gradients of all weights of a teacher-forced loss: of the plain graph, and block by block.
 fn segments_equal_the_plain_graph<B: Trainable>(tolerance: f32) {
     let student = student::<B>(&config(2, 0, 0));
-    let (text, clean, noisy) = (random([2, 3, 8], 1), random([2, 6, 4, 4, 4], 2), random([2, 6, 4, 4, 4], 3));
+    let (text, clean, noisy) = (
+        random([2, 3, 8], 1),
+        random([2, 6, 4, 4, 4], 2),
+        random([2, 6, 4, 4, 4], 3),
+    );
     let target = random::<B, 5>([2, 6, 4, 4, 4], 4);
     let timesteps: Vec<f32> = (0..12).map(|number| 990.0 - 70.0 * number as f32).collect();
     let frames: Vec<usize> = (0..6).collect();
-    let (causal, forcing) = (Visibility::block_causal(&student.layout(6)), Visibility::teacher_forcing(&student.layout(6)));
+    let (causal, forcing) = (
+        Visibility::block_causal(&student.layout(6)),
+        Visibility::teacher_forcing(&student.layout(6)),
+    );
     let memory_of = |student: &Student<B::InnerBackend>| {
         let text = student.read_text(text.clone());
-        let inputs = Inputs { timesteps: &[0.0; 12], frames: &frames, text: &text, past: None, visibility: &causal };
+        let inputs = Inputs {
+            timesteps: &[0.0; 12],
+            frames: &frames,
+            text: &text,
+            past: None,
+            visibility: &causal,
+        };
         student.forward(clean.clone(), &inputs).1
     };
-    let pass = |latents: &Tensor<B::InnerBackend, 5>, timesteps: &[f32], visibility: &Visibility, past| Pass {
+    let pass = |latents: &Tensor<B::InnerBackend, 5>,
+                timesteps: &[f32],
+                visibility: &Visibility,
+                past| Pass {
         latents: latents.clone(),
         timesteps: timesteps.to_vec(),
         frames: frames.clone(),
@@ -144,11 +213,21 @@ fn segments_equal_the_plain_graph<B: Trainable>(tolerance: f32) {
     };
     // A context that is differentiated, one that is constant, none.
     for passes in [
-        vec![pass(&clean, &[0.0; 12], &causal, Past::Nothing), pass(&noisy, &timesteps, &forcing, Past::Of(0))],
-        vec![pass(&noisy, &timesteps, &forcing, Past::Constant(memory_of(&student.valid())))],
+        vec![
+            pass(&clean, &[0.0; 12], &causal, Past::Nothing),
+            pass(&noisy, &timesteps, &forcing, Past::Of(0)),
+        ],
+        vec![pass(
+            &noisy,
+            &timesteps,
+            &forcing,
+            Past::Constant(memory_of(&student.valid())),
+        )],
         vec![pass(&noisy, &timesteps, &causal, Past::Nothing)],
     ] {
-        let loss = (velocity(&student, text.clone(), &passes) - target.clone()).square().mean();
+        let loss = (velocity(&student, text.clone(), &passes) - target.clone())
+            .square()
+            .mean();
         let (expected_loss, mut gradients) = (loss.clone().into_data(), loss.backward());
         let expected = GradientsParams::from_module::<B, _>(&mut gradients, &student);
         let mut segments = Segments::new(&student, text.clone(), passes);
@@ -156,7 +235,9 @@ fn segments_equal_the_plain_graph<B: Trainable>(tolerance: f32) {
         for number in 0..Segments::graphs(&student) {
             let scalar = match number {
                 0 => {
-                    let loss = (segments.velocity(&student) - target.clone()).square().mean();
+                    let loss = (segments.velocity(&student) - target.clone())
+                        .square()
+                        .mean();
                     assert_eq!(loss.clone().into_data(), expected_loss);
                     loss
                 }
@@ -164,9 +245,18 @@ fn segments_equal_the_plain_graph<B: Trainable>(tolerance: f32) {
             };
             let mut gradients = scalar.backward();
             segments.absorb(&mut gradients);
-            found.accumulate(&student, GradientsParams::from_module::<B, _>(&mut gradients, &student));
+            found.accumulate(
+                &student,
+                GradientsParams::from_module::<B, _>(&mut gradients, &student),
+            );
         }
-        let mut compare = Compare { expected, found: found.grads(), tolerance, path: Vec::new(), compared: 0 };
+        let mut compare = Compare {
+            expected,
+            found: found.grads(),
+            tolerance,
+            path: Vec::new(),
+            compared: 0,
+        };
         student.visit(&mut compare);
         // 15 tensors outside the blocks and 27 in each.
         assert_eq!(compare.compared, 15 + 2 * 27);
@@ -192,8 +282,11 @@ impl<B: Trainable> ModuleVisitor<B> for Compare {
 
     fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
         let name = self.path.join(".");
-        let of =
-            |gradients: &GradientsParams| gradients.get::<B::InnerBackend, N>(param.id).unwrap_or_else(|| panic!("no gradient for {name}"));
+        let of = |gradients: &GradientsParams| {
+            gradients
+                .get::<B::InnerBackend, N>(param.id)
+                .unwrap_or_else(|| panic!("no gradient for {name}"))
+        };
         let (expected, found) = (of(&self.expected), of(&self.found));
         let scale: f32 = expected.clone().abs().max().into_scalar().elem();
         let gap = largest(expected, found) / scale.max(1e-6);
@@ -204,7 +297,8 @@ impl<B: Trainable> ModuleVisitor<B> for Compare {
 
 #[test]
 fn gradients_block_by_block_equal_those_of_the_plain_graph() {
-    // The same sums in the same order but for what several passes and blocks add up: rounding of f32, relative to each tensor's largest.
+    // The same sums in the same order but for what several passes and blocks add up: rounding of
+    // f32, relative to each tensor's largest.
     segments_equal_the_plain_graph::<Autodiff<NdArray>>(1e-5);
     segments_equal_the_plain_graph::<Autodiff<Flex>>(1e-5);
 }

@@ -18,7 +18,8 @@ use crate::precision::Precision;
 /// The student network: latents, timesteps and text to velocity.
 #[derive(Module, Debug)]
 pub struct Student<B: Backend> {
-    /// Patch embedding as a linear layer over (channel, row, column) with the channel slowest: Wan's Conv3d with kernel = stride.
+    /// Patch embedding as a linear layer over (channel, row, column) with the channel slowest:
+    /// Wan's Conv3d with kernel = stride.
     pub patch_embedding: Projection<B>,
     /// Text rows to token width, tanh-GELU in between.
     pub text_embedding: FeedForward<B>,
@@ -71,7 +72,13 @@ pub struct TextMemory<B: Backend> {
 impl<B: Backend> TextMemory<B> {
     /// The same, cut off from the differentiated graph.
     pub fn detach(self) -> Self {
-        Self { layers: self.layers.into_iter().map(|(keys, values)| (keys.detach(), values.detach())).collect() }
+        Self {
+            layers: self
+                .layers
+                .into_iter()
+                .map(|(keys, values)| (keys.detach(), values.detach()))
+                .collect(),
+        }
     }
 }
 
@@ -90,7 +97,8 @@ pub struct Inputs<'a, B: Backend> {
 }
 
 impl<B: Backend> Student<B> {
-    /// A student of these sizes with unset weights: follow with [`crate::init::initialise`] or load a file.
+    /// A student of these sizes with unset weights: follow with [`crate::init::initialise`] or load
+    /// a file.
     pub fn new(config: &StudentConfig, device: &B::Device) -> Self {
         let width = config.width;
         let patch_values = config.latent_channels * config.patch * config.patch;
@@ -98,7 +106,9 @@ impl<B: Backend> Student<B> {
         let block = || StudentBlock {
             modulation: modulation(6),
             self_attn: Attention::new(width, config.heads, device),
-            norm3: LayerNormConfig::new(width).with_epsilon(StudentConfig::EPSILON).init(device),
+            norm3: LayerNormConfig::new(width)
+                .with_epsilon(StudentConfig::EPSILON)
+                .init(device),
             cross_attn: Attention::new(width, config.heads, device),
             ffn: FeedForward::new(width, config.feed_forward_width, width, device),
         };
@@ -109,7 +119,10 @@ impl<B: Backend> Student<B> {
             time_embedding_out: linear(width, width, device),
             time_projection: linear(width, 6 * width, device),
             blocks: (0..config.layers).map(|_| block()).collect(),
-            head: Head { modulation: modulation(2), output: linear(width, patch_values, device) },
+            head: Head {
+                modulation: modulation(2),
+                output: linear(width, patch_values, device),
+            },
             config: config.clone(),
             limits: Limits::default(),
         }
@@ -146,10 +159,17 @@ impl<B: Kernels> Student<B> {
     /// Text rows `[B, L, text_width]` to cross-attention keys and values.
     pub fn read_text(&self, text: Tensor<B, 3>) -> TextMemory<B> {
         let rows = self.embed_text(text);
-        TextMemory { layers: self.blocks.iter().map(|block| block.read_text(rows.clone(), self.limits.precision)).collect() }
+        TextMemory {
+            layers: self
+                .blocks
+                .iter()
+                .map(|block| block.read_text(rows.clone(), self.limits.precision))
+                .collect(),
+        }
     }
 
-    /// Velocity `[B, F, C, H, W]` of latents `[B, F, C, H, W]`, and the keys and values that a later frame may attend to.
+    /// Velocity `[B, F, C, H, W]` of latents `[B, F, C, H, W]`, and the keys and values that a
+    /// later frame may attend to.
     pub fn forward(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>) -> (Tensor<B, 5>, Memory<B>) {
         let shape = latents.dims();
         let (tokens, embedding, memory) = self.run(latents, inputs);
@@ -157,7 +177,12 @@ impl<B: Kernels> Student<B> {
     }
 
     /// The head: tokens `[B, F * S, D]` and e `[B * F or 1, D]` to velocity of `shape`.
-    pub(super) fn velocity(&self, tokens: Tensor<B, 3>, embedding: Tensor<B, 2>, shape: [usize; 5]) -> Tensor<B, 5> {
+    pub(super) fn velocity(
+        &self,
+        tokens: Tensor<B, 3>,
+        embedding: Tensor<B, 2>,
+        shape: [usize; 5],
+    ) -> Tensor<B, 5> {
         let [rows, width] = embedding.dims();
         // b0 shift, b1 scale of e (not e0).
         let modulation = self.head.modulation.val() + embedding.reshape([rows, 1, width]);
@@ -170,8 +195,13 @@ impl<B: Kernels> Student<B> {
         self.text_embedding.forward(text)
     }
 
-    /// All blocks: tokens `[B, F * S, D]`, the time embedding e `[B * F or 1, D]`, and the sequence's own memory.
-    fn run(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>) -> (Tensor<B, 3>, Tensor<B, 2>, Memory<B>) {
+    /// All blocks: tokens `[B, F * S, D]`, the time embedding e `[B * F or 1, D]`, and the
+    /// sequence's own memory.
+    fn run(
+        &self,
+        latents: Tensor<B, 5>,
+        inputs: &Inputs<B>,
+    ) -> (Tensor<B, 3>, Tensor<B, 2>, Memory<B>) {
         let shape = latents.dims();
         let rotation = self.rotation(inputs.frames, shape);
         let embedding = self.embed_frames(inputs.timesteps, &latents.device());
@@ -194,7 +224,15 @@ impl<B: Kernels> Student<B> {
             layers.push(own);
         }
         let tokens_per_frame = tokens.dims()[1] / shape[1];
-        (tokens, embedding, Memory { layers, frames: inputs.frames.to_vec(), tokens_per_frame })
+        (
+            tokens,
+            embedding,
+            Memory {
+                layers,
+                frames: inputs.frames.to_vec(),
+                tokens_per_frame,
+            },
+        )
     }
 
     /// `[B, F, C, H, W]` to tokens `[B, F * S, D]`.
@@ -202,7 +240,8 @@ impl<B: Kernels> Student<B> {
         self.patch_embedding.forward(self.patchify(latents))
     }
 
-    /// e of every (sample, frame), `[B * F, D]`; `[1, D]` where all timesteps are one, as in every step of a rollout.
+    /// e of every (sample, frame), `[B * F, D]`; `[1, D]` where all timesteps are one, as in every
+    /// step of a rollout.
     pub(super) fn embed_frames(&self, timesteps: &[f32], device: &B::Device) -> Tensor<B, 2> {
         let one = timesteps.iter().all(|timestep| *timestep == timesteps[0]);
         self.embed_time(if one { &timesteps[..1] } else { timesteps }, device)
@@ -211,7 +250,9 @@ impl<B: Kernels> Student<B> {
     /// e `[n, D]` to e0 `[n, 6, D]`.
     pub(super) fn modulation(&self, embedding: Tensor<B, 2>) -> Tensor<B, 3> {
         let [embedded, width] = embedding.dims();
-        self.time_projection.forward(silu(embedding)).reshape([embedded, 6, width])
+        self.time_projection
+            .forward(silu(embedding))
+            .reshape([embedded, 6, width])
     }
 
     /// Rotations of the tokens of latents of `shape`.
@@ -219,20 +260,32 @@ impl<B: Kernels> Student<B> {
         let [_, _, _, height, width] = shape;
         let (rows, columns) = (height / self.config.patch, width / self.config.patch);
         let device = self.patch_embedding.weight.device();
-        Rotation::new(frames, rows, columns, self.config.heads, self.config.head_width(), &device)
+        Rotation::new(
+            frames,
+            rows,
+            columns,
+            self.config.heads,
+            self.config.head_width(),
+            &device,
+        )
     }
 
-    /// e = W2 SiLU(W1 sin_emb(t) + b1) + b2, `[B * F, D]`; the sinusoids are computed on the host in f64 (method.md B.2.2).
+    /// e = W2 SiLU(W1 sin_emb(t) + b1) + b2, `[B * F, D]`; the sinusoids are computed on the host
+    /// in f64 (method.md B.2.2).
     fn embed_time(&self, timesteps: &[f32], device: &B::Device) -> Tensor<B, 2> {
         let half = self.config.frequency_width / 2;
         let mut values = Vec::with_capacity(timesteps.len() * 2 * half);
         for &timestep in timesteps {
-            let angle = |index: usize| f64::from(timestep) * libm::pow(10_000.0, -(index as f64) / half as f64);
+            let angle = |index: usize| {
+                f64::from(timestep) * libm::pow(10_000.0, -(index as f64) / half as f64)
+            };
             values.extend((0..half).map(|index| libm::cos(angle(index)) as f32));
             values.extend((0..half).map(|index| libm::sin(angle(index)) as f32));
         }
-        let sinusoids = Tensor::from_data(TensorData::new(values, [timesteps.len(), 2 * half]), device);
-        self.time_embedding_out.forward(silu(self.time_embedding_in.forward(sinusoids)))
+        let sinusoids =
+            Tensor::from_data(TensorData::new(values, [timesteps.len(), 2 * half]), device);
+        self.time_embedding_out
+            .forward(silu(self.time_embedding_in.forward(sinusoids)))
     }
 
     /// `[B, F, C, H, W] -> [B, F * S, C * p * p]`, channel slowest inside a patch.
@@ -240,11 +293,10 @@ impl<B: Kernels> Student<B> {
         let [batch, frames, channels, height, width] = latents.dims();
         let patch = self.config.patch;
         let (rows, columns) = (height / patch, width / patch);
-        latents.reshape([batch * frames, channels, rows, patch, columns, patch]).permute([0, 2, 4, 1, 3, 5]).reshape([
-            batch,
-            frames * rows * columns,
-            channels * patch * patch,
-        ])
+        latents
+            .reshape([batch * frames, channels, rows, patch, columns, patch])
+            .permute([0, 2, 4, 1, 3, 5])
+            .reshape([batch, frames * rows * columns, channels * patch * patch])
     }
 
     /// `[B, F * S, p * p * C]` with the channel fastest `-> [B, F, C, H, W]` (method.md B.2.8).
@@ -252,7 +304,14 @@ impl<B: Kernels> Student<B> {
         let [batch, frames, channels, height, width] = shape;
         let patch = self.config.patch;
         output
-            .reshape([batch * frames, height / patch, width / patch, patch, patch, channels])
+            .reshape([
+                batch * frames,
+                height / patch,
+                width / patch,
+                patch,
+                patch,
+                channels,
+            ])
             .permute([0, 5, 1, 3, 2, 4])
             .reshape([batch, frames, channels, height, width])
     }
@@ -272,42 +331,77 @@ pub(super) struct Surroundings<'a, B: Backend> {
 impl<B: Kernels> StudentBlock<B> {
     /// Keys and values of embedded text rows `[B, L, D]`: computed in f32 and narrowed at the end.
     ///
-    /// The text is so few rows that this costs nothing, and the gradients that all blocks have for them are summed in f32.
+    /// The text is so few rows that this costs nothing, and the gradients that all blocks have for
+    /// them are summed in f32.
     pub(super) fn read_text(&self, rows: Tensor<B, 3>, precision: Precision) -> KeysValues<B> {
         let (keys, values) = self.cross_attn.keys_values(rows);
         (keys.cast(precision.dtype()), values.cast(precision.dtype()))
     }
 
-    pub(super) fn forward(&self, tokens: Tensor<B, 3>, around: &Surroundings<B>) -> (Tensor<B, 3>, KeysValues<B>) {
-        // a0..a5 of method.md B.2.4: shift, scale and gate of the self-attention, then of the feed-forward network.
+    pub(super) fn forward(
+        &self,
+        tokens: Tensor<B, 3>,
+        around: &Surroundings<B>,
+    ) -> (Tensor<B, 3>, KeysValues<B>) {
+        // a0..a5 of method.md B.2.4: shift, scale and gate of the self-attention, then of the
+        // feed-forward network.
         let modulation = self.modulation.val() + around.modulation.clone();
         let part = |index: usize| vector(&modulation, index);
         // Tokens between the branches are in f32; what a branch's products read may be narrower.
         let narrow = |x: Tensor<B, 3>| x.cast(around.limits.precision.dtype());
         let modulated_tokens = narrow(modulated(tokens.clone(), part(0), part(1)));
-        let (attended, own) = self.self_attn.own(modulated_tokens, around.rotation, around.past, around.visibility, around.limits);
+        let (attended, own) = self.self_attn.own(
+            modulated_tokens,
+            around.rotation,
+            around.past,
+            around.visibility,
+            around.limits,
+        );
         let after_self = add_gated(tokens, attended, part(2));
         let asked = narrow(affine_layer_norm(&self.norm3, after_self.clone()));
-        let read = self.cross_attn.cross(asked, around.text.clone(), around.limits);
+        let read = self
+            .cross_attn
+            .cross(asked, around.text.clone(), around.limits);
         let after_cross = after_self + read.cast(DType::F32);
-        let proposed = self.ffn.forward(narrow(modulated(after_cross.clone(), part(3), part(4))));
+        let proposed = self
+            .ffn
+            .forward(narrow(modulated(after_cross.clone(), part(3), part(4))));
         (add_gated(after_cross, proposed, part(5)), own)
     }
 }
 
-/// Vector `index` of a modulation `[groups, n, D]`: `[groups, D]`, one group per (clip, frame) or one for all.
+/// Vector `index` of a modulation `[groups, n, D]`: `[groups, D]`, one group per (clip, frame) or
+/// one for all.
 fn vector<B: Backend>(modulation: &Tensor<B, 3>, index: usize) -> Tensor<B, 2> {
     let [groups, _, width] = modulation.dims();
-    modulation.clone().slice_dim(1, index..index + 1).reshape([groups, width])
+    modulation
+        .clone()
+        .slice_dim(1, index..index + 1)
+        .reshape([groups, width])
 }
 
 /// `layer_norm(x) (1 + scale) + shift` for tokens `[B, S, D]`.
-fn modulated<B: Kernels>(x: Tensor<B, 3>, shift: Tensor<B, 2>, scale: Tensor<B, 2>) -> Tensor<B, 3> {
-    normalise(x, Affine { scale: scale + 1.0, shift: Some(shift) }, Norm::layer(StudentConfig::EPSILON))
+fn modulated<B: Kernels>(
+    x: Tensor<B, 3>,
+    shift: Tensor<B, 2>,
+    scale: Tensor<B, 2>,
+) -> Tensor<B, 3> {
+    normalise(
+        x,
+        Affine {
+            scale: scale + 1.0,
+            shift: Some(shift),
+        },
+        Norm::layer(StudentConfig::EPSILON),
+    )
 }
 
 /// `x + branch gate` for tokens `[B, S, D]`.
-fn add_gated<B: Kernels>(x: Tensor<B, 3>, branch: Tensor<B, 3>, gate: Tensor<B, 2>) -> Tensor<B, 3> {
+fn add_gated<B: Kernels>(
+    x: Tensor<B, 3>,
+    branch: Tensor<B, 3>,
+    gate: Tensor<B, 2>,
+) -> Tensor<B, 3> {
     let dims = x.dims();
     B::add_gated(rows(x), rows(branch), gate).reshape(dims)
 }

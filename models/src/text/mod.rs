@@ -9,6 +9,7 @@ pub trait TextEncoder: Send + Sync {
     /// Rows per prompt (L) and their width.
     fn shape(&self) -> [usize; 2];
 
-    /// The rows of one prompt, `L * width` values, zero past the prompt's length; or why the prompt cannot be encoded.
+    /// The rows of one prompt, `L * width` values, zero past the prompt's length; or why the prompt
+    /// cannot be encoded.
     fn encode(&self, prompt: &str) -> Result<Vec<f32>, String>;
 }

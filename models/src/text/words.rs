@@ -3,9 +3,11 @@
 use super::TextEncoder;
 use crate::noise::{Noise, Purpose, key_of};
 
-/// One row per word: a fixed random vector of the word plus a sinusoidal code of its place in the sentence.
+/// One row per word: a fixed random vector of the word plus a sinusoidal code of its place in the
+/// sentence.
 ///
-/// Any word has a vector, so a folder of clips may use any language; words that training never saw carry no meaning.
+/// Any word has a vector, so a folder of clips may use any language; words that training never saw
+/// carry no meaning.
 #[derive(Debug, Clone, Copy)]
 pub struct WordVectors {
     /// Rows per prompt (L): the longest prompt in words.
@@ -32,8 +34,13 @@ impl TextEncoder for WordVectors {
         for (place, (word, row)) in words.iter().zip(rows.chunks_mut(self.width)).enumerate() {
             let vector = Noise::new(0, Purpose::Words, 0, key_of(word)).normals(self.width);
             for (index, (value, component)) in row.iter_mut().zip(vector).enumerate() {
-                let angle = place as f64 * libm::pow(100.0, -((index / 2 * 2) as f64) / self.width as f64);
-                let code = if index.is_multiple_of(2) { libm::sin(angle) } else { libm::cos(angle) };
+                let angle =
+                    place as f64 * libm::pow(100.0, -((index / 2 * 2) as f64) / self.width as f64);
+                let code = if index.is_multiple_of(2) {
+                    libm::sin(angle)
+                } else {
+                    libm::cos(angle)
+                };
                 *value = component + code as f32;
             }
         }
@@ -47,7 +54,10 @@ mod tests {
 
     #[test]
     fn a_word_keeps_its_vector_and_its_place_shows() {
-        let words = WordVectors { length: 4, width: 8 };
+        let words = WordVectors {
+            length: 4,
+            width: 8,
+        };
         let once = words.encode("red ball").unwrap();
         let again = words.encode("Red BALL").unwrap();
         let swapped = words.encode("ball red").unwrap();

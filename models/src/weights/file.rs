@@ -1,4 +1,5 @@
-//! Weight files, opened without reading the weights: one safetensors file, the shards of an index, or what torch.save wrote.
+//! Weight files, opened without reading the weights: one safetensors file, the shards of an index,
+//! or what torch.save wrote.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +18,8 @@ const LARGEST_HEADER: u64 = 100_000_000;
 /// Endings of files that torch.save writes.
 const PICKLES: [&str; 4] = [".pt", ".pth", ".ckpt", ".bin"];
 
-/// Whether files that torch.save wrote may be read. No code in them is run either way, but a pickle is not the place to look for weights unasked.
+/// Whether files that torch.save wrote may be read. No code in them is run either way, but a pickle
+/// is not the place to look for weights unasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pickles {
     /// Only safetensors.
@@ -56,22 +58,35 @@ pub struct WeightFile {
 }
 
 impl WeightFile {
-    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, a directory that holds one or the other, or, where they are
-    /// allowed, a `.pt` file.
+    /// Opens a `.safetensors` file, a `*.safetensors.index.json` with its shards, a directory that
+    /// holds one or the other, or, where they are allowed, a `.pt` file.
     ///
     /// # Errors
-    /// A path that cannot be read, a header that is damaged or does not fit its file, shards and index that contradict each other, a pickle
-    /// that is not allowed or not understood.
+    /// A path that cannot be read, a header that is damaged or does not fit its file, shards and
+    /// index that contradict each other, a pickle that is not allowed or not understood.
     pub fn open(path: &Path, pickles: Pickles) -> Result<Self, WeightsError> {
-        let path = if path.is_dir() { inside(path)? } else { path.to_path_buf() };
-        let mut opened = Self { path: path.clone(), files: Vec::new(), entries: BTreeMap::new(), metadata: BTreeMap::new() };
+        let path = if path.is_dir() {
+            inside(path)?
+        } else {
+            path.to_path_buf()
+        };
+        let mut opened = Self {
+            path: path.clone(),
+            files: Vec::new(),
+            entries: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+        };
         if path.to_string_lossy().ends_with(".index.json") {
             opened.add_shards()?;
-        } else if PICKLES.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {
+        } else if PICKLES
+            .iter()
+            .any(|ending| path.to_string_lossy().ends_with(ending))
+        {
             if pickles == Pickles::Refused {
                 return Err(read_error(
                     &path,
-                    "it is a Python pickle, which is read only when asked for (--allow-pickle); expected safetensors",
+                    "it is a Python pickle, which is read only when asked for (--allow-pickle); \
+                        expected safetensors",
                 ));
             }
             opened.add_pickle(path)?;
@@ -101,15 +116,31 @@ impl WeightFile {
         &self.metadata
     }
 
-    /// What this program wrote into the header beside the tensors: one JSON text, because a map's order would differ from run to run.
+    /// What this program wrote into the header beside the tensors: one JSON text, because a map's
+    /// order would differ from run to run.
     pub fn own_metadata(&self) -> Result<BTreeMap<String, String>, WeightsError> {
-        self.metadata.get(super::METADATA_KEY).map_or(Ok(BTreeMap::new()), |text| {
-            serde_json::from_str(text).map_err(|error| read_error(&self.path, format!("its metadata is damaged: {error}")))
-        })
+        self.metadata
+            .get(super::METADATA_KEY)
+            .map_or(Ok(BTreeMap::new()), |text| {
+                serde_json::from_str(text).map_err(|error| {
+                    read_error(
+                        &self.path,
+                        format!(
+                            "its \
+                metadata is damaged: {error}"
+                        ),
+                    )
+                })
+            })
     }
 
-    /// The values of a tensor as they lie in the file (little endian, row-major), through a memory map that ends with the call.
-    pub fn with_bytes<R>(&self, name: &str, work: impl FnOnce(&[u8]) -> R) -> Result<R, WeightsError> {
+    /// The values of a tensor as they lie in the file (little endian, row-major), through a memory
+    /// map that ends with the call.
+    pub fn with_bytes<R>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, WeightsError> {
         let Some(entry) = self.entries.get(name) else {
             return Err(read_error(&self.path, format!("it has no tensor {name:?}")));
         };
@@ -118,10 +149,12 @@ impl WeightFile {
         }
         let (number, offset) = entry.place;
         let (path, file) = &self.files[number];
-        // SAFETY: the map is read-only and lives for this call. Another process that cut the file short meanwhile would end this one with
-        // SIGBUS, as it would any other program that maps weights; the header was checked against the length at opening.
+        // SAFETY: the map is read-only and lives for this call. Another process that cut the file
+        // short meanwhile would end this one with SIGBUS, as it would any other program that maps
+        // weights; the header was checked against the length at opening.
         let map = unsafe { MmapOptions::new().offset(offset).len(entry.bytes).map(file) };
-        map.map(|map| work(&map)).map_err(|error| read_error(path, error.to_string()))
+        map.map(|map| work(&map))
+            .map_err(|error| read_error(path, error.to_string()))
     }
 
     /// The values of a tensor as f32; bf16 and f16 widen exactly.
@@ -132,19 +165,46 @@ impl WeightFile {
         };
         match self.with_bytes(name, |bytes| widened(bytes, dtype))? {
             Some(values) => Ok(HostTensor { shape, values }),
-            None => Err(read_error(&self.path, format!("tensor {name:?} has type {dtype:?}, expected F32, BF16 or F16"))),
+            None => Err(read_error(
+                &self.path,
+                format!(
+                    "tensor {name:?} has type {dtype:?}, \
+                expected F32, BF16 or F16"
+                ),
+            )),
         }
     }
 
     fn add_pickle(&mut self, path: PathBuf) -> Result<(), WeightsError> {
         let file = File::open(&path).map_err(|error| read_error(&path, error.to_string()))?;
-        let total = file.metadata().map_err(|error| read_error(&path, error.to_string()))?.len();
+        let total = file
+            .metadata()
+            .map_err(|error| read_error(&path, error.to_string()))?
+            .len();
         for (name, pickled) in pickle::tensors(&file).map_err(|error| read_error(&path, error))? {
             if pickled.place.end > total {
-                return Err(read_error(&path, format!("the values of tensor {name:?} end at byte {} of {total}", pickled.place.end)));
+                return Err(read_error(
+                    &path,
+                    format!(
+                        "the values of tensor {name:?} end at byte {} \
+                    of {total}",
+                        pickled.place.end
+                    ),
+                ));
             }
-            let (offset, bytes) = (pickled.place.start, (pickled.place.end - pickled.place.start) as usize);
-            self.entries.insert(name, Entry { dtype: pickled.dtype, shape: pickled.shape, bytes, place: (0, offset) });
+            let (offset, bytes) = (
+                pickled.place.start,
+                (pickled.place.end - pickled.place.start) as usize,
+            );
+            self.entries.insert(
+                name,
+                Entry {
+                    dtype: pickled.dtype,
+                    shape: pickled.shape,
+                    bytes,
+                    place: (0, offset),
+                },
+            );
         }
         self.files.push((path, file));
         Ok(())
@@ -156,25 +216,57 @@ impl WeightFile {
             weight_map: BTreeMap<String, String>,
         }
         let path = self.path.clone();
-        let text = std::fs::read_to_string(&path).map_err(|error| read_error(&path, error.to_string()))?;
-        let index: Index = serde_json::from_str(&text)
-            .map_err(|error| read_error(&path, format!("{error}; expected an index with a weight_map from tensor to file")))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|error| read_error(&path, error.to_string()))?;
+        let index: Index = serde_json::from_str(&text).map_err(|error| {
+            read_error(
+                &path,
+                format!(
+                    "{error}; expected an index with a \
+                weight_map from tensor to file"
+                ),
+            )
+        })?;
         let mut shards: Vec<&String> = index.weight_map.values().collect();
         shards.sort();
         shards.dedup();
         for shard in &shards {
             // An index names files beside it, nothing else.
             if shard.contains(['/', '\\']) || shard.as_str() == ".." {
-                return Err(read_error(&path, format!("it names the shard {shard:?}, expected a file name without directories")));
+                return Err(read_error(
+                    &path,
+                    format!(
+                        "it names the shard {shard:?}, expected a \
+                    file name without directories"
+                    ),
+                ));
             }
             self.add_file(path.with_file_name(shard))?;
         }
         for (tensor, shard) in &index.weight_map {
-            let name_of = |entry: &Entry| self.files[entry.place.0].0.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name_of = |entry: &Entry| {
+                self.files[entry.place.0]
+                    .0
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned()
+            };
             let held_by = self.entries.get(tensor).map(name_of);
             if held_by.as_ref() != Some(shard) {
-                let where_it_is = held_by.map_or("no shard has it".to_string(), |held_by| format!("{held_by:?} has it"));
-                return Err(read_error(&path, format!("it says that tensor {tensor:?} is in {shard:?}, but {where_it_is}")));
+                let where_it_is = held_by.map_or(
+                    "no shard has \
+                    it"
+                    .to_string(),
+                    |held_by| format!("{held_by:?} has it"),
+                );
+                return Err(read_error(
+                    &path,
+                    format!(
+                        "it says that tensor {tensor:?} is in \
+                    {shard:?}, but {where_it_is}"
+                    ),
+                ));
             }
         }
         Ok(())
@@ -183,31 +275,51 @@ impl WeightFile {
     fn add_file(&mut self, path: PathBuf) -> Result<(), WeightsError> {
         let fail = |reason: String| read_error(&path, reason);
         let mut file = File::open(&path).map_err(|error| fail(error.to_string()))?;
-        let total = file.metadata().map_err(|error| fail(error.to_string()))?.len();
+        let total = file
+            .metadata()
+            .map_err(|error| fail(error.to_string()))?
+            .len();
         let damaged = |what: String| fail(format!("{what}; expected a complete safetensors file"));
         let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|_| damaged(format!("it has {total} bytes")))?;
+        file.read_exact(&mut length)
+            .map_err(|_| damaged(format!("it has {total} bytes")))?;
         let header_length = u64::from_le_bytes(length);
         // Never allocate what a damaged file asks for.
         if header_length > LARGEST_HEADER || header_length > total - 8 {
-            return Err(damaged(format!("its header claims {header_length} bytes of {total}")));
+            return Err(damaged(format!(
+                "its header claims {header_length} bytes of {total}"
+            )));
         }
         let mut header = Vec::new();
-        file.by_ref().take(header_length).read_to_end(&mut header).map_err(|error| fail(error.to_string()))?;
-        let parsed: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
+        file.by_ref()
+            .take(header_length)
+            .read_to_end(&mut header)
+            .map_err(|error| fail(error.to_string()))?;
+        let parsed: Metadata =
+            serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
         let (start, held) = (8 + header_length, total - 8 - header_length);
         if parsed.data_len() as u64 != held {
-            return Err(damaged(format!("its header describes {} bytes of values and {held} are there", parsed.data_len())));
+            return Err(damaged(format!(
+                "its header describes {} bytes of values and {held} are \
+                there",
+                parsed.data_len()
+            )));
         }
         for (name, info) in parsed.tensors() {
             let (from, to) = info.data_offsets;
             let place = (self.files.len(), start + from as u64);
-            let entry = Entry { dtype: info.dtype, shape: info.shape.clone(), bytes: to - from, place };
+            let entry = Entry {
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                bytes: to - from,
+                place,
+            };
             if self.entries.insert(name.clone(), entry).is_some() {
                 return Err(fail(format!("tensor {name:?} is in another shard too")));
             }
         }
-        self.metadata.extend(parsed.metadata().clone().unwrap_or_default());
+        self.metadata
+            .extend(parsed.metadata().clone().unwrap_or_default());
         self.files.push((path, file));
         Ok(())
     }
@@ -215,10 +327,19 @@ impl WeightFile {
 
 /// The index or the only weight file of a directory.
 fn inside(directory: &Path) -> Result<PathBuf, WeightsError> {
-    let entries = std::fs::read_dir(directory).map_err(|error| read_error(directory, error.to_string()))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    let entries =
+        std::fs::read_dir(directory).map_err(|error| read_error(directory, error.to_string()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .collect();
     files.sort();
-    let ending = |ending: &str| files.iter().filter(|file| file.to_string_lossy().ends_with(ending)).cloned().collect::<Vec<_>>();
+    let ending = |ending: &str| {
+        files
+            .iter()
+            .filter(|file| file.to_string_lossy().ends_with(ending))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     let (indices, singles) = (ending(".safetensors.index.json"), ending(".safetensors"));
     match (&indices[..], &singles[..]) {
         ([index], _) => Ok(index.clone()),
@@ -226,7 +347,8 @@ fn inside(directory: &Path) -> Result<PathBuf, WeightsError> {
         _ => Err(read_error(
             directory,
             format!(
-                "the directory has {} indices and {} safetensors files, expected one index or one file; name the file itself",
+                "the directory has {} indices and {} safetensors files, expected one index or one \
+                    file; name the file itself",
                 indices.len(),
                 singles.len()
             ),
@@ -235,16 +357,40 @@ fn inside(directory: &Path) -> Result<PathBuf, WeightsError> {
 }
 
 fn read_error(path: &Path, reason: impl Into<String>) -> WeightsError {
-    WeightsError::Read { path: path.to_path_buf(), reason: reason.into() }
+    WeightsError::Read {
+        path: path.to_path_buf(),
+        reason: reason.into(),
+    }
 }
 
 /// Little-endian values as f32, if they are of a type that fits into one.
 pub(super) fn widened(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
-    let halves = || bytes.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+    let halves = || {
+        bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|bytes| u16::from_le_bytes(*bytes))
+    };
     match dtype {
-        Dtype::F32 => Some(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
-        Dtype::BF16 => Some(halves().map(|bits| half::bf16::from_bits(bits).to_f32()).collect()),
-        Dtype::F16 => Some(halves().map(|bits| half::f16::from_bits(bits).to_f32()).collect()),
+        Dtype::F32 => Some(
+            bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect(),
+        ),
+        Dtype::BF16 => Some(
+            halves()
+                .map(|bits| half::bf16::from_bits(bits).to_f32())
+                .collect(),
+        ),
+        Dtype::F16 => Some(
+            halves()
+                .map(|bits| half::f16::from_bits(bits).to_f32())
+                .collect(),
+        ),
         _ => None,
     }
 }
@@ -261,35 +407,93 @@ pub(super) mod tests {
         let infos = tensors.iter().map(|(name, dtype, shape)| {
             let start = end;
             end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
-            (name.clone(), TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (start, end) })
+            (
+                name.clone(),
+                TensorInfo {
+                    dtype: *dtype,
+                    shape: shape.clone(),
+                    data_offsets: (start, end),
+                },
+            )
         });
         let header = serde_json::to_vec(&Metadata::new(None, infos.collect()).unwrap()).unwrap();
-        std::fs::write(path, [&(header.len() as u64).to_le_bytes()[..], &header].concat()).unwrap();
+        std::fs::write(
+            path,
+            [&(header.len() as u64).to_le_bytes()[..], &header].concat(),
+        )
+        .unwrap();
         let file = File::options().write(true).open(path).unwrap();
         file.set_len((8 + header.len() + end) as u64).unwrap();
     }
 
     fn error(path: &Path) -> String {
-        WeightFile::open(path, Pickles::Refused).expect_err("the file is damaged").to_string()
+        WeightFile::open(path, Pickles::Refused)
+            .expect_err("the file is damaged")
+            .to_string()
     }
 
     #[test]
     fn shards_are_read_as_one_file_and_contradictions_are_errors() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        sparse(&at("m-1.safetensors"), &[("a".into(), Dtype::F32, vec![2, 3])]);
-        sparse(&at("m-2.safetensors"), &[("b".into(), Dtype::F16, vec![4]), ("c".into(), Dtype::BF16, vec![0])]);
+        sparse(
+            &at("m-1.safetensors"),
+            &[("a".into(), Dtype::F32, vec![2, 3])],
+        );
+        sparse(
+            &at("m-2.safetensors"),
+            &[
+                ("b".into(), Dtype::F16, vec![4]),
+                ("c".into(), Dtype::BF16, vec![0]),
+            ],
+        );
         let index = at("m.safetensors.index.json");
-        let write = |map: &str| std::fs::write(&index, format!("{{\"metadata\": {{}}, \"weight_map\": {map}}}")).unwrap();
+        let write = |map: &str| {
+            std::fs::write(
+                &index,
+                format!(
+                    "{{\"metadata\": \
+            {{}}, \"weight_map\": {map}}}"
+                ),
+            )
+            .unwrap()
+        };
         write(r#"{"a": "m-1.safetensors", "b": "m-2.safetensors", "c": "m-2.safetensors"}"#);
         let file = WeightFile::open(directory.path(), Pickles::Refused).unwrap();
-        assert_eq!(file.read("a").unwrap(), HostTensor { shape: vec![2, 3], values: vec![0.0; 6] });
-        assert_eq!((file.read("b").unwrap().shape, file.read("c").unwrap().values), (vec![4], vec![]));
-        assert!(file.read("d").unwrap_err().to_string().contains("no tensor \"d\""));
+        assert_eq!(
+            file.read("a").unwrap(),
+            HostTensor {
+                shape: vec![2, 3],
+                values: vec![0.0; 6]
+            }
+        );
+        assert_eq!(
+            (
+                file.read("b").unwrap().shape,
+                file.read("c").unwrap().values
+            ),
+            (vec![4], vec![])
+        );
+        assert!(
+            file.read("d")
+                .unwrap_err()
+                .to_string()
+                .contains("no tensor \"d\"")
+        );
         for (map, words) in [
-            (r#"{"a": "../m-1.safetensors"}"#, "expected a file name without directories"),
-            (r#"{"a": "m-2.safetensors"}"#, "\"a\" is in \"m-2.safetensors\", but no shard has it"),
-            (r#"{"b": "m-1.safetensors", "a": "m-2.safetensors"}"#, "but \"m-1.safetensors\" has it"),
+            (
+                r#"{"a": "../m-1.safetensors"}"#,
+                "expected a file name without directories",
+            ),
+            (
+                r#"{"a": "m-2.safetensors"}"#,
+                "\"a\" is in \"m-2.safetensors\", but no shard has it",
+            ),
+            (
+                r#"{"b": "m-1.safetensors", "a": "m-2.safetensors"}"#,
+                "but \"m-1.safetensors\" has \
+                it",
+            ),
             (r#"{"a": "m-3.safetensors"}"#, "m-3.safetensors"),
             (r#"["a"]"#, "expected an index with a weight_map"),
         ] {
@@ -298,21 +502,38 @@ pub(super) mod tests {
         }
         sparse(&at("m-2.safetensors"), &[("a".into(), Dtype::F16, vec![4])]);
         write(r#"{"a": "m-1.safetensors", "b": "m-2.safetensors"}"#);
-        assert!(error(&index).contains("is in another shard too"), "{}", error(&index));
+        assert!(
+            error(&index).contains("is in another shard too"),
+            "{}",
+            error(&index)
+        );
     }
 
     #[test]
     fn half_types_widen_exactly_and_others_are_refused() {
         let values = [1.0f32, -0.15625, 65504.0, 2.0f32.powi(-24)];
-        let f16: Vec<u8> = values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect();
+        let f16: Vec<u8> = values
+            .iter()
+            .flat_map(|value| half::f16::from_f32(*value).to_le_bytes())
+            .collect();
         assert_eq!(widened(&f16, Dtype::F16).unwrap(), values);
-        let bf16: Vec<u8> = [1.0f32, -0.15625, 3.0e38].iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect();
+        let bf16: Vec<u8> = [1.0f32, -0.15625, 3.0e38]
+            .iter()
+            .flat_map(|value| half::bf16::from_f32(*value).to_le_bytes())
+            .collect();
         assert_eq!(widened(&bf16, Dtype::BF16).unwrap()[..2], [1.0, -0.15625]);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ints.safetensors");
         sparse(&path, &[("steps".into(), Dtype::I64, vec![2])]);
-        let error = WeightFile::open(&path, Pickles::Refused).unwrap().read("steps").unwrap_err().to_string();
-        assert!(error.contains("\"steps\" has type I64, expected F32, BF16 or F16"), "{error}");
+        let error = WeightFile::open(&path, Pickles::Refused)
+            .unwrap()
+            .read("steps")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("\"steps\" has type I64, expected F32, BF16 or F16"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -324,7 +545,10 @@ pub(super) mod tests {
         let with_length = |length: u64| [&length.to_le_bytes()[..], &whole[8..]].concat();
         for (bytes, words) in [
             (whole[..5].to_vec(), "it has 5 bytes"),
-            (whole[..whole.len() - 1].to_vec(), "describes 64 bytes of values and 63 are there"),
+            (
+                whole[..whole.len() - 1].to_vec(),
+                "describes 64 bytes of values and 63 are there",
+            ),
             (with_length(u64::MAX), "claims 18446744073709551615 bytes"),
             (with_length(whole.len() as u64), "claims"),
             (with_length(10), "expected a complete safetensors file"),
@@ -334,6 +558,10 @@ pub(super) mod tests {
             assert!(error(&path).contains(words), "{}", error(&path));
         }
         assert!(error(&directory.path().join("absent.safetensors")).contains("absent.safetensors"));
-        assert!(error(&directory.path().join(".")).contains("w.safetensors"), "the only file of a directory is taken");
+        assert!(
+            error(&directory.path().join(".")).contains("w.safetensors"),
+            "the only file of a \
+            directory is taken"
+        );
     }
 }

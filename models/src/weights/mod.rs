@@ -1,4 +1,5 @@
-//! Weights between modules and files: every tensor is accounted for by name, shape and type, or the load is refused.
+//! Weights between modules and files: every tensor is accounted for by name, shape and type, or the
+//! load is refused.
 
 pub mod check;
 pub mod file;
@@ -26,7 +27,8 @@ pub use file::{Pickles, WeightFile};
 /// Where this program's own metadata is in a safetensors header.
 const METADATA_KEY: &str = "afd";
 
-/// A named set of tensors on the host, sorted by name so that files are byte-identical for equal weights.
+/// A named set of tensors on the host, sorted by name so that files are byte-identical for equal
+/// weights.
 pub type Tensors = BTreeMap<String, HostTensor>;
 
 /// A tensor on the host.
@@ -71,25 +73,45 @@ pub fn collect<B: Backend, M: Module<B>>(module: &M) -> Tensors {
 }
 
 /// Those float tensors of a module whose Burn paths `wanted` accepts.
-pub fn collect_where<B: Backend, M: Module<B>>(module: &M, wanted: impl Fn(&str) -> bool) -> Tensors {
-    let mut collector = Collector { path: Vec::new(), wanted, tensors: Tensors::new() };
+pub fn collect_where<B: Backend, M: Module<B>>(
+    module: &M,
+    wanted: impl Fn(&str) -> bool,
+) -> Tensors {
+    let mut collector = Collector {
+        path: Vec::new(),
+        wanted,
+        tensors: Tensors::new(),
+    };
     module.visit(&mut collector);
     collector.tensors
 }
 
 /// The gradients of all float tensors of a module that have one, under their Burn paths.
-pub fn collect_gradients<B: AutodiffBackend, M: Module<B>>(gradients: &GradientsParams, module: &M) -> Tensors {
-    let mut collector = GradientCollector { gradients, path: Vec::new(), tensors: Tensors::new() };
+pub fn collect_gradients<B: AutodiffBackend, M: Module<B>>(
+    gradients: &GradientsParams,
+    module: &M,
+) -> Tensors {
+    let mut collector = GradientCollector {
+        gradients,
+        path: Vec::new(),
+        tensors: Tensors::new(),
+    };
     module.visit(&mut collector);
     collector.tensors
 }
 
-/// Puts `tensors` (Burn paths) into `module`; names and shapes must match exactly. `origin` names the source in errors.
-pub fn apply<B: Backend, M: Module<B>>(module: M, tensors: Tensors, origin: &str) -> Result<M, WeightsError> {
+/// Puts `tensors` (Burn paths) into `module`; names and shapes must match exactly. `origin` names
+/// the source in errors.
+pub fn apply<B: Backend, M: Module<B>>(
+    module: M,
+    tensors: Tensors,
+    origin: &str,
+) -> Result<M, WeightsError> {
     apply_where(module, |_| true, tensors, origin)
 }
 
-/// [`apply`] for those tensors of `module` whose Burn paths `wanted` accepts; the others stay as they are.
+/// [`apply`] for those tensors of `module` whose Burn paths `wanted` accepts; the others stay as
+/// they are.
 pub fn apply_where<B: Backend, M: Module<B>>(
     module: M,
     wanted: impl Fn(&str) -> bool,
@@ -102,20 +124,39 @@ pub fn apply_where<B: Backend, M: Module<B>>(
         .iter()
         .filter_map(|(name, shape)| match tensors.get(name) {
             None => Some(format!("tensor {name:?} {shape:?} is missing")),
-            Some(found) if found.shape != *shape => Some(format!("tensor {name:?} has shape {:?}, expected {shape:?}", found.shape)),
+            Some(found) if found.shape != *shape => Some(format!(
+                "tensor {name:?} has shape {:?}, \
+                expected {shape:?}",
+                found.shape
+            )),
             Some(_) => None,
         })
         .collect();
-    problems.extend(tensors.keys().filter(|name| !needed.contains_key(*name)).map(|name| format!("tensor {name:?} is unexpected")));
+    problems.extend(
+        tensors
+            .keys()
+            .filter(|name| !needed.contains_key(*name))
+            .map(|name| format!("tensor {name:?} is unexpected")),
+    );
     if !problems.is_empty() {
-        return Err(WeightsError::Mismatch { origin: origin.to_string(), problems });
+        return Err(WeightsError::Mismatch {
+            origin: origin.to_string(),
+            problems,
+        });
     }
     let mut tensors = tensors;
-    fill_where(module, wanted, |name| tensors.remove(name).ok_or_else(|| unreachable!("every name was found above")))
+    fill_where(module, wanted, |name| {
+        tensors.remove(name).ok_or_else(|| {
+            unreachable!(
+                "every name \
+        was found above"
+            )
+        })
+    })
 }
 
-/// Replaces every float tensor of `module` by what `read` gives for its Burn path, one at a time: no more than one is held twice. `rest` gives
-/// the type that it is held in.
+/// Replaces every float tensor of `module` by what `read` gives for its Burn path, one at a time:
+/// no more than one is held twice. `rest` gives the type that it is held in.
 ///
 /// # Errors
 /// `read`'s first one; the module is lost with it. Shapes must be the module's own.
@@ -124,20 +165,32 @@ pub fn fill<B: Backend, M: Module<B>>(
     rest: impl Fn(&str) -> DType,
     mut read: impl FnMut(&str) -> Result<HostTensor, WeightsError>,
 ) -> Result<M, WeightsError> {
-    fill_some(module, |path| Some(read(path).map(|tensor| (tensor, rest(path)))))
+    fill_some(module, |path| {
+        Some(read(path).map(|tensor| (tensor, rest(path))))
+    })
 }
 
-/// [`fill`] in f32 for those tensors whose Burn paths `wanted` accepts; the others stay as they are.
+/// [`fill`] in f32 for those tensors whose Burn paths `wanted` accepts; the others stay as they
+/// are.
 pub fn fill_where<B: Backend, M: Module<B>>(
     module: M,
     wanted: impl Fn(&str) -> bool,
     mut read: impl FnMut(&str) -> Result<HostTensor, WeightsError>,
 ) -> Result<M, WeightsError> {
-    fill_some(module, |path| wanted(path).then(|| read(path).map(|tensor| (tensor, DType::F32))))
+    fill_some(module, |path| {
+        wanted(path).then(|| read(path).map(|tensor| (tensor, DType::F32)))
+    })
 }
 
-fn fill_some<B: Backend, M: Module<B>>(module: M, read: impl FnMut(&str) -> Option<Read>) -> Result<M, WeightsError> {
-    let mut applier = Applier { path: Vec::new(), read, failure: None };
+fn fill_some<B: Backend, M: Module<B>>(
+    module: M,
+    read: impl FnMut(&str) -> Option<Read>,
+) -> Result<M, WeightsError> {
+    let mut applier = Applier {
+        path: Vec::new(),
+        read,
+        failure: None,
+    };
     let module = module.map(&mut applier);
     applier.failure.map_or(Ok(module), Err)
 }
@@ -147,7 +200,10 @@ type Read = Result<(HostTensor, DType), WeightsError>;
 
 /// Names and shapes of all float tensors of a module.
 pub fn shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Vec<usize>> {
-    let mut visitor = Shapes { path: Vec::new(), shapes: BTreeMap::new() };
+    let mut visitor = Shapes {
+        path: Vec::new(),
+        shapes: BTreeMap::new(),
+    };
     module.visit(&mut visitor);
     visitor.shapes
 }
@@ -156,24 +212,48 @@ pub fn shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Vec<usiz
 pub fn to_bytes(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .iter()
-        .map(|(name, tensor)| (name.clone(), tensor.shape.clone(), tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .map(|(name, tensor)| {
+            (
+                name.clone(),
+                tensor.shape.clone(),
+                tensor
+                    .values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect(),
+            )
+        })
         .collect();
     let views = bytes
         .iter()
-        .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?)))
+        .map(|(name, shape, data)| {
+            Ok((
+                name.as_str(),
+                TensorView::new(Dtype::F32, shape.clone(), data)?,
+            ))
+        })
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
-    // The format's header keeps the caller's metadata; a single entry or none is deterministic, so several are joined into one JSON text.
+    // The format's header keeps the caller's metadata; a single entry or none is deterministic, so
+    // several are joined into one JSON text.
     let header = (!metadata.is_empty())
-        .then(|| serde_json::to_string(metadata).map(|text| [(METADATA_KEY.to_string(), text)].into()))
+        .then(|| {
+            serde_json::to_string(metadata).map(|text| [(METADATA_KEY.to_string(), text)].into())
+        })
         .transpose()
         .map_err(|error| error.to_string())?;
-    views.and_then(|views| safetensors::serialize(views, header)).map_err(|error| error.to_string())
+    views
+        .and_then(|views| safetensors::serialize(views, header))
+        .map_err(|error| error.to_string())
 }
 
 /// Every tensor of a file that this program wrote, and its metadata.
 pub fn read_file(path: &Path) -> Result<(Tensors, BTreeMap<String, String>), WeightsError> {
     let file = WeightFile::open(path, Pickles::Refused)?;
-    let tensors = file.entries().keys().map(|name| Ok((name.clone(), file.read(name)?))).collect::<Result<_, WeightsError>>()?;
+    let tensors = file
+        .entries()
+        .keys()
+        .map(|name| Ok((name.clone(), file.read(name)?)))
+        .collect::<Result<_, WeightsError>>()?;
     Ok((tensors, file.own_metadata()?))
 }
 
@@ -196,7 +276,13 @@ impl<B: Backend, W: Fn(&str) -> bool> ModuleVisitor<B> for Collector<W> {
         let path = self.path.join(".");
         if (self.wanted)(&path) {
             let data = param.val().into_data().convert::<f32>();
-            self.tensors.insert(path, HostTensor { shape: data.shape.to_vec(), values: data.iter::<f32>().collect() });
+            self.tensors.insert(
+                path,
+                HostTensor {
+                    shape: data.shape.to_vec(),
+                    values: data.iter::<f32>().collect(),
+                },
+            );
         }
     }
 }
@@ -219,7 +305,10 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for GradientCollector<'_> {
     fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
         if let Some(gradient) = self.gradients.get::<B::InnerBackend, N>(param.id) {
             let data = gradient.into_data().convert::<f32>();
-            let tensor = HostTensor { shape: data.shape.to_vec(), values: data.iter::<f32>().collect() };
+            let tensor = HostTensor {
+                shape: data.shape.to_vec(),
+                values: data.iter::<f32>().collect(),
+            };
             self.tensors.insert(self.path.join("."), tensor);
         }
     }
@@ -240,7 +329,8 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
     }
 
     fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<B, N>>) {
-        self.shapes.insert(self.path.join("."), param.shape().to_vec());
+        self.shapes
+            .insert(self.path.join("."), param.shape().to_vec());
     }
 }
 
@@ -267,7 +357,10 @@ impl<B: Backend, R: FnMut(&str) -> Option<Read>> ModuleMapper<B> for Applier<R> 
             None => param,
             Some(Ok((found, dtype))) => param.map(|tensor| {
                 let data = TensorData::new(found.values, found.shape);
-                Tensor::<B, N>::from_data(data, &tensor.device()).cast(dtype).detach().set_require_grad(tensor.is_require_grad())
+                Tensor::<B, N>::from_data(data, &tensor.device())
+                    .cast(dtype)
+                    .detach()
+                    .set_require_grad(tensor.is_require_grad())
             }),
             Some(Err(error)) => {
                 self.failure = Some(error);
@@ -302,7 +395,11 @@ pub(crate) mod tests {
 
     #[test]
     fn a_student_survives_the_file_bit_for_bit_in_wan_layout() {
-        let student = initialise(Student::<NdArray>::new(&tiny(), &Default::default()), 5, "student");
+        let student = initialise(
+            Student::<NdArray>::new(&tiny(), &Default::default()),
+            5,
+            "student",
+        );
         let tensors = collect(&student);
         let wan = wan::to_wan(&tensors, tiny().patch);
         assert_eq!(wan["patch_embedding.weight"].shape, [24, 4, 1, 2, 2]);
@@ -311,18 +408,28 @@ pub(crate) mod tests {
         std::fs::write(&directory, to_bytes(&wan, &BTreeMap::new()).unwrap()).unwrap();
         let (read, _) = read_file(&directory).unwrap();
         std::fs::remove_file(&directory).unwrap();
-        let loaded = apply(Student::<NdArray>::new(&tiny(), &Default::default()), wan::from_wan(read), "file").unwrap();
+        let loaded = apply(
+            Student::<NdArray>::new(&tiny(), &Default::default()),
+            wan::from_wan(read),
+            "file",
+        )
+        .unwrap();
         assert_eq!(collect(&loaded), tensors);
     }
 
     #[test]
     fn the_full_size_student_has_wans_tensors_and_parameters() {
-        // method.md B.1: 825 tensors, 1 418 996 800 parameters. Lazily built: no weight is ever allocated.
+        // method.md B.1: 825 tensors, 1 418 996 800 parameters. Lazily built: no weight is ever
+        // allocated.
         let mut config = StudentConfig::wan_1_3b();
         config.layers = 1;
         let shapes = shapes(&Student::<NdArray>::new(&config, &Default::default()));
         let count = |filter: &dyn Fn(&str) -> bool| -> (usize, usize) {
-            let chosen: Vec<usize> = shapes.iter().filter(|(name, _)| filter(name)).map(|(_, shape)| shape.iter().product()).collect();
+            let chosen: Vec<usize> = shapes
+                .iter()
+                .filter(|(name, _)| filter(name))
+                .map(|(_, shape)| shape.iter().product())
+                .collect();
             (chosen.len(), chosen.iter().sum())
         };
         let (block_tensors, block_parameters) = count(&|name| name.starts_with("blocks."));
@@ -334,13 +441,22 @@ pub(crate) mod tests {
 
     #[test]
     fn missing_unexpected_and_misshapen_tensors_are_all_named() {
-        let student = initialise(Student::<NdArray>::new(&tiny(), &Default::default()), 5, "student");
+        let student = initialise(
+            Student::<NdArray>::new(&tiny(), &Default::default()),
+            5,
+            "student",
+        );
         let mut tensors = collect(&student);
         let moved = tensors.remove("head.output.bias").unwrap();
         tensors.insert("head.output.bia".to_string(), moved);
         tensors.get_mut("time_projection.bias").unwrap().shape = vec![1, 144];
         let error = apply(student, tensors, "file").unwrap_err().to_string();
-        for part in ["\"head.output.bias\" [16] is missing", "\"head.output.bia\" is unexpected", "[1, 144], expected [144]"] {
+        for part in [
+            "\"head.output.bias\" [16] is missing",
+            "\"head.output.bia\" is \
+            unexpected",
+            "[1, 144], expected [144]",
+        ] {
             assert!(error.contains(part), "{error}");
         }
     }

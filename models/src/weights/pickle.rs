@@ -1,8 +1,10 @@
 //! The tensors that a file written by `torch.save` describes, without running any code in it.
 //!
-//! A pickle is a program for a small stack machine. This one knows the instructions that dictionaries of tensors are made of and four functions,
-//! none of which does anything but describe a tensor; every other call, and whatever is built from it, is set aside. burn-store's own reader is not used: it
-//! returns zeros for values that a damaged file lacks and allocates the lengths that it claims.
+//! A pickle is a program for a small stack machine. This one knows the instructions that
+//! dictionaries of tensors are made of and four functions, none of which does anything but describe
+//! a tensor; every other call, and whatever is built from it, is set aside. burn-store's own reader
+//! is not used: it returns zeros for values that a damaged file lacks and allocates the lengths
+//! that it claims.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -12,7 +14,8 @@ use std::ops::Range;
 use safetensors::tensor::Dtype;
 use zip::{CompressionMethod, ZipArchive};
 
-// What no checkpoint exceeds, so that a hostile file gets no more: an object may stand in many places, and each time counts.
+// What no checkpoint exceeds, so that a hostile file gets no more: an object may stand in many
+// places, and each time counts.
 /// Bytes of the program; that of a thousand tensors is below 1 MB.
 const LARGEST_PROGRAM: u64 = 8 << 20;
 /// Dictionaries inside dictionaries; checkpoints have three or four.
@@ -40,34 +43,57 @@ pub struct Pickled {
 /// # Errors
 /// What is damaged or not understood, in words.
 pub fn tensors(file: &File) -> Result<BTreeMap<String, Pickled>, String> {
-    let mut archive =
-        ZipArchive::new(BufReader::new(file)).map_err(|error| format!("{error}; expected a file of torch.save (PyTorch 1.6 or newer)"))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
+        format!(
+            "{error}; expected a file of \
+            torch.save (PyTorch 1.6 or newer)"
+        )
+    })?;
     let mut members = BTreeMap::new();
     let mut program = None;
     for index in 0..archive.len() {
         let mut member = archive.by_index(index).map_err(|error| error.to_string())?;
         let (name, size) = (member.name().to_string(), member.size());
-        if member.compression() != CompressionMethod::Stored || member.size() != member.compressed_size() {
-            return Err(format!("its member {name:?} is compressed, which torch.save never does"));
+        if member.compression() != CompressionMethod::Stored
+            || member.size() != member.compressed_size()
+        {
+            return Err(format!(
+                "its member {name:?} is compressed, which torch.save never does"
+            ));
         }
-        let Some(start) = member.data_start() else { return Err(format!("its member {name:?} has no data")) };
+        let Some(start) = member.data_start() else {
+            return Err(format!(
+                "its member {name:?} has \
+            no data"
+            ));
+        };
         if let Some(folder) = name.strip_suffix("data.pkl") {
             if size > LARGEST_PROGRAM {
-                return Err(format!("its data.pkl has {size} bytes, more than the {LARGEST_PROGRAM} that any checkpoint needs"));
+                return Err(format!(
+                    "its data.pkl has {size} bytes, more than the {LARGEST_PROGRAM} \
+                    that any checkpoint needs"
+                ));
             }
             let mut bytes = Vec::new();
-            member.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+            member
+                .read_to_end(&mut bytes)
+                .map_err(|error| error.to_string())?;
             program = Some((folder.to_string(), bytes));
         } else if name.ends_with("byteorder") {
             let mut order = String::new();
             let read = member.take(16).read_to_string(&mut order);
             if read.is_err() || order.trim() != "little" {
-                return Err(format!("its values are in the byte order {order:?}, expected little"));
+                return Err(format!(
+                    "its values are in the byte order {order:?}, expected little"
+                ));
             }
         }
         members.insert(name, start..start.saturating_add(size));
     }
-    let (folder, program) = program.ok_or("it has no data.pkl; expected a file of torch.save (PyTorch 1.6 or newer)")?;
+    let (folder, program) = program.ok_or(
+        "it has no data.pkl; expected a file of torch.save \
+        (PyTorch 1.6 or newer)",
+    )?;
     let mut machine = Machine::default();
     let root = machine.run(&program)?;
     let mut found = BTreeMap::new();
@@ -111,27 +137,55 @@ struct Described {
 }
 
 impl Described {
-    fn placed(&self, name: &str, members: &BTreeMap<String, Range<u64>>, folder: &str) -> Result<Pickled, String> {
+    fn placed(
+        &self,
+        name: &str,
+        members: &BTreeMap<String, Range<u64>>,
+        folder: &str,
+    ) -> Result<Pickled, String> {
         // Row-major, as every saved parameter is; a dimension of one value may have any stride.
         let mut expected = 1usize;
         for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
             if size > 1 && stride != expected {
-                return Err(format!("tensor {name:?} is not stored row by row; save it as contiguous"));
+                return Err(format!(
+                    "tensor {name:?} is not stored row by row; save it as \
+                    contiguous"
+                ));
             }
-            expected =
-                expected.checked_mul(size.max(1)).ok_or_else(|| format!("tensor {name:?} has the impossible shape {:?}", self.shape))?;
+            expected = expected.checked_mul(size.max(1)).ok_or_else(|| {
+                format!(
+                    "tensor {name:?} has the \
+                    impossible shape {:?}",
+                    self.shape
+                )
+            })?;
         }
         let storage = members.get(&format!("{folder}data/{}", self.key));
-        let storage = storage.ok_or_else(|| format!("tensor {name:?} is in the storage {:?}, which is not there", self.key))?;
+        let storage = storage.ok_or_else(|| {
+            format!(
+                "tensor {name:?} is in the storage {:?}, which \
+            is not there",
+                self.key
+            )
+        })?;
         let width = self.dtype.bitsize() / 8;
         let count = if self.shape.contains(&0) { 0 } else { expected };
-        let start = self.offset.checked_mul(width).and_then(|offset| storage.start.checked_add(offset as u64));
+        let start = self
+            .offset
+            .checked_mul(width)
+            .and_then(|offset| storage.start.checked_add(offset as u64));
         let end = start.and_then(|start| start.checked_add(count.checked_mul(width)? as u64));
         match (start, end) {
-            (Some(start), Some(end)) if end <= storage.end => {
-                Ok(Pickled { dtype: self.dtype, shape: self.shape.clone(), place: start..end })
-            }
-            _ => Err(format!("tensor {name:?} {:?} reaches beyond its storage {:?}", self.shape, self.key)),
+            (Some(start), Some(end)) if end <= storage.end => Ok(Pickled {
+                dtype: self.dtype,
+                shape: self.shape.clone(),
+                place: start..end,
+            }),
+            _ => Err(format!(
+                "tensor {name:?} {:?} reaches beyond its storage \
+                {:?}",
+                self.shape, self.key
+            )),
         }
     }
 }
@@ -147,7 +201,10 @@ struct Machine {
 impl Machine {
     /// Runs the program and returns what it leaves.
     fn run(&mut self, program: &[u8]) -> Result<Object, String> {
-        let mut code = Code { bytes: program, at: 0 };
+        let mut code = Code {
+            bytes: program,
+            at: 0,
+        };
         loop {
             let at = code.at;
             let instruction = code.byte()?;
@@ -257,7 +314,9 @@ impl Machine {
                 0x93 => {
                     let names = self.take_top(2)?;
                     let global = match (&self.objects[names[0]], &self.objects[names[1]]) {
-                        (Value::Text(module), Value::Text(name)) => Value::Global(format!("{module} {name}")),
+                        (Value::Text(module), Value::Text(name)) => {
+                            Value::Global(format!("{module} {name}"))
+                        }
                         _ => Value::Other,
                     };
                     self.push(global);
@@ -295,7 +354,12 @@ impl Machine {
                     let key = u32::from_le_bytes(code.array()?);
                     self.recall(key)?;
                 }
-                other => return Err(format!("its data.pkl has the instruction 0x{other:02x} at byte {at}, which no checkpoint needs")),
+                other => {
+                    return Err(format!(
+                        "its data.pkl has the instruction 0x{other:02x} at \
+                    byte {at}, which no checkpoint needs"
+                    ));
+                }
             }
         }
     }
@@ -312,12 +376,21 @@ impl Machine {
     fn pop(&mut self) -> Result<Object, String> {
         // A mark is a wall: what lies below belongs to something else.
         let floor = self.marks.last().copied().unwrap_or(0);
-        if self.stack.len() > floor { self.stack.pop().ok_or_else(exhausted) } else { Err(exhausted()) }
+        if self.stack.len() > floor {
+            self.stack.pop().ok_or_else(exhausted)
+        } else {
+            Err(exhausted())
+        }
     }
 
     fn take_top(&mut self, count: usize) -> Result<Vec<Object>, String> {
         let floor = self.marks.last().copied().unwrap_or(0);
-        let start = self.stack.len().checked_sub(count).filter(|start| *start >= floor).ok_or_else(exhausted)?;
+        let start = self
+            .stack
+            .len()
+            .checked_sub(count)
+            .filter(|start| *start >= floor)
+            .ok_or_else(exhausted)?;
         Ok(self.stack.split_off(start))
     }
 
@@ -353,20 +426,30 @@ impl Machine {
     }
 
     fn recall(&mut self, key: u32) -> Result<(), String> {
-        let object = self.memo.get(&key).ok_or("its data.pkl recalls what it never remembered")?;
+        let object = self
+            .memo
+            .get(&key)
+            .ok_or("its data.pkl recalls what it never remembered")?;
         self.stack.push(*object);
         Ok(())
     }
 
     fn call(&self, function: Object, arguments: Object) -> Value {
-        let (Value::Global(function), Value::Sequence(arguments)) = (&self.objects[function], &self.objects[arguments]) else {
+        let (Value::Global(function), Value::Sequence(arguments)) =
+            (&self.objects[function], &self.objects[arguments])
+        else {
             return Value::Other;
         };
         match (function.as_str(), &arguments[..]) {
             ("collections OrderedDict", []) => Value::Dictionary(Vec::new()),
-            ("torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor", [storage, offset, shape, strides, ..]) => {
-                self.tensor([*storage, *offset, *shape, *strides]).map_or(Value::Other, |described| Value::Tensor(Box::new(described)))
-            }
+            (
+                "torch._utils _rebuild_tensor_v2"
+                | "torch._utils \
+                _rebuild_tensor",
+                [storage, offset, shape, strides, ..],
+            ) => self
+                .tensor([*storage, *offset, *shape, *strides])
+                .map_or(Value::Other, |described| Value::Tensor(Box::new(described))),
             ("torch._utils _rebuild_parameter", [tensor, ..]) => match &self.objects[*tensor] {
                 Value::Tensor(described) => Value::Tensor(described.clone()),
                 _ => Value::Other,
@@ -376,25 +459,42 @@ impl Machine {
     }
 
     fn tensor(&self, [storage, offset, shape, strides]: [Object; 4]) -> Option<Described> {
-        let Value::Storage { dtype, key } = &self.objects[storage] else { return None };
+        let Value::Storage { dtype, key } = &self.objects[storage] else {
+            return None;
+        };
         let size = |object: &Object| match self.objects[*object] {
             Value::Integer(value) => usize::try_from(value).ok(),
             _ => None,
         };
         let sizes = |object: Object| match &self.objects[object] {
-            Value::Sequence(items) if items.len() <= MOST_DIMENSIONS => items.iter().map(size).collect::<Option<Vec<_>>>(),
+            Value::Sequence(items) if items.len() <= MOST_DIMENSIONS => {
+                items.iter().map(size).collect::<Option<Vec<_>>>()
+            }
             _ => None,
         };
         let (shape, strides) = (sizes(shape)?, sizes(strides)?);
         (shape.len() == strides.len()).then_some(())?;
-        Some(Described { dtype: *dtype, key: key.clone(), offset: size(&offset)?, shape, strides })
+        Some(Described {
+            dtype: *dtype,
+            key: key.clone(),
+            offset: size(&offset)?,
+            shape,
+            strides,
+        })
     }
 
     /// `("storage", type, key, device, count)`.
     fn storage(&self, reference: Object) -> Value {
-        let Value::Sequence(items) = &self.objects[reference] else { return Value::Other };
-        let [_, kind, key, ..] = items[..] else { return Value::Other };
-        let (Value::Global(kind), Value::Text(key)) = (&self.objects[kind], &self.objects[key]) else { return Value::Other };
+        let Value::Sequence(items) = &self.objects[reference] else {
+            return Value::Other;
+        };
+        let [_, kind, key, ..] = items[..] else {
+            return Value::Other;
+        };
+        let (Value::Global(kind), Value::Text(key)) = (&self.objects[kind], &self.objects[key])
+        else {
+            return Value::Other;
+        };
         let dtype = match kind.rsplit(' ').next().unwrap_or_default() {
             "FloatStorage" => Dtype::F32,
             "HalfStorage" => Dtype::F16,
@@ -408,7 +508,14 @@ impl Machine {
             "BoolStorage" => Dtype::BOOL,
             _ => return Value::Other,
         };
-        if key.len() > LONGEST_KEY { Value::Other } else { Value::Storage { dtype, key: key.clone() } }
+        if key.len() > LONGEST_KEY {
+            Value::Other
+        } else {
+            Value::Storage {
+                dtype,
+                key: key.clone(),
+            }
+        }
     }
 
     /// Calls `work` with each tensor that is reached through dictionaries, and its dotted name.
@@ -424,7 +531,9 @@ impl Machine {
             Value::Dictionary(items) if path.len() < DEEPEST => {
                 *entries += items.len();
                 if *entries > MOST_ENTRIES {
-                    return Err(format!("its dictionaries have more than {MOST_ENTRIES} entries"));
+                    return Err(format!(
+                        "its dictionaries have more than {MOST_ENTRIES} entries"
+                    ));
                 }
                 for (key, value) in items {
                     let name = match &self.objects[*key] {
@@ -449,7 +558,12 @@ fn exhausted() -> String {
 }
 
 fn pairs(items: &[Object]) -> Vec<(Object, Object)> {
-    items.as_chunks::<2>().0.iter().map(|&[key, value]| (key, value)).collect()
+    items
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|&[key, value]| (key, value))
+        .collect()
 }
 
 /// A little-endian whole number in two's complement.
@@ -471,8 +585,16 @@ struct Code<'a> {
 impl<'a> Code<'a> {
     fn take(&mut self, length: u64) -> Result<&'a [u8], String> {
         let rest = &self.bytes[self.at..];
-        let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
-        let length = length.ok_or_else(|| format!("its data.pkl ends inside the instruction before byte {}", self.at))?;
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= rest.len());
+        let length = length.ok_or_else(|| {
+            format!(
+                "its data.pkl ends inside the instruction before \
+            byte {}",
+                self.at
+            )
+        })?;
         self.at += length;
         Ok(&rest[..length])
     }
@@ -488,7 +610,13 @@ impl<'a> Code<'a> {
     /// Up to the next line feed.
     fn line(&mut self) -> Result<String, String> {
         let length = self.bytes[self.at..].iter().position(|byte| *byte == b'\n');
-        let length = length.ok_or_else(|| format!("its data.pkl ends inside the name at byte {}", self.at))?;
+        let length = length.ok_or_else(|| {
+            format!(
+                "its data.pkl ends inside the name at byte \
+            {}",
+                self.at
+            )
+        })?;
         let line = String::from_utf8_lossy(self.take(length as u64)?).into_owned();
         self.take(1)?;
         Ok(line)
@@ -514,7 +642,11 @@ mod tests {
     #[test]
     fn dictionaries_that_hold_themselves_or_multiply_are_refused() {
         // d = {}; d["a"] = d
-        assert!(collected(b"}q\x00X\x01\x00\x00\x00ah\x00s.").unwrap_err().contains("deep"));
+        assert!(
+            collected(b"}q\x00X\x01\x00\x00\x00ah\x00s.")
+                .unwrap_err()
+                .contains("deep")
+        );
         // Fifteen times {"0": below, "1": below, .. "7": below}: 8^15 paths, a few hundred bytes.
         let mut program = b"}q\x00".to_vec();
         for _ in 0..15 {
@@ -528,9 +660,17 @@ mod tests {
 
     #[test]
     fn programs_that_take_what_is_not_there_are_refused() {
-        for program in
-            [&b"0."[..], b".", b"s.", b"t.", b"h\x07.", b"(0.", b"X\xff\xff\xff\xffa.", b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff", b"\xfe"]
-        {
+        for program in [
+            &b"0."[..],
+            b".",
+            b"s.",
+            b"t.",
+            b"h\x07.",
+            b"(0.",
+            b"X\xff\xff\xff\xffa.",
+            b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"\xfe",
+        ] {
             collected(program).expect_err(&format!("{program:?}"));
         }
         assert_eq!(collected(b"N."), Ok(0));

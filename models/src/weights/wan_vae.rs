@@ -1,4 +1,5 @@
-//! The Wan VAE in files (method.md C.5): one table of its tensors with the module's, the original's and diffusers' name for each.
+//! The Wan VAE in files (method.md C.5): one table of its tensors with the module's, the original's
+//! and diffusers' name for each.
 
 mod sizes;
 
@@ -12,11 +13,20 @@ use crate::codec::wan_vae::{WanVae, WanVaeConfig};
 
 /// Every tensor of a VAE of these sizes, as the layout has it.
 pub fn table(config: &WanVaeConfig, layout: Layout) -> Table {
-    let mut rows = Rows { layout, rows: Vec::new() };
+    let mut rows = Rows {
+        layout,
+        rows: Vec::new(),
+    };
     let channels = config.latent_channels;
     let last = config.widths().last().copied().unwrap_or(config.base_width);
-    rows.convolution(["quantise", "conv1", "quant_conv"], &[2 * channels, 2 * channels, 1, 1, 1]);
-    rows.convolution(["dequantise", "conv2", "post_quant_conv"], &[channels, channels, 1, 1, 1]);
+    rows.convolution(
+        ["quantise", "conv1", "quant_conv"],
+        &[2 * channels, 2 * channels, 1, 1, 1],
+    );
+    rows.convolution(
+        ["dequantise", "conv2", "post_quant_conv"],
+        &[channels, channels, 1, 1, 1],
+    );
 
     rows.ends("encoder", [3, config.base_width], [last, 2 * channels]);
     rows.middle("encoder", last);
@@ -34,14 +44,21 @@ pub fn table(config: &WanVaeConfig, layout: Layout) -> Table {
             number += 1;
         }
         if let Some(halve_time) = config.halve_time.get(stage) {
-            let names =
-                [format!("encoder.stages.{stage}.step"), format!("encoder.downsamples.{number}"), format!("encoder.down_blocks.{number}")];
+            let names = [
+                format!("encoder.stages.{stage}.step"),
+                format!("encoder.downsamples.{number}"),
+                format!("encoder.down_blocks.{number}"),
+            ];
             rows.step(names, width, width, halve_time.then_some(width));
             number += 1;
         }
     }
 
-    rows.ends("decoder", [channels, last], [config.base_width * config.multipliers[0], 3]);
+    rows.ends(
+        "decoder",
+        [channels, last],
+        [config.base_width * config.multipliers[0], 3],
+    );
     rows.middle("decoder", last);
     // Counted through in the original; diffusers has stages.
     let mut number = 0;
@@ -49,12 +66,24 @@ pub fn table(config: &WanVaeConfig, layout: Layout) -> Table {
         let (inputs, width) = config.decoder_stage(stage);
         for (block, input) in inputs.into_iter().enumerate() {
             let theirs = format!("decoder.up_blocks.{stage}.resnets.{block}");
-            rows.block([format!("decoder.stages.{stage}.blocks.{block}"), format!("decoder.upsamples.{number}"), theirs], input, width);
+            rows.block(
+                [
+                    format!("decoder.stages.{stage}.blocks.{block}"),
+                    format!("decoder.upsamples.{number}"),
+                    theirs,
+                ],
+                input,
+                width,
+            );
             number += 1;
         }
         if let Some(double_time) = config.decoder_step(stage) {
             let theirs = format!("decoder.up_blocks.{stage}.upsamplers.0");
-            let names = [format!("decoder.stages.{stage}.step"), format!("decoder.upsamples.{number}"), theirs];
+            let names = [
+                format!("decoder.stages.{stage}.step"),
+                format!("decoder.upsamples.{number}"),
+                theirs,
+            ];
             rows.step(names, width, width / 2, double_time.then_some(2 * width));
             number += 1;
         }
@@ -74,12 +103,22 @@ impl Rows {
             Layout::Wan => wan,
             Layout::Diffusers => diffusers,
         };
-        self.rows.push((path, Stored { name, shape: shape.to_vec() }));
+        self.rows.push((
+            path,
+            Stored {
+                name,
+                shape: shape.to_vec(),
+            },
+        ));
     }
 
     /// Weight of this shape, and bias.
     fn convolution<S: AsRef<str>>(&mut self, names: [S; 3], shape: &[usize]) {
-        let part = |part: &str| names.each_ref().map(|name| format!("{}.{part}", name.as_ref()));
+        let part = |part: &str| {
+            names
+                .each_ref()
+                .map(|name| format!("{}.{part}", name.as_ref()))
+        };
         let (weight, bias) = (part("weight"), part("bias"));
         self.row(weight, shape);
         self.row(bias, &shape[..1]);
@@ -87,43 +126,84 @@ impl Rows {
 
     /// Scale of a norm over whole clips, or over images in attention.
     fn gamma<S: AsRef<str>>(&mut self, names: [S; 3], shape: &[usize]) {
-        let names = names.each_ref().map(|name| format!("{}.gamma", name.as_ref()));
+        let names = names
+            .each_ref()
+            .map(|name| format!("{}.gamma", name.as_ref()));
         self.row(names, shape);
     }
 
     /// First and last convolution of encoder or decoder: (inputs, outputs) of each.
     fn ends(&mut self, part: &str, [from, first]: [usize; 2], [last, to]: [usize; 2]) {
-        let named = |ours: &str, wan: &str, diffusers: &str| [ours, wan, diffusers].map(|name| format!("{part}.{name}"));
+        let named = |ours: &str, wan: &str, diffusers: &str| {
+            [ours, wan, diffusers].map(|name| format!("{part}.{name}"))
+        };
         self.convolution(named("input", "conv1", "conv_in"), &[first, from, 3, 3, 3]);
         self.gamma(named("norm", "head.0", "norm_out"), &[last, 1, 1, 1]);
         self.convolution(named("output", "head.2", "conv_out"), &[to, last, 3, 3, 3]);
     }
 
     fn middle(&mut self, part: &str, width: usize) {
-        let named = |ours: &str, wan: &str, diffusers: &str| [ours, wan, diffusers].map(|name| format!("{part}.{name}"));
-        self.block(named("middle.first", "middle.0", "mid_block.resnets.0"), width, width);
-        self.block(named("middle.last", "middle.2", "mid_block.resnets.1"), width, width);
+        let named = |ours: &str, wan: &str, diffusers: &str| {
+            [ours, wan, diffusers].map(|name| format!("{part}.{name}"))
+        };
+        self.block(
+            named("middle.first", "middle.0", "mid_block.resnets.0"),
+            width,
+            width,
+        );
+        self.block(
+            named("middle.last", "middle.2", "mid_block.resnets.1"),
+            width,
+            width,
+        );
         let attention = named("middle.attention", "middle.1", "mid_block.attentions.0");
         self.gamma(parts(&attention, ["norm", "norm", "norm"]), &[width, 1, 1]);
-        self.convolution(parts(&attention, ["qkv", "to_qkv", "to_qkv"]), &[3 * width, width, 1, 1]);
-        self.convolution(parts(&attention, ["output", "proj", "proj"]), &[width, width, 1, 1]);
+        self.convolution(
+            parts(&attention, ["qkv", "to_qkv", "to_qkv"]),
+            &[3 * width, width, 1, 1],
+        );
+        self.convolution(
+            parts(&attention, ["output", "proj", "proj"]),
+            &[width, width, 1, 1],
+        );
     }
 
     fn block(&mut self, names: [String; 3], input: usize, width: usize) {
-        self.gamma(parts(&names, ["norm1", "residual.0", "norm1"]), &[input, 1, 1, 1]);
-        self.convolution(parts(&names, ["conv1", "residual.2", "conv1"]), &[width, input, 3, 3, 3]);
-        self.gamma(parts(&names, ["norm2", "residual.3", "norm2"]), &[width, 1, 1, 1]);
-        self.convolution(parts(&names, ["conv2", "residual.6", "conv2"]), &[width, width, 3, 3, 3]);
+        self.gamma(
+            parts(&names, ["norm1", "residual.0", "norm1"]),
+            &[input, 1, 1, 1],
+        );
+        self.convolution(
+            parts(&names, ["conv1", "residual.2", "conv1"]),
+            &[width, input, 3, 3, 3],
+        );
+        self.gamma(
+            parts(&names, ["norm2", "residual.3", "norm2"]),
+            &[width, 1, 1, 1],
+        );
+        self.convolution(
+            parts(&names, ["conv2", "residual.6", "conv2"]),
+            &[width, width, 3, 3, 3],
+        );
         if input != width {
-            self.convolution(parts(&names, ["shortcut", "shortcut", "conv_shortcut"]), &[width, input, 1, 1, 1]);
+            self.convolution(
+                parts(&names, ["shortcut", "shortcut", "conv_shortcut"]),
+                &[width, input, 1, 1, 1],
+            );
         }
     }
 
     /// To the next scale; `time`: outputs of the convolution over time.
     fn step(&mut self, names: [String; 3], width: usize, outputs: usize, time: Option<usize>) {
-        self.convolution(parts(&names, ["space", "resample.1", "resample.1"]), &[outputs, width, 3, 3]);
+        self.convolution(
+            parts(&names, ["space", "resample.1", "resample.1"]),
+            &[outputs, width, 3, 3],
+        );
         if let Some(time) = time {
-            self.convolution(parts(&names, ["time", "time_conv", "time_conv"]), &[time, width, 3, 1, 1]);
+            self.convolution(
+                parts(&names, ["time", "time_conv", "time_conv"]),
+                &[time, width, 3, 1, 1],
+            );
         }
     }
 }
@@ -139,12 +219,21 @@ pub struct WanVaeFile<'a> {
 }
 
 impl<'a> WanVaeFile<'a> {
-    /// Recognises the layout of `file` by its blocks' names; one without any is compared with the original's.
+    /// Recognises the layout of `file` by its blocks' names; one without any is compared with the
+    /// original's.
     pub fn find(file: &'a WeightFile) -> Self {
-        let is_diffusers = |name: &&String| name.starts_with("encoder.down_blocks.") || name.starts_with("decoder.up_blocks.");
-        let is_wan = |name: &&String| name.starts_with("encoder.downsamples.") || name.starts_with("decoder.upsamples.");
+        let is_diffusers = |name: &&String| {
+            name.starts_with("encoder.down_blocks.") || name.starts_with("decoder.up_blocks.")
+        };
+        let is_wan = |name: &&String| {
+            name.starts_with("encoder.downsamples.") || name.starts_with("decoder.upsamples.")
+        };
         let names = || file.entries().keys();
-        let layout = if names().filter(is_diffusers).count() > names().filter(is_wan).count() { Layout::Diffusers } else { Layout::Wan };
+        let layout = if names().filter(is_diffusers).count() > names().filter(is_wan).count() {
+            Layout::Diffusers
+        } else {
+            Layout::Wan
+        };
         Self { file, layout }
     }
 
@@ -153,11 +242,18 @@ impl<'a> WanVaeFile<'a> {
         self.layout
     }
 
-    /// The sizes that most of the tensors agree on, so that single odd ones can be named; `None` where too little is there to tell.
+    /// The sizes that most of the tensors agree on, so that single odd ones can be named; `None`
+    /// where too little is there to tell.
     ///
-    /// The file says nothing about latents' means and deviations: 16 channels get Wan 2.1's, others 0 and 1.
+    /// The file says nothing about latents' means and deviations: 16 channels get Wan 2.1's, others
+    /// 0 and 1.
     pub fn sizes(&self) -> Option<WanVaeConfig> {
-        let shapes: Shapes = self.file.entries().iter().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect();
+        let shapes: Shapes = self
+            .file
+            .entries()
+            .iter()
+            .map(|(name, entry)| (name.clone(), entry.shape.clone()))
+            .collect();
         sizes::sizes(&shapes, self.layout)
     }
 
@@ -169,8 +265,13 @@ impl<'a> WanVaeFile<'a> {
     /// The VAE with these weights, read tensor by tensor.
     ///
     /// # Errors
-    /// [`WeightsError::Mismatch`] with all problems, before anything is read, or because no VAE has these sizes.
-    pub fn load<B: Backend>(&self, config: &WanVaeConfig, device: &B::Device) -> Result<WanVae<B>, WeightsError> {
+    /// [`WeightsError::Mismatch`] with all problems, before anything is read, or because no VAE has
+    /// these sizes.
+    pub fn load<B: Backend>(
+        &self,
+        config: &WanVaeConfig,
+        device: &B::Device,
+    ) -> Result<WanVae<B>, WeightsError> {
         let vae = WanVae::new(config, device).map_err(|error| WeightsError::Mismatch {
             origin: self.file.path().display().to_string(),
             problems: vec![error.to_string()],
@@ -184,17 +285,25 @@ pub fn store<B: Backend>(vae: &WanVae<B>, layout: Layout) -> Tensors {
     table(vae.config(), layout).store(vae, from_module)
 }
 
-/// A stored tensor as the parameter at `path` holds it: `[C', C, kt, kh, kw]` and `[C', C, kh, kw]` become `[C', kt, kh, kw, C]`, scales
-/// `[C, 1, 1, 1]` become `[C]`.
+/// A stored tensor as the parameter at `path` holds it: `[C', C, kt, kh, kw]` and `[C', C, kh, kw]`
+/// become `[C', kt, kh, kw, C]`, scales `[C, 1, 1, 1]` become `[C]`.
 fn to_module(path: &str, tensor: HostTensor) -> HostTensor {
     let (outputs, inputs, taps) = match tensor.shape[..] {
-        _ if path.ends_with("gamma") => return HostTensor { shape: vec![tensor.values.len()], values: tensor.values },
+        _ if path.ends_with("gamma") => {
+            return HostTensor {
+                shape: vec![tensor.values.len()],
+                values: tensor.values,
+            };
+        }
         [outputs, inputs, rows, columns] => (outputs, inputs, [1, rows, columns]),
         [outputs, inputs, time, rows, columns] => (outputs, inputs, [time, rows, columns]),
         _ => return tensor,
     };
     let values = turned(&tensor.values, inputs, taps.iter().product());
-    HostTensor { shape: vec![outputs, taps[0], taps[1], taps[2], inputs], values }
+    HostTensor {
+        shape: vec![outputs, taps[0], taps[1], taps[2], inputs],
+        values,
+    }
 }
 
 /// The inverse of [`to_module`].
@@ -203,13 +312,21 @@ fn from_module(stored: &Stored, tensor: HostTensor) -> HostTensor {
         [_, time, rows, columns, inputs] => turned(&tensor.values, time * rows * columns, inputs),
         _ => tensor.values,
     };
-    HostTensor { shape: stored.shape.clone(), values }
+    HostTensor {
+        shape: stored.shape.clone(),
+        values,
+    }
 }
 
 /// Each matrix `[rows, columns]` transposed.
 fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let matrices = values.chunks_exact(rows * columns);
-    matrices.flat_map(|matrix| (0..columns).flat_map(move |column| (0..rows).map(move |row| matrix[row * columns + column]))).collect()
+    matrices
+        .flat_map(|matrix| {
+            (0..columns)
+                .flat_map(move |column| (0..rows).map(move |row| matrix[row * columns + column]))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -227,15 +344,29 @@ mod tests {
     const LAYOUTS: [Layout; 2] = [Layout::Wan, Layout::Diffusers];
 
     fn small() -> WanVaeConfig {
-        WanVaeConfig { multipliers: vec![1, 2, 3], halve_time: vec![true, false], residual_blocks: 1, ..WanVaeConfig::sized(4, 3) }
+        WanVaeConfig {
+            multipliers: vec![1, 2, 3],
+            halve_time: vec![true, false],
+            residual_blocks: 1,
+            ..WanVaeConfig::sized(4, 3)
+        }
     }
 
     #[test]
     fn the_full_size_vae_has_wans_tensors_and_parameters() {
         for layout in LAYOUTS {
             let full = table(&WanVaeConfig::wan_2_1(), layout).shapes();
-            // method.md C.1; the number of tensors is that of diffusers' state dict (194, all names different).
-            assert_eq!((full.len(), full.values().map(|shape| shape.iter().product::<usize>()).sum()), (194, 126_892_531));
+            // method.md C.1; the number of tensors is that of diffusers' state dict (194, all names
+            // different).
+            assert_eq!(
+                (
+                    full.len(),
+                    full.values()
+                        .map(|shape| shape.iter().product::<usize>())
+                        .sum()
+                ),
+                (194, 126_892_531)
+            );
         }
     }
 
@@ -244,15 +375,31 @@ mod tests {
         for config in [small(), WanVaeConfig::sized(4, 3)] {
             let own = shapes(&WanVae::<NdArray>::new(&config, &Default::default()).unwrap());
             let counts = |shape: &[usize]| shape.iter().product::<usize>();
-            let own: BTreeMap<String, usize> = own.into_iter().map(|(path, shape)| (path, counts(&shape))).collect();
+            let own: BTreeMap<String, usize> = own
+                .into_iter()
+                .map(|(path, shape)| (path, counts(&shape)))
+                .collect();
             let listed = table(&config, Layout::Wan);
-            assert_eq!(listed.rows().iter().map(|(path, stored)| (path.clone(), counts(&stored.shape))).collect::<BTreeMap<_, _>>(), own);
+            assert_eq!(
+                listed
+                    .rows()
+                    .iter()
+                    .map(|(path, stored)| (path.clone(), counts(&stored.shape)))
+                    .collect::<BTreeMap<_, _>>(),
+                own
+            );
         }
     }
 
     fn header_only(directory: &std::path::Path, shapes: &Shapes) -> WeightFile {
         let path = directory.join("vae.safetensors");
-        sparse(&path, &shapes.iter().map(|(name, shape)| (name.clone(), Dtype::F32, shape.clone())).collect::<Vec<_>>());
+        sparse(
+            &path,
+            &shapes
+                .iter()
+                .map(|(name, shape)| (name.clone(), Dtype::F32, shape.clone()))
+                .collect::<Vec<_>>(),
+        );
         WeightFile::open(&path, Pickles::Refused).unwrap()
     }
 
@@ -270,11 +417,24 @@ mod tests {
 
             // One renamed, one missing, one transposed; also those that the sizes are read from.
             for (renamed, missing, transposed) in [
-                ("encoder.stages.1.blocks.0.shortcut.weight", "decoder.stages.2.blocks.1.norm2.gamma", "decoder.stages.0.step.time.weight"),
-                ("encoder.input.weight", "dequantise.bias", "decoder.input.weight"),
-                ("decoder.stages.0.blocks.0.conv1.weight", "encoder.stages.0.blocks.0.conv1.bias", "decoder.output.weight"),
+                (
+                    "encoder.stages.1.blocks.0.shortcut.weight",
+                    "decoder.stages.2.blocks.1.norm2.gamma",
+                    "decoder.stages.0.step.time.weight",
+                ),
+                (
+                    "encoder.input.weight",
+                    "dequantise.bias",
+                    "decoder.input.weight",
+                ),
+                (
+                    "decoder.stages.0.blocks.0.conv1.weight",
+                    "encoder.stages.0.blocks.0.conv1.bias",
+                    "decoder.output.weight",
+                ),
             ] {
-                let [renamed, missing, transposed] = [renamed, missing, transposed].map(|path| rows.rows()[path].name.clone());
+                let [renamed, missing, transposed] =
+                    [renamed, missing, transposed].map(|path| rows.rows()[path].name.clone());
                 let misspelt = renamed.replace("weight", "wieght");
                 let mut odd = full.clone();
                 let shape = odd.remove(&renamed).unwrap();
@@ -286,17 +446,40 @@ mod tests {
                 assert_eq!(found.sizes(), Some(wan.clone()), "{layout:?}");
                 let problems = found.problems(&wan);
                 assert_eq!(problems.len(), 4, "{problems:?}");
-                let named = |words: String| assert!(problems.iter().any(|problem| problem.contains(&words)), "{words}: {problems:?}");
+                let named = |words: String| {
+                    assert!(
+                        problems.iter().any(|problem| problem.contains(&words)),
+                        "{words}: {problems:?}"
+                    )
+                };
                 named(format!("{missing:?} is missing"));
-                named(format!("{renamed:?} is missing; the nearest one there is {misspelt:?}"));
-                named(format!("{misspelt:?} is unexpected; the nearest missing one is {renamed:?}"));
-                named(format!("{transposed:?} has shape {:?}, expected {:?}: it is transposed", odd[&transposed], full[&transposed]));
-                let error = found.load::<NdArray>(&wan, &Default::default()).unwrap_err().to_string();
-                assert!(error.contains(&missing) && error.contains("vae.safetensors"), "{error}");
+                named(format!(
+                    "{renamed:?} is missing; the nearest one there is {misspelt:?}"
+                ));
+                named(format!(
+                    "{misspelt:?} is unexpected; the nearest missing one is \
+                    {renamed:?}"
+                ));
+                named(format!(
+                    "{transposed:?} has shape {:?}, expected {:?}: it is \
+                    transposed",
+                    odd[&transposed], full[&transposed]
+                ));
+                let error = found
+                    .load::<NdArray>(&wan, &Default::default())
+                    .unwrap_err()
+                    .to_string();
+                assert!(
+                    error.contains(&missing) && error.contains("vae.safetensors"),
+                    "{error}"
+                );
             }
         }
         // Something else altogether.
-        let file = header_only(directory.path(), &[("blocks.0.ffn.0.weight".to_string(), vec![8, 4])].into());
+        let file = header_only(
+            directory.path(),
+            &[("blocks.0.ffn.0.weight".to_string(), vec![8, 4])].into(),
+        );
         assert_eq!(WanVaeFile::find(&file).sizes(), None);
         assert!(!WanVaeFile::find(&file).problems(&wan).is_empty());
     }
@@ -305,7 +488,11 @@ mod tests {
     fn a_vae_survives_both_layouts_bit_for_bit() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("vae.safetensors");
-        let vae = initialise(WanVae::<NdArray>::new(&small(), &Default::default()).unwrap(), 5, "vae");
+        let vae = initialise(
+            WanVae::<NdArray>::new(&small(), &Default::default()).unwrap(),
+            5,
+            "vae",
+        );
         let original = store(&vae, Layout::Wan);
         let mut tensors = original.clone();
         for layout in [Layout::Wan, Layout::Diffusers, Layout::Wan] {
@@ -313,11 +500,16 @@ mod tests {
             let file = WeightFile::open(&path, Pickles::Refused).unwrap();
             let found = WanVaeFile::find(&file);
             assert_eq!(found.sizes(), Some(small()));
-            let loaded = found.load::<NdArray>(&small(), &Default::default()).unwrap();
+            let loaded = found
+                .load::<NdArray>(&small(), &Default::default())
+                .unwrap();
             assert_eq!(collect(&loaded), collect(&vae));
             tensors = store(&loaded, layout);
         }
         assert_eq!(tensors, original);
-        assert_eq!(tensors["decoder.upsamples.2.resample.1.weight"].shape, [6, 12, 3, 3]);
+        assert_eq!(
+            tensors["decoder.upsamples.2.resample.1.weight"].shape,
+            [6, 12, 3, 3]
+        );
     }
 }

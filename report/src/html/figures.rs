@@ -11,22 +11,52 @@ use crate::{
 };
 
 /// The main metrics of a group: a figure per family, over the regimes where there are several.
-pub(super) fn metrics(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) -> Result<String, PlotError> {
+pub(super) fn metrics(
+    benchmark: &Benchmark,
+    summary: &Summary,
+    group: Option<&str>,
+) -> Result<String, PlotError> {
     let mut figures = String::new();
     for metric in view::main_metrics(benchmark) {
         for family in &benchmark.families {
-            let shown = |regime: &&crate::Named| view::is_shown(benchmark, group, Some(&family.name), Some(&regime.name));
+            let shown = |regime: &&crate::Named| {
+                view::is_shown(benchmark, group, Some(&family.name), Some(&regime.name))
+            };
             let regimes: Vec<_> = benchmark.regimes.iter().filter(shown).collect();
             let title = format!("{}: {}", metric.title, family.title);
             let svg = match &regimes[..] {
                 [] => continue,
-                [regime] => one_regime(benchmark, summary, metric, group, &family.name, &regime.name, &title)?,
-                regimes => over_regimes(benchmark, summary, metric, group, &family.name, regimes, &title)?,
+                [regime] => one_regime(
+                    benchmark,
+                    summary,
+                    metric,
+                    group,
+                    &family.name,
+                    &regime.name,
+                    &title,
+                )?,
+                regimes => over_regimes(
+                    benchmark,
+                    summary,
+                    metric,
+                    group,
+                    &family.name,
+                    regimes,
+                    &title,
+                )?,
             };
             if svg.is_empty() {
                 continue;
             }
-            let place = if regimes.len() == 1 { format!("{}, {}", family.title, regimes[0].title) } else { family.title.clone() };
+            let place = if regimes.len() == 1 {
+                format!(
+                    "{}, \
+                {}",
+                    family.title, regimes[0].title
+                )
+            } else {
+                family.title.clone()
+            };
             figures += &figure(&view::metric_heading(metric), &place, &svg);
         }
     }
@@ -34,7 +64,9 @@ pub(super) fn metrics(benchmark: &Benchmark, summary: &Summary, group: Option<&s
         return Ok(figures);
     }
     Ok(format!(
-        "<h3>Means and intervals</h3>\n{}<div class=\"figures\">\n{figures}</div>\n<p class=\"quiet\">Points are means over seeds, bars their 95 % intervals; ticks, where drawn, the single seeds.</p>\n",
+        "<h3>Means and intervals</h3>\n{}<div class=\"figures\">\n{figures}</div>\n<p \
+            class=\"quiet\">Points are means over seeds, bars their 95 % intervals; ticks, where \
+            drawn, the single seeds.</p>\n",
         keys(benchmark, group)?
     ))
 }
@@ -57,20 +89,41 @@ fn one_regime(
             look: Look::of(benchmark, method),
             mean: estimate.map(|estimate| estimate.mean),
             ends: estimate.and_then(|estimate| estimate.interval()),
-            values: cell.map_or(vec![], |cell| cell.samples.iter().map(|sample| sample.value).collect()),
+            values: cell.map_or(vec![], |cell| {
+                cell.samples.iter().map(|sample| sample.value).collect()
+            }),
             note: cell.map_or("refused".into(), |cell| view::cell_text(cell, 2)),
         });
     }
     if rows.iter().all(|row| row.mean.is_none()) {
         return Ok(String::new());
     }
-    intervals(title, &metric.unit, &rows, teacher(benchmark, summary, metric, family, regime))
+    intervals(
+        title,
+        &metric.unit,
+        &rows,
+        teacher(benchmark, summary, metric, family, regime),
+    )
 }
 
 /// The teacher's mean, where it is not a row of the figure anyway or is.
-fn teacher(benchmark: &Benchmark, summary: &Summary, metric: &Metric, family: &str, regime: &str) -> Option<f64> {
-    let teacher = benchmark.methods.iter().find(|method| method.role == Role::Teacher)?;
-    Some(summary.cell(&metric.name, &teacher.name, family, regime)?.estimate?.mean)
+fn teacher(
+    benchmark: &Benchmark,
+    summary: &Summary,
+    metric: &Metric,
+    family: &str,
+    regime: &str,
+) -> Option<f64> {
+    let teacher = benchmark
+        .methods
+        .iter()
+        .find(|method| method.role == Role::Teacher)?;
+    Some(
+        summary
+            .cell(&metric.name, &teacher.name, family, regime)?
+            .estimate?
+            .mean,
+    )
 }
 
 fn over_regimes(
@@ -85,13 +138,25 @@ fn over_regimes(
     let mut drawn = Vec::new();
     for method in benchmark.methods_of(group) {
         let point = |(place, regime): (usize, &&crate::Named)| {
-            let estimate = summary.cell(&metric.name, &method.name, family, &regime.name)?.estimate?;
-            let (low, high) = estimate.interval().unwrap_or((estimate.mean, estimate.mean));
-            Some(Point { x: place as f64, mean: estimate.mean, low, high })
+            let estimate = summary
+                .cell(&metric.name, &method.name, family, &regime.name)?
+                .estimate?;
+            let (low, high) = estimate
+                .interval()
+                .unwrap_or((estimate.mean, estimate.mean));
+            Some(Point {
+                x: place as f64,
+                mean: estimate.mean,
+                low,
+                high,
+            })
         };
         let points: Vec<Point> = regimes.iter().enumerate().filter_map(point).collect();
         if !points.is_empty() {
-            drawn.push(Line { look: Look::of(benchmark, method), points });
+            drawn.push(Line {
+                look: Look::of(benchmark, method),
+                points,
+            });
         }
     }
     if drawn.is_empty() {
@@ -112,7 +177,8 @@ pub(super) fn curves(benchmark: &Benchmark, group: Option<&str>) -> Result<Strin
                 if !view::is_shown(benchmark, group, Some(&family.name), Some(&regime.name)) {
                     continue;
                 }
-                let drawn = curves::lines(benchmark, &curve.name, group, &family.name, &regime.name);
+                let drawn =
+                    curves::lines(benchmark, &curve.name, group, &family.name, &regime.name);
                 if drawn.is_empty() {
                     continue;
                 }
@@ -122,19 +188,29 @@ pub(super) fn curves(benchmark: &Benchmark, group: Option<&str>) -> Result<Strin
             }
         }
         if !figures.is_empty() {
-            html +=
-                &format!("<h3>{}</h3>\n<p>{}</p>\n<div class=\"figures\">\n{figures}</div>\n", escape(&curve.title), escape(&curve.about));
+            html += &format!(
+                "<h3>{}</h3>\n<p>{}</p>\n<div \
+                    class=\"figures\">\n{figures}</div>\n",
+                escape(&curve.title),
+                escape(&curve.about)
+            );
         }
     }
     if html.is_empty() {
         return Ok(html);
     }
     Ok(format!(
-        "{}<p class=\"quiet\">Lines are means over seeds, bands reach from the least seed to the greatest; drawn where all seeds have points.</p>\n{html}",
+        "{}<p class=\"quiet\">Lines are means over seeds, bands reach from the least seed to the \
+            greatest; drawn where all seeds have points.</p>\n{html}",
         keys(benchmark, group)?
     ))
 }
 
 fn figure(title: &str, place: &str, svg: &str) -> String {
-    format!("<figure><figcaption><b>{}</b> <span>{}</span></figcaption>{svg}</figure>\n", escape(title), escape(place))
+    format!(
+        "<figure><figcaption><b>{}</b> \
+        <span>{}</span></figcaption>{svg}</figure>\n",
+        escape(title),
+        escape(place)
+    )
 }

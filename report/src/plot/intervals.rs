@@ -2,7 +2,10 @@
 
 use plotters::{prelude::*, style::text_anchor::HPos};
 
-use super::{AXIS_TITLE, GRID, LABELS, LETTERS, PlotError, UNITS, cut, draw_marker, picture, range, rgb, stroke, text};
+use super::{
+    AXIS_TITLE, GRID, LABELS, LETTERS, PlotError, UNITS, cut, draw_marker, picture, range, rgb,
+    stroke, text,
+};
 use crate::{number::short, palette::Look};
 
 const WIDTH: i32 = 470;
@@ -27,10 +30,22 @@ pub(crate) struct Interval {
 }
 
 /// Rows from top to bottom; a grey line at the value of `guide`, such as the teacher's.
-pub(crate) fn intervals(title: &str, x_title: &str, rows: &[Interval], guide: Option<f64>) -> Result<String, PlotError> {
+pub(crate) fn intervals(
+    title: &str,
+    x_title: &str,
+    rows: &[Interval],
+    guide: Option<f64>,
+) -> Result<String, PlotError> {
     let height = rows.len() as i32 * ROW + AXIS_HEIGHT + 8;
-    let ends = rows.iter().filter_map(|row| row.ends).flat_map(|(low, high)| [low, high]);
-    let values = rows.iter().flat_map(|row| row.mean.into_iter().chain(row.values.iter().copied())).chain(ends).chain(guide);
+    let ends = rows
+        .iter()
+        .filter_map(|row| row.ends)
+        .flat_map(|(low, high)| [low, high]);
+    let values = rows
+        .iter()
+        .flat_map(|row| row.mean.into_iter().chain(row.values.iter().copied()))
+        .chain(ends)
+        .chain(guide);
     picture(title, WIDTH, height, |area| {
         let count = rows.len().max(1) as f64;
         let mut chart = ChartBuilder::on(area)
@@ -53,15 +68,26 @@ pub(crate) fn intervals(title: &str, x_title: &str, rows: &[Interval], guide: Op
             .draw()?;
         if let Some(guide) = guide {
             let ends = [0.0, count].map(|y| chart.backend_coord(&(guide, y)));
-            area.draw(&PathElement::new(ends, rgb(LABELS).stroke_width(UNITS as u32)))?;
+            area.draw(&PathElement::new(
+                ends,
+                rgb(LABELS).stroke_width(UNITS as u32),
+            ))?;
         }
         for (place, row) in rows.iter().enumerate() {
             let middle = place as f64 + 0.5;
             let at = |x: f64| chart.backend_coord(&(x, middle));
             let y = ((place as i32 * ROW) + 8 + ROW / 2) * UNITS;
-            area.draw(&Text::new(cut(&row.label, 24), ((LABEL_WIDTH - 10) * UNITS, y), text(AXIS_TITLE, HPos::Right)))?;
+            area.draw(&Text::new(
+                cut(&row.label, 24),
+                ((LABEL_WIDTH - 10) * UNITS, y),
+                text(AXIS_TITLE, HPos::Right),
+            ))?;
             let Some(mean) = row.mean else {
-                area.draw(&Text::new(cut(&row.note, 40), ((LABEL_WIDTH + 8) * UNITS, y), text(LABELS, HPos::Left)))?;
+                area.draw(&Text::new(
+                    cut(&row.note, 40),
+                    ((LABEL_WIDTH + 8) * UNITS, y),
+                    text(LABELS, HPos::Left),
+                ))?;
                 continue;
             };
             if let Some((low, high)) = row.ends {
@@ -69,12 +95,19 @@ pub(crate) fn intervals(title: &str, x_title: &str, rows: &[Interval], guide: Op
             }
             for value in &row.values {
                 let (x, y) = at(*value);
-                area.draw(&PathElement::new([(x, y - 22), (x, y + 22)], rgb(row.look.colour).mix(0.55).stroke_width(5)))?;
+                area.draw(&PathElement::new(
+                    [(x, y - 22), (x, y + 22)],
+                    rgb(row.look.colour).mix(0.55).stroke_width(5),
+                ))?;
             }
             draw_marker(area, at(mean), row.look)?;
         }
         let middle = (LABEL_WIDTH + (WIDTH - LABEL_WIDTH - 16) / 2) * UNITS;
-        area.draw(&Text::new(cut(x_title, 52), (middle, (height - 8) * UNITS), text(AXIS_TITLE, HPos::Center)))?;
+        area.draw(&Text::new(
+            cut(x_title, 52),
+            (middle, (height - 8) * UNITS),
+            text(AXIS_TITLE, HPos::Center),
+        ))?;
         Ok(())
     })
 }
@@ -86,7 +119,12 @@ mod tests {
 
     #[test]
     fn rows_show_their_means_seeds_and_reasons() {
-        let look = Look { colour: INK, marker: Marker::Circle, reference: false, control: false };
+        let look = Look {
+            colour: INK,
+            marker: Marker::Circle,
+            reference: false,
+            control: false,
+        };
         let row = |label: &str, mean: Option<f64>, note: &str| Interval {
             label: label.into(),
             look,
@@ -95,15 +133,46 @@ mod tests {
             values: mean.map_or(vec![], |mean| vec![mean - 0.5, mean, mean + 0.5]),
             note: note.into(),
         };
-        let svg = intervals("t", "px", &[row("a", Some(1.0), ""), row("b", None, "failed"), row("c", Some(3.0), "")], Some(0.0)).unwrap();
+        let svg = intervals(
+            "t",
+            "px",
+            &[
+                row("a", Some(1.0), ""),
+                row("b", None, "failed"),
+                row("c", Some(3.0), ""),
+            ],
+            Some(0.0),
+        )
+        .unwrap();
         let document = roxmltree::Document::parse(&svg).unwrap();
-        let circles: Vec<_> = document.descendants().filter(|node| node.has_tag_name("circle")).collect();
-        let at = |place: usize, name| circles[place].attribute(name).unwrap().parse::<i32>().unwrap();
+        let circles: Vec<_> = document
+            .descendants()
+            .filter(|node| node.has_tag_name("circle"))
+            .collect();
+        let at = |place: usize, name| {
+            circles[place]
+                .attribute(name)
+                .unwrap()
+                .parse::<i32>()
+                .unwrap()
+        };
         assert_eq!(circles.len(), 2);
-        assert!(at(0, "cx") < at(1, "cx") && (at(1, "cy") - at(0, "cy") - 2 * ROW * UNITS).abs() <= UNITS);
-        let texts: Vec<_> =
-            document.descendants().filter(|node| node.has_tag_name("text")).filter_map(|node| node.text()).map(str::trim).collect();
-        assert!(["a", "b", "c", "failed", "px"].iter().all(|text| texts.contains(text)), "{texts:?}");
+        assert!(
+            at(0, "cx") < at(1, "cx")
+                && (at(1, "cy") - at(0, "cy") - 2 * ROW * UNITS).abs() <= UNITS
+        );
+        let texts: Vec<_> = document
+            .descendants()
+            .filter(|node| node.has_tag_name("text"))
+            .filter_map(|node| node.text())
+            .map(str::trim)
+            .collect();
+        assert!(
+            ["a", "b", "c", "failed", "px"]
+                .iter()
+                .all(|text| texts.contains(text)),
+            "{texts:?}"
+        );
         assert!(intervals("t", "", &[], None).is_ok());
     }
 }

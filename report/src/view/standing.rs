@@ -7,7 +7,8 @@ use crate::{
     summary::Summary,
 };
 
-/// Where the reference stands in one metric and scope: titles of the methods it is better than, and so on.
+/// Where the reference stands in one metric and scope: titles of the methods it is better than, and
+/// so on.
 pub(crate) struct Standing<'a> {
     /// The metric.
     pub(crate) metric: &'a Metric,
@@ -24,15 +25,29 @@ pub(crate) struct Standing<'a> {
 }
 
 /// The reference's place among a group's methods, metric by metric, scope by scope.
-pub(crate) fn standings<'a>(benchmark: &'a Benchmark, summary: &Summary, group: Option<&'a str>) -> Vec<Standing<'a>> {
+pub(crate) fn standings<'a>(
+    benchmark: &'a Benchmark,
+    summary: &Summary,
+    group: Option<&'a str>,
+) -> Vec<Standing<'a>> {
     let mut standings = Vec::new();
     for metric in main_metrics(benchmark) {
         for (family, regime) in shown_scopes(benchmark, group) {
             let scope = scope_title(benchmark, family, regime);
-            let mut standing = Standing { metric, scope, beaten: vec![], beating: vec![], undecided: vec![], untested: vec![] };
+            let mut standing = Standing {
+                metric,
+                scope,
+                beaten: vec![],
+                beating: vec![],
+                undecided: vec![],
+                untested: vec![],
+            };
             for method in tested(benchmark, group) {
-                let comparison = summary.comparison(&metric.name, group, family, regime, &method.name);
-                let list = match comparison.map_or(Verdict::TooFewSeeds, |comparison| comparison.verdict) {
+                let comparison =
+                    summary.comparison(&metric.name, group, family, regime, &method.name);
+                let list = match comparison
+                    .map_or(Verdict::TooFewSeeds, |comparison| comparison.verdict)
+                {
                     Verdict::Worse => &mut standing.beaten,
                     Verdict::Better => &mut standing.beating,
                     Verdict::Undecided => &mut standing.undecided,
@@ -56,12 +71,27 @@ mod tests {
         let benchmark = small();
         let standings = standings(&benchmark, &Summary::of(&benchmark), None);
         let first = &standings[0];
-        assert_eq!((first.metric.name.as_str(), first.scope.as_str()), ("distance", "Chunk-wise, 8 clips"));
-        assert_eq!((&first.beaten[..], &first.untested[..]), (&["Base", "SFT"][..], &["GAN"][..]));
+        assert_eq!(
+            (first.metric.name.as_str(), first.scope.as_str()),
+            (
+                "distance",
+                "Chunk-wise, 8 \
+            clips"
+            )
+        );
+        assert_eq!(
+            (&first.beaten[..], &first.untested[..]),
+            (&["Base", "SFT"][..], &["GAN"][..])
+        );
         // Two metrics; two families of two regimes and their sum, and everything.
         assert_eq!(standings.len(), 2 * (2 * 3 + 1));
         for standing in &standings {
-            let lists = [&standing.beaten, &standing.beating, &standing.undecided, &standing.untested];
+            let lists = [
+                &standing.beaten,
+                &standing.beating,
+                &standing.undecided,
+                &standing.untested,
+            ];
             assert_eq!(lists.map(|list| list.len()).iter().sum::<usize>(), 3);
         }
     }

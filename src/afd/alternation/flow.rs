@@ -23,7 +23,8 @@ pub(super) struct Samples<B: Backend> {
     pub latents: Tensor<B, 5>,
     /// What the old policy remembers of the rollouts, if that is kept.
     pub memory: Option<Memory<B>>,
-    /// What the old policy reads and remembers of all clips, if it is held from one update to the next.
+    /// What the old policy reads and remembers of all clips, if it is held from one update to the
+    /// next.
     pub held: Option<Held<B>>,
     /// Text rows `[B, L, text_width]`.
     pub rows: Tensor<B, 3>,
@@ -31,10 +32,11 @@ pub(super) struct Samples<B: Backend> {
     pub clips: Vec<u64>,
     /// Optimality of each clip.
     pub r: Vec<f32>,
-    /// What the student was shown on the way to the rollouts, per noise level; empty where the method does not learn from it.
+    /// What the student was shown on the way to the rollouts, per noise level; empty where the
+    /// method does not learn from it.
     pub states: Vec<Tensor<B, 5>>,
-    /// The rollouts as the discriminator sees them, and the scores of the same prompt's teacher clips for each, `[B][M]`; for direct adversarial
-    /// training only.
+    /// The rollouts as the discriminator sees them, and the scores of the same prompt's teacher
+    /// clips for each, `[B][M]`; for direct adversarial training only.
     pub judged: Option<(Tensor<B, 5>, Vec<Vec<f64>>)>,
 }
 
@@ -49,7 +51,8 @@ pub(super) struct Held<B: Backend> {
 const TEACHER_CLIPS: u64 = 1 << 31;
 
 impl<B: Trainable> Alternation<B> {
-    /// The rollouts with their r and `positives` teacher clips per prompt with r = 1; `part` numbers the prompts.
+    /// The rollouts with their r and `positives` teacher clips per prompt with r = 1; `part`
+    /// numbers the prompts.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn samples(
         &self,
@@ -62,7 +65,12 @@ impl<B: Trainable> Alternation<B> {
         part: Range<usize>,
     ) -> Samples<B::InnerBackend> {
         let per_prompt = self.afd.rollouts_per_prompt;
-        let per_rollout = || teacher_scores.iter().flat_map(|scores| std::iter::repeat_n(scores.clone(), per_prompt)).collect();
+        let per_rollout = || {
+            teacher_scores
+                .iter()
+                .flat_map(|scores| std::iter::repeat_n(scores.clone(), per_prompt))
+                .collect()
+        };
         let mut samples = Samples {
             latents: own.latents.clone(),
             memory: own.memory.clone(),
@@ -71,22 +79,32 @@ impl<B: Trainable> Alternation<B> {
             clips: own.clips.clone().collect(),
             r: r.concat().iter().map(|value| *value as f32).collect(),
             states: own.states.clone(),
-            judged: (self.method == Method::DirectAdversarial).then(|| (sides.student.clone(), per_rollout())),
+            judged: (self.method == Method::DirectAdversarial)
+                .then(|| (sides.student.clone(), per_rollout())),
         };
         if positives == 0 {
             return samples;
         }
         let of = self.afd.teacher_clips_per_prompt;
-        let chosen: Vec<Range<usize>> = (0..part.len()).map(|prompt| prompt * of..prompt * of + positives).collect();
+        let chosen: Vec<Range<usize>> = (0..part.len())
+            .map(|prompt| prompt * of..prompt * of + positives)
+            .collect();
         samples.latents = with_chosen(samples.latents, &sides.teacher, &chosen);
         samples.rows = with_chosen(samples.rows, &texts.teacher, &chosen);
-        samples.clips.extend((part.start * positives..part.end * positives).map(|clip| TEACHER_CLIPS | clip as u64));
+        samples.clips.extend(
+            (part.start * positives..part.end * positives).map(|clip| TEACHER_CLIPS | clip as u64),
+        );
         samples.r.resize(samples.clips.len(), 1.0);
         samples
     }
 
-    /// The samples in parts of at most `run.clips_at_once`. What the old policy sees of them is held only if they stay together.
-    pub(super) fn split(&self, samples: Samples<B::InnerBackend>, old: &Student<B::InnerBackend>) -> Vec<Samples<B::InnerBackend>> {
+    /// The samples in parts of at most `run.clips_at_once`. What the old policy sees of them is
+    /// held only if they stay together.
+    pub(super) fn split(
+        &self,
+        samples: Samples<B::InnerBackend>,
+        old: &Student<B::InnerBackend>,
+    ) -> Vec<Samples<B::InnerBackend>> {
         let portions = portions(samples.clips.len(), self.clips_at_once);
         if portions.len() == 1 {
             let compares = match self.method {
@@ -103,20 +121,32 @@ impl<B: Trainable> Alternation<B> {
             held: None,
             rows: samples.rows.clone().slice_dim(0, range.clone()),
             clips: samples.clips[range.clone()].to_vec(),
-            states: samples.states.iter().map(|state| state.clone().slice_dim(0, range.clone())).collect(),
-            judged: samples
-                .judged
-                .as_ref()
-                .map(|(clips, scores)| (clips.clone().slice_dim(0, range.clone()), scores[range.clone()].to_vec())),
+            states: samples
+                .states
+                .iter()
+                .map(|state| state.clone().slice_dim(0, range.clone()))
+                .collect(),
+            judged: samples.judged.as_ref().map(|(clips, scores)| {
+                (
+                    clips.clone().slice_dim(0, range.clone()),
+                    scores[range.clone()].to_vec(),
+                )
+            }),
             r: samples.r[range].to_vec(),
         };
         portions.into_iter().map(part).collect()
     }
 
-    pub(super) fn held(&self, old: &Student<B::InnerBackend>, samples: &Samples<B::InnerBackend>) -> Held<B::InnerBackend> {
+    pub(super) fn held(
+        &self,
+        old: &Student<B::InnerBackend>,
+        samples: &Samples<B::InnerBackend>,
+    ) -> Held<B::InnerBackend> {
         let text = old.read_text(samples.rows.clone());
         let looks_back = self.afd.context != Context::UniformNoise;
-        let memory = looks_back.then(|| remembered(old, samples, &text)).flatten();
+        let memory = looks_back
+            .then(|| remembered(old, samples, &text))
+            .flatten();
         Held { text, memory }
     }
 
@@ -133,16 +163,33 @@ impl<B: Trainable> Alternation<B> {
         let noisy_past = self.afd.context == Context::UniformNoise;
         let frames = self.shape[0];
         let lookback = |student: &Student<_>, memory| {
-            if noisy_past { Lookback::none(student, frames) } else { Lookback::on(student, frames, memory) }
+            if noisy_past {
+                Lookback::none(student, frames)
+            } else {
+                Lookback::on(student, frames, memory)
+            }
         };
         let old_velocity = (self.afd.old_policy == OldPolicy::Lagging).then(|| {
-            let Held { text, memory } = samples.held.clone().unwrap_or_else(|| self.held(old, samples));
+            let Held { text, memory } = samples
+                .held
+                .clone()
+                .unwrap_or_else(|| self.held(old, samples));
             velocities(old, clips.state(), &sigmas, &text, &lookback(old, memory))
         });
         let reference = reference.map(|reference| {
             let text = reference.read_text(samples.rows.clone());
-            let memory = (!noisy_past).then(|| remember(reference, samples.latents.clone(), 0.0, &text));
-            (velocities(reference, clips.state(), &sigmas, &text, &lookback(reference, memory)), self.afd.reference_weight)
+            let memory =
+                (!noisy_past).then(|| remember(reference, samples.latents.clone(), 0.0, &text));
+            (
+                velocities(
+                    reference,
+                    clips.state(),
+                    &sigmas,
+                    &text,
+                    &lookback(reference, memory),
+                ),
+                self.afd.reference_weight,
+            )
         });
         let r = TensorData::new(samples.r.clone(), [samples.r.len(), 1, 1, 1, 1]);
         FlowWork {
@@ -154,15 +201,29 @@ impl<B: Trainable> Alternation<B> {
             reference,
             context: self.afd.context,
             detach_context: self.afd.detach_context,
-            settings: ForwardProcessSettings { form: self.afd.loss, beta: self.afd.beta, advantage_clip: self.afd.advantage_clip },
+            settings: ForwardProcessSettings {
+                form: self.afd.loss,
+                beta: self.afd.beta,
+                advantage_clip: self.afd.advantage_clip,
+            },
         }
     }
 
-    /// The forward process: every block of every clip gets a noise level and noise of its own, from a stream per clip.
-    fn noised(&self, round: u64, step: u64, samples: &Samples<B::InnerBackend>) -> (Noised<B::InnerBackend>, Vec<f32>) {
+    /// The forward process: every block of every clip gets a noise level and noise of its own, from
+    /// a stream per clip.
+    fn noised(
+        &self,
+        round: u64,
+        step: u64,
+        samples: &Samples<B::InnerBackend>,
+    ) -> (Noised<B::InnerBackend>, Vec<f32>) {
         let dims = samples.latents.dims();
         let [batch, frames, ..] = dims;
-        let per_block = if self.afd.context == Context::UniformNoise { frames } else { self.frames_per_block };
+        let per_block = if self.afd.context == Context::UniformNoise {
+            frames
+        } else {
+            self.frames_per_block
+        };
         let mut sigmas = Vec::with_capacity(batch * frames);
         let mut noise = Vec::with_capacity(dims.iter().product());
         for clip in &samples.clips {
@@ -175,25 +236,45 @@ impl<B: Trainable> Alternation<B> {
                 }
                 sigmas.push(current);
             }
-            noise.extend(Noise::new(self.seed, Purpose::ForwardProcess, round, index).normals(dims[1..].iter().product()));
+            noise.extend(
+                Noise::new(self.seed, Purpose::ForwardProcess, round, index)
+                    .normals(dims[1..].iter().product()),
+            );
         }
         let noise = Tensor::from_data(TensorData::new(noise, dims), &self.device);
-        let clips = Noised { clean: samples.latents.clone(), noise, sigmas: levels(&sigmas, batch, frames, &self.device) };
+        let clips = Noised {
+            clean: samples.latents.clone(),
+            noise,
+            sigmas: levels(&sigmas, batch, frames, &self.device),
+        };
         (clips, sigmas)
     }
 }
 
 /// `values`, and then the `chosen` rows of `more`.
-fn with_chosen<B: Backend, const N: usize>(values: Tensor<B, N>, more: &Tensor<B, N>, chosen: &[Range<usize>]) -> Tensor<B, N> {
-    let chosen = chosen.iter().map(|range| more.clone().slice_dim(0, range.clone()));
+fn with_chosen<B: Backend, const N: usize>(
+    values: Tensor<B, N>,
+    more: &Tensor<B, N>,
+    chosen: &[Range<usize>],
+) -> Tensor<B, N> {
+    let chosen = chosen
+        .iter()
+        .map(|range| more.clone().slice_dim(0, range.clone()));
     Tensor::cat(std::iter::once(values).chain(chosen).collect(), 0)
 }
 
-/// What the old policy remembers of its clips: kept from the rollouts where there is room for it, else by a clean pass. Teacher clips, which come last,
-/// were never rolled out. `None` for clips of one block.
-fn remembered<B: Kernels>(old: &Student<B>, samples: &Samples<B>, text: &TextMemory<B>) -> Option<Memory<B>> {
+/// What the old policy remembers of its clips: kept from the rollouts where there is room for it,
+/// else by a clean pass. Teacher clips, which come last, were never rolled out. `None` for clips of
+/// one block.
+fn remembered<B: Kernels>(
+    old: &Student<B>,
+    samples: &Samples<B>,
+    text: &TextMemory<B>,
+) -> Option<Memory<B>> {
     let clips = samples.clips.len();
-    let Some(kept) = &samples.memory else { return Some(remember(old, samples.latents.clone(), 0.0, text)) };
+    let Some(kept) = &samples.memory else {
+        return Some(remember(old, samples.latents.clone(), 0.0, text));
+    };
     let rolled_out = kept.clips();
     if rolled_out == clips {
         return Some(kept.clone());

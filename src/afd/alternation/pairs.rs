@@ -44,18 +44,31 @@ impl<B: Trainable> Alternation<B> {
         let scores: Vec<f64> = portions
             .flat_map(|portion| {
                 let text = text.clone().slice_dim(0, portion.clone());
-                discriminator.score_within_limits(clips.clone().slice_dim(0, portion), text).into_data().iter::<f64>().collect::<Vec<_>>()
+                discriminator
+                    .score_within_limits(clips.clone().slice_dim(0, portion), text)
+                    .into_data()
+                    .iter::<f64>()
+                    .collect::<Vec<_>>()
             })
             .collect();
         scores.chunks(per_prompt).map(<[f64]>::to_vec).collect()
     }
 
     /// `first` is the place of the first prompt in its round.
-    pub(super) fn texts(&self, prompts: &[String], first: usize, round: u64) -> Result<Texts<B::InnerBackend>, RoundError> {
+    pub(super) fn texts(
+        &self,
+        prompts: &[String],
+        first: usize,
+        round: u64,
+    ) -> Result<Texts<B::InnerBackend>, RoundError> {
         let text = |prompts: &[String], repeats| self.batches.text(prompts, repeats);
         let teachers = self.afd.teacher_clips_per_prompt;
-        let mistaken =
-            (self.discriminator.mismatch_weight > 0.0).then(|| self.batches.mistaken_prompts(prompts, first, round, teachers)).flatten();
+        let mistaken = (self.discriminator.mismatch_weight > 0.0)
+            .then(|| {
+                self.batches
+                    .mistaken_prompts(prompts, first, round, teachers)
+            })
+            .flatten();
         Ok(Texts {
             teacher: text(prompts, teachers)?,
             student: text(prompts, self.afd.rollouts_per_prompt)?,
@@ -63,7 +76,8 @@ impl<B: Trainable> Alternation<B> {
         })
     }
 
-    /// Both sides with the same augmentation and instance noise of the same size; `part` numbers the prompts.
+    /// Both sides with the same augmentation and instance noise of the same size; `part` numbers
+    /// the prompts.
     pub(super) fn discriminator_work(
         &self,
         round: u64,
@@ -78,7 +92,10 @@ impl<B: Trainable> Alternation<B> {
         let reach = settings.augment_shift as i64;
         let shift = [0; 2].map(|_| draw.below(2 * settings.augment_shift + 1) as i64 - reach);
         let brightness = 1.0 + settings.augment_brightness * draw.between(-1.0, 1.0);
-        let (teachers, students) = (self.afd.teacher_clips_per_prompt, self.afd.rollouts_per_prompt);
+        let (teachers, students) = (
+            self.afd.teacher_clips_per_prompt,
+            self.afd.rollouts_per_prompt,
+        );
         // One stream per step, side and prompt.
         let index = |side: u64| step * 3 + side;
         let augment = |clips: &Tensor<B::InnerBackend, 5>, side: u64, per_prompt: usize| {
@@ -87,15 +104,34 @@ impl<B: Trainable> Alternation<B> {
                 clips = clips * brightness;
             }
             if settings.instance_noise > 0.0 {
-                let [noise] = self.normals(Purpose::InstanceNoise, round, index(side), part.clone(), [per_prompt]);
+                let [noise] = self.normals(
+                    Purpose::InstanceNoise,
+                    round,
+                    index(side),
+                    part.clone(),
+                    [per_prompt],
+                );
                 clips = clips + noise * settings.instance_noise;
             }
             clips
         };
-        let (teacher, student) = (augment(&sides.teacher, 0, teachers), augment(&sides.student, 1, students));
+        let (teacher, student) = (
+            augment(&sides.teacher, 0, teachers),
+            augment(&sides.student, 1, students),
+        );
         let penalised = settings.r1_weight > 0.0 || settings.r2_weight > 0.0;
         let penalty = penalised.then(|| Penalty {
-            direction: Tensor::cat(self.normals(Purpose::Penalty, round, index(2), part.clone(), [teachers, students]).into(), 0),
+            direction: Tensor::cat(
+                self.normals(
+                    Purpose::Penalty,
+                    round,
+                    index(2),
+                    part.clone(),
+                    [teachers, students],
+                )
+                .into(),
+                0,
+            ),
             size: settings.penalty_size,
             r1: settings.r1_weight * penalty_scale,
             r2: settings.r2_weight * penalty_scale,
@@ -105,14 +141,18 @@ impl<B: Trainable> Alternation<B> {
             student,
             teacher_text: texts.teacher.clone(),
             student_text: texts.student.clone(),
-            mistaken: texts.mistaken.clone().map(|text| (text, settings.mismatch_weight)),
+            mistaken: texts
+                .mistaken
+                .clone()
+                .map(|text| (text, settings.mismatch_weight)),
             prompts: part.len(),
             loss: settings.loss,
             penalty,
         }
     }
 
-    /// Standard normal clips for the prompts numbered `part`, `counts` of each kind per prompt: one `[P * count, F, C, H, W]` per kind.
+    /// Standard normal clips for the prompts numbered `part`, `counts` of each kind per prompt: one
+    /// `[P * count, F, C, H, W]` per kind.
     ///
     /// A stream per prompt, so that nothing depends on how a batch is split.
     pub(super) fn normals<const KINDS: usize>(
@@ -128,11 +168,17 @@ impl<B: Trainable> Alternation<B> {
         let mut values = [const { Vec::new() }; KINDS];
         for prompt in part.clone() {
             let mut draw = Noise::new(self.seed, purpose, round, index << 32 | prompt as u64);
-            values.iter_mut().zip(counts).for_each(|(values, count)| values.extend(draw.normals(count * size)));
+            values
+                .iter_mut()
+                .zip(counts)
+                .for_each(|(values, count)| values.extend(draw.normals(count * size)));
         }
         values.map(|values: Vec<f32>| {
             let clips = values.len() / size;
-            Tensor::from_data(TensorData::new(values, [clips, frames, channels, height, width]), &self.device)
+            Tensor::from_data(
+                TensorData::new(values, [clips, frames, channels, height, width]),
+                &self.device,
+            )
         })
     }
 }
@@ -155,7 +201,8 @@ pub(super) fn fresh_accuracy(teacher: &[Vec<f64>], student: &[Vec<f64>]) -> f64 
     mean(&wins.collect::<Vec<_>>())
 }
 
-/// Moves clips by whole latent pixels (rows, columns); what moves in from outside is zero, the mean colour.
+/// Moves clips by whole latent pixels (rows, columns); what moves in from outside is zero, the mean
+/// colour.
 fn shifted_clips<B: Backend>(clips: Tensor<B, 5>, [rows, columns]: [i64; 2]) -> Tensor<B, 5> {
     let move_axis = |clips: Tensor<B, 5>, axis: usize, by: i64| {
         let mut dims = clips.dims();
@@ -182,8 +229,13 @@ mod tests {
 
     #[test]
     fn shifting_moves_pixels_and_fills_with_the_mean_colour() {
-        let clips = Tensor::<NdArray, 1, Int>::arange(1..7, &Default::default()).float().reshape([1, 1, 1, 2, 3]);
-        let shifted = shifted_clips(clips, [1, -1]).into_data().to_vec::<f32>().unwrap();
+        let clips = Tensor::<NdArray, 1, Int>::arange(1..7, &Default::default())
+            .float()
+            .reshape([1, 1, 1, 2, 3]);
+        let shifted = shifted_clips(clips, [1, -1])
+            .into_data()
+            .to_vec::<f32>()
+            .unwrap();
         assert_eq!(shifted, [0.0, 0.0, 0.0, 2.0, 3.0, 0.0]);
     }
 }

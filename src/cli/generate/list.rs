@@ -1,4 +1,5 @@
-//! What is asked of `afd generate`: prompts, what their clips are called, and the files that they go to.
+//! What is asked of `afd generate`: prompts, what their clips are called, and the files that they
+//! go to.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -73,9 +74,14 @@ pub struct Wanted {
 /// The prompts asked for, each name once.
 pub fn prompts(args: &GenerateArgs) -> Result<Vec<Listed>, CliError> {
     if let Some(prompt) = &args.prompt {
-        return Ok(vec![Listed { prompt: prompt.clone(), name: None }]);
+        return Ok(vec![Listed {
+            prompt: prompt.clone(),
+            name: None,
+        }]);
     }
-    let Some(path) = &args.prompts else { unreachable!("clap asks for --prompt or --prompts") };
+    let Some(path) = &args.prompts else {
+        unreachable!("clap asks for --prompt or --prompts")
+    };
     let read = |path: &Path| read_prompts(path).map_err(|error| CliError::Usage(error.to_string()));
     let prompts = read(path)?;
     let names: Vec<Option<String>> = match &args.names {
@@ -83,25 +89,45 @@ pub fn prompts(args: &GenerateArgs) -> Result<Vec<Listed>, CliError> {
         Some(file) => read(file)?.into_iter().map(Some).collect(),
     };
     if prompts.is_empty() {
-        return Err(CliError::Usage(format!("{} has no prompts, expected one a line", path.display())));
-    }
-    if let (Some(file), true) = (&args.names, names.len() != prompts.len()) {
-        let (file, path, names, prompts) = (file.display(), path.display(), names.len(), prompts.len());
         return Err(CliError::Usage(format!(
-            "{file} has {names} names, {path} has {prompts} prompts; expected a name for each, line by line"
+            "{} has no prompts, expected one a \
+            line",
+            path.display()
         )));
     }
-    let mut listed: Vec<Listed> = prompts.into_iter().zip(names).map(|(prompt, name)| Listed { prompt, name }).collect();
+    if let (Some(file), true) = (&args.names, names.len() != prompts.len()) {
+        let (file, path, names, prompts) =
+            (file.display(), path.display(), names.len(), prompts.len());
+        return Err(CliError::Usage(format!(
+            "{file} has {names} names, {path} has {prompts} prompts; expected a name for each, \
+                line by line"
+        )));
+    }
+    let mut listed: Vec<Listed> = prompts
+        .into_iter()
+        .zip(names)
+        .map(|(prompt, name)| Listed { prompt, name })
+        .collect();
     let (all, mut seen) = (listed.len(), BTreeSet::new());
     listed.retain(|listed| seen.insert(listed.called().to_string()));
     if let (Some(file), true) = (&args.names, listed.len() < all) {
-        eprintln!("{} of {all} names in {} were there before and are left out", all - listed.len(), file.display());
+        eprintln!(
+            "{} of {all} names in {} were there before and are left \
+            out",
+            all - listed.len(),
+            file.display()
+        );
     }
     Ok(listed)
 }
 
 /// The file of a clip in the directory.
-pub fn file_name(args: &GenerateArgs, number: usize, called: &str, take: u64) -> Result<String, CliError> {
+pub fn file_name(
+    args: &GenerateArgs,
+    number: usize,
+    called: &str,
+    take: u64,
+) -> Result<String, CliError> {
     let ending = args.format.video().extension();
     let file = match args.naming {
         Naming::Numbers => format!("{number:05}-{take}.{ending}"),
@@ -109,7 +135,10 @@ pub fn file_name(args: &GenerateArgs, number: usize, called: &str, take: u64) ->
     };
     // A file name ends at 255 bytes on common file systems, and staging adds some.
     if file.contains(['/', '\\', '\0']) || file.starts_with('.') || file.len() > 240 {
-        return Err(CliError::Usage(format!("{called:?} cannot be a file name; use --naming numbers, or shorter --names")));
+        return Err(CliError::Usage(format!(
+            "{called:?} cannot be a file name; use --naming \
+            numbers, or shorter --names"
+        )));
     }
     Ok(file)
 }

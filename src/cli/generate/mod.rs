@@ -47,8 +47,8 @@ pub struct GenerateArgs {
     /// A file of prompts: .txt with one a line, or .json as VBench has it.
     #[arg(long, value_name = "FILE", requires = "out_dir")]
     prompts: Option<PathBuf>,
-    /// What to call the clips, line by line, where that is not the prompts: VBench's own prompts beside extended ones. Of equal names the first
-    /// counts.
+    /// What to call the clips, line by line, where that is not the prompts: VBench's own prompts
+    /// beside extended ones. Of equal names the first counts.
     #[arg(long, value_name = "FILE", requires = "prompts")]
     names: Option<PathBuf>,
     /// Clips of each prompt (with --out-dir).
@@ -60,18 +60,19 @@ pub struct GenerateArgs {
     /// Where to write one clip: .mp4 (needs ffmpeg), .gif, or a directory of PNG frames (.frames).
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The directory for clips (in videos/) and a manifest.jsonl of their prompts, seeds and hashes: a new or empty one, or one where the
-    /// same command was stopped.
+    /// The directory for clips (in videos/) and a manifest.jsonl of their prompts, seeds and
+    /// hashes: a new or empty one, or one where the same command was stopped.
     #[arg(long, value_name = "DIR")]
     out_dir: Option<PathBuf>,
     /// File format in --out-dir; mp4 needs ffmpeg.
     #[arg(long, value_enum, default_value_t = Format::Mp4)]
     format: Format,
-    /// File names in --out-dir: as VBench expects them (`PROMPT-CLIP.mp4`), or by number (`00000-0.mp4`).
+    /// File names in --out-dir: as VBench expects them (`PROMPT-CLIP.mp4`), or by number
+    /// (`00000-0.mp4`).
     #[arg(long, value_enum, default_value_t = Naming::Vbench)]
     naming: Naming,
-    /// Where umT5's embeddings of the prompts are kept [default: the data.path that the student was trained with if it is here, else
-    /// --out-dir].
+    /// Where umT5's embeddings of the prompts are kept [default: the data.path that the student was
+    /// trained with if it is here, else --out-dir].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
@@ -95,38 +96,87 @@ pub fn run(args: &GenerateArgs) -> Result<ExitCode, CliError> {
 
 fn one_clip(args: &GenerateArgs, source: &Source, out: &Path) -> Result<ExitCode, CliError> {
     if out.symlink_metadata().is_ok() {
-        return Err(CliError::Usage(format!("{} exists already; choose another --out", out.display())));
+        return Err(CliError::Usage(format!(
+            "{} exists already; choose another \
+            --out",
+            out.display()
+        )));
     }
-    VideoFormat::of(out).and_then(|format| format.require(out)).map_err(|error| CliError::Usage(error.to_string()))?;
-    let Some(prompt) = &args.prompt else { unreachable!("clap asks for --out-dir beside --prompts") };
+    VideoFormat::of(out)
+        .and_then(|format| format.require(out))
+        .map_err(|error| CliError::Usage(error.to_string()))?;
+    let Some(prompt) = &args.prompt else {
+        unreachable!(
+            "clap asks for --out-dir beside \
+        --prompts"
+        )
+    };
     check_words(source, [prompt])?;
-    let temporary = tempfile::tempdir().map_err(|error| CliError::Failed(format!("no temporary directory can be made: {error}")))?;
-    let wanted = vec![Wanted { of: Listed { prompt: prompt.clone(), name: None }, take: 0, file: String::new() }];
+    let temporary = tempfile::tempdir().map_err(|error| {
+        CliError::Failed(format!(
+            "no temporary \
+        directory can be made: {error}"
+        ))
+    })?;
+    let wanted = vec![Wanted {
+        of: Listed {
+            prompt: prompt.clone(),
+            name: None,
+        },
+        take: 0,
+        file: String::new(),
+    }];
     let data = data(args, source, temporary.path());
-    let job = GenerateJob { seed: args.seed, source, data, wanted, there: 0, to: To::File(out) };
+    let job = GenerateJob {
+        seed: args.seed,
+        source,
+        data,
+        wanted,
+        there: 0,
+        to: To::File(out),
+    };
     afd_backends::dispatch(args.backend.as_deref(), job)??;
     println!("{}", out.display());
     Ok(ExitCode::SUCCESS)
 }
 
-fn clips_of_a_list(args: &GenerateArgs, source: &Source, directory: &Path) -> Result<ExitCode, CliError> {
-    args.format.video().require(directory).map_err(|error| CliError::Usage(error.to_string()))?;
+fn clips_of_a_list(
+    args: &GenerateArgs,
+    source: &Source,
+    directory: &Path,
+) -> Result<ExitCode, CliError> {
+    args.format
+        .video()
+        .require(directory)
+        .map_err(|error| CliError::Usage(error.to_string()))?;
     let prompts = prompts(args)?;
     let mut wanted = Vec::new();
     for (number, of) in prompts.iter().enumerate() {
         for take in 0..args.clips {
-            wanted.push(Wanted { of: of.clone(), take, file: file_name(args, number, of.called(), take)? });
+            wanted.push(Wanted {
+                of: of.clone(),
+                take,
+                file: file_name(args, number, of.called(), take)?,
+            });
         }
     }
     let files: Vec<String> = wanted.iter().map(|wanted| wanted.file.clone()).collect();
     check_words(source, prompts.iter().map(|listed| &listed.prompt))?;
-    let mut samples = Samples::open(directory, &settings(args, source, &prompts)?).map_err(SessionError::from)?;
+    let mut samples =
+        Samples::open(directory, &settings(args, source, &prompts)?).map_err(SessionError::from)?;
     wanted.retain(|wanted| !samples.has(&wanted.file));
     if !wanted.is_empty() {
         signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
         let (data, there) = (data(args, source, directory), files.len() - wanted.len());
         let to = To::Directory(&mut samples, source.weights()?);
-        let job = GenerateJob { seed: args.seed, source, data, wanted, there, to };
+        let job = GenerateJob {
+            seed: args.seed,
+            source,
+            data,
+            wanted,
+            there,
+            to,
+        };
         if !afd_backends::dispatch(args.backend.as_deref(), job)?? {
             eprintln!("stopped; run the same command again to go on");
             return Ok(ExitCode::from(STOPPED));
@@ -138,26 +188,40 @@ fn clips_of_a_list(args: &GenerateArgs, source: &Source, directory: &Path) -> Re
 }
 
 /// Refuses prompts that word vectors cannot be made of; umT5 takes any.
-fn check_words<'a>(source: &Source, prompts: impl IntoIterator<Item = &'a String>) -> Result<(), CliError> {
+fn check_words<'a>(
+    source: &Source,
+    prompts: impl IntoIterator<Item = &'a String>,
+) -> Result<(), CliError> {
     let text = &source.card().text;
     if text.kind == TextKind::Umt5 {
         return Ok(());
     }
     let words = text::reader(text, None).map_err(SessionError::from)?;
-    prompts.into_iter().try_for_each(|prompt| words.encode(prompt).map(drop)).map_err(CliError::Usage)
+    prompts
+        .into_iter()
+        .try_for_each(|prompt| words.encode(prompt).map(drop))
+        .map_err(CliError::Usage)
 }
 
 /// Where embeddings of prompts are read and kept.
 fn data(args: &GenerateArgs, source: &Source, otherwise: &Path) -> PathBuf {
     let trained = source.card().data.clone().filter(|data| data.is_dir());
-    args.data.clone().or(trained).unwrap_or_else(|| otherwise.to_path_buf())
+    args.data
+        .clone()
+        .or(trained)
+        .unwrap_or_else(|| otherwise.to_path_buf())
 }
 
 /// Everything that decides what clips there will be, but for how many of each prompt.
-fn settings(args: &GenerateArgs, source: &Source, prompts: &[Listed]) -> Result<Map<String, Value>, SessionError> {
+fn settings(
+    args: &GenerateArgs,
+    source: &Source,
+    prompts: &[Listed],
+) -> Result<Map<String, Value>, SessionError> {
     let card = source.card();
     let (codec, _) = card.codec(source.pickles()).map_err(SessionError::Other)?;
-    let list = serde_json::to_vec(prompts).map_err(|error| SessionError::Other(error.to_string()))?;
+    let list =
+        serde_json::to_vec(prompts).map_err(|error| SessionError::Other(error.to_string()))?;
     let Value::Object(settings) = json!({
         "checkpoint_blake3": source.weights()?,
         "student": card.student,
@@ -201,31 +265,63 @@ impl Job for GenerateJob<'_> {
     fn run<B: Trainable>(mut self, _place: Place, device: B::Device) -> Self::Output {
         let card = self.source.card();
         // The text encoder first, and gone before the student comes.
-        let prompts: Vec<String> = self.wanted.iter().map(|wanted| wanted.of.prompt.clone()).collect();
+        let prompts: Vec<String> = self
+            .wanted
+            .iter()
+            .map(|wanted| wanted.of.prompt.clone())
+            .collect();
         let rows = text_rows::<B::InnerBackend>(self.source, &self.data, prompts, &device)?;
         if signals::stop_requested() {
             return Ok(false);
         }
-        let (codec, latent_shape) = card.codec(self.source.pickles()).map_err(SessionError::Other)?;
+        let (codec, latent_shape) = card
+            .codec(self.source.pickles())
+            .map_err(SessionError::Other)?;
         let codec = codec.load::<B::InnerBackend>(&device)?;
         let student = self.source.load::<B::InnerBackend>(&device)?;
-        let filming =
-            Filming { student: &student, codec: &*codec, sampler: &sampler(&card.sampler), clip: card.clip, latent_shape, device: &device };
+        let filming = Filming {
+            student: &student,
+            codec: &*codec,
+            sampler: &sampler(&card.sampler),
+            clip: card.clip,
+            latent_shape,
+            device: &device,
+        };
         let mut bar = Bar::new("clips");
-        for (number, Wanted { of: Listed { prompt, name }, take, file }) in self.wanted.iter().enumerate() {
+        for (
+            number,
+            Wanted {
+                of: Listed { prompt, name },
+                take,
+                file,
+            },
+        ) in self.wanted.iter().enumerate()
+        {
             if signals::stop_requested() {
                 bar.end();
                 return Ok(false);
             }
             let values = rows.encode(prompt).map_err(SessionError::Other)?;
-            let text = Tensor::from_data(TensorData::new(values, [1, card.text.length, card.text.width]), &device);
+            let text = Tensor::from_data(
+                TensorData::new(values, [1, card.text.length, card.text.width]),
+                &device,
+            );
             let noise = clip_noise(self.seed, prompt, *take);
             match &mut self.to {
                 To::File(path) => filming.write(text, noise, path)?,
                 To::Directory(samples, weights) => {
                     filming.write(text, noise, &samples.staged(file))?;
                     let name = name.as_deref();
-                    samples.publish(file, Made { prompt, name, take: *take, seed: self.seed, weights })?;
+                    samples.publish(
+                        file,
+                        Made {
+                            prompt,
+                            name,
+                            take: *take,
+                            seed: self.seed,
+                            weights,
+                        },
+                    )?;
                     bar.show(self.there + number + 1, self.there + self.wanted.len());
                 }
             }
@@ -235,7 +331,8 @@ impl Job for GenerateJob<'_> {
     }
 }
 
-/// A reader of the prompts' rows, all of them encoded; umT5 is loaded for those that `data` lacks, and holds no memory afterwards.
+/// A reader of the prompts' rows, all of them encoded; umT5 is loaded for those that `data` lacks,
+/// and holds no memory afterwards.
 fn text_rows<B: Kernels>(
     source: &Source,
     data: &Path,
@@ -245,14 +342,22 @@ fn text_rows<B: Kernels>(
     prompts.dedup();
     let text = &source.card().text;
     let mut bar = Bar::new("prompts");
-    text::prepare::<B>(text, source.pickles(), data, &prompts, device, &mut |done, all| bar.show(done, all))?;
+    text::prepare::<B>(
+        text,
+        source.pickles(),
+        data,
+        &prompts,
+        device,
+        &mut |done, all| bar.show(done, all),
+    )?;
     bar.end();
     let reader = text::reader(text, Some(data))?;
     let [length, width] = reader.shape();
     if [length, width] != [text.length, text.width] {
         let (rows, wanted) = (text.length, text.width);
         return Err(SessionError::Other(format!(
-            "the text encoder gives {length} rows of {width} for a prompt, the student reads {rows} of {wanted}"
+            "the text encoder gives {length} rows of {width} for a prompt, the student reads \
+                {rows} of {wanted}"
         )));
     }
     Ok(reader)

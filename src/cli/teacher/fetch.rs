@@ -26,7 +26,8 @@ pub struct FetchArgs {
     /// Print what is missing and what it may cost; ask nobody, change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Submit such takes again, in addition; what they may have cost stays spent. Not between a run and its --resume.
+    /// Submit such takes again, in addition; what they may have cost stays spent. Not between a run
+    /// and its --resume.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STATES")]
     again: Vec<Again>,
 }
@@ -46,7 +47,9 @@ enum Again {
 impl Again {
     fn fits(self, service: &Service, state: &State) -> bool {
         match (self, state) {
-            (Self::Unknown, State::Unanswered) => service.adapter.handle == afd_api::adapter::Handle::None,
+            (Self::Unknown, State::Unanswered) => {
+                service.adapter.handle == afd_api::adapter::Handle::None
+            }
             (Self::Refused, State::Ended(end, _)) => *end == End::Refused,
             (Self::Failed, State::Ended(end, _)) => matches!(end, End::Failed | End::FailedRetry),
             (Self::Overdue, State::Ended(end, _)) => *end == End::Overdue,
@@ -59,9 +62,10 @@ impl From<ApiError> for CliError {
     fn from(error: ApiError) -> Self {
         use crate::data::store::StoreError;
         match error {
-            ApiError::Settings(_) | ApiError::Store(StoreError::Foreign(_) | StoreError::Origin { .. } | StoreError::Locked(_)) => {
-                Self::Usage(error.to_string())
-            }
+            ApiError::Settings(_)
+            | ApiError::Store(
+                StoreError::Foreign(_) | StoreError::Origin { .. } | StoreError::Locked(_),
+            ) => Self::Usage(error.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }
@@ -81,13 +85,29 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
         let released = release(&service, &args.again)?;
         println!("released  {released} takes to be submitted again");
     }
-    println!("terms     {}: check that they allow training on the clips", service.adapter.terms);
+    println!(
+        "terms     {}: check that they allow training on the clips",
+        service.adapter.terms
+    );
     let mut shown = Shown::new(wanted.len());
-    let fetch = engine::fetch(&service, &wanted, &signals::stop_requested, &mut |progress| shown.show(progress))?;
+    let fetch = engine::fetch(
+        &service,
+        &wanted,
+        &signals::stop_requested,
+        &mut |progress| shown.show(progress),
+    )?;
     shown.end();
     let counts = fetch.progress.counts;
-    println!("clips     {} of {} are in {}", counts.there, counts.wanted, service.store.display());
-    println!("spent     {} of {} may be spent", fetch.progress.spent, service.settings.budget);
+    println!(
+        "clips     {} of {} are in {}",
+        counts.there,
+        counts.wanted,
+        service.store.display()
+    );
+    println!(
+        "spent     {} of {} may be spent",
+        fetch.progress.spent, service.settings.budget
+    );
     let gone = counts.refused + counts.failed + counts.overdue + counts.unknown;
     if gone > 0 {
         println!("not there {gone} will not come by themselves; `afd teacher status` lists them");
@@ -99,7 +119,11 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
         eprintln!("stopped; run the same command again to go on");
         return Ok(ExitCode::from(STOPPED));
     }
-    Ok(if counts.unknown > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if counts.unknown > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn release(service: &Service, again: &[Again]) -> Result<usize, ApiError> {
@@ -113,11 +137,24 @@ fn bill(service: &Service, survey: &Survey) {
     let (counts, budget) = (survey.counts, service.settings.budget);
     let left = budget.minus(survey.spent);
     println!("adapter   {} at {}", service.adapter.name, service.base_url);
-    println!("terms     {}: check that they allow training on the clips", service.adapter.terms);
-    println!("clips     {} wanted, {} there, {} under way, {} to submit", counts.wanted, counts.there, counts.open, counts.missing);
+    println!(
+        "terms     {}: check that they allow training on the clips",
+        service.adapter.terms
+    );
+    println!(
+        "clips     {} wanted, {} there, {} under way, {} to \
+        submit",
+        counts.wanted, counts.there, counts.open, counts.missing
+    );
     println!("price     {} a clip", service.price);
-    println!("bill      {} for {} clips, if each succeeds at once", survey.bill, counts.missing);
-    println!("budget    {budget}, {} of it spent or reserved, {left} left", survey.spent);
+    println!(
+        "bill      {} for {} clips, if each succeeds at once",
+        survey.bill, counts.missing
+    );
+    println!(
+        "budget    {budget}, {} of it spent or reserved, {left} left",
+        survey.spent
+    );
     match survey.bill > left {
         true => println!("the budget does not cover the bill: the fetch will stop at {budget}"),
         false => println!("the budget covers the bill"),
@@ -132,16 +169,29 @@ struct Shown {
 
 impl Shown {
     fn new(wanted: usize) -> Self {
-        let style =
-            ProgressStyle::with_template("clips {wide_bar} {pos}/{len} {msg} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(wanted as u64).with_style(style));
-        Self { bar, said: Instant::now() }
+        let style = ProgressStyle::with_template(
+            "clips {wide_bar} {pos}/{len} {msg} \
+                {eta}",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = std::io::stderr()
+            .is_terminal()
+            .then(|| ProgressBar::new(wanted as u64).with_style(style));
+        Self {
+            bar,
+            said: Instant::now(),
+        }
     }
 
     fn show(&mut self, progress: &Progress) {
         let counts = progress.counts;
-        let message =
-            format!("{} under way, {} gone, {} spent", counts.open, counts.refused + counts.failed + counts.overdue, progress.spent);
+        let message = format!(
+            "{} under way, {} gone, {} \
+                spent",
+            counts.open,
+            counts.refused + counts.failed + counts.overdue,
+            progress.spent
+        );
         match &self.bar {
             Some(bar) => {
                 bar.set_message(message);

@@ -14,9 +14,11 @@ use super::CliError;
 /// What to do with a teacher.
 #[derive(Debug, Subcommand)]
 pub enum TeacherVerb {
-    /// Write the recipe's teacher clips into a clip store, ready for `teacher.kind = "folder"`; goes on where it was stopped.
+    /// Write the recipe's teacher clips into a clip store, ready for `teacher.kind = "folder"`;
+    /// goes on where it was stopped.
     Record(record::RecordArgs),
-    /// Have an API make the clips that the recipe needs and its store lacks; goes on where it was stopped, and never pays twice.
+    /// Have an API make the clips that the recipe needs and its store lacks; goes on where it was
+    /// stopped, and never pays twice.
     Fetch(fetch::FetchArgs),
     /// Say how far a fetch is, what it has cost, and what will not come.
     Status(status::StatusArgs),
@@ -44,9 +46,17 @@ pub fn run(verb: &TeacherVerb) -> Result<ExitCode, CliError> {
 fn adapters(args: &AdaptersArgs) -> Result<ExitCode, CliError> {
     let usage = |error: afd_api::ApiError| CliError::Usage(error.to_string());
     if let Some(name) = &args.name {
-        let text = BUILT_IN.iter().find(|(known, _)| known == name).map(|(_, text)| *text);
+        let text = BUILT_IN
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, text)| *text);
         // The search for an unknown name says which ones there are.
-        print!("{}", text.ok_or(()).or_else(|()| Adapter::find(name, std::path::Path::new("/nowhere")).map(|_| "")).map_err(usage)?);
+        print!(
+            "{}",
+            text.ok_or(())
+                .or_else(|()| Adapter::find(name, std::path::Path::new("/nowhere")).map(|_| ""))
+                .map_err(usage)?
+        );
         return Ok(ExitCode::SUCCESS);
     }
     for (name, text) in BUILT_IN {

@@ -45,7 +45,13 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
     signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
     let teacher = recipe.teacher()?;
     let mut prompts = recipe.train_prompts.clone();
-    prompts.extend(recipe.held_out_prompts.iter().filter(|prompt| !recipe.train_prompts.contains(prompt)).cloned());
+    prompts.extend(
+        recipe
+            .held_out_prompts
+            .iter()
+            .filter(|prompt| !recipe.train_prompts.contains(prompt))
+            .cloned(),
+    );
     let format = match args.format {
         Format::Mp4 => VideoFormat::Mp4,
         Format::Gif => VideoFormat::Gif,
@@ -65,10 +71,20 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
         "uncurated": settings.uncurated,
         "format": format,
     });
-    let finished = record(&*teacher, &origin, &prompts, args.clips, format, &args.out, &mut progress).map_err(|error| match error {
-        RecordError::Request(_) | RecordError::Store(StoreError::Foreign(_) | StoreError::Origin { .. } | StoreError::Locked(_)) => {
-            CliError::Usage(error.to_string())
-        }
+    let finished = record(
+        &*teacher,
+        &origin,
+        &prompts,
+        args.clips,
+        format,
+        &args.out,
+        &mut progress,
+    )
+    .map_err(|error| match error {
+        RecordError::Request(_)
+        | RecordError::Store(
+            StoreError::Foreign(_) | StoreError::Origin { .. } | StoreError::Locked(_),
+        ) => CliError::Usage(error.to_string()),
         other => CliError::Failed(other.to_string()),
     })?;
     if !finished {

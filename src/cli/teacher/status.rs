@@ -26,26 +26,52 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
     let service = recipe.service()?;
     let survey = Survey::of(&service, &takes_of(&recipe.announced_takes()))?;
     let (counts, budget) = (survey.counts, service.settings.budget);
-    println!("store     {}, {} clips in all", service.store.display(), survey.clips.len());
-    println!("wanted    {}: {} there, {} under way, {} to submit", counts.wanted, counts.there, counts.open, counts.missing);
-    println!("gone      {} refused, {} failed, {} overdue, {} unknown", counts.refused, counts.failed, counts.overdue, counts.unknown);
-    println!("spent     {} of {budget} spent or reserved, the rest may cost {}", survey.spent, survey.bill);
+    println!(
+        "store     {}, {} clips in all",
+        service.store.display(),
+        survey.clips.len()
+    );
+    println!(
+        "wanted    {}: {} there, {} under way, {} to \
+        submit",
+        counts.wanted, counts.there, counts.open, counts.missing
+    );
+    println!(
+        "gone      {} refused, {} failed, {} overdue, {} \
+        unknown",
+        counts.refused, counts.failed, counts.overdue, counts.unknown
+    );
+    println!(
+        "spent     {} of {budget} spent or reserved, the rest may cost \
+        {}",
+        survey.spent, survey.bill
+    );
     for ((prompt, take), standing) in survey.troubles.iter().take(args.list) {
         let (state, reason) = match standing {
             Standing::Gone(End::Refused, reason) => ("refused", reason.as_str()),
             Standing::Gone(End::Failed | End::FailedRetry, reason) => ("failed", reason.as_str()),
             Standing::Gone(End::Overdue, reason) => ("overdue", reason.as_str()),
-            _ => ("unknown", "its answer was lost, and the provider cannot be asked"),
+            _ => (
+                "unknown",
+                "its answer was lost, and the provider cannot be asked",
+            ),
         };
         println!("  {state:<8} take {take} of {prompt:?}: {reason}");
     }
     if survey.troubles.len() > args.list {
-        println!("  and {} more; --list {} lists them", survey.troubles.len() - args.list, survey.troubles.len());
+        println!(
+            "  and {} more; --list {} lists \
+            them",
+            survey.troubles.len() - args.list,
+            survey.troubles.len()
+        );
     }
     if counts.unknown > 0 {
         println!(
-            "unknown: look at the provider's own list of jobs. Clips that it made and nobody fetched are lost to this store; \
-             `afd teacher fetch --again unknown` submits these takes again, and counts them twice in the budget."
+            "unknown: look at the provider's own list of jobs. Clips that it made and nobody \
+                fetched are lost to this store; \
+             `afd teacher fetch --again unknown` submits these takes again, and counts them twice \
+             in the budget."
         );
     }
     Ok(ExitCode::SUCCESS)

@@ -11,10 +11,21 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
-pub(super) fn page(report: &Report, metrics: &[MetricsLine], previews: &[(String, Vec<u8>)]) -> String {
+pub(super) fn page(
+    report: &Report,
+    metrics: &[MetricsLine],
+    previews: &[(String, Vec<u8>)],
+) -> String {
     // The policy makes the browser itself refuse scripts and the network.
     let policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-    let sections = [facts(report), scores(report), notes(report), preview_section(previews), curve_section(metrics)].concat();
+    let sections = [
+        facts(report),
+        scores(report),
+        notes(report),
+        preview_section(previews),
+        curve_section(metrics),
+    ]
+    .concat();
     let title = escape(&report.title);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -31,34 +42,59 @@ fn facts(report: &Report) -> String {
         ("Run", code(&report.run)),
         ("Command", code(&report.command)),
         ("Seed", report.seed.to_string()),
-        ("Commit", report.commit.as_deref().map_or("not known".into(), code)),
+        (
+            "Commit",
+            report.commit.as_deref().map_or("not known".into(), code),
+        ),
         ("Backend", escape(&report.backend)),
         ("Wall time", duration(report.wall_seconds)),
         ("Teacher queries", report.teacher_queries.to_string()),
     ];
-    let rows: String = facts.iter().map(|(name, value)| format!("<dt>{name}</dt><dd>{value}</dd>\n")).collect();
+    let rows: String = facts
+        .iter()
+        .map(|(name, value)| format!("<dt>{name}</dt><dd>{value}</dd>\n"))
+        .collect();
     format!("<dl>\n{rows}</dl>\n")
 }
 
-/// The cells of [`comparison_table`], whose lines are `| a | b |` with no other bar in them; the second line is a rule.
+/// The cells of [`comparison_table`], whose lines are `| a | b |` with no other bar in them; the
+/// second line is a rule.
 fn scores(report: &Report) -> String {
     if report.scores.is_empty() {
         return String::new();
     }
-    let named: Vec<_> = report.scores.iter().map(|(name, scores)| (name.as_str(), scores)).collect();
+    let named: Vec<_> = report
+        .scores
+        .iter()
+        .map(|(name, scores)| (name.as_str(), scores))
+        .collect();
     let row = |(index, line): (usize, &str)| {
         let cell = |text: &str| {
             let text = text.trim();
             let class = match text.rsplit_once(' ') {
-                Some((_, verdict @ ("better" | "worse"))) if index > 0 => format!(" class=\"{verdict}\""),
+                Some((_, verdict @ ("better" | "worse"))) if index > 0 => format!(
+                    " \
+                    class=\"{verdict}\""
+                ),
                 _ => String::new(),
             };
             let tag = if index == 0 { "th" } else { "td" };
             format!("<{tag}{class}>{}</{tag}>", escape(text))
         };
-        format!("<tr>{}</tr>\n", line.trim_matches('|').split('|').map(cell).collect::<String>())
+        format!(
+            "<tr>{}</tr>\n",
+            line.trim_matches('|')
+                .split('|')
+                .map(cell)
+                .collect::<String>()
+        )
     };
-    let rows: String = comparison_table(&named).lines().enumerate().filter(|(index, _)| *index != 1).map(row).collect();
+    let rows: String = comparison_table(&named)
+        .lines()
+        .enumerate()
+        .filter(|(index, _)| *index != 1)
+        .map(row)
+        .collect();
     format!("<h2>Scores</h2>\n<div class=\"wide\"><table>\n{rows}</table></div>\n")
 }
 
@@ -66,7 +102,11 @@ fn notes(report: &Report) -> String {
     if report.notes.is_empty() {
         return String::new();
     }
-    let notes: String = report.notes.iter().map(|note| format!("<p>{}</p>\n", escape(note))).collect();
+    let notes: String = report
+        .notes
+        .iter()
+        .map(|note| format!("<p>{}</p>\n", escape(note)))
+        .collect();
     format!("<h2>Notes</h2>\n<div class=\"notes\">\n{notes}</div>\n")
 }
 
@@ -77,10 +117,14 @@ fn preview_section(previews: &[(String, Vec<u8>)]) -> String {
     let figure = |(title, gif): &(String, Vec<u8>)| {
         let (title, data) = (escape(title), STANDARD.encode(gif));
         format!(
-            "<figure class=\"preview\"><figcaption>{title}</figcaption><img alt=\"{title}\" src=\"data:image/gif;base64,{data}\"></figure>\n"
+            "<figure class=\"preview\"><figcaption>{title}</figcaption><img alt=\"{title}\" \
+                src=\"data:image/gif;base64,{data}\"></figure>\n"
         )
     };
-    format!("<h2>Previews</h2>\n{}", previews.iter().map(figure).collect::<String>())
+    format!(
+        "<h2>Previews</h2>\n{}",
+        previews.iter().map(figure).collect::<String>()
+    )
 }
 
 fn curve_section(metrics: &[MetricsLine]) -> String {
@@ -95,9 +139,16 @@ fn curve_section(metrics: &[MetricsLine]) -> String {
         }
         section += "<div class=\"curves\">\n";
         for drawn in phase {
-            let last = drawn.points.last().map_or(String::new(), |(_, value)| format!("last {}", short(*value)));
+            let last = drawn.points.last().map_or(String::new(), |(_, value)| {
+                format!(
+                    "last \
+                {}",
+                    short(*value)
+                )
+            });
             section += &format!(
-                "<figure><figcaption><span>{}</span><span class=\"quiet\">{last}</span></figcaption>{}</figure>\n",
+                "<figure><figcaption><span>{}</span><span \
+                    class=\"quiet\">{last}</span></figcaption>{}</figure>\n",
                 escape(drawn.name),
                 curve(drawn.name, &drawn.points).unwrap_or_else(|error| escape(&error.to_string()))
             );
@@ -116,32 +167,64 @@ mod tests {
 
     fn metrics(name: &str, phase: &str) -> Vec<MetricsLine> {
         let values = |step: u32| BTreeMap::from([(name.to_string(), f64::from(step))]);
-        (1..=3).map(|step| MetricsLine { step: step.into(), phase: phase.into(), values: values(step) }).collect()
+        (1..=3)
+            .map(|step| MetricsLine {
+                step: step.into(),
+                phase: phase.into(),
+                values: values(step),
+            })
+            .collect()
     }
 
     #[test]
     fn hostile_text_is_shown_and_never_run() {
         let hostile = "a red ball <script>alert('1')</script> & \"two\"";
         let mut report = example();
-        (report.title, report.run, report.command) = (hostile.into(), hostile.into(), hostile.into());
-        (report.commit, report.backend, report.notes) = (Some(hostile.into()), hostile.into(), vec![hostile.into()]);
+        (report.title, report.run, report.command) =
+            (hostile.into(), hostile.into(), hostile.into());
+        (report.commit, report.backend, report.notes) =
+            (Some(hostile.into()), hostile.into(), vec![hostile.into()]);
         report.scores[1].0 = hostile.into();
-        let page = page(&report, &metrics(hostile, hostile), &[(hostile.into(), vec![1, 2, 3])]);
-        let shown = "a red ball &lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &quot;two&quot;";
-        // Title twice, run, command, commit, backend, note, score, preview with alt text, phase, metric with its label.
+        let page = page(
+            &report,
+            &metrics(hostile, hostile),
+            &[(hostile.into(), vec![1, 2, 3])],
+        );
+        let shown = "a red ball &lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; \
+            &quot;two&quot;";
+        // Title twice, run, command, commit, backend, note, score, preview with alt text, phase,
+        // metric with its label.
         assert_eq!(page.matches(shown).count(), 13);
-        assert!(!page.contains("<script") && !page.contains("\"two\"") && !page.contains("alert('"));
+        assert!(
+            !page.contains("<script") && !page.contains("\"two\"") && !page.contains("alert('")
+        );
     }
 
     #[test]
     fn nothing_is_fetched_and_nothing_runs() {
-        let page = page(&example(), &metrics("loss", "flow"), &[("a".into(), vec![0; 100])]);
+        let page = page(
+            &example(),
+            &metrics("loss", "flow"),
+            &[("a".into(), vec![0; 100])],
+        );
         // The name of SVG, which no browser fetches.
         let page = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
-        for forbidden in ["http://", "https://", "url(", "@import", "<link", "<script", "javascript:", " onload"] {
+        for forbidden in [
+            "http://",
+            "https://",
+            "url(",
+            "@import",
+            "<link",
+            "<script",
+            "javascript:",
+            " onload",
+        ] {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
-        assert_eq!(page.matches("src=").count(), page.matches("src=\"data:image/gif;base64,").count());
+        assert_eq!(
+            page.matches("src=").count(),
+            page.matches("src=\"data:image/gif;base64,").count()
+        );
     }
 
     #[test]
@@ -151,10 +234,22 @@ mod tests {
             table.contains("<tr><th>metric</th><th>unit</th><th>better</th><th>teacher</th><th>base</th><th>distilled</th>"),
             "{table}"
         );
-        assert!(table.contains("<td>6.5000</td><td>1.2500</td><td class=\"better\">-5.2500 better</td></tr>"), "{table}");
-        let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("<tr>")).collect();
+        assert!(
+            table.contains(
+                "<td>6.5000</td><td>1.2500</td><td class=\"better\">-5.2500 \
+            better</td></tr>"
+            ),
+            "{table}"
+        );
+        let rows: Vec<&str> = table
+            .lines()
+            .filter(|line| line.starts_with("<tr>"))
+            .collect();
         assert_eq!(rows.len(), 9, "a header and the eight measured metrics");
-        assert!(rows[1..].iter().all(|row| row.matches("<td").count() == 7), "{table}");
+        assert!(
+            rows[1..].iter().all(|row| row.matches("<td").count() == 7),
+            "{table}"
+        );
     }
 
     #[test]
@@ -162,7 +257,9 @@ mod tests {
         let mut report = example();
         (report.scores, report.notes) = (vec![], vec![]);
         let page = page(&report, &[], &[]);
-        assert!(!page.contains("<h2>") && page.contains("<dt>Seed</dt><dd>18446744073709551615</dd>"));
+        assert!(
+            !page.contains("<h2>") && page.contains("<dt>Seed</dt><dd>18446744073709551615</dd>")
+        );
     }
 
     #[test]
@@ -170,6 +267,12 @@ mod tests {
         let lines = [metrics("loss", "flow"), metrics("loss", "discriminator")].concat();
         let section = curve_section(&lines);
         assert!(section.contains("<h3>flow</h3>") && section.contains("<h3>discriminator</h3>"));
-        assert_eq!((section.matches("<svg").count(), section.matches("last 3<").count()), (2, 2));
+        assert_eq!(
+            (
+                section.matches("<svg").count(),
+                section.matches("last 3<").count()
+            ),
+            (2, 2)
+        );
     }
 }

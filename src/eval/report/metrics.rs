@@ -20,20 +20,27 @@ pub struct MetricsLine {
     pub values: BTreeMap<String, f64>,
 }
 
-/// The lines of a `metrics.jsonl`, in the order of the file. A last line that a crash cut short is left out.
+/// The lines of a `metrics.jsonl`, in the order of the file. A last line that a crash cut short is
+/// left out.
 ///
 /// # Errors
-/// [`ReportError::File`] when the file cannot be read, [`ReportError::Metrics`] for a line that is not one of a metrics log.
+/// [`ReportError::File`] when the file cannot be read, [`ReportError::Metrics`] for a line that is
+/// not one of a metrics log.
 pub fn read_metrics(path: &Path) -> Result<Vec<MetricsLine>, ReportError> {
     let bytes = fs::read(path).map_err(|reason| FileError::new("read", path, reason))?;
     let mut lines = Vec::new();
     for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
         match serde_json::from_slice(line) {
             Ok(read) => lines.push(read),
-            // Only a last line can lack its newline: the one that was being written when the process died.
+            // Only a last line can lack its newline: the one that was being written when the
+            // process died.
             Err(_) if !line.ends_with(b"\n") => {}
             Err(error) => {
-                return Err(ReportError::Metrics { path: path.display().to_string(), line: index + 1, reason: error.to_string() });
+                return Err(ReportError::Metrics {
+                    path: path.display().to_string(),
+                    line: index + 1,
+                    reason: error.to_string(),
+                });
             }
         }
     }
@@ -66,10 +73,23 @@ pub(super) fn curves(lines: &[MetricsLine]) -> Vec<Curve<'_>> {
             phases.push((&line.phase, BTreeMap::new()));
         }
         for (name, &value) in line.values.iter().filter(|(_, value)| value.is_finite()) {
-            phases[index].1.entry(name).or_default().push((line.step, value));
+            phases[index]
+                .1
+                .entry(name)
+                .or_default()
+                .push((line.step, value));
         }
     }
-    phases.into_iter().flat_map(|(phase, names)| names.into_iter().map(move |(name, points)| Curve { phase, name, points })).collect()
+    phases
+        .into_iter()
+        .flat_map(|(phase, names)| {
+            names.into_iter().map(move |(name, points)| Curve {
+                phase,
+                name,
+                points,
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -92,19 +112,41 @@ mod tests {
         ))
         .unwrap();
         let expected = [
-            Curve { phase: "flow", name: "accuracy", points: vec![(1, 1.0)] },
-            Curve { phase: "flow", name: "loss", points: vec![(1, 0.25), (3, -1e-3)] },
-            Curve { phase: "discriminator", name: "loss", points: vec![(2, 3.0)] },
+            Curve {
+                phase: "flow",
+                name: "accuracy",
+                points: vec![(1, 1.0)],
+            },
+            Curve {
+                phase: "flow",
+                name: "loss",
+                points: vec![(1, 0.25), (3, -1e-3)],
+            },
+            Curve {
+                phase: "discriminator",
+                name: "loss",
+                points: vec![(2, 3.0)],
+            },
         ];
         assert_eq!(curves(&lines), expected);
     }
 
     #[test]
     fn a_torn_last_line_is_left_out_and_any_other_broken_line_is_named() {
-        assert_eq!(read("{\"step\":1,\"phase\":\"p\",\"v\":1}\n{\"step\":2,\"pha").unwrap().len(), 1);
+        assert_eq!(
+            read("{\"step\":1,\"phase\":\"p\",\"v\":1}\n{\"step\":2,\"pha")
+                .unwrap()
+                .len(),
+            1
+        );
         assert_eq!(read("").unwrap(), []);
         let message = read("{\"step\":1,\"phase\":\"p\"}\n{\"step\":\"two\"}\n").unwrap_err();
         assert!(message.contains("metrics.jsonl line 2"), "{message}");
-        assert!(read_metrics(Path::new("/no/such/metrics.jsonl")).unwrap_err().to_string().contains("/no/such/metrics.jsonl"));
+        assert!(
+            read_metrics(Path::new("/no/such/metrics.jsonl"))
+                .unwrap_err()
+                .to_string()
+                .contains("/no/such/metrics.jsonl")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! From a failed reading to a sentence: which field, which line or override, and the nearest known name.
+//! From a failed reading to a sentence: which field, which line or override, and the nearest known
+//! name.
 
 use std::path::Path;
 
@@ -17,35 +18,56 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// "recipe.toml:3", or the override that set the field, a table around it, or a table that the text does not hold.
+    /// "recipe.toml:3", or the override that set the field, a table around it, or a table that the
+    /// text does not hold.
     fn place_of(&self, path: &[Part]) -> String {
         let (offset, depth) = self.offset_of(path);
         let absent = depth < path.len();
-        let set =
-            |keys: &[String]| (keys.len() <= path.len() || absent) && keys.iter().zip(path).all(|(key, part)| part.to_string() == *key);
+        let set = |keys: &[String]| {
+            (keys.len() <= path.len() || absent)
+                && keys
+                    .iter()
+                    .zip(path)
+                    .all(|(key, part)| part.to_string() == *key)
+        };
         if let Some((_, change)) = self.overridden.iter().rev().find(|(keys, _)| set(keys)) {
             let (field, _) = change.split_once('=').unwrap_or((change, ""));
             // Somebody may have put the key itself there.
             let secret = path.iter().any(|part| part.to_string() == "key");
-            return if secret { format!("the override \"{field}=...\"") } else { format!("the override {change:?}") };
+            return if secret {
+                format!("the override \"{field}=...\"")
+            } else {
+                format!(
+                    "the \
+                override {change:?}"
+                )
+            };
         }
         match offset {
-            Some(offset) => format!("{}:{}", self.origin.display(), line_and_column(self.text, offset).0),
+            Some(offset) => format!(
+                "{}:{}",
+                self.origin.display(),
+                line_and_column(self.text, offset).0
+            ),
             None => self.origin.display().to_string(),
         }
     }
 
     /// Byte offset of the deepest part of `path` that the text holds, and how deep that is.
     fn offset_of(&self, path: &[Part]) -> (Option<usize>, usize) {
-        let Ok(document) = DeTable::parse(self.text) else { return (None, 0) };
+        let Ok(document) = DeTable::parse(self.text) else {
+            return (None, 0);
+        };
         let mut value = &DeValue::Table(document.into_inner());
         let (mut offset, mut depth) = (None, 0);
         for part in path {
             let (start, inner) = match (part, value) {
-                (Part::Key(key), DeValue::Table(table)) => match table.get_key_value(key.as_str()) {
-                    Some((key, inner)) => (key.span().start, inner),
-                    None => break,
-                },
+                (Part::Key(key), DeValue::Table(table)) => {
+                    match table.get_key_value(key.as_str()) {
+                        Some((key, inner)) => (key.span().start, inner),
+                        None => break,
+                    }
+                }
                 (Part::Index(index), DeValue::Array(array)) => match array.get(*index) {
                     Some(inner) => (inner.span().start, inner),
                     None => break,
@@ -63,41 +85,71 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Re
     let Failure { path, kind } = failure;
     match kind {
         Kind::UnknownField { field, known } => {
-            let around = tracked::find(document, &path, |value| value.get(&field).is_some()).unwrap_or(path);
+            let around =
+                tracked::find(document, &path, |value| value.get(&field).is_some()).unwrap_or(path);
             let within = |name: &str| dotted(&[&around[..], &[Part::Key(name.into())]].concat());
             let advice = match nearest(&field, &known) {
-                Some(name) => format!("the nearest known field is `{}` (known there: {})", within(name), known.join(", ")),
+                Some(name) => format!(
+                    "the nearest known field is `{}` (known there: \
+                    {})",
+                    within(name),
+                    known.join(", ")
+                ),
                 None => "remove it, no field is known there".into(),
             };
             let full = [&around[..], &[Part::Key(field.clone())]].concat();
-            RecipeError::UnknownField { field: dotted(&full), place: source.place_of(&full), advice }
+            RecipeError::UnknownField {
+                field: dotted(&full),
+                place: source.place_of(&full),
+                advice,
+            }
         }
         Kind::MissingField { field } => {
             let place = source.place_of(&path);
-            RecipeError::MissingField { field: dotted(&[&path[..], &[Part::Key(field)]].concat()), place }
+            RecipeError::MissingField {
+                field: dotted(&[&path[..], &[Part::Key(field)]].concat()),
+                place,
+            }
         }
         Kind::UnknownName { found, known } => {
-            let path = tracked::find(document, &path, |value| value.as_str() == Some(&found)).unwrap_or(path);
+            let path = tracked::find(document, &path, |value| value.as_str() == Some(&found))
+                .unwrap_or(path);
             let expected = match nearest(&found, &known) {
                 Some(name) => format!("{name:?} or another of: {}", known.join(", ")),
                 None => "nothing".into(),
             };
-            RecipeError::WrongValue { field: dotted(&path), place: source.place_of(&path), found: format!("{found:?}"), expected }
+            RecipeError::WrongValue {
+                field: dotted(&path),
+                place: source.place_of(&path),
+                found: format!("{found:?}"),
+                expected,
+            }
         }
         Kind::WrongType { found, expected } => {
-            let path = tracked::find(document, &path, |value| tracked::describe(value) == found).unwrap_or(path);
-            RecipeError::WrongValue { field: dotted(&path), place: source.place_of(&path), found, expected }
+            let path = tracked::find(document, &path, |value| tracked::describe(value) == found)
+                .unwrap_or(path);
+            RecipeError::WrongValue {
+                field: dotted(&path),
+                place: source.place_of(&path),
+                found,
+                expected,
+            }
         }
-        Kind::Refused { message } => {
-            RecipeError::Refused { field: dotted(&path), place: source.place_of(&path), message: one_line(&message) }
-        }
+        Kind::Refused { message } => RecipeError::Refused {
+            field: dotted(&path),
+            place: source.place_of(&path),
+            message: one_line(&message),
+        },
     }
 }
 
 /// The known name with the fewest edits; of equals the first.
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace('-', "_");
-    known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(&plain(name), &plain(candidate))).map(String::as_str)
+    known
+        .iter()
+        .min_by_key(|candidate| strsim::damerau_levenshtein(&plain(name), &plain(candidate)))
+        .map(String::as_str)
 }
 
 /// The TOML reader's complaint with its line and column.
@@ -109,12 +161,18 @@ pub(super) fn syntax_error(text: &str, origin: &Path, error: &toml::de::Error) -
         }
         None => origin.display().to_string(),
     };
-    RecipeError::Syntax { place, message: one_line(error.message()) }
+    RecipeError::Syntax {
+        place,
+        message: one_line(error.message()),
+    }
 }
 
 /// Both counted from 1; columns in characters.
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
 }

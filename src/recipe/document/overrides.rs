@@ -5,15 +5,21 @@ use toml::{Table, Value};
 use super::tracked::describe;
 use super::{RecipeError, one_line};
 
-/// Sets one field and returns its path. Tables on the way are created; whether the field is known is found out later.
+/// Sets one field and returns its path. Tables on the way are created; whether the field is known
+/// is found out later.
 pub(super) fn apply(document: &mut Table, change: &str) -> Result<Vec<String>, RecipeError> {
-    let refuse = |reason: String| RecipeError::Override { text: change.into(), reason };
+    let refuse = |reason: String| RecipeError::Override {
+        text: change.into(),
+        reason,
+    };
     let Some((path, value)) = change.split_once('=') else {
         return Err(refuse("expected `table.field=value`".into()));
     };
     let path: Vec<String> = path.split('.').map(|key| key.trim().to_string()).collect();
     if path.iter().any(String::is_empty) {
-        return Err(refuse("expected `table.field=value` without empty names".into()));
+        return Err(refuse(
+            "expected `table.field=value` without empty names".into(),
+        ));
     }
     let value = read_value(value.trim()).map_err(refuse)?;
     set(document, &path, value).map_err(refuse)?;
@@ -26,31 +32,56 @@ fn read_value(text: &str) -> Result<Value, String> {
         return Err("no value follows the `=`; write `\"\"` for an empty text".into());
     }
     match toml::from_str::<Table>(&format!("value = {text}")) {
-        Ok(mut table) if table.len() == 1 => table.remove("value").ok_or_else(|| "expected one value".into()),
-        Err(error) if text.starts_with(['"', '\'', '[', '{']) => Err(format!("its value is not valid TOML: {}", one_line(error.message()))),
+        Ok(mut table) if table.len() == 1 => table.remove("value").ok_or_else(|| {
+            "expected one \
+            value"
+                .into()
+        }),
+        Err(error) if text.starts_with(['"', '\'', '[', '{']) => Err(format!(
+            "its value is not \
+            valid TOML: {}",
+            one_line(error.message())
+        )),
         _ => Ok(Value::String(text.into())),
     }
 }
 
 fn set(document: &mut Table, path: &[String], value: Value) -> Result<(), String> {
-    let Some((first, rest)) = path.split_first() else { return Err("expected a field".into()) };
+    let Some((first, rest)) = path.split_first() else {
+        return Err("expected a field".into());
+    };
     if rest.is_empty() {
         document.insert(first.clone(), value);
         return Ok(());
     }
-    let mut slot = document.entry(first.as_str()).or_insert_with(|| Value::Table(Table::new()));
+    let mut slot = document
+        .entry(first.as_str())
+        .or_insert_with(|| Value::Table(Table::new()));
     for (depth, key) in rest.iter().enumerate() {
         let parent = path[..=depth].join(".");
         slot = match slot {
-            Value::Table(table) => table.entry(key.as_str()).or_insert_with(|| Value::Table(Table::new())),
+            Value::Table(table) => table
+                .entry(key.as_str())
+                .or_insert_with(|| Value::Table(Table::new())),
             Value::Array(entries) => {
                 let length = entries.len();
                 key.parse::<usize>()
                     .ok()
                     .and_then(|index| entries.get_mut(index))
-                    .ok_or_else(|| format!("`{parent}` is a list of {length}, expected an index below that instead of `{key}`"))?
+                    .ok_or_else(|| {
+                        format!(
+                            "`{parent}` is a list of {length}, expected an index \
+                        below that instead of `{key}`"
+                        )
+                    })?
             }
-            other => return Err(format!("`{parent}` is {}, not a table that could hold `{key}`", describe(other))),
+            other => {
+                return Err(format!(
+                    "`{parent}` is {}, not a table that could hold \
+                `{key}`",
+                    describe(other)
+                ));
+            }
         };
     }
     *slot = value;

@@ -1,12 +1,16 @@
-//! A serde deserializer over TOML values whose errors carry the path to the field and stay structured.
+//! A serde deserializer over TOML values whose errors carry the path to the field and stay
+//! structured.
 //!
-//! serde calls the error type's `unknown_field`, `missing_field` and so on where it notices a mistake; each table and list on
-//! the way out adds its own part of the path.
+//! serde calls the error type's `unknown_field`, `missing_field` and so on where it notices a
+//! mistake; each table and list on the way out adds its own part of the path.
 
 use std::fmt::{self, Display};
 
 use serde::de::value::{MapAccessDeserializer, StringDeserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, Visitor,
+};
 use serde::forward_to_deserialize_any;
 use toml::Value;
 
@@ -36,7 +40,11 @@ pub(super) fn dotted(path: &[Part]) -> String {
             Part::Key(key) => text.push_str(&format!(".{key}")),
         }
     }
-    if text.is_empty() { "(top level)".into() } else { text }
+    if text.is_empty() {
+        "(top level)".into()
+    } else {
+        text
+    }
 }
 
 /// What went wrong, and in which field.
@@ -57,7 +65,10 @@ pub(super) enum Kind {
 
 impl Failure {
     fn new(kind: Kind) -> Self {
-        Self { path: Vec::new(), kind }
+        Self {
+            path: Vec::new(),
+            kind,
+        }
     }
 
     fn inside(mut self, part: Part) -> Self {
@@ -76,11 +87,16 @@ impl std::error::Error for Failure {}
 
 impl serde::de::Error for Failure {
     fn custom<T: Display>(message: T) -> Self {
-        Self::new(Kind::Refused { message: message.to_string() })
+        Self::new(Kind::Refused {
+            message: message.to_string(),
+        })
     }
 
     fn invalid_type(found: Unexpected, expected: &dyn Expected) -> Self {
-        Self::new(Kind::WrongType { found: name_found(found), expected: name_expected(expected) })
+        Self::new(Kind::WrongType {
+            found: name_found(found),
+            expected: name_expected(expected),
+        })
     }
 
     fn invalid_value(found: Unexpected, expected: &dyn Expected) -> Self {
@@ -88,19 +104,33 @@ impl serde::de::Error for Failure {
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::new(Kind::WrongType { found: format!("a list of {length}"), expected: name_expected(expected) })
+        Self::new(Kind::WrongType {
+            found: format!(
+                "a list of \
+            {length}"
+            ),
+            expected: name_expected(expected),
+        })
     }
 
     fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Kind::UnknownName { found: found.into(), known: owned(known) })
+        Self::new(Kind::UnknownName {
+            found: found.into(),
+            known: owned(known),
+        })
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Kind::UnknownField { field: field.into(), known: owned(known) })
+        Self::new(Kind::UnknownField {
+            field: field.into(),
+            known: owned(known),
+        })
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(Kind::MissingField { field: field.into() })
+        Self::new(Kind::MissingField {
+            field: field.into(),
+        })
     }
 }
 
@@ -134,7 +164,9 @@ fn name_expected(expected: &dyn Expected) -> String {
         "a boolean" => "true or false".into(),
         "a sequence" => "a list".into(),
         "a map" => "a table".into(),
-        text if text.starts_with("struct ") || text.starts_with("internally tagged enum ") => "a table".into(),
+        text if text.starts_with("struct ") || text.starts_with("internally tagged enum ") => "a \
+            table"
+            .into(),
         text => text.replace("an array of length", "a list of length"),
     }
 }
@@ -158,9 +190,19 @@ fn unexpected(value: &Value) -> Unexpected<'_> {
 
 /// The path of the one value at or below `path` that matches.
 ///
-/// serde buffers internally tagged enums, so errors inside them carry only the path of the enum; this finds the culprit.
-pub(super) fn find(document: &Value, path: &[Part], matches: impl Fn(&Value) -> bool) -> Option<Vec<Part>> {
-    fn search(value: &Value, path: Vec<Part>, matches: &dyn Fn(&Value) -> bool, found: &mut Vec<Vec<Part>>) {
+/// serde buffers internally tagged enums, so errors inside them carry only the path of the enum;
+/// this finds the culprit.
+pub(super) fn find(
+    document: &Value,
+    path: &[Part],
+    matches: impl Fn(&Value) -> bool,
+) -> Option<Vec<Part>> {
+    fn search(
+        value: &Value,
+        path: Vec<Part>,
+        matches: &dyn Fn(&Value) -> bool,
+        found: &mut Vec<Vec<Part>>,
+    ) {
         if matches(value) {
             found.push(path);
             return;
@@ -168,10 +210,14 @@ pub(super) fn find(document: &Value, path: &[Part], matches: impl Fn(&Value) -> 
         let below = |part| [&path[..], &[part]].concat();
         match value {
             Value::Table(table) => {
-                table.iter().for_each(|(key, inner)| search(inner, below(Part::Key(key.clone())), matches, found));
+                table.iter().for_each(|(key, inner)| {
+                    search(inner, below(Part::Key(key.clone())), matches, found)
+                });
             }
             Value::Array(list) => {
-                list.iter().enumerate().for_each(|(index, inner)| search(inner, below(Part::Index(index)), matches, found));
+                list.iter().enumerate().for_each(|(index, inner)| {
+                    search(inner, below(Part::Index(index)), matches, found)
+                });
             }
             _ => {}
         }
@@ -210,12 +256,21 @@ impl<'de> Deserializer<'de> for Tracked {
             Value::Datetime(_) => Err(self.wrong_type(&visitor)),
             Value::Array(list) => {
                 let length = list.len();
-                let mut entries = Entries { rest: list.into_iter(), index: 0 };
+                let mut entries = Entries {
+                    rest: list.into_iter(),
+                    index: 0,
+                };
                 let value = visitor.visit_seq(&mut entries)?;
                 // Arrays and tuples stop reading when they are full.
                 if entries.rest.len() > 0 {
                     let expected = format!("a list of {}", entries.index);
-                    return Err(Failure::new(Kind::WrongType { found: format!("a list of {length}"), expected }));
+                    return Err(Failure::new(Kind::WrongType {
+                        found: format!(
+                            "a list of \
+                        {length}"
+                        ),
+                        expected,
+                    }));
                 }
                 Ok(value)
             }
@@ -227,7 +282,11 @@ impl<'de> Deserializer<'de> for Tracked {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -255,14 +314,22 @@ impl<'de> Deserializer<'de> for Tracked {
                 let name: StringDeserializer<Failure> = name.into_deserializer();
                 visitor.visit_enum(name)
             }
-            Value::Table(table) if table.len() == 1 => visitor.visit_enum(MapAccessDeserializer::new(Fields::new(table, known))),
-            other => Err(Failure::new(Kind::WrongType { found: describe(&other), expected: format!("one of: {}", known.join(", ")) })),
+            Value::Table(table) if table.len() == 1 => {
+                visitor.visit_enum(MapAccessDeserializer::new(Fields::new(table, known)))
+            }
+            other => Err(Failure::new(Kind::WrongType {
+                found: describe(&other),
+                expected: format!("one of: {}", known.join(", ")),
+            })),
         }
     }
 
     /// Only fields that the type would skip come here: [`Fields`] turns this into an unknown field.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Failure> {
-        Err(Failure::new(Kind::UnknownField { field: String::new(), known: Vec::new() }))
+        Err(Failure::new(Kind::UnknownField {
+            field: String::new(),
+            known: Vec::new(),
+        }))
     }
 
     forward_to_deserialize_any! {
@@ -279,9 +346,16 @@ struct Entries {
 impl<'de> SeqAccess<'de> for &mut Entries {
     type Error = Failure;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
-        let Some(value) = self.rest.next() else { return Ok(None) };
-        let read = seed.deserialize(Tracked(value)).map_err(|failure| failure.inside(Part::Index(self.index)))?;
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Failure> {
+        let Some(value) = self.rest.next() else {
+            return Ok(None);
+        };
+        let read = seed
+            .deserialize(Tracked(value))
+            .map_err(|failure| failure.inside(Part::Index(self.index)))?;
         self.index += 1;
         Ok(Some(read))
     }
@@ -299,15 +373,24 @@ struct Fields {
 
 impl Fields {
     fn new(table: toml::Table, known: &'static [&'static str]) -> Self {
-        Self { rest: table.into_iter(), pending: None, known }
+        Self {
+            rest: table.into_iter(),
+            pending: None,
+            known,
+        }
     }
 }
 
 impl<'de> MapAccess<'de> for Fields {
     type Error = Failure;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
-        let Some((key, value)) = self.rest.next() else { return Ok(None) };
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Failure> {
+        let Some((key, value)) = self.rest.next() else {
+            return Ok(None);
+        };
         let name: StringDeserializer<Failure> = key.clone().into_deserializer();
         self.pending = Some((key, value));
         seed.deserialize(name).map(Some)
@@ -315,13 +398,21 @@ impl<'de> MapAccess<'de> for Fields {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Failure> {
         let Some((key, value)) = self.pending.take() else {
-            return Err(Failure::new(Kind::Refused { message: "a value was read before its name".into() }));
+            return Err(Failure::new(Kind::Refused {
+                message: "a value was read before its \
+                name"
+                    .into(),
+            }));
         };
-        seed.deserialize(Tracked(value)).map_err(|failure| match failure.kind {
-            Kind::UnknownField { field, .. } if field.is_empty() && failure.path.is_empty() => {
-                Failure::new(Kind::UnknownField { field: key, known: owned(self.known) })
-            }
-            _ => failure.inside(Part::Key(key)),
-        })
+        seed.deserialize(Tracked(value))
+            .map_err(|failure| match failure.kind {
+                Kind::UnknownField { field, .. } if field.is_empty() && failure.path.is_empty() => {
+                    Failure::new(Kind::UnknownField {
+                        field: key,
+                        known: owned(self.known),
+                    })
+                }
+                _ => failure.inside(Part::Key(key)),
+            })
     }
 }

@@ -38,8 +38,13 @@ impl<B: Backend> Decoder<B> {
         let stage = |number: usize| {
             let (inputs, width) = config.decoder_stage(number);
             DecoderStage {
-                blocks: inputs.into_iter().map(|input| ResidualBlock::new(input, width, device)).collect(),
-                step: config.decoder_step(number).map(|double_time| Upsample::new(width, double_time, device)),
+                blocks: inputs
+                    .into_iter()
+                    .map(|input| ResidualBlock::new(input, width, device))
+                    .collect(),
+                step: config
+                    .decoder_step(number)
+                    .map(|double_time| Upsample::new(width, double_time, device)),
             }
         };
         let stages = config.multipliers.len();

@@ -38,8 +38,14 @@ impl<B: Backend> Encoder<B> {
         let stage = |number: usize| {
             let (inputs, width) = config.encoder_stage(number);
             EncoderStage {
-                blocks: inputs.into_iter().map(|input| ResidualBlock::new(input, width, device)).collect(),
-                step: config.halve_time.get(number).map(|halve_time| Downsample::new(width, *halve_time, device)),
+                blocks: inputs
+                    .into_iter()
+                    .map(|input| ResidualBlock::new(input, width, device))
+                    .collect(),
+                step: config
+                    .halve_time
+                    .get(number)
+                    .map(|halve_time| Downsample::new(width, *halve_time, device)),
             }
         };
         let (_, last) = config.encoder_stage(config.multipliers.len() - 1);

@@ -1,4 +1,5 @@
-//! The layers that encoder and decoder are made of (method.md C.2). Activations are channels-last: `[B, T, H, W, C]`.
+//! The layers that encoder and decoder are made of (method.md C.2). Activations are channels-last:
+//! `[B, T, H, W, C]`.
 
 use burn::module::Param;
 use burn::nn::Initializer;
@@ -13,7 +14,8 @@ use crate::student::Visibility;
 /// A 3-D convolution with bias.
 #[derive(Module, Debug)]
 pub struct Convolution<B: Backend> {
-    /// `[C', kt, kh, kw, C]`: the channels that one tap reads lie side by side, as in the activations.
+    /// `[C', kt, kh, kw, C]`: the channels that one tap reads lie side by side, as in the
+    /// activations.
     pub weight: Param<Tensor<B, 5>>,
     /// `[C']`.
     pub bias: Param<Tensor<B, 1>>,
@@ -41,16 +43,25 @@ impl<B: Kernels> Convolution<B> {
         self.forward(x, Window::PLAIN)
     }
 
-    /// 3x3x3, causal: each frame sees itself and the two before it, zeros before the first. Space is padded by one.
+    /// 3x3x3, causal: each frame sees itself and the two before it, zeros before the first. Space
+    /// is padded by one.
     pub(super) fn causal(&self, x: Tensor<B, 5>, past: &mut Past<B>) -> Tensor<B, 5> {
         let slot = past.slot();
         let before = slot.take().unwrap_or_else(|| no_frames(&x));
         *slot = Some(last_two(&before, &x));
-        self.forward(Tensor::cat(vec![before, x], 1), Window { stride: [1, 1, 1], before: [1, 1], after: [1, 1] })
+        self.forward(
+            Tensor::cat(vec![before, x], 1),
+            Window {
+                stride: [1, 1, 1],
+                before: [1, 1],
+                after: [1, 1],
+            },
+        )
     }
 }
 
-/// Each position divided by the root mean square of its channels, times a scale per channel. Computed in f32 whatever the activations' type.
+/// Each position divided by the root mean square of its channels, times a scale per channel.
+/// Computed in f32 whatever the activations' type.
 #[derive(Module, Debug)]
 pub struct ChannelNorm<B: Backend> {
     /// Scale `[C]`.
@@ -60,7 +71,9 @@ pub struct ChannelNorm<B: Backend> {
 impl<B: Backend> ChannelNorm<B> {
     /// Over `channels` channels.
     pub fn new(channels: usize, device: &B::Device) -> Self {
-        Self { gamma: Initializer::Ones.init([channels], device) }
+        Self {
+            gamma: Initializer::Ones.init([channels], device),
+        }
     }
 }
 
@@ -69,9 +82,12 @@ impl<B: Kernels> ChannelNorm<B> {
         let dims = x.dims();
         let channels = dims[4];
         let scale = self.gamma.val().cast(FloatDType::F32).unsqueeze();
-        // The length of the channels' vector is bounded by 1e-12 from below (method.md C.2): its mean square by 1e-24 / C.
+        // The length of the channels' vector is bounded by 1e-12 from below (method.md C.2): its
+        // mean square by 1e-24 / C.
         let norm = Norm::rms(1e-24 / channels as f64);
-        let rows = x.cast(FloatDType::F32).reshape([dims[..4].iter().product::<usize>(), channels]);
+        let rows = x
+            .cast(FloatDType::F32)
+            .reshape([dims[..4].iter().product::<usize>(), channels]);
         B::normalise(rows, Affine { scale, shift: None }, norm).reshape(dims)
     }
 
@@ -105,7 +121,8 @@ impl<B: Backend> ResidualBlock<B> {
             conv1: Convolution::new(inputs, outputs, [3, 3, 3], device),
             norm2: ChannelNorm::new(outputs, device),
             conv2: Convolution::new(outputs, outputs, [3, 3, 3], device),
-            shortcut: (inputs != outputs).then(|| Convolution::new(inputs, outputs, [1, 1, 1], device)),
+            shortcut: (inputs != outputs)
+                .then(|| Convolution::new(inputs, outputs, [1, 1, 1], device)),
         }
     }
 }
@@ -150,12 +167,28 @@ impl<B: Kernels> FrameAttention<B> {
     pub(super) fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
         let [batch, frames, rows, columns, channels] = x.dims();
         let dtype = FloatDType::from(x.dtype());
-        let projected = self.qkv.pointwise(self.norm.normed(x.clone()).cast(dtype)).cast(FloatDType::F32);
-        // [B, T, H, W, 3 C] -> [B * T, H * W, 3 C]: a frame's positions are the tokens of a clip of one frame.
+        let projected = self
+            .qkv
+            .pointwise(self.norm.normed(x.clone()).cast(dtype))
+            .cast(FloatDType::F32);
+        // [B, T, H, W, 3 C] -> [B * T, H * W, 3 C]: a frame's positions are the tokens of a clip of
+        // one frame.
         let projected = projected.reshape([batch * frames, rows * columns, 3 * channels]);
-        let part = |number: usize| projected.clone().slice_dim(2, number * channels..(number + 1) * channels);
-        let inputs = Attention { queries: part(0), keys: part(1), values: part(2), past: None, heads: 1, at_once: QUERIES_AT_ONCE };
-        let attended = B::attend(inputs, &Visibility::bidirectional(1)).reshape([batch, frames, rows, columns, channels]);
+        let part = |number: usize| {
+            projected
+                .clone()
+                .slice_dim(2, number * channels..(number + 1) * channels)
+        };
+        let inputs = Attention {
+            queries: part(0),
+            keys: part(1),
+            values: part(2),
+            past: None,
+            heads: 1,
+            at_once: QUERIES_AT_ONCE,
+        };
+        let attended = B::attend(inputs, &Visibility::bidirectional(1))
+            .reshape([batch, frames, rows, columns, channels]);
         x + self.output.pointwise(attended.cast(dtype))
     }
 }
@@ -175,7 +208,11 @@ impl<B: Backend> Middle<B> {
     /// Over `channels` channels.
     pub fn new(channels: usize, device: &B::Device) -> Self {
         let block = || ResidualBlock::new(channels, channels, device);
-        Self { first: block(), attention: FrameAttention::new(channels, device), last: block() }
+        Self {
+            first: block(),
+            attention: FrameAttention::new(channels, device),
+            last: block(),
+        }
     }
 }
 

@@ -1,8 +1,10 @@
-//! Wan's causal video VAE (method.md C): 8 x 8 pixels and 4 frames to one latent position, the first frame alone.
+//! Wan's causal video VAE (method.md C): 8 x 8 pixels and 4 frames to one latent position, the
+//! first frame alone.
 //!
-//! Every layer that looks back in time keeps its last two input frames, so that clips stream through in pieces of any length: encoding and
-//! decoding go group by group (1, 4, 4, ... frames), which bounds memory by one group whatever the clip's length, and a stream gives the same
-//! values as the clip at once. Activations are channels-last.
+//! Every layer that looks back in time keeps its last two input frames, so that clips stream
+//! through in pieces of any length: encoding and decoding go group by group (1, 4, 4, ... frames),
+//! which bounds memory by one group whatever the clip's length, and a stream gives the same values
+//! as the clip at once. Activations are channels-last.
 
 pub mod config;
 pub mod decoder;
@@ -26,7 +28,8 @@ pub use stream::{StreamingDecoder, StreamingEncoder};
 use super::{Codec, DecodeStream};
 use crate::kernels::Kernels;
 
-/// Encoder and decoder with their weights. As a [`Codec`] it encodes to the normalised mean of the posterior; nothing is sampled.
+/// Encoder and decoder with their weights. As a [`Codec`] it encodes to the normalised mean of the
+/// posterior; nothing is sampled.
 #[derive(Module, Debug)]
 pub struct WanVae<B: Backend> {
     /// Frames to the posterior, before [`Self::quantise`].
@@ -42,8 +45,8 @@ pub struct WanVae<B: Backend> {
 }
 
 impl<B: Backend> WanVae<B> {
-    /// Weights are zeros until they are loaded ([`crate::weights::wan_vae`]) or initialised ([`crate::init::initialise`]), and take no memory
-    /// before.
+    /// Weights are zeros until they are loaded ([`crate::weights::wan_vae`]) or initialised
+    /// ([`crate::init::initialise`]), and take no memory before.
     ///
     /// # Errors
     /// Sizes that no VAE can have.
@@ -64,7 +67,8 @@ impl<B: Backend> WanVae<B> {
         &self.config
     }
 
-    /// The same VAE with weights of another type, in which it then computes; norms and attention stay in f32, and so do inputs and outputs.
+    /// The same VAE with weights of another type, in which it then computes; norms and attention
+    /// stay in f32, and so do inputs and outputs.
     pub fn to_dtype(self, dtype: FloatDType) -> Self {
         self.map(&mut ToDtype(dtype))
     }
@@ -75,18 +79,23 @@ impl<B: Backend> WanVae<B> {
 
     /// One value per latent channel, to broadcast over `[B, F, H, W, C]`.
     fn per_channel(&self, values: &[f32], like: &Tensor<B, 5>) -> Tensor<B, 5> {
-        Tensor::from_data(TensorData::new(values.to_vec(), [1, 1, 1, 1, values.len()]), (&like.device(), like.dtype()))
+        Tensor::from_data(
+            TensorData::new(values.to_vec(), [1, 1, 1, 1, values.len()]),
+            (&like.device(), like.dtype()),
+        )
     }
 }
 
 impl<B: Kernels> WanVae<B> {
-    /// A clip `[B, T, 3, H, W]` in [-1, 1] to its normalised latents `[B, F, C, H / 8, W / 8]` in one piece, without groups: a layer's
-    /// activations for the whole clip are held. [`Codec::encode`] gives the same values in the memory of one group.
+    /// A clip `[B, T, 3, H, W]` in [-1, 1] to its normalised latents `[B, F, C, H / 8, W / 8]` in
+    /// one piece, without groups: a layer's activations for the whole clip are held.
+    /// [`Codec::encode`] gives the same values in the memory of one group.
     pub fn encode_at_once(&self, clip: Tensor<B, 5>) -> Tensor<B, 5> {
         self.encode_next(clip, &mut Past::new())
     }
 
-    /// Normalised latents `[B, F, C, H, W]` to a clip `[B, T, 3, 8 H, 8 W]` in [-1, 1] in one piece; see [`Self::encode_at_once`].
+    /// Normalised latents `[B, F, C, H, W]` to a clip `[B, T, 3, 8 H, 8 W]` in [-1, 1] in one
+    /// piece; see [`Self::encode_at_once`].
     pub fn decode_at_once(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
         self.decode_next(latents, &mut Past::new())
     }
@@ -95,10 +104,18 @@ impl<B: Kernels> WanVae<B> {
     fn encode_next(&self, frames: Tensor<B, 5>, past: &mut Past<B>) -> Tensor<B, 5> {
         past.rewind();
         // [B, T, 3, H, W] -> [B, T, H, W, 3]
-        let posterior = self.quantise.pointwise(self.encoder.forward(frames.permute([0, 1, 3, 4, 2]).cast(self.dtype()), past));
+        let posterior = self.quantise.pointwise(
+            self.encoder
+                .forward(frames.permute([0, 1, 3, 4, 2]).cast(self.dtype()), past),
+        );
         // The mean comes first, then the log-variance.
-        let mean = posterior.slice_dim(4, 0..self.config.latent_channels).cast(FloatDType::F32);
-        let (shift, scale) = (self.per_channel(&self.config.mean, &mean), self.per_channel(&self.config.deviation, &mean));
+        let mean = posterior
+            .slice_dim(4, 0..self.config.latent_channels)
+            .cast(FloatDType::F32);
+        let (shift, scale) = (
+            self.per_channel(&self.config.mean, &mean),
+            self.per_channel(&self.config.deviation, &mean),
+        );
         // [B, F, H, W, C] -> [B, F, C, H, W]
         ((mean - shift) / scale).permute([0, 1, 4, 2, 3])
     }
@@ -108,8 +125,13 @@ impl<B: Kernels> WanVae<B> {
         past.rewind();
         // [B, F, C, H, W] -> [B, F, H, W, C]
         let latents = latents.permute([0, 1, 3, 4, 2]).cast(FloatDType::F32);
-        let (shift, scale) = (self.per_channel(&self.config.mean, &latents), self.per_channel(&self.config.deviation, &latents));
-        let latents = self.dequantise.pointwise((latents * scale + shift).cast(self.dtype()));
+        let (shift, scale) = (
+            self.per_channel(&self.config.mean, &latents),
+            self.per_channel(&self.config.deviation, &latents),
+        );
+        let latents = self
+            .dequantise
+            .pointwise((latents * scale + shift).cast(self.dtype()));
         let frames = self.decoder.forward(latents, past).cast(FloatDType::F32);
         // [B, T, H, W, 3] -> [B, T, 3, H, W]
         frames.clamp(-1.0, 1.0).permute([0, 1, 4, 2, 3])
@@ -117,21 +139,47 @@ impl<B: Kernels> WanVae<B> {
 }
 
 impl<B: Kernels> Codec<B> for WanVae<B> {
-    fn latent_shape(&self, frames: usize, height: usize, width: usize) -> Result<[usize; 4], String> {
+    fn latent_shape(
+        &self,
+        frames: usize,
+        height: usize,
+        width: usize,
+    ) -> Result<[usize; 4], String> {
         let (stride, step) = (self.config.stride(), self.config.frame_stride());
         if frames == 0 || !(frames - 1).is_multiple_of(step) {
-            return Err(format!("the Wan VAE encodes 1 + {step} n frames, and the clip has {frames}"));
+            return Err(format!(
+                "the Wan VAE encodes 1 + {step} n frames, and the clip has \
+                {frames}"
+            ));
         }
-        if height == 0 || width == 0 || !height.is_multiple_of(stride) || !width.is_multiple_of(stride) {
-            return Err(format!("the Wan VAE's stride ({stride}) must divide the clip's height ({height}) and width ({width})"));
+        if height == 0
+            || width == 0
+            || !height.is_multiple_of(stride)
+            || !width.is_multiple_of(stride)
+        {
+            return Err(format!(
+                "the Wan VAE's stride ({stride}) must divide the clip's height \
+                ({height}) and width ({width})"
+            ));
         }
-        Ok([1 + (frames - 1) / step, self.config.latent_channels, height / stride, width / stride])
+        Ok([
+            1 + (frames - 1) / step,
+            self.config.latent_channels,
+            height / stride,
+            width / stride,
+        ])
     }
 
     fn encode(&self, clips: Tensor<B, 5>) -> Tensor<B, 5> {
         let mut encoder = StreamingEncoder::new(self);
         let latents = encoder.push(clips);
-        assert_eq!(encoder.waiting(), 0, "clips have 1 + {} n frames: see latent_shape", self.config.frame_stride());
+        assert_eq!(
+            encoder.waiting(),
+            0,
+            "clips have 1 + {} n frames: see \
+            latent_shape",
+            self.config.frame_stride()
+        );
         latents.expect("clips have frames: see latent_shape")
     }
 

@@ -2,9 +2,11 @@
 
 use burn::prelude::*;
 
-/// The last two input frames of every layer that looks back in time, in the order in which the layers run.
+/// The last two input frames of every layer that looks back in time, in the order in which the
+/// layers run.
 ///
-/// A layer that has seen nothing finds `None`. Nothing here is shared: a copy is an independent stream from the same point on.
+/// A layer that has seen nothing finds `None`. Nothing here is shared: a copy is an independent
+/// stream from the same point on.
 #[derive(Debug, Clone)]
 pub(super) struct Past<B: Backend> {
     slots: Vec<Option<Tensor<B, 5>>>,
@@ -14,7 +16,10 @@ pub(super) struct Past<B: Backend> {
 impl<B: Backend> Past<B> {
     /// Before the first frame.
     pub fn new() -> Self {
-        Self { slots: Vec::new(), next: 0 }
+        Self {
+            slots: Vec::new(),
+            next: 0,
+        }
     }
 
     /// Whether nothing was seen yet.
@@ -54,6 +59,10 @@ pub(super) fn no_frames<B: Backend>(x: &Tensor<B, 5>) -> Tensor<B, 5> {
 /// Always a concatenation, which copies: a slice would keep all of `x` in memory.
 pub(super) fn last_two<B: Backend>(before: &Tensor<B, 5>, x: &Tensor<B, 5>) -> Tensor<B, 5> {
     let count = x.dims()[1];
-    let earlier = if count > 1 { frames(x, count - 2, 1) } else { frames(before, 1, 1) };
+    let earlier = if count > 1 {
+        frames(x, count - 2, 1)
+    } else {
+        frames(before, 1, 1)
+    };
     Tensor::cat(vec![earlier, frames(x, count - 1, 1)], 1)
 }

@@ -1,4 +1,5 @@
-//! Between the stages: half or twice the rows and columns, and the frames where told (method.md C.2, C.3).
+//! Between the stages: half or twice the rows and columns, and the frames where told (method.md
+//! C.2, C.3).
 
 use burn::prelude::*;
 
@@ -26,15 +27,30 @@ impl<B: Backend> Downsample<B> {
 }
 
 impl<B: Kernels> Downsample<B> {
-    /// The very first frame passes alone, and is the first that the next ones look back to; each later output sees the two frames that it
-    /// stands for and the one before.
+    /// The very first frame passes alone, and is the first that the next ones look back to; each
+    /// later output sees the two frames that it stands for and the one before.
     pub(super) fn forward(&self, x: Tensor<B, 5>, past: &mut Past<B>) -> Tensor<B, 5> {
-        let x = self.space.forward(x, Window { stride: [1, 2, 2], before: [0, 0], after: [1, 1] });
+        let x = self.space.forward(
+            x,
+            Window {
+                stride: [1, 2, 2],
+                before: [0, 0],
+                after: [1, 1],
+            },
+        );
         let Some(time) = &self.time else { return x };
         let slot = past.slot();
         let before = slot.take();
         *slot = Some(last_two(before.as_ref().unwrap_or(&no_frames(&x)), &x));
-        let halve = |x: Tensor<B, 5>| time.forward(x, Window { stride: [2, 1, 1], ..Window::PLAIN });
+        let halve = |x: Tensor<B, 5>| {
+            time.forward(
+                x,
+                Window {
+                    stride: [2, 1, 1],
+                    ..Window::PLAIN
+                },
+            )
+        };
         match before {
             Some(before) => halve(Tensor::cat(vec![frames(&before, 1, 1), x], 1)),
             None if x.dims()[1] == 1 => x,
@@ -70,14 +86,19 @@ impl<B: Kernels> Upsample<B> {
         };
         // Frame by frame: an enlarged frame takes twice the memory of its output.
         let frame = |number: usize| {
-            let window = Window { stride: [1, 1, 1], before: [1, 1], after: [1, 1] };
+            let window = Window {
+                stride: [1, 1, 1],
+                before: [1, 1],
+                after: [1, 1],
+            };
             self.space.forward(enlarged(frames(&x, number, 1)), window)
         };
         Tensor::cat((0..x.dims()[1]).map(frame).collect(), 1)
     }
 }
 
-/// The very first frame passes alone and is forgotten: the second sees zeros before it. Each later frame becomes two.
+/// The very first frame passes alone and is forgotten: the second sees zeros before it. Each later
+/// frame becomes two.
 fn doubled<B: Kernels>(time: &Convolution<B>, x: Tensor<B, 5>, past: &mut Past<B>) -> Tensor<B, 5> {
     let slot = past.slot();
     let (first, before, x) = match (slot.take(), x.dims()[1]) {
@@ -86,17 +107,24 @@ fn doubled<B: Kernels>(time: &Convolution<B>, x: Tensor<B, 5>, past: &mut Past<B
             *slot = Some(no_frames(&x));
             return x;
         }
-        (None, count) => (Some(frames(&x, 0, 1)), no_frames(&x), frames(&x, 1, count - 1)),
+        (None, count) => (
+            Some(frames(&x, 0, 1)),
+            no_frames(&x),
+            frames(&x, 1, count - 1),
+        ),
     };
     *slot = Some(last_two(&before, &x));
     let [batch, count, rows, columns, channels] = x.dims();
     let both = time.forward(Tensor::cat(vec![before, x], 1), Window::PLAIN);
     // [B, T, H, W, 2 C] -> twice [B * T, 1, H, W, C] -> [B * T, 2, H, W, C] -> [B, 2 T, H, W, C]
     let half = |number: usize| {
-        let half = both.clone().slice_dim(4, number * channels..(number + 1) * channels);
+        let half = both
+            .clone()
+            .slice_dim(4, number * channels..(number + 1) * channels);
         half.reshape([batch * count, 1, rows, columns, channels])
     };
-    let later = Tensor::cat(vec![half(0), half(1)], 1).reshape([batch, 2 * count, rows, columns, channels]);
+    let later =
+        Tensor::cat(vec![half(0), half(1)], 1).reshape([batch, 2 * count, rows, columns, channels]);
     match first {
         Some(first) => Tensor::cat(vec![first, later], 1),
         None => later,
@@ -107,6 +135,13 @@ fn doubled<B: Kernels>(time: &Convolution<B>, x: Tensor<B, 5>, past: &mut Past<B
 fn enlarged<B: Backend>(x: Tensor<B, 5>) -> Tensor<B, 5> {
     let [batch, frames, rows, columns, channels] = x.dims();
     // [.., H, W, C] -> [.., H, W, 2 C] = [.., H, 2 W, C] -> [.., H, 4 W C] = [.., 2 H, 2 W, C]
-    let wide = Tensor::cat(vec![x.clone(), x], 4).reshape([batch * frames * rows, 2 * columns * channels]);
-    Tensor::cat(vec![wide.clone(), wide], 1).reshape([batch, frames, 2 * rows, 2 * columns, channels])
+    let wide =
+        Tensor::cat(vec![x.clone(), x], 4).reshape([batch * frames * rows, 2 * columns * channels]);
+    Tensor::cat(vec![wide.clone(), wide], 1).reshape([
+        batch,
+        frames,
+        2 * rows,
+        2 * columns,
+        channels,
+    ])
 }

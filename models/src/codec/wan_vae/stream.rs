@@ -19,11 +19,16 @@ pub struct StreamingEncoder<B: Backend> {
 impl<B: Kernels> StreamingEncoder<B> {
     /// Before the first frame. The weights are shared with `vae`.
     pub fn new(vae: &WanVae<B>) -> Self {
-        Self { vae: vae.clone(), past: Past::new(), waiting: None }
+        Self {
+            vae: vae.clone(),
+            past: Past::new(),
+            waiting: None,
+        }
     }
 
-    /// Takes the next frames `[B, T, 3, H, W]` in [-1, 1], any number of them, all of one size, and gives the normalised latents
-    /// `[B, F, C, H / 8, W / 8]` that they complete: one for the first frame, one for every 4 after it.
+    /// Takes the next frames `[B, T, 3, H, W]` in [-1, 1], any number of them, all of one size, and
+    /// gives the normalised latents `[B, F, C, H / 8, W / 8]` that they complete: one for the first
+    /// frame, one for every 4 after it.
     pub fn push(&mut self, next: Tensor<B, 5>) -> Option<Tensor<B, 5>> {
         let next = match self.waiting.take() {
             Some(waiting) => Tensor::cat(vec![waiting, next], 1),
@@ -32,11 +37,18 @@ impl<B: Kernels> StreamingEncoder<B> {
         let (mut from, count) = (0, next.dims()[1]);
         let mut latents = Vec::new();
         loop {
-            let group = if self.past.is_empty() { 1 } else { self.vae.config.frame_stride() };
+            let group = if self.past.is_empty() {
+                1
+            } else {
+                self.vae.config.frame_stride()
+            };
             if count - from < group {
                 break;
             }
-            latents.push(self.vae.encode_next(frames(&next, from, group), &mut self.past));
+            latents.push(
+                self.vae
+                    .encode_next(frames(&next, from, group), &mut self.past),
+            );
             from += group;
         }
         self.waiting = (from < count).then(|| frames(&next, from, count - from));
@@ -59,13 +71,20 @@ pub struct StreamingDecoder<B: Backend> {
 impl<B: Kernels> StreamingDecoder<B> {
     /// Before the first latent frame. The weights are shared with `vae`.
     pub fn new(vae: &WanVae<B>) -> Self {
-        Self { vae: vae.clone(), past: Past::new() }
+        Self {
+            vae: vae.clone(),
+            past: Past::new(),
+        }
     }
 
-    /// Takes the next normalised latents `[B, F, C, H, W]`, at least one frame, and gives their frames `[B, T, 3, 8 H, 8 W]` in [-1, 1]: one
-    /// for the first latent frame, 4 for each after it.
+    /// Takes the next normalised latents `[B, F, C, H, W]`, at least one frame, and gives their
+    /// frames `[B, T, 3, 8 H, 8 W]` in [-1, 1]: one for the first latent frame, 4 for each after
+    /// it.
     pub fn push(&mut self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
-        let decoded = (0..latents.dims()[1]).map(|number| self.vae.decode_next(frames(&latents, number, 1), &mut self.past));
+        let decoded = (0..latents.dims()[1]).map(|number| {
+            self.vae
+                .decode_next(frames(&latents, number, 1), &mut self.past)
+        });
         Tensor::cat(decoded.collect(), 1)
     }
 }

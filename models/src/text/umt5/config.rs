@@ -15,9 +15,11 @@ pub struct UmT5Config {
     pub feed_forward_width: usize,
     /// Layers.
     pub layers: usize,
-    /// Buckets of relative positions, a multiple of 4: half for the keys before a query, half for those after it.
+    /// Buckets of relative positions, a multiple of 4: half for the keys before a query, half for
+    /// those after it.
     pub buckets: usize,
-    /// Distance in tokens from which on all share the last bucket; more than a quarter of the buckets.
+    /// Distance in tokens from which on all share the last bucket; more than a quarter of the
+    /// buckets.
     pub max_distance: usize,
 }
 

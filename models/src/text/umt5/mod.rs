@@ -1,4 +1,5 @@
-//! umT5, the text encoder of Wan (method.md D): cleaning, tokenizer and encoder behind [`TextEncoder`].
+//! umT5, the text encoder of Wan (method.md D): cleaning, tokenizer and encoder behind
+//! [`TextEncoder`].
 
 mod config;
 mod encoder;
@@ -37,7 +38,8 @@ pub enum UmT5Error {
     Weights(#[from] WeightsError),
     /// Tokenizer and weights are not of the same encoder.
     #[error(
-        "the tokenizer {} has {ids} ids, but the weights {} have embeddings for {vocabulary}; use the tokenizer.json that belongs to the weights",
+        "the tokenizer {} has {ids} ids, but the weights {} have embeddings for {vocabulary}; use \
+            the tokenizer.json that belongs to the weights",
         tokenizer.display(),
         weights.display()
     )]
@@ -65,24 +67,44 @@ pub struct UmT5<B: Backend> {
 }
 
 impl<B: Backend> UmT5<B> {
-    /// The encoder of `weights` with the `tokenizer.json` at `tokenizer`; parameters are held as `dtype`. Sizes are read from the weights.
+    /// The encoder of `weights` with the `tokenizer.json` at `tokenizer`; parameters are held as
+    /// `dtype`. Sizes are read from the weights.
     ///
     /// # Errors
-    /// [`UmT5Error`]: a file that is not what it should be, a type that the backend does not compute in, files that do not belong together.
-    pub fn open(tokenizer: &Path, weights: &WeightFile, dtype: FloatDType, device: &B::Device) -> Result<Self, UmT5Error> {
+    /// [`UmT5Error`]: a file that is not what it should be, a type that the backend does not
+    /// compute in, files that do not belong together.
+    pub fn open(
+        tokenizer: &Path,
+        weights: &WeightFile,
+        dtype: FloatDType,
+        device: &B::Device,
+    ) -> Result<Self, UmT5Error> {
         let (tokenizer, path) = (Tokenizer::open(tokenizer, ROWS)?, tokenizer);
         let file = UmT5File::find(weights)?;
         let config = file.expected_sizes()?;
         let (ids, vocabulary) = (tokenizer.vocabulary(), config.vocabulary);
         if ids > vocabulary {
-            return Err(UmT5Error::Vocabulary { tokenizer: path.to_path_buf(), weights: weights.path().to_path_buf(), ids, vocabulary });
+            return Err(UmT5Error::Vocabulary {
+                tokenizer: path.to_path_buf(),
+                weights: weights.path().to_path_buf(),
+                ids,
+                vocabulary,
+            });
         }
-        Ok(Self::new(tokenizer, file.load::<B>(&config, dtype, device)?, device))
+        Ok(Self::new(
+            tokenizer,
+            file.load::<B>(&config, dtype, device)?,
+            device,
+        ))
     }
 
     /// An encoder from its parts; the tokenizer's ids must be below the encoder's vocabulary.
     pub fn new(tokenizer: Tokenizer, encoder: UmT5Encoder<B>, device: &B::Device) -> Self {
-        Self { tokenizer, encoder, device: device.clone() }
+        Self {
+            tokenizer,
+            encoder,
+            device: device.clone(),
+        }
     }
 }
 
@@ -91,18 +113,28 @@ impl<B: Kernels> TextEncoder for UmT5<B> {
         [self.tokenizer.length(), self.encoder.config().width]
     }
 
-    /// The prompt is cleaned as Wan does; a longer one than fits is cut. The empty prompt is a prompt: guidance needs it.
+    /// The prompt is cleaned as Wan does; a longer one than fits is cut. The empty prompt is a
+    /// prompt: guidance needs it.
     fn encode(&self, prompt: &str) -> Result<Vec<f32>, String> {
         let ids = self.tokenizer.ids(&clean(prompt))?;
         let vocabulary = self.encoder.config().vocabulary;
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
-            return Err(format!("the tokenizer gives id {id} in {prompt:?}, but the encoder has {vocabulary} embeddings"));
+            return Err(format!(
+                "the tokenizer gives id {id} in {prompt:?}, but the encoder has \
+                {vocabulary} embeddings"
+            ));
         }
         // Padding changes nothing for the tokens before it, so none is computed.
         let length = ids.len();
         let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
         let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [1, length]), &self.device);
-        let mut rows: Vec<f32> = self.encoder.forward(ids, &[length]).into_data().convert_dtype(DType::F32).iter::<f32>().collect();
+        let mut rows: Vec<f32> = self
+            .encoder
+            .forward(ids, &[length])
+            .into_data()
+            .convert_dtype(DType::F32)
+            .iter::<f32>()
+            .collect();
         rows.resize(self.shape().iter().product(), 0.0);
         Ok(rows)
     }

@@ -4,8 +4,9 @@ use super::UmT5Config;
 
 /// The bucket of a key that stands `distance` tokens after its query (before it, if negative).
 ///
-/// Half of the buckets are for keys after the query. In each half, the first half holds one distance each, the second half grows
-/// logarithmically up to the largest distance; all that is further shares the last bucket.
+/// Half of the buckets are for keys after the query. In each half, the first half holds one
+/// distance each, the second half grows logarithmically up to the largest distance; all that is
+/// further shares the last bucket.
 pub fn bucket(distance: i64, config: &UmT5Config) -> usize {
     let half = config.buckets / 2;
     let exact = half / 2;
@@ -15,15 +16,21 @@ pub fn bucket(distance: i64, config: &UmT5Config) -> usize {
         return first + apart;
     }
     // f32, as the weights were trained: at exact powers the rounding decides.
-    let octaves = libm::logf(apart as f32 / exact as f32) / libm::log(config.max_distance as f64 / exact as f64) as f32;
+    let octaves = libm::logf(apart as f32 / exact as f32)
+        / libm::log(config.max_distance as f64 / exact as f64) as f32;
     first + (exact + (octaves * (half - exact) as f32) as usize).min(half - 1)
 }
 
-/// The buckets of every key for every query of `length` tokens, row by row of queries: `[length * length]`.
+/// The buckets of every key for every query of `length` tokens, row by row of queries: `[length *
+/// length]`.
 pub(super) fn buckets(length: usize, config: &UmT5Config) -> Vec<i32> {
     // One logarithm per distance, not per pair.
-    let by_distance: Vec<i32> = (1 - length as i64..length as i64).map(|distance| bucket(distance, config) as i32).collect();
-    (0..length).flat_map(|query| by_distance[length - 1 - query..][..length].iter().copied()).collect()
+    let by_distance: Vec<i32> = (1 - length as i64..length as i64)
+        .map(|distance| bucket(distance, config) as i32)
+        .collect();
+    (0..length)
+        .flat_map(|query| by_distance[length - 1 - query..][..length].iter().copied())
+        .collect()
 }
 
 #[cfg(test)]
@@ -32,7 +39,8 @@ mod tests {
 
     #[test]
     fn buckets_equal_those_worked_out_by_hand() {
-        // 32 buckets, 128 tokens: one each below 8, then 8 + floor(8 ln(a / 8) / ln 16): 16 is 8 + 8 / 4, 32 is 8 + 8 / 2, 64 is 8 + 6.
+        // 32 buckets, 128 tokens: one each below 8, then 8 + floor(8 ln(a / 8) / ln 16): 16 is 8 +
+        // 8 / 4, 32 is 8 + 8 / 2, 64 is 8 + 6.
         let xxl = UmT5Config::xxl();
         for (distance, expected) in [
             (0, 0),

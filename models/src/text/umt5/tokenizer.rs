@@ -6,7 +6,8 @@ use super::UmT5Error;
 
 /// A tokenizer of umT5's kind: pieces, then the end; padding is id 0.
 ///
-/// Normaliser, pieces and ids are whatever the file says. How a prompt is truncated is decided here, not by the file.
+/// Normaliser, pieces and ids are whatever the file says. How a prompt is truncated is decided
+/// here, not by the file.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     pieces: tokenizers::Tokenizer,
@@ -21,22 +22,53 @@ impl Tokenizer {
     /// Reads `tokenizer.json`; prompts are cut to `length` ids (Wan: 512), the end included.
     ///
     /// # Errors
-    /// A file that cannot be read or is no tokenizer, one without `</s>`, one whose `<pad>` is not 0, a length of 0.
+    /// A file that cannot be read or is no tokenizer, one without `</s>`, one whose `<pad>` is not
+    /// 0, a length of 0.
     pub fn open(path: &Path, length: usize) -> Result<Self, UmT5Error> {
-        let problem = |reason: String| UmT5Error::Tokenizer { path: PathBuf::from(path), reason };
+        let problem = |reason: String| UmT5Error::Tokenizer {
+            path: PathBuf::from(path),
+            reason,
+        };
         let bytes = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
-        let mut pieces = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| problem(format!("{error}; expected the tokenizer.json of google/umt5-xxl, not spiece.model")))?;
-        pieces.with_truncation(None).map_err(|error| problem(error.to_string()))?.with_padding(None);
-        let end = pieces.token_to_id("</s>").ok_or_else(|| problem("it has no \"</s>\"; expected a tokenizer of T5's kind".to_string()))?;
+        let mut pieces = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| {
+            problem(format!(
+                "{error}; expected the tokenizer.json of \
+                google/umt5-xxl, not spiece.model"
+            ))
+        })?;
+        pieces
+            .with_truncation(None)
+            .map_err(|error| problem(error.to_string()))?
+            .with_padding(None);
+        let end = pieces.token_to_id("</s>").ok_or_else(|| {
+            problem(
+                "it has no \"</s>\"; expected a \
+            tokenizer of T5's kind"
+                    .to_string(),
+            )
+        })?;
         match pieces.token_to_id("<pad>") {
             Some(Self::PADDING) => {}
-            found => return Err(problem(format!("the id of \"<pad>\" is {found:?}, expected {}", Self::PADDING))),
+            found => {
+                return Err(problem(format!(
+                    "the id of \"<pad>\" is {found:?}, expected \
+                {}",
+                    Self::PADDING
+                )));
+            }
         }
         if length == 0 {
-            return Err(problem("prompts of 0 tokens leave no room for the end; expected at least 1, Wan reads 512".to_string()));
+            return Err(problem(
+                "prompts of 0 tokens leave no room for the end; expected at least \
+                1, Wan reads 512"
+                    .to_string(),
+            ));
         }
-        Ok(Self { pieces, end, length })
+        Ok(Self {
+            pieces,
+            end,
+            length,
+        })
     }
 
     /// The most ids that [`Tokenizer::ids`] gives.
@@ -46,7 +78,11 @@ impl Tokenizer {
 
     /// Ids of the tokenizer file, at most one more than the largest.
     pub fn vocabulary(&self) -> usize {
-        self.pieces.get_vocab(true).values().max().map_or(0, |largest| *largest as usize + 1)
+        self.pieces
+            .get_vocab(true)
+            .values()
+            .max()
+            .map_or(0, |largest| *largest as usize + 1)
     }
 
     /// The ids of a (clean) prompt, 1 to [`Tokenizer::length`], the last one the end. No padding.
@@ -54,7 +90,12 @@ impl Tokenizer {
     /// # Errors
     /// What the file's own normaliser or model cannot do.
     pub fn ids(&self, prompt: &str) -> Result<Vec<u32>, String> {
-        let encoding = self.pieces.encode(prompt, false).map_err(|error| format!("the tokenizer cannot split {prompt:?}: {error}"))?;
+        let encoding = self.pieces.encode(prompt, false).map_err(|error| {
+            format!(
+                "the tokenizer \
+            cannot split {prompt:?}: {error}"
+            )
+        })?;
         let kept = encoding.get_ids().iter().take(self.length - 1);
         Ok(kept.copied().chain([self.end]).collect())
     }
