@@ -163,12 +163,12 @@ fn registers(tokens: usize, plain: bool) {
         feed_forward_width: 4 * WIDTH,
         sigma: 0.0,
     };
-    let mut judge = initialise(
+    let mut discriminator = initialise(
         RegisterDiscriminator::<B>::new(&config, &sizes(), &Default::default()),
         1,
         "discriminator",
     );
-    judge.backbone = judge.backbone.within(limits);
+    discriminator.backbone = discriminator.backbone.within(limits);
     let frames = tokens / TOKENS_PER_FRAME;
     let batch = Judged {
         clips: random([2, frames, 4, 32, 32], 0),
@@ -182,27 +182,27 @@ fn registers(tokens: usize, plain: bool) {
         .mean()
     };
     if plain {
-        let scores = judge.score(
+        let scores = discriminator.score(
             Tensor::from_inner(batch.clips),
             Tensor::from_inner(batch.text),
         );
         let mut gradients = loss(&scores).backward();
-        GradientsParams::from_module::<B, _>(&mut gradients, &judge);
+        GradientsParams::from_module::<B, _>(&mut gradients, &discriminator);
         return;
     }
-    let mut pieces = Pieces::new(&judge, vec![batch]);
+    let mut pieces = Pieces::new(&discriminator, vec![batch]);
     let mut kept = GradientsAccumulator::new();
-    for number in 0..Pieces::graphs(&judge, 2) {
+    for number in 0..Pieces::graphs(&discriminator, 2) {
         let scalar = if number == 0 {
             loss(&pieces.scores()[0])
         } else {
-            pieces.graph(&judge, number)
+            pieces.graph(&discriminator, number)
         };
         let mut gradients = scalar.backward();
         pieces.absorb(&mut gradients);
         kept.accumulate(
-            &judge,
-            GradientsParams::from_module::<B, _>(&mut gradients, &judge),
+            &discriminator,
+            GradientsParams::from_module::<B, _>(&mut gradients, &discriminator),
         );
     }
 }
@@ -249,8 +249,8 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: memory attention|transformer|registers plain|ours TOKENS (a multiple \
-                of {TOKENS_PER_FRAME})"
+                "usage: memory attention|transformer|registers plain|ours TOKENS (a multiple of \
+                    {TOKENS_PER_FRAME})"
             );
             return ExitCode::from(2);
         }
@@ -259,8 +259,7 @@ fn main() -> ExitCode {
     let begin = Instant::now();
     work(tokens, how == "plain");
     println!(
-        "{:.1} MiB {:.0} \
-        ms",
+        "{:.1} MiB {:.0} ms",
         status("VmHWM") - before,
         begin.elapsed().as_secs_f64() * 1000.0
     );

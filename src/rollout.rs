@@ -3,7 +3,7 @@
 use afd_models::kernels::Kernels;
 use afd_models::noise::{Noise, Purpose};
 use afd_models::student::transformer::Inputs;
-use afd_models::student::{Memory, Student, TextMemory, Visibility};
+use afd_models::student::{KvCache, Student, TextCache, Visibility};
 use burn::prelude::*;
 
 use crate::flow::sampler::Sampler;
@@ -15,7 +15,7 @@ pub struct Rollout<B: Backend> {
     pub latents: Tensor<B, 5>,
     /// Clean-context keys and values of every frame before the last block; `None` when the clip is
     /// one block long.
-    pub memory: Option<Memory<B>>,
+    pub cache: Option<KvCache<B>>,
     /// What the student was shown on the way to the clips, `[B, F, C, H, W]` per noise level; empty
     /// unless asked for.
     pub states: Vec<Tensor<B, 5>>,
@@ -86,7 +86,7 @@ pub struct Generator<'a, B: Kernels> {
     /// Who makes the clips.
     pub student: &'a Student<B>,
     /// One prompt per clip, read by that student.
-    pub text: &'a TextMemory<B>,
+    pub text: &'a TextCache<B>,
     /// The noise levels on the way to each block.
     pub sampler: &'a Sampler,
     /// Latent shape of a clip, `[F, C, H, W]`.
@@ -154,15 +154,15 @@ impl<B: Kernels> Generator<'_, B> {
         let [frames, channels, height, width] = shape;
         let batch = noise.streams.len();
         let layout = student.layout(frames);
-        let mut memory: Option<Memory<B>> = None;
+        let mut cache: Option<KvCache<B>> = None;
         let clips = noise.clips.clone();
         let mut blocks = Vec::new();
         for block in layout.blocks() {
             let numbers: Vec<usize> = block.clone().collect();
             // What the rolling window still shows.
-            let past = memory
+            let past = cache
                 .clone()
-                .and_then(|memory| memory.keep(&layout.past_of(&block)));
+                .and_then(|cache| cache.keep(&layout.past_of(&block)));
             let visibility = Visibility::rollout(
                 past.as_ref().map_or(0, |past| past.frames.len()),
                 block.len(),
@@ -201,12 +201,12 @@ impl<B: Kernels> Generator<'_, B> {
                 let committed = forward(clean.clone(), 0.0).1;
                 // Appending copies layer by layer; nothing else may hold on to the old ones.
                 drop(past);
-                let all = match memory {
-                    Some(memory) => memory.append(committed),
+                let all = match cache {
+                    Some(cache) => cache.append(committed),
                     None => committed,
                 };
                 let next = block.end..(block.end + layout.frames_per_block).min(frames);
-                memory = match kept {
+                cache = match kept {
                     Kept::Everything => Some(all),
                     Kept::Visible => all.keep(&layout.past_of(&next)),
                 };
@@ -215,7 +215,7 @@ impl<B: Kernels> Generator<'_, B> {
         }
         Rollout {
             latents: Tensor::cat(blocks, 1),
-            memory,
+            cache,
             states: Vec::new(),
             clips,
         }
@@ -229,7 +229,7 @@ mod tests {
     use burn::backend::{Flex, NdArray};
 
     use super::*;
-    use crate::afd::model::remember;
+    use crate::afd::model::prefill;
 
     fn config(frames_per_block: usize, window_frames: usize, sink_frames: usize) -> StudentConfig {
         StudentConfig {
@@ -251,7 +251,7 @@ mod tests {
     /// from the first one.
     fn uncached<B: Kernels>(
         student: &Student<B>,
-        text: &TextMemory<B>,
+        text: &TextCache<B>,
         sampler: &Sampler,
         mut noise: RolloutNoise,
     ) -> Tensor<B, 5> {
@@ -260,7 +260,7 @@ mod tests {
         for block in layout.blocks() {
             let past = done
                 .clone()
-                .and_then(|done| remember(student, done, 0.0, text).keep(&layout.past_of(&block)));
+                .and_then(|done| prefill(student, done, 0.0, text).keep(&layout.past_of(&block)));
             let visibility = Visibility::rollout(
                 past.as_ref().map_or(0, |past| past.frames.len()),
                 block.len(),
@@ -304,7 +304,7 @@ mod tests {
             });
             let rows = Noise::new(1, Purpose::Words, 0, 0).normals(2 * 3 * 8);
             let text =
-                student.read_text(Tensor::from_data(TensorData::new(rows, [2, 3, 8]), &device));
+                student.text_cache(Tensor::from_data(TensorData::new(rows, [2, 3, 8]), &device));
             let sampler = Sampler {
                 fresh_noise: 1.0,
                 sigmas: vec![1.0, 0.8333, 0.5],
@@ -347,7 +347,7 @@ mod tests {
                 fresh_noise: 1.0,
                 sigmas: vec![1.0, 0.5],
             };
-            let text = student.read_text(Tensor::ones([1, 3, 8], &device));
+            let text = student.text_cache(Tensor::ones([1, 3, 8], &device));
             let generator = Generator {
                 student: &student,
                 text: &text,
@@ -364,15 +364,14 @@ mod tests {
             let held = |kept| {
                 generator
                     .block_by_block(noise(), None, kept, &mut |_, _| {})
-                    .memory
-                    .map_or(0, |memory| memory.frames.len())
+                    .cache
+                    .map_or(0, |cache| cache.frames.len())
             };
             let last = (13 - 1) / frames_per_block * frames_per_block;
             assert_eq!(held(Kept::Everything), last);
             assert!(
                 window == 0 || held(Kept::Visible) < window,
-                "{window} \
-                {}",
+                "{window} {}",
                 held(Kept::Visible)
             );
         }
@@ -392,7 +391,7 @@ mod tests {
         };
         let run = |clips: std::ops::Range<u64>| {
             let rows = Tensor::<NdArray, 3>::ones([clips.clone().count(), 3, 8], &device);
-            let text = student.read_text(rows);
+            let text = student.text_cache(rows);
             let generator = Generator {
                 student: &student,
                 text: &text,
@@ -424,7 +423,7 @@ mod tests {
                 fresh_noise: 0.0,
                 sigmas: vec![1.0, 0.5],
             };
-            let text = student.read_text(Tensor::ones([2, 3, 8], &device));
+            let text = student.text_cache(Tensor::ones([2, 3, 8], &device));
             let generator = Generator {
                 student: &student,
                 text: &text,

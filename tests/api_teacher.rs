@@ -39,22 +39,16 @@ fn recipe(place: &Path, url: &str, more: &str) -> String {
     let text = fs::read_to_string(golden()).unwrap();
     let teacher = format!(
         "[teacher]\nkind = \"api\"\npath = \"store\"\ntakes_per_prompt = \
-            3\n\n[teacher.api]\nadapter = \"kling\"\nmodel = \"m\"\n\
-         base_url = \"{url}\"\nkey = {{ env = \"AFD_CANARY\" }}\nbudget = 10\nprice = {{ \
-         per_second = 0.02 }}\n\
-         parameters = {{ seed = \"{{seed}}\", duration = \"5\" }}\n\
-         pace = {{ first_secs = 0.02, growth = 1.5, longest_secs = 0.1, jitter = 0.5 }}\n\
-         timeouts = {{ connect_secs = 5.0, answer_secs = 1.0, clip_secs = 2.0 }}\n{more}\n"
+            3\n\n[teacher.api]\nadapter = \"kling\"\nmodel = \"m\"\nbase_url = \"{url}\"\nkey = {{ \
+            env = \"AFD_CANARY\" }}\nbudget = 10\nprice = {{ per_second = 0.02 }}\nparameters = {{ \
+            seed = \"{{seed}}\", duration = \"5\" }}\npace = {{ first_secs = 0.02, growth = 1.5, \
+            longest_secs = 0.1, jitter = 0.5 }}\ntimeouts = {{ connect_secs = 5.0, answer_secs = \
+            1.0, clip_secs = 2.0 }}\n{more}\n"
     );
     let text = text.replacen("[teacher]\nkind = \"world\"\nseed = 5\n", &teacher, 1);
     let text = text
         .replacen("alternations = 20", "alternations = 4", 1)
-        .replacen(
-            "warmup_steps = \
-        3",
-            "warmup_steps = 1",
-            1,
-        );
+        .replacen("warmup_steps = 3", "warmup_steps = 1", 1);
     assert!(text.contains("kind = \"api\"") && text.contains("alternations = 4"));
     let path = place.join("recipe.toml");
     fs::write(&path, text).unwrap();
@@ -76,8 +70,7 @@ fn succeeds(place: &Path, arguments: &[&str]) -> String {
         .concat();
     assert!(
         output.status.success(),
-        "afd {arguments:?} ended with {:?}: \
-        {text}",
+        "afd {arguments:?} ended with {:?}: {text}",
         output.status.code()
     );
     assert_no_canary(Path::new("output"), text.as_bytes());
@@ -102,8 +95,7 @@ fn assert_no_canary(place: &Path, bytes: &[u8]) {
             !bytes
                 .windows(part.len())
                 .any(|window| window == part.as_bytes()),
-            "{part} is in \
-            {}",
+            "{part} is in {}",
             place.display()
         );
     }
@@ -131,7 +123,7 @@ fn a_bill_first_then_clips_then_a_run_that_replays_them() {
     let server = server(0.0);
     let recipe = recipe(place.path(), &server.url(), "");
     let bill = succeeds(place.path(), &["teacher", "fetch", &recipe, "--dry-run"]);
-    // 3 prompts x 3 takes to train on, 1 x 4 held out, 0.10 each.
+    // 3 prompts x 3 samples to train on, 1 x 4 held out, 0.10 each.
     for part in [
         "13 wanted",
         "0.10 a clip",
@@ -170,9 +162,9 @@ fn a_bill_first_then_clips_then_a_run_that_replays_them() {
         "--set",
         "teacher.kind=folder",
         "--set",
-        "teacher.takes_per_prompt=0",
+        "teacher.samples_per_prompt=0",
         "--set",
-        "evaluation.first_take=0",
+        "evaluation.first_sample=0",
     ];
     let text = fs::read_to_string(&recipe).unwrap();
     let (before, after) = text.split_once("[teacher.api]").unwrap();
@@ -351,14 +343,12 @@ fn refused_prompts_and_takes_do_not_stop_a_run() {
     );
     let text = fs::read_to_string(&recipe).unwrap().replacen(
         "train = [",
-        "train = [\"a forbidden \
-        ball is dropped on earth\", ",
+        "train = [\"a forbidden ball is dropped on earth\", ",
         1,
     );
     let text = text.replacen(
         "held_out = [",
-        "held_out = [\"an unsafe ball is dropped on \
-        earth\", ",
+        "held_out = [\"an unsafe ball is dropped on earth\", ",
         1,
     );
     fs::write(&recipe, text).unwrap();
@@ -415,8 +405,8 @@ fn wrong_requests_name_the_field_and_never_the_key() {
         ),
         ("teacher.api.budget=-1", "-1"),
         (
-            "teacher.takes_per_prompt=0",
-            "teacher.takes_per_prompt is 0",
+            "teacher.samples_per_prompt=0",
+            "teacher.samples_per_prompt is 0",
         ),
         ("teacher.api.base_url=http://example.com", "https"),
         ("teacher.api.bugdet=1", "budget"),

@@ -76,15 +76,14 @@ fn works_and_resumes_as([verb, recipe]: [&str; 2], method: &str, loss: &str, mor
     // The same sums in another order, carried on through the run.
     assert!(
         largest_difference(&metrics, &halves) < 1e-4,
-        "{method}: how the batch is split \
-        matters"
+        "{method}: how the batch is split matters"
     );
-    let portions = train(
+    let micro_batches = train(
         "portions",
-        &[more, &["--set", "run.clips_at_once=3"]].concat(),
+        &[more, &["--set", "run.micro_batch=3"]].concat(),
     );
     assert!(
-        largest_difference(&metrics, &portions) < 1e-4,
+        largest_difference(&metrics, &micro_batches) < 1e-4,
         "{method}: clips at once matter"
     );
 
@@ -137,11 +136,8 @@ fn a_few_step_student_of_its_own_trajectories_runs_to_the_same_bytes_after_a_kil
     let recipe = fs::read_to_string(golden()).unwrap();
     let (before, sizes) = recipe.split_once("[student.sizes]").unwrap();
     let after = &sizes[sizes.find("[teacher]").unwrap()..];
-    let recipe = format!("{before}checkpoint = {student:?}\n\n{after}").replace(
-        "kind \
-        = \"distill\"",
-        "kind = \"pretrain\"",
-    );
+    let recipe = format!("{before}checkpoint = {student:?}\n\n{after}")
+        .replace("kind = \"distill\"", "kind = \"pretrain\"");
     let path = place.path().join("few-step.toml");
     fs::write(&path, recipe).unwrap();
     let path = path.display().to_string();
@@ -193,12 +189,7 @@ fn offline_rounds_come_round_again_with_the_same_clips_and_scores() {
         .into_iter()
         .filter(|line| line["phase"] == "alternation")
         .collect();
-    for measurement in [
-        "score_deviation",
-        "mean_r",
-        "r_deviation",
-        "fresh_pair_accuracy",
-    ] {
+    for measurement in ["score_std", "mean_r", "r_std", "fresh_pair_accuracy"] {
         let values: Vec<f64> = rounds
             .iter()
             .map(|round| round[measurement].as_f64().unwrap())
@@ -207,7 +198,7 @@ fn offline_rounds_come_round_again_with_the_same_clips_and_scores() {
     }
     let deviations: Vec<f64> = rounds
         .iter()
-        .map(|round| round["score_deviation"].as_f64().unwrap())
+        .map(|round| round["score_std"].as_f64().unwrap())
         .collect();
     assert!(
         deviations[0] != deviations[1],

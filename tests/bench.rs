@@ -145,10 +145,7 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
         run(&report, "broken", 1)["state"]["failed"]
             .as_str()
             .unwrap()
-            .contains(
-                "not \
-        finite"
-            ),
+            .contains("not finite"),
         "{report}"
     );
     let methods = report["methods"].as_array().unwrap();
@@ -162,7 +159,7 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
         assert_eq!(run["cost"]["student_forward_backward"], passes, "{run}");
         assert!(
             run["values"]["trajectory_energy_distance"].is_number()
-                && run["values"]["first_judge_pair_accuracy"].is_number(),
+                && run["values"]["trained_discriminator_pair_accuracy"].is_number(),
             "{run}"
         );
         // The base, and checkpoints after some and after all updates.
@@ -189,8 +186,7 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
     };
     assert!(
         of("teacher") < of("base"),
-        "other takes of the teacher are closer to it than an \
-        untrained student"
+        "other samples of the teacher are closer to it than an untrained student"
     );
     let page = fs::read_to_string(place.join("runs/small/report/report.html")).unwrap();
     assert!(page.contains("data:image/gif;base64,"));
@@ -231,20 +227,14 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
     .unwrap();
     let error = fails(place, &[&bench[..], &["--report-only"]].concat(), 1);
     assert!(
-        error.contains(
-            "was measured with another \
-        recipe"
-        ) && error.contains("--again"),
+        error.contains("was measured with another recipe") && error.contains("--again"),
         "{error}"
     );
     fs::remove_file(place.join("runs/small/measured/afd.chunk.fresh.s1/measured.json")).unwrap();
     let one = [&bench[..], &["--only", "afd.chunk.fresh.s1"]].concat();
     let other = afd(place, &one);
     assert!(
-        String::from_utf8_lossy(&other.stdout).contains(
-            "differs \
-        from"
-        ),
+        String::from_utf8_lossy(&other.stdout).contains("differs from"),
         "{}",
         String::from_utf8_lossy(&other.stdout)
     );

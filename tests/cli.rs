@@ -56,12 +56,12 @@ fn a_pixel_codec_needs_all_of_its_numbers_and_a_missing_folder_is_a_wrong_reques
     let text = fs::read_to_string(golden()).unwrap();
     let without: Vec<&str> = text
         .lines()
-        .filter(|line| !line.starts_with("deviation"))
+        .filter(|line| !line.starts_with("std"))
         .collect();
     let path = place.path().join("recipe.toml");
     fs::write(&path, without.join("\n")).unwrap();
     let error = fails(place.path(), &["validate", &path.display().to_string()], 2);
-    assert!(error.contains("codec.deviation is missing"), "{error}");
+    assert!(error.contains("codec.std is missing"), "{error}");
     let error = fails(
         place.path(),
         &[
@@ -84,12 +84,7 @@ fn a_misspelt_field_is_refused_with_the_nearest_name() {
         place.path(),
         &[
             "validate",
-            &recipe_with(
-                place.path(),
-                "alternations = \
-        20",
-                "alternatons = 20",
-            ),
+            &recipe_with(place.path(), "alternations = 20", "alternatons = 20"),
         ],
         2,
     );
@@ -144,8 +139,7 @@ fn a_backend_that_is_not_there_is_refused_with_those_that_are() {
     assert!(error.contains("tpu") && error.contains("flex"), "{error}");
     assert!(
         !place.path().join("runs").exists(),
-        "nothing is created for a request that is \
-        refused"
+        "nothing is created for a request that is refused"
     );
 }
 
@@ -158,10 +152,7 @@ fn a_run_from_recipe_to_clips() {
         &[&["distill", recipe.as_str()], &SHORT[..]].concat(),
     );
     assert!(
-        printed.contains(
-            "trajectory energy \
-        distance"
-        ) && printed.contains("distilled"),
+        printed.contains("trajectory energy distance") && printed.contains("distilled"),
         "{printed}"
     );
     let run = place.path().join("runs/golden");
@@ -292,7 +283,7 @@ fn the_same_job_from_recorded_clips_of_another_size_and_rate() {
         "--set",
         &format!("teacher.path={folder}"),
         "--set",
-        "evaluation.first_take=0",
+        "evaluation.first_sample=0",
     ];
     let arguments = [&["distill", recipe.as_str()], &SHORT[..], &settings[..]].concat();
     assert!(succeeds(place.path(), &arguments).contains("distilled"));
@@ -303,17 +294,13 @@ fn the_same_job_from_recorded_clips_of_another_size_and_rate() {
         &settings[..],
         &[
             "--set",
-            "prompts.held_out=[\"a small \
-            green ball is dropped on earth\"]",
+            "prompts.held_out=[\"a small green ball is dropped on earth\"]",
         ],
     ]
     .concat();
     let error = fails(place.path(), &unknown, 2);
     assert!(
-        error.contains(
-            "a small green ball is dropped on \
-        earth"
-        ) && error.contains("nearest"),
+        error.contains("a small green ball is dropped on earth") && error.contains("nearest"),
         "{error}"
     );
     assert!(error.contains("evaluation.clips_per_prompt = 0"), "{error}");
@@ -360,10 +347,7 @@ fn the_same_job_from_recorded_clips_of_another_size_and_rate() {
             &["teacher", "record", &recipe, "--out", "mine"],
             2
         )
-        .contains(
-            "not \
-        empty"
-        )
+        .contains("not empty")
     );
     // A manifest line that points outside.
     fs::write(
@@ -509,8 +493,7 @@ fn a_plan_says_what_a_recipe_takes_and_whether_it_fits() {
         "rollout: ",
         "discriminator update: ",
         "flow update: ",
-        "fits 1.00 \
-        GB",
+        "fits 1.00 GB",
         "checkpoint: ",
     ] {
         assert!(table.contains(part), "{part}: {table}");
@@ -548,8 +531,7 @@ fn a_plan_says_what_a_recipe_takes_and_whether_it_fits() {
         .sum();
     assert!(
         (planned / (tensors - headers) as f64 - 1.0).abs() < 0.02,
-        "{planned} {tensors} \
-        {headers}"
+        "{planned} {tensors} {headers}"
     );
     let error = fails(place.path(), &["plan", &golden(), "--backend", "tpu"], 2);
     assert!(

@@ -69,10 +69,7 @@ fn peak_kib(pid: u32) -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?
         .trim()
-        .trim_end_matches(
-            " \
-        kB",
-        )
+        .trim_end_matches(" kB")
         .trim()
         .parse()
         .ok()
@@ -124,8 +121,7 @@ fn every_hostile_file_is_refused_by_name_in_two_seconds_and_half_a_gibibyte() {
         }
     }
     println!(
-        "{} hostile folders; slowest {:.2} s ({}), largest {} MiB \
-        ({})",
+        "{} hostile folders; slowest {:.2} s ({}), largest {} MiB ({})",
         all.len(),
         slowest.0,
         slowest.1,
@@ -199,7 +195,7 @@ fn mixed(place: &Path) -> (usize, usize) {
         "{{\"prompt\": {prompt:?}, \"video\": \"/etc/passwd\"}}"
     ));
     let bad = lines.len() - good;
-    // The bad ones first: whoever numbers takes must not count them.
+    // The bad ones first: whoever numbers samples must not count them.
     lines.rotate_left(good);
     fs::write(&manifest, lines.join("\n")).unwrap();
     (good, bad)
@@ -286,10 +282,7 @@ fn a_run_over_the_rest_succeeds_and_goes_on_after_a_kill_to_the_same_files() {
     );
     assert!(
         error.contains(&format!("{bad} of {} clips", good + bad))
-            && error.contains(
-                "--set \
-        teacher.max_bad_share=0."
-            ),
+            && error.contains("--set teacher.max_bad_share=0."),
         "{error}"
     );
     assert!(!place.join("data/quarantine.jsonl").exists());
@@ -420,19 +413,12 @@ fn one_bad_clip_in_twenty_says_how_to_go_on_and_no_clip_at_all_is_refused() {
     );
     assert!(
         error.contains("1 of 20 clips")
-            && error.contains(
-                "(5.0 %, teacher.max_bad_share \
-        allows 1.0 %)"
-            ),
+            && error.contains("(5.0 %, teacher.max_bad_share allows 1.0 %)"),
         "{error}"
     );
     let name = first.file_name().unwrap().to_string_lossy();
     assert!(
-        error.contains(&*name)
-            && error.contains(
-                "--set \
-        teacher.max_bad_share=0.05"
-            ),
+        error.contains(&*name) && error.contains("--set teacher.max_bad_share=0.05"),
         "{error}"
     );
     assert!(

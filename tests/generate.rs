@@ -13,8 +13,7 @@ use common::{command, fails, golden, succeeds};
 const PROMPTS: [&str; 3] = [
     "a small red ball is dropped on earth",
     "a large blue ball is dropped on the moon",
-    "a large \
-        green ball is dropped on jupiter",
+    "a large green ball is dropped on jupiter",
 ];
 
 /// A student that was trained for a moment, in `place/runs/golden`, and a list of prompts.
@@ -103,12 +102,12 @@ fn clips_are_published_one_by_one_and_a_killed_command_goes_on_to_the_same_bytes
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    for (line, (prompt, take)) in lines.iter().zip(
+    for (line, (prompt, sample)) in lines.iter().zip(
         PROMPTS
             .iter()
-            .flat_map(|prompt| (0..40).map(move |take| (prompt, take))),
+            .flat_map(|prompt| (0..40).map(move |sample| (prompt, sample))),
     ) {
-        let video = format!("videos/{prompt}-{take}.gif");
+        let video = format!("videos/{prompt}-{sample}.gif");
         assert_eq!(
             (line["prompt"].as_str(), line["video"].as_str()),
             (Some(*prompt), Some(video.as_str()))
@@ -213,10 +212,10 @@ fn clips_that_would_be_made_in_another_way_are_refused_by_what_differs() {
     let mut seed = request("made", "2");
     seed[10] = "2";
     assert!(fails(place, &seed, 2).contains("seed is 1 there, 2 was asked for"));
-    assert!(fails(place, &with(&["--naming", "numbers"]), 2).contains(
-        "naming is \"vbench\" \
-        there, \"numbers\" was asked for"
-    ));
+    assert!(
+        fails(place, &with(&["--naming", "numbers"]), 2)
+            .contains("naming is \"vbench\" there, \"numbers\" was asked for")
+    );
     fs::write(place.join("prompts.txt"), PROMPTS[..2].join("\n")).unwrap();
     let error = fails(place, &request("made", "2"), 2);
     assert!(
@@ -246,10 +245,10 @@ fn clips_that_would_be_made_in_another_way_are_refused_by_what_differs() {
 
     fs::create_dir(place.join("mine")).unwrap();
     fs::write(place.join("mine/notes.txt"), "mine").unwrap();
-    assert!(fails(place, &request("mine", "1"), 2).contains(
-        "is not empty and holds no generated \
-        clips"
-    ));
+    assert!(
+        fails(place, &request("mine", "1"), 2)
+            .contains("is not empty and holds no generated clips")
+    );
     assert_eq!(files(&place.join("mine")).len(), 1);
 
     // More clips of each prompt, and one that was lost, come among those that are there.
@@ -268,19 +267,14 @@ fn clips_of_extended_prompts_are_called_as_vbench_looks_for_them() {
     // VBench's own list holds the same prompt for two dimensions; its clips are made once.
     fs::write(
         place.join("names.txt"),
-        "a ball, on earth\n\na ball on the moon\na ball, on \
-        earth\n",
+        "a ball, on earth\n\na ball on the moon\na ball, on earth\n",
     )
     .unwrap();
     let ask = |out: &'static str| [&request(out, "2")[..], &["--names", "names.txt"]].concat();
     let output = common::afd(place, &ask("made"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success()
-            && said.contains(
-                "1 of 3 names in names.txt were there \
-        before"
-            ),
+        output.status.success() && said.contains("1 of 3 names in names.txt were there before"),
         "{said}"
     );
     let manifest = fs::read_to_string(place.join("made/manifest.jsonl")).unwrap();
@@ -307,8 +301,7 @@ fn clips_of_extended_prompts_are_called_as_vbench_looks_for_them() {
             [
                 PROMPTS[1],
                 "a ball on the moon",
-                "videos/a ball on the \
-        moon-0.gif"
+                "videos/a ball on the moon-0.gif"
             ]
         )
     );
@@ -316,11 +309,8 @@ fn clips_of_extended_prompts_are_called_as_vbench_looks_for_them() {
     succeeds(place, &request("plain", "2"));
     let read = |path: String| fs::read(place.join(path)).unwrap();
     assert!(
-        read(
-            "made/videos/a ball, on \
-        earth-1.gif"
-                .to_string()
-        ) == read(format!("plain/videos/{}-1.gif", PROMPTS[0]))
+        read("made/videos/a ball, on earth-1.gif".to_string())
+            == read(format!("plain/videos/{}-1.gif", PROMPTS[0]))
     );
     let other = common::afd(place, &ask("plain"));
     assert!(
@@ -329,10 +319,9 @@ fn clips_of_extended_prompts_are_called_as_vbench_looks_for_them() {
     );
 
     fs::write(place.join("names.txt"), "one\ntwo\n").unwrap();
-    assert!(fails(place, &ask("short"), 2).contains(
-        "names.txt has 2 names, prompts.txt has 3 \
-        prompts"
-    ));
+    assert!(
+        fails(place, &ask("short"), 2).contains("names.txt has 2 names, prompts.txt has 3 prompts")
+    );
     fs::write(place.join("names.txt"), "one\ntwo/three\nfour\n").unwrap();
     assert!(fails(place, &ask("slash"), 2).contains("\"two/three\" cannot be a file name"));
     assert!(!place.join("short").exists() && !place.join("slash").exists());
@@ -356,8 +345,7 @@ fn the_student_that_a_recipe_starts_from_is_sampled_like_a_trained_one() {
     let before = before.replace(
         "[student]",
         &format!(
-            "[student]\ncheckpoint = \
-        {:?}",
+            "[student]\ncheckpoint = {:?}",
             weights.display().to_string()
         ),
     );
@@ -462,14 +450,13 @@ fn a_card_that_says_what_cannot_be_is_refused_by_its_field() {
             "4",
             "[codec] gives 48 latent channels, the student has 12",
         ),
-        ("/codec/deviation", "0", "codec.deviation is 0"),
+        ("/codec/deviation", "0", "codec.std is 0"),
         ("/student/heads", "5", "heads (5)"),
         ("/student/width", "32", "model.safetensors"),
         ("/precision", "\"f16\"", "f16"),
         (
             "/adapter",
-            "{\"lora\": {\"rank\": 0, \"alpha\": 1}, \"base\": \"/nowhere\", \"blake3\": \
-            []}",
+            "{\"lora\": {\"rank\": 0, \"alpha\": 1}, \"base\": \"/nowhere\", \"blake3\": []}",
             "adapter.lora.rank is 0",
         ),
     ] {
@@ -570,13 +557,7 @@ fn a_missing_ffmpeg_and_a_prompt_that_is_too_long_are_named_before_anything_is_m
     assert!(!place.join("made").exists() && !place.join("one.mp4").exists());
     fs::write(
         place.join("prompts.txt"),
-        format!(
-            "{}\na ball{}\n",
-            PROMPTS[0],
-            " and a \
-        ball"
-                .repeat(9)
-        ),
+        format!("{}\na ball{}\n", PROMPTS[0], " and a ball".repeat(9)),
     )
     .unwrap();
     let error = fails(place, &request("long", "1"), 2);

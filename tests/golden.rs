@@ -64,8 +64,7 @@ fn reproduces_the_golden(backend: &str) {
     );
     assert!(
         final_state(&run) == final_state(&place.path().join("b/golden")),
-        "two runs of the \
-        same recipe differ"
+        "two runs of the same recipe differ"
     );
 
     let files = repository().join("tests/golden");
@@ -90,8 +89,7 @@ fn reproduces_the_golden(backend: &str) {
         // Another processor class: other kernels round differently. ndarray and flex, whose kernels
         // share nothing, are 1e-5 apart.
         println!(
-            "golden made on {:?}, this is {:?}: compared within \
-            1e-4",
+            "golden made on {:?}, this is {:?}: compared within 1e-4",
             exact.lines().next(),
             fingerprint()
         );
@@ -241,13 +239,11 @@ fn survives_sigkill(backend: &str) {
         );
         assert!(
             final_state(&run) == expected,
-            "killed after {share} of the run and resumed, the \
-            state differs"
+            "killed after {share} of the run and resumed, the state differs"
         );
         assert!(
             teacher_queries(&run) >= queries,
-            "killed after {share} of the run: the queries \
-            before the kill are forgotten"
+            "killed after {share} of the run: the queries before the kill are forgotten"
         );
     }
 }
@@ -339,10 +335,8 @@ fn a_number_that_is_not_finite_stops_the_run_in_that_round_and_keeps_the_checkpo
     assert_eq!(output.status.code(), Some(1), "{error}");
     let sentence = error.lines().last().unwrap();
     assert!(
-        sentence.contains(
-            "is not finite in \
-        round"
-        ) && (sentence.contains("student.") || sentence.contains("_loss")),
+        sentence.contains("is not finite in round")
+            && (sentence.contains("student.") || sentence.contains("_loss")),
         "{error}"
     );
     // The newest checkpoint is intact, and from before.
@@ -396,7 +390,7 @@ fn holding_less_at_once_changes_the_last_bits_only() {
             &whole,
             &metrics(
                 "portions",
-                &[&positives[..], &["--set", "run.clips_at_once=3"]].concat()
+                &[&positives[..], &["--set", "run.micro_batch=3"]].concat()
             )
         ) < 1e-4
     );
@@ -475,7 +469,7 @@ fn prepared_latents_train_to_the_bits_of_clips_encoded_when_they_are_asked_for()
     let data = format!("data.path={}", place.path().join("prepared").display());
     let few = [
         "--set",
-        "teacher.takes_per_prompt=3",
+        "teacher.samples_per_prompt=3",
         "--set",
         "afd.alternations=4",
     ];

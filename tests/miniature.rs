@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use afd::session::build::finished_student;
 use afd::session::state::StudentCard;
-use afd_models::precision::{Precision, at_rest};
+use afd_models::precision::{Precision, cast_frozen};
 use afd_models::student::transformer::Inputs;
 use afd_models::student::{Limits, Student, StudentConfig, Visibility};
 use afd_models::weights::lora::LoraFile;
@@ -130,11 +130,7 @@ fn clips_become_a_distilled_student_that_others_load() {
     let before = every_file(&place.join("prepared"));
     let said = succeeds(place, &with(&["data", "prepare", &recipe()], &options));
     assert!(
-        said.contains("0 encoded, 4 were there")
-            && said.contains(
-                "0 encoded, 6 were \
-        there"
-            ),
+        said.contains("0 encoded, 4 were there") && said.contains("0 encoded, 6 were there"),
         "{said}"
     );
     assert_eq!(every_file(&place.join("prepared")), before);
@@ -168,8 +164,7 @@ fn clips_become_a_distilled_student_that_others_load() {
     let contents = |files: BTreeMap<PathBuf, Vec<u8>>| files.into_values().collect::<Vec<_>>();
     assert!(
         contents(every_file(&place.join("prepared-again"))) == contents(before),
-        "a \
-        preparation that was killed ends in other files"
+        "a preparation that was killed ends in other files"
     );
 
     succeeds(
@@ -280,8 +275,7 @@ fn clips_become_a_distilled_student_that_others_load() {
 fn generates(place: &Path, run: &Path) {
     fs::write(
         place.join("prompts.txt"),
-        "a large red ball is dropped on the moon\na small red \
-        ball bounces\n",
+        "a large red ball is dropped on the moon\na small red ball bounces\n",
     )
     .unwrap();
     let run = run.display().to_string();
@@ -324,8 +318,7 @@ fn generates(place: &Path, run: &Path) {
     let (prompt, name) = (
         "a large red ball is dropped on the moon",
         format!(
-            "videos/a large red ball is dropped on \
-            the moon-0.{}",
+            "videos/a large red ball is dropped on the moon-0.{}",
             format()
         ),
     );
@@ -350,16 +343,14 @@ fn generates(place: &Path, run: &Path) {
     assert_eq!(
         first["checkpoint_blake3"].as_array().unwrap().len(),
         2,
-        "the factors' file and the \
-        base's"
+        "the factors' file and the base's"
     );
     assert!(made == ask("again"), "the same seed makes other clips");
     assert_eq!(embeddings(), before + 1);
     if format() == "mp4" {
         assert!(
             made[Path::new(&name)] != made[Path::new(&name.replace("-0.", "-1."))],
-            "two clips \
-            of a prompt are one"
+            "two clips of a prompt are one"
         );
     }
 
@@ -396,8 +387,7 @@ fn generates(place: &Path, run: &Path) {
     );
     assert!(
         fs::read(place.join("base").join(&name)).unwrap() != made[Path::new(&name)],
-        "the base \
-        makes the student's clips"
+        "the base makes the student's clips"
     );
     assert_eq!(embeddings(), before + 1);
     let error = fails(
@@ -541,7 +531,7 @@ fn exports(place: &Path, run: &Path) {
     let in_bf16 = largest(&of_adapted, &velocity(&merged("merged-bf16"))) / learned;
     println!(
         "merged and adapted velocities differ by {in_f32:.1e} of what was learned in f32, by \
-        {in_bf16:.1e} in bf16"
+            {in_bf16:.1e} in bf16"
     );
     assert!(
         in_f32 < 1e-4 && in_bf16 > 10.0 * in_f32 && in_bf16 < 1.0,
@@ -565,12 +555,12 @@ fn samples_what_was_trained(run: &str, plain: &Student<Flex>, adapted: &Student<
         precision: Precision::Bf16,
         ..Limits::default()
     };
-    let trained = at_rest(adapted.clone(), Precision::Bf16).within(limits);
+    let trained = cast_frozen(adapted.clone(), Precision::Bf16).within(limits);
     let of = |student: &Student<Flex>| velocity(student).into_data();
     assert_eq!(of(&sampled), of(&trained));
     assert_ne!(
         of(&sampled),
-        of(&at_rest(plain.clone(), Precision::Bf16).within(limits))
+        of(&cast_frozen(plain.clone(), Precision::Bf16).within(limits))
     );
 }
 
@@ -607,8 +597,7 @@ fn merges_factors_of_a_file(place: &Path, plain: &Student<Flex>) {
     };
     assert!(
         weights("merged-file") == weights("merged-diffusers"),
-        "the run's own factors, from a \
-        file"
+        "the run's own factors, from a file"
     );
 
     let own = WeightFile::open(&place.join("lora-wan/lora.safetensors"), Pickles::Refused).unwrap();
@@ -669,8 +658,7 @@ fn merges_factors_of_a_file(place: &Path, plain: &Student<Flex>) {
                 "blocks.0.ffn.0.lora_A.weight",
                 "blocks.0.ffn.0.lora_B.weight",
             ],
-            "these factors are not \
-            for",
+            "these factors are not for",
         ),
         (
             [
@@ -841,7 +829,7 @@ fn inputs() -> (Tensor<Flex, 5>, Tensor<Flex, 3>) {
 /// The bidirectional velocity, as diffusers' transformer computes it.
 fn velocity(student: &Student<Flex>) -> Tensor<Flex, 5> {
     let (latents, text) = inputs();
-    let text = student.read_text(text);
+    let text = student.text_cache(text);
     let visibility = Visibility::bidirectional(3);
     student
         .forward(

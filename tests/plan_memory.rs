@@ -1,4 +1,4 @@
-//! `afd plan`'s formulas against measured peaks of the same steps that training takes, at sizes
+//! `afd plan`'s formulas against measured peaks of the same steps that training samples, at sizes
 //! where a process can count its memory.
 //!
 //! `cargo test --workspace --test plan_memory -- --nocapture` prints the table of
@@ -59,11 +59,8 @@ fn compare<B: Trainable>(backend: &str, problem: Problem, steps: &[Step]) -> Vec
         } else {
             "bf16"
         };
-        let trained = lora.map_or("all".to_string(), |[student, judge]| {
-            format!(
-                "LoRA {student}, \
-            {judge}"
-            )
+        let trained = lora.map_or("all".to_string(), |[student, discriminator]| {
+            format!("LoRA {student}, {judge}")
         });
         let row = format!(
             "| {backend} | {} | {how} | {precision} | {trained} | {width} | {hidden} | {layers} | \

@@ -81,8 +81,7 @@ fn student<B: Kernels>(fixture: &Tensors, frames_per_block: usize) -> Student<B>
     apply::<B, _>(
         Student::<B>::new(&config(frames_per_block), &Default::default()),
         weights,
-        "the \
-        fixture",
+        "the fixture",
     )
     .unwrap()
 }
@@ -91,7 +90,7 @@ fn student<B: Kernels>(fixture: &Tensors, frames_per_block: usize) -> Student<B>
 fn velocity<B: Kernels>(student: &Student<B>, fixture: &Tensors) -> Tensor<B, 5> {
     let latents = tensor::<B, 5>(fixture, "latents").swap_dims(1, 2);
     let frames: Vec<usize> = (0..latents.dims()[1]).collect();
-    let text = student.read_text(tensor(fixture, "text"));
+    let text = student.text_cache(tensor(fixture, "text"));
     let visibility = Visibility::block_causal(&student.layout(frames.len()));
     let timesteps = &fixture["timesteps"].values;
     let inputs = Inputs {
@@ -133,8 +132,7 @@ fn assert_close(what: &str, found: &HostTensor, expected: &HostTensor) {
     let deviation = deviation(found, expected);
     assert!(
         deviation < TOLERANCE,
-        "{what} deviates by {deviation:e} of its largest value, \
-        tolerated are {TOLERANCE:e}"
+        "{what} deviates by {deviation:e} of its largest value, tolerated are {TOLERANCE:e}"
     );
 }
 
@@ -181,8 +179,7 @@ fn gradients_agree<B: Trainable>() {
     let student = student::<B>(&fixture, 3);
     let velocity = velocity(&student, &fixture);
     assert_close(
-        "the differentiated \
-        velocity",
+        "the differentiated velocity",
         &host(velocity.clone().inner()),
         &fixture["velocity.3_frames_per_block"],
     );
@@ -293,8 +290,7 @@ fn bf16_velocities_and_gradients_stay_near_pytorch_on_flex() {
         println!("the whole gradient deviates by {deviation:e} of its {what}");
         assert!(
             deviation < TOLERANCE_BF16,
-            "the whole gradient deviates by {deviation:e} of its \
-            {what}"
+            "the whole gradient deviates by {deviation:e} of its {what}"
         );
     }
     let deviations: Vec<(f64, &String)> = expected
@@ -333,7 +329,7 @@ fn a_diffusers_transformer_gives_the_same_velocity_and_gradients<B: Trainable>()
         .unwrap()
         .load::<B>(&config(3), Precision::F32, &Default::default())
         .unwrap();
-    let text = student.read_text(tensor(&inputs, "text"));
+    let text = student.text_cache(tensor(&inputs, "text"));
     // One timestep per clip there, one per frame here.
     let timesteps: Vec<f32> = inputs["timestep"]
         .values

@@ -176,13 +176,13 @@ fn an_alternation_of_the_real_size_is_planned_inside_80_gb() {
             (
                 inputs["student_lora"]["rank"].as_u64(),
                 inputs["weight_bytes"].as_u64(),
-                inputs["clips_at_once"].as_u64()
+                inputs["micro_batch"].as_u64()
             ),
             (Some(256), Some(2), Some(1))
         );
         let output = common::afd(
             place.path(),
-            &plan(&recipe, &overrides, &["--set", "run.clips_at_once=0"]),
+            &plan(&recipe, &overrides, &["--set", "run.micro_batch=0"]),
         );
         assert_eq!(output.status.code(), Some(1), "32 clips at once cannot fit");
     }

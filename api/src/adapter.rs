@@ -234,18 +234,13 @@ impl Adapter {
     /// [`ApiError::Settings`] for an unknown name and for a file that is no adapter.
     pub fn find(name: &str, directory: &Path) -> Result<Self, ApiError> {
         if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-            return Self::parse(text).map_err(|problem| {
-                ApiError::Settings(format!(
-                    "the adapter \
-                {name}: {problem}"
-                ))
-            });
+            return Self::parse(text)
+                .map_err(|problem| ApiError::Settings(format!("the adapter {name}: {problem}")));
         }
         let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
         if !name.contains(['.', '/', '\\']) {
             let problem = format!(
-                "there is no adapter {name:?}; expected one of {}, or a path to \
-                a .toml file",
+                "there is no adapter {name:?}; expected one of {}, or a path to a .toml file",
                 names.join(", ")
             );
             return Err(ApiError::Settings(problem));
@@ -253,17 +248,12 @@ impl Adapter {
         let path = directory.join(name);
         let text = std::fs::read_to_string(&path).map_err(|error| {
             ApiError::Settings(format!(
-                "the adapter {} cannot be read: \
-                {error}",
+                "the adapter {} cannot be read: {error}",
                 path.display()
             ))
         })?;
         Self::parse(&text).map_err(|problem| {
-            ApiError::Settings(format!(
-                "the adapter {}: \
-            {problem}",
-                path.display()
-            ))
+            ApiError::Settings(format!("the adapter {}: {problem}", path.display()))
         })
     }
 
@@ -290,22 +280,19 @@ impl Adapter {
         for (field, path) in paths {
             if !path.starts_with('/') || path.starts_with("//") {
                 return Err(format!(
-                    "{field} is {path:?}; expected a path below base_url, beginning \
-                    with one /"
+                    "{field} is {path:?}; expected a path below base_url, beginning with one /"
                 ));
             }
             if let Some(name) = template::unknown_name(path) {
                 return Err(format!(
-                    "{field} has {{{name}}}; expected one of \
-                    {:?}",
+                    "{field} has {{{name}}}; expected one of {:?}",
                     template::NAMES
                 ));
             }
         }
         if let Some(name) = template::unknown_name_in(&self.submit.body) {
             return Err(format!(
-                "submit.body has {{{name}}}; expected one of \
-                {:?}",
+                "submit.body has {{{name}}}; expected one of {:?}",
                 template::NAMES
             ));
         }
@@ -341,8 +328,7 @@ impl Adapter {
         pointers.extend(rules.iter().filter_map(|rule| rule.at.as_ref()));
         if let Some(pointer) = pointers.iter().find(|pointer| !pointer.starts_with('/')) {
             return Err(format!(
-                "{pointer:?} is no JSON pointer; expected one such \
-                as \"/data/id\""
+                "{pointer:?} is no JSON pointer; expected one such as \"/data/id\""
             ));
         }
         let carried = match &self.handle {
@@ -359,13 +345,11 @@ impl Adapter {
             );
         }
         match (self.result.kind, &self.result.path) {
-            (ResultKind::Bytes, None) => Err("result.kind = \"bytes\" needs \
-                result.path"
-                .to_string()),
+            (ResultKind::Bytes, None) => {
+                Err("result.kind = \"bytes\" needs result.path".to_string())
+            }
             (ResultKind::Url, _) if self.result.url.is_empty() => {
-                Err("result.kind = \"url\" needs \
-                result.url"
-                    .to_string())
+                Err("result.kind = \"url\" needs result.url".to_string())
             }
             _ => Ok(()),
         }
@@ -379,12 +363,8 @@ mod tests {
     #[test]
     fn every_adapter_that_ships_is_whole_and_says_whose_terms_hold() {
         for (name, text) in BUILT_IN {
-            let adapter = Adapter::parse(text).unwrap_or_else(|problem| {
-                panic!(
-                    "{name}: \
-                {problem}"
-                )
-            });
+            let adapter =
+                Adapter::parse(text).unwrap_or_else(|problem| panic!("{name}: {problem}"));
             assert_eq!(adapter.name, name);
             assert!(!adapter.terms.is_empty() && !adapter.about.is_empty());
             assert_eq!(Adapter::find(name, Path::new(".")).unwrap(), adapter);

@@ -15,8 +15,7 @@ pub(crate) fn header(
 ) -> Result<Option<(String, String)>, ApiError> {
     let needed = || {
         ApiError::Settings(
-            "teacher.api.key is missing; name { env = \"NAME\" } or { \
-        file = \"PATH\" }"
+            "teacher.api.key is missing; name { env = \"NAME\" } or { file = \"PATH\" }"
                 .to_string(),
         )
     };
@@ -30,11 +29,7 @@ pub(crate) fn header(
         Auth::Header { name } => (name.as_str(), key.to_string()),
         Auth::JwtHs256 { lifetime_secs } => (
             "Authorization",
-            format!(
-                "Bearer \
-            {}",
-                token(key, now, *lifetime_secs)?
-            ),
+            format!("Bearer {}", token(key, now, *lifetime_secs)?),
         ),
         Auth::None => return Ok(None),
     };
@@ -64,9 +59,7 @@ fn token(key: &str, now: u64, lifetime_secs: u64) -> Result<String, ApiError> {
         .filter(|(issuer, secret)| !issuer.is_empty() && !secret.is_empty());
     let (issuer, secret) = pair.ok_or_else(|| {
         ApiError::Settings(
-            "the key is no pair; this adapter needs \
-            ACCESS_KEY:SECRET_KEY"
-                .to_string(),
+            "the key is no pair; this adapter needs ACCESS_KEY:SECRET_KEY".to_string(),
         )
     })?;
     let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());

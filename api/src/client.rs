@@ -10,7 +10,7 @@ use crate::{
     adapter::{Handle, Outcome, ResultKind, Rule, outcome_of, text_at},
     auth,
     http::{Answer, Http, NoAnswer, Timeouts, is_local, origin},
-    ledger::{Job, Take, now},
+    ledger::{Job, Sample, now},
     secret::{Secret, scrub},
     service::Service,
 };
@@ -143,10 +143,10 @@ impl Client {
         scrub(text, &hidden.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// Submits a take under a handle.
-    pub fn submit(&self, take: &Take, handle: &str) -> Submitted {
+    /// Submits a sample under a handle.
+    pub fn submit(&self, sample: &Sample, handle: &str) -> Submitted {
         let submit = &self.service.adapter.submit;
-        let (url, body) = self.service.submission(take, handle);
+        let (url, body) = self.service.submission(sample, handle);
         let answer = match self.ask(&url, Some(handle), Some(&body)) {
             Ok(answer) => answer,
             Err(NoAnswer {
@@ -197,8 +197,7 @@ impl Client {
         // The key goes along: to the provider only.
         if poll.iter().chain(&result).any(|url| origin(url) != base) {
             return Submitted::Unanswered(
-                "the answer names addresses of another host; tell the \
-                provider, or write an adapter"
+                "the answer names addresses of another host; tell the provider, or write an adapter"
                     .to_string(),
             );
         }
@@ -271,8 +270,7 @@ impl Client {
                 Polled::Again(
                     None,
                     self.scrub(&format!(
-                        "HTTP {}: the state {state:?} is not one \
-                    that the adapter knows",
+                        "HTTP {}: the state {state:?} is not one that the adapter knows",
                         answer.status
                     )),
                 )
@@ -319,16 +317,10 @@ impl Client {
         {
             Ok(200) => {}
             Ok(status) if status == 429 || status >= 500 => {
-                return Fetched::Weather(format!(
-                    "the \
-                clip's address answered HTTP {status}"
-                ));
+                return Fetched::Weather(format!("the clip's address answered HTTP {status}"));
             }
             Ok(status) => {
-                return Fetched::Again(format!(
-                    "the clip's address answered HTTP \
-                {status}"
-                ));
+                return Fetched::Again(format!("the clip's address answered HTTP {status}"));
             }
             Err(NoAnswer { reason, .. }) => return Fetched::Weather(reason),
         }
@@ -339,8 +331,7 @@ impl Client {
                 error @ afd_clips::video_io::VideoError::FfmpegMissing { .. },
             )) => Fetched::Disk(error.into()),
             Err(StoreError::Video(error)) => Fetched::Again(format!(
-                "what came is no whole video: \
-                {}",
+                "what came is no whole video: {}",
                 self.scrub(&error.to_string())
             )),
             Err(error) => Fetched::Disk(error),

@@ -1,4 +1,4 @@
-//! The worker threads that turn wanted takes into clips: each drives one take at a time from its
+//! The worker threads that turn wanted samples into clips: each drives one sample at a time from its
 //! intent to its clip.
 
 mod drive;
@@ -18,7 +18,7 @@ use afd_clips::store::{ClipRecord, ClipStore};
 use crate::{
     ApiError,
     client::Client,
-    ledger::{Ledger, Take},
+    ledger::{Ledger, Sample},
     money::Money,
     service::Service,
     survey::{Counts, Standing},
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How far a fetch is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// Where the wanted takes stand.
+    /// Where the wanted samples stand.
     pub counts: Counts,
     /// Spent or reserved.
     pub spent: Money,
@@ -47,7 +47,7 @@ pub struct Fetch {
     pub stopped: bool,
 }
 
-/// Fetches takes, in order and several at once, until all are there or will not come. Takes that
+/// Fetches samples, in order and several at once, until all are there or will not come. Samples that
 /// are under way from an earlier run come first. `progress` hears about every fifth of a second,
 /// `stop` is asked as often.
 ///
@@ -55,7 +55,7 @@ pub struct Fetch {
 /// The key, the store, the journal. What the provider does is in [`Fetch`].
 pub fn fetch(
     service: &Service,
-    wanted: &[Take],
+    wanted: &[Sample],
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Fetch, ApiError> {
@@ -105,20 +105,20 @@ struct Shared {
 struct State {
     store: ClipStore,
     ledger: Ledger,
-    /// What is wanted, in the order of need, and where each take stands in it.
-    wanted: Vec<Take>,
-    positions: BTreeMap<Take, usize>,
+    /// What is wanted, in the order of need, and where each sample stands in it.
+    wanted: Vec<Sample>,
+    positions: BTreeMap<Sample, usize>,
     /// Wanted now.
-    urgent: VecDeque<Take>,
+    urgent: VecDeque<Sample>,
     /// Under way from an earlier run: already paid for.
-    resumed: VecDeque<Take>,
+    resumed: VecDeque<Sample>,
     /// The first place in `wanted` that no worker has looked at, and the first that none may look
     /// at yet.
     next: usize,
     limit: usize,
     /// Whether workers end when nothing is left.
     closing: bool,
-    in_hand: BTreeSet<Take>,
+    in_hand: BTreeSet<Sample>,
     /// Why nothing more is submitted.
     halted: Option<String>,
     /// Before this, nothing is submitted: rate limits and `Retry-After`.
@@ -127,18 +127,18 @@ struct State {
 
 impl State {
     /// By what is journalled.
-    fn journalled(&self, service: &Service, take: &Take) -> Standing {
+    fn journalled(&self, service: &Service, sample: &Sample) -> Standing {
         Standing::of(
             service,
-            self.store.clips().contains_key(take),
-            self.ledger.submissions().of_take(&take.0, take.1),
+            self.store.clips().contains_key(sample),
+            self.ledger.submissions().of_sample(&sample.0, sample.1),
         )
     }
 
     /// The same, knowing which requests are on their way just now.
-    fn standing(&self, service: &Service, take: &Take) -> Standing {
-        match self.journalled(service, take) {
-            Standing::Unknown if self.in_hand.contains(take) => Standing::Open,
+    fn standing(&self, service: &Service, sample: &Sample) -> Standing {
+        match self.journalled(service, sample) {
+            Standing::Unknown if self.in_hand.contains(sample) => Standing::Open,
             other => other,
         }
     }
@@ -147,29 +147,29 @@ impl State {
         let mut counts = Counts::default();
         self.wanted
             .iter()
-            .for_each(|take| counts.add(&self.standing(service, take)));
+            .for_each(|sample| counts.add(&self.standing(service, sample)));
         Progress {
             counts,
             spent: self.ledger.submissions().spent(),
         }
     }
 
-    /// The next take that a worker can do something for.
-    fn next_take(&mut self, service: &Service) -> Option<Take> {
+    /// The next sample that a worker can do something for.
+    fn next_sample(&mut self, service: &Service) -> Option<Sample> {
         loop {
-            let take = match self.urgent.pop_front().or_else(|| self.resumed.pop_front()) {
-                Some(take) => take,
+            let sample = match self.urgent.pop_front().or_else(|| self.resumed.pop_front()) {
+                Some(sample) => sample,
                 None if self.next < self.limit.min(self.wanted.len()) => {
                     self.next += 1;
                     self.wanted[self.next - 1].clone()
                 }
                 None => return None,
             };
-            let standing = self.journalled(service, &take);
+            let standing = self.journalled(service, &sample);
             let workable = standing == Standing::Open
                 || (standing == Standing::Missing && self.halted.is_none());
-            if workable && self.in_hand.insert(take.clone()) {
-                return Some(take);
+            if workable && self.in_hand.insert(sample.clone()) {
+                return Some(sample);
             }
         }
     }
@@ -215,14 +215,14 @@ impl Shared {
 
     fn work(&self) {
         loop {
-            let take = {
+            let sample = {
                 let mut state = self.lock();
                 loop {
                     if self.stopping() {
                         return;
                     }
-                    if let Some(take) = state.next_take(&self.service) {
-                        break take;
+                    if let Some(sample) = state.next_sample(&self.service) {
+                        break sample;
                     }
                     if state.closing {
                         return;
@@ -234,10 +234,10 @@ impl Shared {
                         .0;
                 }
             };
-            if let Err(error) = self.drive(&take) {
+            if let Err(error) = self.drive(&sample) {
                 self.halt(error.to_string());
             }
-            self.lock().in_hand.remove(&take);
+            self.lock().in_hand.remove(&sample);
             self.changed.notify_all();
         }
     }
@@ -251,17 +251,17 @@ impl Engine {
     /// The key, the store, the journal.
     pub(crate) fn start(
         service: &Service,
-        wanted: Vec<Take>,
+        wanted: Vec<Sample>,
         ahead: usize,
         closing: bool,
     ) -> Result<Self, ApiError> {
         let client = Client::new(service.clone())?;
         let store = ClipStore::open(&service.store, &service.origin())?;
         let ledger = Ledger::open(&service.store, service.settings.budget)?;
-        let paid = |(take, latest): (&Take, _)| {
-            (Standing::of(service, store.clips().contains_key(take), Some(latest))
+        let paid = |(sample, latest): (&Sample, _)| {
+            (Standing::of(service, store.clips().contains_key(sample), Some(latest))
                 == Standing::Open)
-                .then(|| take.clone())
+                .then(|| sample.clone())
         };
         let resumed = ledger.submissions().latest().filter_map(paid).collect();
         let state = State {
@@ -298,48 +298,49 @@ impl Engine {
     }
 
     /// Adds to what is wanted, in the order of need.
-    pub(crate) fn expect(&self, wanted: Vec<Take>) {
+    pub(crate) fn expect(&self, wanted: Vec<Sample>) {
         let mut state = self.shared.lock();
-        for take in wanted {
-            if !state.positions.contains_key(&take) {
+        for sample in wanted {
+            if !state.positions.contains_key(&sample) {
                 let place = state.wanted.len();
-                state.positions.insert(take.clone(), place);
-                state.wanted.push(take);
+                state.positions.insert(sample.clone(), place);
+                state.wanted.push(sample);
             }
         }
         self.shared.changed.notify_all();
     }
 
-    /// Waits until a take is there or will not come. Moves the window of what is asked for ahead
+    /// Waits until a sample is there or will not come. Moves the window of what is asked for ahead
     /// along.
     ///
     /// # Errors
     /// [`ApiError::Stopped`] where nothing more is submitted, or `stop` says so.
     pub(crate) fn wait(
         &self,
-        take: &Take,
+        sample: &Sample,
         ahead: usize,
         stop: &dyn Fn() -> bool,
     ) -> Result<Result<ClipRecord, String>, ApiError> {
         let mut state = self.shared.lock();
-        if let Some(place) = state.positions.get(take).copied() {
+        if let Some(place) = state.positions.get(sample).copied() {
             state.limit = state.limit.max((place + 1).saturating_add(ahead));
             self.shared.changed.notify_all();
         }
         loop {
-            if let Some(record) = state.store.clips().get(take) {
+            if let Some(record) = state.store.clips().get(sample) {
                 return Ok(Ok(record.clone()));
             }
-            let standing = state.standing(&self.shared.service, take);
-            if let (Some(reason), false) = (standing.unavailable(), state.in_hand.contains(take)) {
+            let standing = state.standing(&self.shared.service, sample);
+            if let (Some(reason), false) = (standing.unavailable(), state.in_hand.contains(sample))
+            {
                 return Ok(Err(reason));
             }
-            if !state.in_hand.contains(take) {
+            if !state.in_hand.contains(sample) {
                 if let (Standing::Missing, Some(reason)) = (&standing, &state.halted) {
                     return Err(ApiError::Stopped(reason.clone()));
                 }
-                if !state.urgent.contains(take) {
-                    state.urgent.push_back(take.clone());
+                if !state.urgent.contains(sample) {
+                    state.urgent.push_back(sample.clone());
                     self.shared.changed.notify_all();
                 }
             }
@@ -357,9 +358,9 @@ impl Engine {
         }
     }
 
-    /// Where a take stands now.
-    pub(crate) fn standing(&self, take: &Take) -> Standing {
-        self.shared.lock().standing(&self.shared.service, take)
+    /// Where a sample stands now.
+    pub(crate) fn standing(&self, sample: &Sample) -> Standing {
+        self.shared.lock().standing(&self.shared.service, sample)
     }
 }
 

@@ -162,12 +162,8 @@ impl Http {
                     .get("location")
                     .and_then(|value| value.to_str().ok())
                     .unwrap_or_default();
-                url = redirected(&url, location).ok_or_else(|| {
-                    problem(
-                        "it redirects to an address \
-                    that is not https",
-                    )
-                })?;
+                url = redirected(&url, location)
+                    .ok_or_else(|| problem("it redirects to an address that is not https"))?;
                 continue;
             }
             if status != 200 {
@@ -183,11 +179,7 @@ impl Http {
                 let length = match reader.read(&mut piece) {
                     Ok(length) => length,
                     Err(error) => {
-                        return Err(problem(&format!(
-                            "the clip broke off: \
-                        {}",
-                            error.kind()
-                        )));
+                        return Err(problem(&format!("the clip broke off: {}", error.kind())));
                     }
                 };
                 if length == 0 {
@@ -199,12 +191,9 @@ impl Http {
                         "the clip is longer than {LONGEST_CLIP} bytes"
                     )));
                 }
-                target.write_all(&piece[..length]).map_err(|error| {
-                    problem(&format!(
-                        "the clip \
-                    cannot be stored: {error}"
-                    ))
-                })?;
+                target
+                    .write_all(&piece[..length])
+                    .map_err(|error| problem(&format!("the clip cannot be stored: {error}")))?;
             }
         }
         Err(problem("it redirects too often"))
@@ -260,39 +249,23 @@ fn no_answer(error: ureq::Error) -> NoAnswer {
     let (unsent, reason) = match &error {
         Error::HostNotFound => (true, "the host was not found".to_string()),
         Error::ConnectionFailed => (true, "the connection was refused".to_string()),
-        Error::Timeout(Timeout::Resolve | Timeout::Connect) => (
-            true,
-            "connecting took too \
-            long"
-                .to_string(),
-        ),
+        Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+            (true, "connecting took too long".to_string())
+        }
         Error::Timeout(part) => (false, format!("it took too long ({part})")),
-        Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => (
-            true,
-            "the \
-            connection was refused"
-                .to_string(),
-        ),
+        Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            (true, "the connection was refused".to_string())
+        }
         Error::Io(error) => (false, format!("the connection broke: {}", error.kind())),
-        Error::Tls(_) | Error::Rustls(_) => (
-            true,
-            "no secure connection could be \
-            made"
-                .to_string(),
-        ),
-        Error::BadUri(_) | Error::RequireHttpsOnly(_) => (
-            true,
-            "the address cannot be \
-            used"
-                .to_string(),
-        ),
-        Error::BodyExceedsLimit(limit) => (
-            false,
-            format!(
-                "the answer is longer than {limit} \
-            bytes"
-            ),
-        ),
+        Error::Tls(_) | Error::Rustls(_) => {
+            (true, "no secure connection could be made".to_string())
+        }
+        Error::BadUri(_) | Error::RequireHttpsOnly(_) => {
+            (true, "the address cannot be used".to_string())
+        }
+        Error::BodyExceedsLimit(limit) => {
+            (false, format!("the answer is longer than {limit} bytes"))
+        }
         // Others may quote what was sent.
         _ => (false, "the answer cannot be understood".to_string()),
     };

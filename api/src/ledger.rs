@@ -1,4 +1,4 @@
-//! What was asked of a provider, journalled before it is asked: which takes were submitted, under
+//! What was asked of a provider, journalled before it is asked: which samples were submitted, under
 //! which handle, for how much, and how they ended.
 //!
 //! A submission is three lines at most: its intent (before the request is sent), its job (before
@@ -19,8 +19,8 @@ use crate::money::Money;
 /// The ledger's name in its store.
 pub const FILE_NAME: &str = "submissions.jsonl";
 
-/// A take of a prompt.
-pub type Take = (String, u64);
+/// A sample of a prompt.
+pub type Sample = (String, u64);
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ enum Line {
     Intent {
         handle: String,
         prompt: String,
-        take: u64,
+        sample: u64,
         attempt: u32,
         micros: u64,
         at: u64,
@@ -49,7 +49,7 @@ enum Line {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         free: bool,
     },
-    /// The user wants the take to be submitted again; what was reserved stays spent.
+    /// The user wants the sample to be submitted again; what was reserved stays spent.
     Released { handle: String },
 }
 
@@ -85,7 +85,7 @@ pub enum End {
 pub struct Submission {
     /// What tells it from all others.
     pub handle: String,
-    /// Which attempt at this take, from 0.
+    /// Which attempt at this sample, from 0.
     pub attempt: u32,
     /// What is reserved for it.
     pub cost: Money,
@@ -111,9 +111,9 @@ pub enum State {
 /// All submissions of a store.
 #[derive(Debug, Default)]
 pub struct Submissions {
-    /// Every attempt of each take, in order; none is empty.
-    attempts: BTreeMap<Take, Vec<Submission>>,
-    takes: BTreeMap<String, Take>,
+    /// Every attempt of each sample, in order; none is empty.
+    attempts: BTreeMap<Sample, Vec<Submission>>,
+    samples: BTreeMap<String, Sample>,
     spent: Money,
 }
 
@@ -137,7 +137,7 @@ impl Submissions {
             Line::Intent {
                 handle,
                 prompt,
-                take,
+                sample,
                 attempt,
                 micros,
                 at,
@@ -151,24 +151,24 @@ impl Submissions {
                     at,
                     state: State::Unanswered,
                 };
-                self.takes.insert(handle, (prompt.clone(), take));
+                self.samples.insert(handle, (prompt.clone(), sample));
                 self.attempts
-                    .entry((prompt, take))
+                    .entry((prompt, sample))
                     .or_default()
                     .push(submission);
             }
             Line::Unsent { handle } => {
-                let Some(take) = self.takes.remove(&handle) else {
+                let Some(sample) = self.samples.remove(&handle) else {
                     return;
                 };
-                let attempts = self.attempts.get_mut(&take);
+                let attempts = self.attempts.get_mut(&sample);
                 let place = attempts.as_ref().and_then(|attempts| {
                     attempts.iter().position(|attempt| attempt.handle == handle)
                 });
                 if let (Some(attempts), Some(place)) = (attempts, place) {
                     self.spent = self.spent.minus(attempts.remove(place).cost);
                     if attempts.is_empty() {
-                        self.attempts.remove(&take);
+                        self.attempts.remove(&sample);
                     }
                 }
             }
@@ -194,7 +194,7 @@ impl Submissions {
     }
 
     fn change(&mut self, handle: &str, state: State) -> Option<&mut Submission> {
-        let attempts = self.attempts.get_mut(self.takes.get(handle)?)?;
+        let attempts = self.attempts.get_mut(self.samples.get(handle)?)?;
         let submission = attempts
             .iter_mut()
             .find(|attempt| attempt.handle == handle)?;
@@ -207,11 +207,11 @@ impl Submissions {
         self.spent
     }
 
-    /// The latest submission of each take that has one.
-    pub fn latest(&self) -> impl Iterator<Item = (&Take, &Submission)> {
+    /// The latest submission of each sample that has one.
+    pub fn latest(&self) -> impl Iterator<Item = (&Sample, &Submission)> {
         self.attempts
             .iter()
-            .filter_map(|(take, attempts)| Some((take, attempts.last()?)))
+            .filter_map(|(sample, attempts)| Some((sample, attempts.last()?)))
     }
 
     /// Whether the provider ever accepted anything.
@@ -226,9 +226,9 @@ impl Submissions {
             })
     }
 
-    /// The latest submission of a take.
-    pub fn of_take(&self, prompt: &str, take: u64) -> Option<&Submission> {
-        self.attempts.get(&(prompt.to_string(), take))?.last()
+    /// The latest submission of a sample.
+    pub fn of_sample(&self, prompt: &str, sample: u64) -> Option<&Submission> {
+        self.attempts.get(&(prompt.to_string(), sample))?.last()
     }
 }
 
@@ -290,7 +290,7 @@ impl Ledger {
     /// [`ReserveError`].
     pub fn reserve(
         &mut self,
-        take: &Take,
+        sample: &Sample,
         attempt: u32,
         handle: &str,
         cost: Money,
@@ -303,11 +303,11 @@ impl Ledger {
                 cost,
             });
         }
-        let (handle, prompt) = (handle.to_string(), take.0.clone());
+        let (handle, prompt) = (handle.to_string(), sample.0.clone());
         Ok(self.write(Line::Intent {
             handle,
             prompt,
-            take: take.1,
+            sample: sample.1,
             attempt,
             micros: cost.micros,
             at: now(),
@@ -345,7 +345,7 @@ impl Ledger {
         })
     }
 
-    /// Lets every take be submitted again whose latest submission `wanted` names; gives their
+    /// Lets every sample be submitted again whose latest submission `wanted` names; gives their
     /// number.
     ///
     /// # Errors
@@ -385,7 +385,7 @@ mod tests {
 
     const CENT: Money = Money { micros: 10_000 };
 
-    fn take(prompt: &str) -> Take {
+    fn sample(prompt: &str) -> Sample {
         (prompt.to_string(), 3)
     }
 
@@ -406,43 +406,43 @@ mod tests {
             assert!(read.latest().eq(ledger.submissions().latest()));
             assert_eq!(read.spent(), ledger.submissions().spent());
         };
-        ledger.reserve(&take("a"), 0, "a0", CENT).unwrap();
+        ledger.reserve(&sample("a"), 0, "a0", CENT).unwrap();
         check(&ledger);
         assert_eq!(
-            ledger.submissions().of_take("a", 3).unwrap().state,
+            ledger.submissions().of_sample("a", 3).unwrap().state,
             State::Unanswered
         );
         ledger.accepted("a0", &job("1")).unwrap();
         check(&ledger);
         assert_eq!(
-            ledger.submissions().of_take("a", 3).unwrap().state,
+            ledger.submissions().of_sample("a", 3).unwrap().state,
             State::Open(job("1"))
         );
         ledger.ended("a0", End::FailedRetry, "busy", false).unwrap();
-        ledger.reserve(&take("a"), 1, "a1", CENT).unwrap();
+        ledger.reserve(&sample("a"), 1, "a1", CENT).unwrap();
         check(&ledger);
-        assert_eq!(ledger.submissions().of_take("a", 3).unwrap().attempt, 1);
+        assert_eq!(ledger.submissions().of_sample("a", 3).unwrap().attempt, 1);
         // The end of an earlier attempt says nothing of the later one.
         ledger.ended("a0", End::Failed, "late", false).unwrap();
         assert_eq!(
-            ledger.submissions().of_take("a", 3).unwrap().state,
+            ledger.submissions().of_sample("a", 3).unwrap().state,
             State::Unanswered
         );
         ledger.unsent("a1").unwrap();
         check(&ledger);
         assert_eq!(ledger.submissions().spent(), CENT);
         // The attempt before counts again, so that the next one gets a handle of its own.
-        assert_eq!(ledger.submissions().of_take("a", 3).unwrap().attempt, 0);
+        assert_eq!(ledger.submissions().of_sample("a", 3).unwrap().attempt, 0);
     }
 
     #[test]
     fn the_budget_is_never_exceeded_and_what_was_not_accepted_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(folder.path(), CENT.times(2)).unwrap();
-        ledger.reserve(&take("a"), 0, "a0", CENT).unwrap();
-        ledger.reserve(&take("b"), 0, "b0", CENT).unwrap();
+        ledger.reserve(&sample("a"), 0, "a0", CENT).unwrap();
+        ledger.reserve(&sample("b"), 0, "b0", CENT).unwrap();
         let message = ledger
-            .reserve(&take("c"), 0, "c0", Money { micros: 1 })
+            .reserve(&sample("c"), 0, "c0", Money { micros: 1 })
             .unwrap_err()
             .to_string();
         assert!(
@@ -450,10 +450,14 @@ mod tests {
             "{message}"
         );
         ledger.unsent("b0").unwrap();
-        assert!(ledger.reserve(&take("c"), 0, "c0", CENT.times(2)).is_err());
-        ledger.reserve(&take("c"), 0, "c0", CENT).unwrap();
+        assert!(
+            ledger
+                .reserve(&sample("c"), 0, "c0", CENT.times(2))
+                .is_err()
+        );
+        ledger.reserve(&sample("c"), 0, "c0", CENT).unwrap();
         // A free clip fits into a full budget.
-        ledger.reserve(&take("d"), 0, "d0", Money::ZERO).unwrap();
+        ledger.reserve(&sample("d"), 0, "d0", Money::ZERO).unwrap();
         drop(ledger);
         let ledger = Ledger::open(folder.path(), CENT).unwrap();
         assert_eq!(ledger.submissions().spent(), CENT.times(2));
@@ -464,7 +468,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(folder.path(), CENT.times(9)).unwrap();
         for name in ["a", "b", "c"] {
-            ledger.reserve(&take(name), 0, name, CENT).unwrap();
+            ledger.reserve(&sample(name), 0, name, CENT).unwrap();
         }
         ledger.accepted("b", &job("1")).unwrap();
         ledger.ended("c", End::Refused, "no", true).unwrap();
@@ -475,7 +479,7 @@ mod tests {
             1
         );
         assert_eq!(
-            ledger.submissions().of_take("a", 3).unwrap().state,
+            ledger.submissions().of_sample("a", 3).unwrap().state,
             State::Released
         );
         // The refusal cost nothing; the rest may have.

@@ -23,8 +23,8 @@ impl Money {
     pub fn parse(text: &str) -> Result<Self, String> {
         let refuse = || {
             format!(
-                "the amount {text:?} is not a number such as 12, 0.35 or 0.000125 \
-            with at most six decimals"
+                "the amount {text:?} is not a number such as 12, 0.35 or 0.000125 with at most six \
+                    decimals"
             )
         };
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
@@ -180,13 +180,10 @@ mod tests {
         }
         for text in ["\"12.5\"", "12.5"] {
             assert_eq!(
-                toml::from_str::<Budget>(&format!(
-                    "budget = \
-                {text}"
-                ))
-                .unwrap()
-                .budget
-                .micros,
+                toml::from_str::<Budget>(&format!("budget = {text}"))
+                    .unwrap()
+                    .budget
+                    .micros,
                 12_500_000
             );
         }

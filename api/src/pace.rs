@@ -45,8 +45,8 @@ impl Pace {
             && (1.0..=10.0).contains(&growth);
         (!good || !(0.0..=1.0).contains(&jitter)).then(|| {
             format!(
-                "pace is {self:?}; expected 0 < first_secs <= longest_secs <= 3600, \
-                growth in [1, 10] and jitter in [0, 1]"
+                "pace is {self:?}; expected 0 < first_secs <= longest_secs <= 3600, growth in [1, \
+                    10] and jitter in [0, 1]"
             )
         })
     }

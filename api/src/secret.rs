@@ -52,27 +52,16 @@ impl KeySource {
     pub fn read(&self) -> Result<Secret, ApiError> {
         let (place, text) = match self {
             Self::Env(name) => (
-                format!(
-                    "the environment variable \
-                {name}"
-                ),
+                format!("the environment variable {name}"),
                 std::env::var(name).map_err(|error| error.to_string()),
             ),
             Self::File(path) => (
-                format!(
-                    "the file \
-                {}",
-                    path.display()
-                ),
+                format!("the file {}", path.display()),
                 std::fs::read_to_string(path).map_err(|error| error.to_string()),
             ),
         };
-        let refuse = |problem: &str| {
-            ApiError::Settings(format!(
-                "teacher.api.key: {place} \
-            {problem}"
-            ))
-        };
+        let refuse =
+            |problem: &str| ApiError::Settings(format!("teacher.api.key: {place} {problem}"));
         // `VarError` quotes a variable that is no UTF-8.
         let text = text.map_err(|_| refuse("cannot be read; set it, or name another place"))?;
         let key = text.lines().next().unwrap_or_default().trim();
@@ -239,12 +228,11 @@ mod tests {
 
     #[test]
     fn texts_from_outside_lose_keys_signatures_and_length() {
-        let text = "Incorrect key sk-1234; see https://a.b/c?sig=S3&x=1, \
-            (http://d/e#f) \"https://g/h\"\n\x1b[31m";
+        let text = "Incorrect key sk-1234; see https://a.b/c?sig=S3&x=1, (http://d/e#f) \
+            \"https://g/h\"\n\x1b[31m";
         assert_eq!(
             scrub(text, &["sk-1234", ""]),
-            "Incorrect key [key]; see https://a.b/c?..., \
-            (http://d/e?...) \"https://g/h\"  [31m"
+            "Incorrect key [key]; see https://a.b/c?..., (http://d/e?...) \"https://g/h\"  [31m"
         );
         assert_eq!(scrub(&"ä".repeat(400), &[]).chars().count(), 303);
     }

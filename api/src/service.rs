@@ -9,7 +9,7 @@ use crate::{
     ApiError,
     adapter::{Adapter, Auth},
     http,
-    ledger::Take,
+    ledger::Sample,
     money::Money,
     pace::Pace,
     secret::{KeySource, Secret},
@@ -34,7 +34,7 @@ pub struct ApiSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeySource>,
     /// What the provider is asked for besides the prompt, in its own words; replaces the adapter's
-    /// defaults name by name. `"{seed}"` becomes a number of each take's own.
+    /// defaults name by name. `"{seed}"` becomes a number of each sample's own.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub parameters: toml::Table,
     /// The most that may be spent on this store, in the provider's currency; never exceeded.
@@ -51,13 +51,13 @@ pub struct ApiSettings {
     /// How many clips ahead of training are asked for.
     #[serde(default = "default_ahead")]
     pub ahead: usize,
-    /// Attempts at a take whose job failed through no fault of the request.
+    /// Attempts at a sample whose job failed through no fault of the request.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
     /// Seconds after which a job that is not done is given up.
     #[serde(default = "default_deadline")]
     pub deadline_secs: u64,
-    /// Largest share of takes that may be refused, failed, overdue or unknown before training
+    /// Largest share of samples that may be refused, failed, overdue or unknown before training
     /// stops, in [0, 1].
     #[serde(default = "default_share")]
     pub refused_share: f64,
@@ -156,8 +156,7 @@ impl Service {
             .map(|url| url.trim_end_matches('/').to_string());
         let base_url = base_url.ok_or_else(|| {
             fail(format!(
-                "base_url is missing: the adapter {} \
-            knows no address",
+                "base_url is missing: the adapter {} knows no address",
                 adapter.name
             ))
         })?;
@@ -165,8 +164,8 @@ impl Service {
         if http::origin(&base_url).is_none() || !secure || base_url.contains(['?', '#']) {
             let shown = crate::secret::scrub(&base_url, &[]);
             return Err(fail(format!(
-                "base_url is {shown:?}; expected https://HOST, or http:// for \
-                a server on this machine"
+                "base_url is {shown:?}; expected https://HOST, or http:// for a server on this \
+                    machine"
             )));
         }
         let needs_model = [adapter.submit.body.to_string(), adapter.submit.path.clone()]
@@ -180,9 +179,7 @@ impl Service {
         }
         if adapter.auth != Auth::None && settings.key.is_none() {
             return Err(fail(
-                "key is missing; name { env = \"NAME\" } or { file = \"PATH\" \
-                }"
-                .to_string(),
+                "key is missing; name { env = \"NAME\" } or { file = \"PATH\" }".to_string(),
             ));
         }
         if settings.attempts == 0 || settings.deadline_secs == 0 || settings.ahead == 0 {
@@ -192,8 +189,7 @@ impl Service {
         }
         if !(0.0..=1.0).contains(&settings.refused_share) {
             return Err(fail(format!(
-                "refused_share is {}, must be in [0, \
-                1]",
+                "refused_share is {}, must be in [0, 1]",
                 settings.refused_share
             )));
         }
@@ -210,8 +206,7 @@ impl Service {
             .any(|seconds| !(0.01..=86_400.0).contains(seconds))
         {
             return Err(fail(format!(
-                "timeouts is {:?}; expected seconds from 0.01 to \
-                86400",
+                "timeouts is {:?}; expected seconds from 0.01 to 86400",
                 settings.timeouts
             )));
         }
@@ -219,11 +214,7 @@ impl Service {
         let given = serde_json::to_value(&settings.parameters)
             .map_err(|error| fail(format!("parameters: {error}")))?;
         let Value::Object(given) = given else {
-            return Err(fail(
-                "parameters is no \
-            table"
-                    .to_string(),
-            ));
+            return Err(fail("parameters is no table".to_string()));
         };
         parameters.extend(given);
         let mut body = adapter.submit.body.clone();
@@ -270,26 +261,26 @@ impl Service {
         }
     }
 
-    /// What tells an attempt at a take from all other submissions: the same in every process.
-    pub(crate) fn handle(&self, take: &Take, attempt: u32) -> String {
-        let text = json!([self.origin(), take.0, take.1, attempt]).to_string();
+    /// What tells an attempt at a sample from all other submissions: the same in every process.
+    pub(crate) fn handle(&self, sample: &Sample, attempt: u32) -> String {
+        let text = json!([self.origin(), sample.0, sample.1, attempt]).to_string();
         format!("afd-{}", &blake3::hash(text.as_bytes()).to_hex()[..32])
     }
 
-    /// A seed of the take's own, below 2^31: the same in every attempt.
-    pub(crate) fn seed(take: &Take) -> u32 {
-        let hash = blake3::hash(json!([take.0, take.1]).to_string().as_bytes());
+    /// A seed of the sample's own, below 2^31: the same in every attempt.
+    pub(crate) fn seed(sample: &Sample) -> u32 {
+        let hash = blake3::hash(json!([sample.0, sample.1]).to_string().as_bytes());
         let bytes = hash.as_bytes();
         u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) >> 1
     }
 
     /// Address and body of a submission.
-    pub(crate) fn submission(&self, take: &Take, handle: &str) -> (String, Value) {
+    pub(crate) fn submission(&self, sample: &Sample, handle: &str) -> (String, Value) {
         let values = Values {
-            prompt: &take.0,
+            prompt: &sample.0,
             model: &self.settings.model,
             handle,
-            seed: Self::seed(take),
+            seed: Self::seed(sample),
             id: "",
         };
         (
@@ -321,8 +312,8 @@ fn price(
 ) -> Result<Money, String> {
     if price.per_clip.is_none() && price.per_second.is_none() {
         return Err(
-            "price has neither per_clip nor per_second; a budget cannot be kept without (0 \
-            for a server of your own)"
+            "price has neither per_clip nor per_second; a budget cannot be kept without (0 for a \
+                server of your own)"
                 .to_string(),
         );
     }
@@ -332,15 +323,13 @@ fn price(
             .seconds_at
             .as_ref()
             .or(adapter.price.seconds_at.as_ref());
-        let pointer = pointer.ok_or(
-            "price.seconds_at is missing: say which parameter is the \
-            clip's seconds",
-        )?;
+        let pointer = pointer
+            .ok_or("price.seconds_at is missing: say which parameter is the clip's seconds")?;
         let seconds = crate::adapter::text_at(&Value::Object(parameters.clone()), pointer);
         let seconds = seconds.ok_or_else(|| {
             format!(
-                "price.per_second needs the clip's seconds at {pointer:?} of the parameters, \
-                which is not there; set that parameter"
+                "price.per_second needs the clip's seconds at {pointer:?} of the parameters, which \
+                    is not there; set that parameter"
             )
         })?;
         // Some providers write 5, some "5", some "5s".
@@ -359,8 +348,8 @@ mod tests {
         toml::from_str(text).unwrap()
     }
 
-    const KLING: &str = "adapter = \"kling\"\nmodel = \"kling-v2\"\nbudget = 5\nkey = { env \
-        = \"K\" }\n";
+    const KLING: &str = "adapter = \"kling\"\nmodel = \"kling-v2\"\nbudget = 5\nkey = { env = \
+        \"K\" }\n";
 
     fn service(text: &str) -> Result<Service, ApiError> {
         Service::new(&settings(text), Path::new("store"), Path::new("."))
@@ -375,16 +364,15 @@ mod tests {
         assert_eq!(price("price = { per_second = 0.07 }").unwrap(), "0.35");
         assert_eq!(
             price(
-                "price = { per_second = 0.07, per_clip = 1 }\nparameters = { duration \
-            = \"10\" }"
+                "price = { per_second = 0.07, per_clip = 1 }\nparameters = { duration = \"10\" }"
             )
             .unwrap(),
             "1.70"
         );
         assert_eq!(
             price(
-                "price = { per_second = 0.1, seconds_at = \"/length\" }\nparameters = { \
-            length = 2.5 }"
+                "price = { per_second = 0.1, seconds_at = \"/length\" }\nparameters = { length = \
+                    2.5 }"
             )
             .unwrap(),
             "0.25"
@@ -426,8 +414,7 @@ mod tests {
             (
                 "budget = 5",
                 "budget = 5\nbase_url = \"https://user:pass@example.com\"",
-                "expected \
-                https",
+                "expected https",
             ),
             ("budget = 5", "budget = 5\nattempts = 0", "attempts"),
             (
@@ -455,8 +442,7 @@ mod tests {
         assert!(
             service(&good.replacen(
                 "budget = 5",
-                "budget = 5\nbase_url \
-            = \"http://127.0.0.1:9/gateway/\"",
+                "budget = 5\nbase_url = \"http://127.0.0.1:9/gateway/\"",
                 1
             ))
             .is_ok()
@@ -466,28 +452,30 @@ mod tests {
     #[test]
     fn handles_tell_takes_attempts_and_requests_apart_and_seeds_takes() {
         let service = service(&format!("{KLING}price = {{ per_clip = 1 }}\n")).unwrap();
-        let take = |prompt: &str, number| (prompt.to_string(), number);
+        let sample = |prompt: &str, number| (prompt.to_string(), number);
         let handles: std::collections::BTreeSet<String> = [
-            (take("a", 0), 0),
-            (take("a", 1), 0),
-            (take("b", 0), 0),
-            (take("a", 0), 1),
+            (sample("a", 0), 0),
+            (sample("a", 1), 0),
+            (sample("b", 0), 0),
+            (sample("a", 0), 1),
         ]
         .iter()
-        .map(|(take, attempt)| service.handle(take, *attempt))
+        .map(|(sample, attempt)| service.handle(sample, *attempt))
         .collect();
         assert_eq!(handles.len(), 4);
         assert_eq!(
-            service.handle(&take("a", 0), 0),
-            service.clone().handle(&take("a", 0), 0)
+            service.handle(&sample("a", 0), 0),
+            service.clone().handle(&sample("a", 0), 0)
         );
-        assert_ne!(Service::seed(&take("a", 0)), Service::seed(&take("a", 1)));
-        let (url, body) = service.submission(&take("a {handle}", 0), "h");
+        assert_ne!(
+            Service::seed(&sample("a", 0)),
+            Service::seed(&sample("a", 1))
+        );
+        let (url, body) = service.submission(&sample("a {handle}", 0), "h");
         assert_eq!(url, "https://api.klingai.com/v1/videos/text2video");
         assert_eq!(
             body,
-            json!({ "model_name": "kling-v2", "prompt": "a \
-            {handle}", "external_task_id": "h", "duration": "5" })
+            json!({ "model_name": "kling-v2", "prompt": "a {handle}", "external_task_id": "h", "duration": "5" })
         );
     }
 }

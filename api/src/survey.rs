@@ -1,4 +1,4 @@
-//! Where takes stand: what is there, what is on its way, what will never come, and what the rest
+//! Where samples stand: what is there, what is on its way, what will never come, and what the rest
 //! may cost.
 
 use std::collections::BTreeMap;
@@ -8,12 +8,12 @@ use afd_clips::store::{ClipRecord, ClipStore};
 use crate::{
     ApiError,
     adapter::Handle,
-    ledger::{End, State, Submission, Submissions, Take},
+    ledger::{End, Sample, State, Submission, Submissions},
     money::Money,
     service::Service,
 };
 
-/// Where a take stands.
+/// Where a sample stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// The store has it.
@@ -30,7 +30,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Of a take with this latest submission.
+    /// Of a sample with this latest submission.
     pub fn of(service: &Service, there: bool, latest: Option<&Submission>) -> Self {
         if there {
             return Self::There;
@@ -50,13 +50,12 @@ impl Standing {
         }
     }
 
-    /// Why no clip will come of the take, if so.
+    /// Why no clip will come of the sample, if so.
     pub fn unavailable(&self) -> Option<String> {
         match self {
             Self::Gone(_, reason) => Some(reason.clone()),
             Self::Unknown => Some(
-                "whether it was submitted is unknown; `afd teacher status` says \
-                what to do"
+                "whether it was submitted is unknown; `afd teacher status` says what to do"
                     .to_string(),
             ),
             Self::There | Self::Open | Self::Missing => None,
@@ -64,7 +63,7 @@ impl Standing {
     }
 }
 
-/// How many takes stand where.
+/// How many samples stand where.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Asked for.
@@ -86,7 +85,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds a take.
+    /// Adds a sample.
     pub fn add(&mut self, standing: &Standing) {
         self.wanted += 1;
         *match standing {
@@ -105,16 +104,16 @@ impl Counts {
 #[derive(Debug)]
 pub struct Survey {
     /// Its clips.
-    pub clips: BTreeMap<Take, ClipRecord>,
+    pub clips: BTreeMap<Sample, ClipRecord>,
     /// Its submissions.
     pub submissions: Submissions,
-    /// Where the wanted takes stand.
+    /// Where the wanted samples stand.
     pub counts: Counts,
     /// Those of them that will not come by themselves.
-    pub troubles: Vec<(Take, Standing)>,
+    pub troubles: Vec<(Sample, Standing)>,
     /// Spent or reserved.
     pub spent: Money,
-    /// What the missing takes may cost, if each succeeds at its next attempt.
+    /// What the missing samples may cost, if each succeeds at its next attempt.
     pub bill: Money,
 }
 
@@ -124,7 +123,7 @@ impl Survey {
     ///
     /// # Errors
     /// A store of another origin, or one that cannot be read.
-    pub fn of(service: &Service, wanted: &[Take]) -> Result<Self, ApiError> {
+    pub fn of(service: &Service, wanted: &[Sample]) -> Result<Self, ApiError> {
         if let Some(found) =
             ClipStore::origin(&service.store)?.filter(|found| *found != service.origin())
         {
@@ -139,15 +138,15 @@ impl Survey {
         let clips = ClipStore::list(&service.store)?;
         let submissions = Submissions::read(&service.store)?;
         let (mut counts, mut troubles) = (Counts::default(), Vec::new());
-        for take in wanted {
+        for sample in wanted {
             let standing = Standing::of(
                 service,
-                clips.contains_key(take),
-                submissions.of_take(&take.0, take.1),
+                clips.contains_key(sample),
+                submissions.of_sample(&sample.0, sample.1),
             );
             counts.add(&standing);
             if standing.unavailable().is_some() {
-                troubles.push((take.clone(), standing));
+                troubles.push((sample.clone(), standing));
             }
         }
         let bill = service.price.times(counts.missing as u64);

@@ -16,7 +16,7 @@ use afd_clips::{
 use crate::{
     ApiError,
     engine::Engine,
-    ledger::Take,
+    ledger::Sample,
     service::Service,
     survey::{Standing, Survey},
 };
@@ -26,13 +26,13 @@ pub type Stop = fn() -> bool;
 
 /// Clips that an API made, or will have made.
 ///
-/// Which clip answers for a take depends on what the provider did with the take, never on when: one
-/// that will not come (refused, failed, overdue, or perhaps submitted) is replaced by the next take
-/// of its prompt that does, counted round the takes that were announced for the prompt.
+/// Which clip answers for a sample depends on what the provider did with the sample, never on when: one
+/// that will not come (refused, failed, overdue, or perhaps submitted) is replaced by the next sample
+/// of its prompt that does, counted round the samples that were announced for the prompt.
 #[derive(Debug)]
 pub struct ApiTeacher {
     service: Service,
-    /// The takes of each prompt that may be asked for, in order.
+    /// The samples of each prompt that may be asked for, in order.
     announced: BTreeMap<String, Vec<Range<u64>>>,
     total: u64,
     source: Source,
@@ -47,33 +47,33 @@ enum Source {
 }
 
 impl ApiTeacher {
-    /// Opens the store of `service`; `announced` are the takes that may be asked for. A live
-    /// teacher starts to work at once on what earlier runs submitted, and on new takes when
+    /// Opens the store of `service`; `announced` are the samples that may be asked for. A live
+    /// teacher starts to work at once on what earlier runs submitted, and on new samples when
     /// [`Teacher::expect`] names them.
     ///
     /// # Errors
-    /// The key, the store, a budget that cannot cover the announced takes that are missing.
+    /// The key, the store, a budget that cannot cover the announced samples that are missing.
     pub fn open(
         service: &Service,
         announced: &[(String, Range<u64>)],
         stop: Stop,
     ) -> Result<Self, ApiError> {
         let mut ranges: BTreeMap<String, Vec<Range<u64>>> = BTreeMap::new();
-        for (prompt, takes) in announced {
+        for (prompt, samples) in announced {
             let of_prompt = ranges.entry(prompt.clone()).or_default();
-            if !of_prompt.contains(takes) {
-                of_prompt.push(takes.clone());
+            if !of_prompt.contains(samples) {
+                of_prompt.push(samples.clone());
             }
         }
-        let takes = takes_of(announced);
-        let survey = Survey::of(service, &takes)?;
+        let samples = takes_of(announced);
+        let survey = Survey::of(service, &samples)?;
         let left = service.settings.budget.minus(survey.spent);
         let source = match service.settings.live {
             false => Source::Replay(Box::new(survey)),
             true if survey.bill > left => {
                 return Err(ApiError::Settings(format!(
                     "{} clips are missing and may cost {}, and {left} of the budget of {} is left; \
-                        raise teacher.api.budget, or ask for fewer takes",
+                        raise teacher.api.budget, or ask for fewer samples",
                     survey.counts.missing, survey.bill, service.settings.budget
                 )));
             }
@@ -87,75 +87,74 @@ impl ApiTeacher {
         Ok(Self {
             service: service.clone(),
             announced: ranges,
-            total: takes.len() as u64,
+            total: samples.len() as u64,
             source,
             stop,
         })
     }
 
-    fn standing(&self, take: &Take) -> Standing {
+    fn standing(&self, sample: &Sample) -> Standing {
         match &self.source {
             Source::Replay(survey) => Standing::of(
                 &self.service,
-                survey.clips.contains_key(take),
-                survey.submissions.of_take(&take.0, take.1),
+                survey.clips.contains_key(sample),
+                survey.submissions.of_sample(&sample.0, sample.1),
             ),
-            Source::Live(engine) => engine.standing(take),
+            Source::Live(engine) => engine.standing(sample),
         }
     }
 
-    /// The clip of a take, or why there is none.
-    fn clip_of(&self, take: &Take) -> Result<Result<ClipRecord, String>, TeacherError> {
+    /// The clip of a sample, or why there is none.
+    fn clip_of(&self, sample: &Sample) -> Result<Result<ClipRecord, String>, TeacherError> {
         match &self.source {
             Source::Live(engine) => engine
-                .wait(take, self.service.settings.ahead, &self.stop)
+                .wait(sample, self.service.settings.ahead, &self.stop)
                 .map_err(|error| match (self.stop)() {
                     true => TeacherError::Stopped,
                     false => TeacherError::Data(error.to_string()),
                 }),
-            Source::Replay(survey) => match (survey.clips.get(take), self.standing(take)) {
+            Source::Replay(survey) => match (survey.clips.get(sample), self.standing(sample)) {
                 (Some(record), _) => Ok(Ok(record.clone())),
                 (None, standing) => standing.unavailable().map(Err).ok_or_else(|| {
                     TeacherError::Data(format!(
-                        "the store {} lacks take {} of {:?}; run `afd teacher fetch` with this \
+                        "the store {} lacks sample {} of {:?}; run `afd teacher fetch` with this \
                             recipe to its end, or set teacher.api.live = true",
                         self.service.store.display(),
-                        take.1,
-                        take.0
+                        sample.1,
+                        sample.0
                     ))
                 }),
             },
         }
     }
 
-    /// The takes that may stand in for `take`, itself first.
-    fn candidates(&self, prompt: &str, take: u64) -> impl Iterator<Item = u64> {
+    /// The samples that may stand in for `sample`, itself first.
+    fn candidates(&self, prompt: &str, sample: u64) -> impl Iterator<Item = u64> {
         let ranges = self.announced.get(prompt).into_iter().flatten();
         let range = ranges
-            .filter(|range| range.contains(&take))
+            .filter(|range| range.contains(&sample))
             .max_by_key(|range| range.end - range.start)
             .cloned();
-        let range = range.unwrap_or(take..take + 1);
-        (take..range.end).chain(range.start..take)
+        let range = range.unwrap_or(sample..sample + 1);
+        (sample..range.end).chain(range.start..sample)
     }
 
     /// Refuses to go on where too much will never come.
     fn check_share(&self) -> Result<(), TeacherError> {
-        let takes = self
+        let samples = self
             .announced
             .iter()
             .flat_map(|(prompt, ranges)| takes_of_ranges(prompt, ranges));
-        let gone = takes
-            .filter(|take| self.standing(take).unavailable().is_some())
+        let gone = samples
+            .filter(|sample| self.standing(sample).unavailable().is_some())
             .count() as u64;
         let share = self.service.settings.refused_share;
         if gone as f64 <= share * self.total as f64 {
             return Ok(());
         }
         Err(TeacherError::Data(format!(
-            "{gone} of {} takes will not come, more than teacher.api.refused_share = {share}; `afd \
-                teacher status` lists them: change the \
-             prompts, or raise the share",
+            "{gone} of {} samples will not come, more than teacher.api.refused_share = {share}; \
+                `afd teacher status` lists them: change the prompts, or raise the share",
             self.total
         )))
     }
@@ -163,16 +162,11 @@ impl ApiTeacher {
     fn read(&self, record: &ClipRecord) -> Result<Video, TeacherError> {
         let path = self.service.store.join(&record.video);
         let hash = store::hash(&path).map_err(|error| {
-            TeacherError::Data(format!(
-                "cannot read {}: \
-            {error}",
-                path.display()
-            ))
+            TeacherError::Data(format!("cannot read {}: {error}", path.display()))
         })?;
         if hash != record.blake3 {
             let problem = format!(
-                "{} is not what was fetched: its BLAKE3 is {hash}, the manifest \
-                says {}",
+                "{} is not what was fetched: its BLAKE3 is {hash}, the manifest says {}",
                 path.display(),
                 record.blake3
             );
@@ -183,10 +177,10 @@ impl ApiTeacher {
 }
 
 impl Teacher for ApiTeacher {
-    fn videos(&self, prompt: &str, takes: Range<u64>) -> Result<Vec<Video>, TeacherError> {
-        let video = |take| {
+    fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError> {
+        let video = |sample| {
             let mut reasons = Vec::new();
-            for candidate in self.candidates(prompt, take) {
+            for candidate in self.candidates(prompt, sample) {
                 match self.clip_of(&(prompt.to_string(), candidate))? {
                     Ok(record) => return self.read(&record),
                     Err(reason) => reasons.push(reason),
@@ -197,55 +191,55 @@ impl Teacher for ApiTeacher {
                 teacher: format!("the API teacher {}", self.service.adapter.name),
                 prompt: prompt.to_string(),
                 reason: format!(
-                    "none of its {} takes came, the first because: {}",
+                    "none of its {} samples came, the first because: {}",
                     reasons.len(),
                     reasons.first().map_or("", String::as_str)
                 ),
             })
         };
-        takes.map(video).collect()
+        samples.map(video).collect()
     }
 
-    fn expect(&self, takes: Vec<Take>) {
+    fn expect(&self, samples: Vec<Sample>) {
         if let Source::Live(engine) = &self.source {
-            engine.expect(takes);
+            engine.expect(samples);
         }
     }
 
     fn refuses(&self, prompt: &str) -> Result<bool, TeacherError> {
-        let takes: Vec<Take> = self.announced.get(prompt).map_or_else(Vec::new, |ranges| {
+        let samples: Vec<Sample> = self.announced.get(prompt).map_or_else(Vec::new, |ranges| {
             takes_of_ranges(prompt, ranges).into_iter().collect()
         });
-        if takes
+        if samples
             .iter()
-            .any(|take| self.standing(take) == Standing::There)
+            .any(|sample| self.standing(sample) == Standing::There)
         {
             return Ok(false);
         }
-        for take in &takes {
-            if self.clip_of(take)?.is_ok() {
+        for sample in &samples {
+            if self.clip_of(sample)?.is_ok() {
                 return Ok(false);
             }
             self.check_share()?;
         }
-        Ok(!takes.is_empty())
+        Ok(!samples.is_empty())
     }
 }
 
-/// Every take that is announced, once, prompt by prompt in the order of the first announcement.
-pub fn takes_of(announced: &[(String, Range<u64>)]) -> Vec<Take> {
+/// Every sample that is announced, once, prompt by prompt in the order of the first announcement.
+pub fn takes_of(announced: &[(String, Range<u64>)]) -> Vec<Sample> {
     let mut seen = BTreeSet::new();
     let all = announced
         .iter()
-        .flat_map(|(prompt, takes)| takes.clone().map(|take| (prompt.clone(), take)));
-    all.filter(|take| seen.insert(take.clone())).collect()
+        .flat_map(|(prompt, samples)| samples.clone().map(|sample| (prompt.clone(), sample)));
+    all.filter(|sample| seen.insert(sample.clone())).collect()
 }
 
-fn takes_of_ranges(prompt: &str, ranges: &[Range<u64>]) -> BTreeSet<Take> {
+fn takes_of_ranges(prompt: &str, ranges: &[Range<u64>]) -> BTreeSet<Sample> {
     ranges
         .iter()
         .cloned()
         .flatten()
-        .map(|take| (prompt.to_string(), take))
+        .map(|sample| (prompt.to_string(), sample))
         .collect()
 }

@@ -13,7 +13,7 @@ pub(crate) struct Values<'a> {
     pub handle: &'a str,
     /// `{id}`: the provider's name for the job.
     pub id: &'a str,
-    /// `{seed}`: a number of 31 bits, different for each take.
+    /// `{seed}`: a number of 31 bits, different for each sample.
     pub seed: u32,
 }
 
@@ -135,8 +135,7 @@ pub(crate) fn merge(
     for (name, value) in parameters {
         if fields.insert(name.clone(), value.clone()).is_some() {
             return Err(format!(
-                "the parameter {name:?} is filled in by the adapter itself; leave \
-                it out"
+                "the parameter {name:?} is filled in by the adapter itself; leave it out"
             ));
         }
     }
@@ -150,8 +149,7 @@ mod tests {
     use super::*;
 
     const VALUES: Values = Values {
-        prompt: "a \
-            {model} \"x\"",
+        prompt: "a {model} \"x\"",
         model: "owner/app/v1/fast",
         handle: "h",
         id: "models/m/operations/../7?x",
@@ -161,9 +159,8 @@ mod tests {
     #[test]
     fn bodies_are_filled_in_once_and_seeds_are_numbers() {
         let template = json!({ "input": { "prompt": "{prompt}", "seed": "{seed}", "n": 3 }, "list": ["{model}: {seed}", "{unknown} {"] });
-        let expected = json!({ "input": { "prompt": "a \
-                {model} \"x\"", "seed": 5, "n": 3 }, "list": ["owner/app/v1/fast: 5", "{unknown} \
-                {"] });
+        let expected = json!({ "input": { "prompt": "a {model} \"x\"", "seed": 5, "n": 3 }, "list": ["owner/app/v1/fast: 5", "{unknown} \
+            {"] });
         assert_eq!(VALUES.fill(&template), expected);
     }
 

@@ -15,12 +15,12 @@ use std::{
 
 use afd_api::{
     engine::fetch,
-    ledger::{Ledger, State, Take},
+    ledger::{Ledger, Sample, State},
     money::Money,
     service::Service,
 };
 use afd_mock_api::{Dialect, Faults, MockServer, Options};
-use common::{Place, adapter_file, contents, settings, takes};
+use common::{Place, adapter_file, contents, samples, settings};
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name)
@@ -29,11 +29,11 @@ fn number(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-fn wanted(prompts: u64) -> Vec<Take> {
+fn wanted(prompts: u64) -> Vec<Sample> {
     let prompts: Vec<String> = (0..prompts)
         .map(|number| format!("prompt {number}"))
         .collect();
-    takes(&prompts.iter().map(String::as_str).collect::<Vec<_>>(), 1)
+    samples(&prompts.iter().map(String::as_str).collect::<Vec<_>>(), 1)
 }
 
 /// Not a test: the process that is killed. Its settings come in its environment.
@@ -136,8 +136,7 @@ fn idempotent(place: &mut Place) {
     place.settings.adapter = adapter_file(
         place.folder.path(),
         "v1-videos",
-        "[handle]\nkind \
-        = \"none\"",
+        "[handle]\nkind = \"none\"",
         header,
     );
 }
@@ -156,8 +155,8 @@ fn survives(dialect: Dialect, adapter: impl Fn(&mut Place), seed: u64) {
     let log = server.log();
     println!(
         "{dialect:?}, {kills} kills ({met} met the client alive, {before} of {prompts} clips \
-            submitted by then), seed {seed}: {} submissions, {} jobs, \
-         {} duplicates, {} repeated handles, {} clips there, {} of {} spent",
+            submitted by then), seed {seed}: {} submissions, {} jobs, {} duplicates, {} repeated \
+            handles, {} clips there, {} of {} spent",
         log.submissions,
         log.jobs.len(),
         log.duplicates(),
@@ -174,8 +173,7 @@ fn survives(dialect: Dialect, adapter: impl Fn(&mut Place), seed: u64) {
     drop(log);
     assert!(
         clips(&place) == undisturbed(dialect, adapter, prompts),
-        "the store differs from an \
-        undisturbed one"
+        "the store differs from an undisturbed one"
     );
 }
 

@@ -16,7 +16,7 @@ use afd_clips::{
     video_io::{VideoError, write_video},
 };
 use afd_mock_api::{Dialect, Faults, MockServer, Options};
-use common::{Place, adapter_file, contents, takes};
+use common::{Place, adapter_file, contents, samples};
 
 #[test]
 fn every_adapter_fetches_clips_refusals_and_failures() {
@@ -24,12 +24,11 @@ fn every_adapter_fetches_clips_refusals_and_failures() {
         let server = MockServer::start(Options::new(dialect));
         let place = Place::new(&server, dialect);
         // A server that never accepted anything may be refusing the request, not the prompt.
-        place.fetch(&takes(&["first"], 1));
-        let wanted = takes(
+        place.fetch(&samples(&["first"], 1));
+        let wanted = samples(
             &[
                 "first",
-                "a \
-            {model} \"b\" \u{e9}\n",
+                "a {model} \"b\" \u{e9}\n",
                 "forbidden",
                 "unsafe",
                 "broken",
@@ -72,7 +71,7 @@ fn every_adapter_fetches_clips_refusals_and_failures() {
         assert_ne!(videos[0], videos[1]);
         let reason = |prompt: &str| match &Submissions::read(&place.store())
             .unwrap()
-            .of_take(prompt, 0)
+            .of_sample(prompt, 0)
             .unwrap()
             .state
         {
@@ -83,8 +82,7 @@ fn every_adapter_fetches_clips_refusals_and_failures() {
         assert_eq!(reason("broken").0, End::Failed, "{dialect:?}");
         assert!(
             reason("forbidden").1.starts_with("HTTP "),
-            "{dialect:?}: \
-            {:?}",
+            "{dialect:?}: {:?}",
             reason("forbidden")
         );
     }
@@ -94,7 +92,7 @@ fn every_adapter_fetches_clips_refusals_and_failures() {
 fn every_adapter_comes_through_faults_without_paying_twice() {
     let prompts: Vec<String> = (0..12).map(|number| format!("prompt {number}")).collect();
     let names: Vec<&str> = prompts.iter().map(String::as_str).collect();
-    let wanted = takes(&names, 1);
+    let wanted = samples(&names, 1);
     for dialect in Dialect::ALL {
         let server = MockServer::start(Options {
             faults: Faults::all(0.06),
@@ -120,7 +118,7 @@ fn every_adapter_comes_through_faults_without_paying_twice() {
 
 #[test]
 fn clips_are_the_same_with_and_without_faults() {
-    let wanted = takes(&["a", "b", "c", "d", "e", "f"], 2);
+    let wanted = samples(&["a", "b", "c", "d", "e", "f"], 2);
     let stores = [0.0, 0.08].map(|share| {
         let server = MockServer::start(Options {
             faults: Faults::all(share),
@@ -142,7 +140,7 @@ fn a_lost_answer_is_found_by_handle_repeated_by_header_or_left_to_the_user() {
         drop_answer: 0.5,
         ..Faults::default()
     };
-    let wanted = takes(&["a", "b", "c", "d", "e", "f", "g", "h"], 1);
+    let wanted = samples(&["a", "b", "c", "d", "e", "f", "g", "h"], 1);
     // By asking for the handle.
     let server = MockServer::start(Options {
         faults: lost,
@@ -171,16 +169,14 @@ fn a_lost_answer_is_found_by_handle_repeated_by_header_or_left_to_the_user() {
     place.settings.adapter = adapter_file(
         place.folder.path(),
         "v1-videos",
-        "[handle]\nkind \
-        = \"none\"",
+        "[handle]\nkind = \"none\"",
         header,
     );
     assert_eq!(place.fetch(&wanted).progress.counts.there, 8);
     let log = server.log();
     assert!(
         log.jobs.len() == 8 && log.duplicates() == 0 && log.repeated > 0,
-        "{} jobs, {} \
-        repeated",
+        "{} jobs, {} repeated",
         log.jobs.len(),
         log.repeated
     );
@@ -230,7 +226,7 @@ fn the_budget_is_kept_and_raising_it_goes_on() {
         ..Options::new(Dialect::Runway)
     });
     let mut place = Place::new(&server, Dialect::Runway);
-    let wanted = takes(&["a", "b", "c", "d", "e", "f", "g"], 1);
+    let wanted = samples(&["a", "b", "c", "d", "e", "f", "g"], 1);
     place.settings.budget = Money::parse("0.35").unwrap();
     let fetch = place.fetch(&wanted);
     assert_eq!(
@@ -251,7 +247,7 @@ fn a_wrong_key_stops_at_once_costs_nothing_and_is_never_quoted() {
         let server = MockServer::start(Options::new(dialect));
         let place = Place::new(&server, dialect);
         fs::write(place.folder.path().join("key"), "wrong:0987654321").unwrap();
-        let fetch = place.fetch(&takes(&["a", "b", "c"], 1));
+        let fetch = place.fetch(&samples(&["a", "b", "c"], 1));
         let reason = fetch.halted.unwrap();
         assert!(
             reason.contains("401") && !reason.contains("0987654321"),
@@ -274,7 +270,7 @@ fn a_job_that_is_never_done_is_given_up_at_its_deadline() {
     let server = MockServer::start(Options::new(Dialect::Fal));
     let mut place = Place::new(&server, Dialect::Fal);
     place.settings.deadline_secs = 2;
-    let fetch = place.fetch(&takes(&["a", "endless"], 1));
+    let fetch = place.fetch(&samples(&["a", "endless"], 1));
     assert_eq!(
         (fetch.progress.counts.there, fetch.progress.counts.overdue),
         (1, 1),
@@ -283,7 +279,7 @@ fn a_job_that_is_never_done_is_given_up_at_its_deadline() {
     // Given up is given up: another fetch neither waits nor pays again.
     let polls = server.log().jobs.iter().map(|job| job.polls).sum::<u32>();
     assert_eq!(
-        place.fetch(&takes(&["a", "endless"], 1)).progress.counts,
+        place.fetch(&samples(&["a", "endless"], 1)).progress.counts,
         fetch.progress.counts
     );
     assert_eq!(
@@ -306,7 +302,7 @@ fn retry_after_is_waited_for() {
     let service = place.service();
     let begun = Instant::now();
     let stop = move || begun.elapsed().as_secs() >= 3;
-    let fetch = afd_api::engine::fetch(&service, &takes(&["a"], 1), &stop, &mut |_| {}).unwrap();
+    let fetch = afd_api::engine::fetch(&service, &samples(&["a"], 1), &stop, &mut |_| {}).unwrap();
     assert!(
         fetch.stopped && fetch.progress.counts.missing == 1 && fetch.progress.spent == Money::ZERO,
         "{fetch:?}"
@@ -315,7 +311,7 @@ fn retry_after_is_waited_for() {
     // dozens.
     assert_eq!(server.log().submissions, 0);
     server.change(|options| options.faults = Faults::default());
-    assert_eq!(place.fetch(&takes(&["a"], 1)).progress.counts.there, 1);
+    assert_eq!(place.fetch(&samples(&["a"], 1)).progress.counts.there, 1);
 }
 
 #[test]
@@ -328,13 +324,13 @@ fn clips_that_never_become_whole_are_failures_and_leave_nothing() {
         ..Options::new(Dialect::DashScope)
     });
     let place = Place::new(&server, Dialect::DashScope);
-    let fetch = place.fetch(&takes(&["a"], 1));
+    let fetch = place.fetch(&samples(&["a"], 1));
     assert_eq!(fetch.progress.counts.failed, 1, "{fetch:?}");
     assert_eq!(
         fs::read_dir(place.store().join("clips")).unwrap().count(),
         0
     );
-    let survey = Survey::of(&place.service(), &takes(&["a"], 1)).unwrap();
+    let survey = Survey::of(&place.service(), &samples(&["a"], 1)).unwrap();
     let reason = survey.troubles[0].1.unavailable().unwrap();
     assert!(
         reason.contains("downloads") && !reason.contains("S3CRET"),
@@ -373,7 +369,7 @@ fn mp4_clips_come_through_truncation_and_damage_byte_for_byte() {
         ..Options::new(Dialect::Runway)
     });
     let place = Place::new(&server, Dialect::Runway);
-    let wanted = takes(&["a", "b"], 2);
+    let wanted = samples(&["a", "b"], 2);
     assert_eq!(place.fetch(&wanted).progress.counts.there, 4);
     for record in ClipStore::list(&place.store()).unwrap().values() {
         assert!(
@@ -396,7 +392,7 @@ fn mp4_clips_come_through_truncation_and_damage_byte_for_byte() {
 fn a_provider_that_rejects_everything_stops_the_fetch_and_refuses_no_prompt() {
     let server = MockServer::start(Options::new(Dialect::Runway));
     let place = Place::new(&server, Dialect::Runway);
-    let fetch = place.fetch(&takes(&["forbidden"], 1));
+    let fetch = place.fetch(&samples(&["forbidden"], 1));
     assert!(fetch.halted.unwrap().contains("check model and parameters"));
     assert_eq!(
         (fetch.progress.counts.missing, fetch.progress.spent),
@@ -408,14 +404,19 @@ fn a_provider_that_rejects_everything_stops_the_fetch_and_refuses_no_prompt() {
 fn a_store_of_other_parameters_is_refused() {
     let server = MockServer::start(Options::new(Dialect::Kling));
     let mut place = Place::new(&server, Dialect::Kling);
-    place.fetch(&takes(&["a"], 1));
+    place.fetch(&samples(&["a"], 1));
     place
         .settings
         .parameters
         .insert("mode".to_string(), "pro".into());
-    let error = afd_api::engine::fetch(&place.service(), &takes(&["a"], 1), &|| false, &mut |_| {})
-        .unwrap_err()
-        .to_string();
+    let error = afd_api::engine::fetch(
+        &place.service(),
+        &samples(&["a"], 1),
+        &|| false,
+        &mut |_| {},
+    )
+    .unwrap_err()
+    .to_string();
     assert!(
         error.contains("\"mode\":\"pro\"") && error.contains("another directory"),
         "{error}"

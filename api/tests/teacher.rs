@@ -11,12 +11,12 @@ use afd_clips::{
     video::Video,
 };
 use afd_mock_api::{Dialect, MockServer, Options};
-use common::{Place, takes};
+use common::{Place, samples};
 
 fn open(place: &Place, announced: &[(&str, std::ops::Range<u64>)]) -> ApiTeacher {
     let announced: Vec<_> = announced
         .iter()
-        .map(|(prompt, takes)| (prompt.to_string(), takes.clone()))
+        .map(|(prompt, samples)| (prompt.to_string(), samples.clone()))
         .collect();
     ApiTeacher::open(&place.service(), &announced, || false).unwrap()
 }
@@ -38,10 +38,9 @@ fn a_live_teacher_asks_ahead_of_need_and_no_further() {
     assert_eq!(
         server.log().jobs.len(),
         0,
-        "nothing is asked for before somebody says that it will \
-        be needed"
+        "nothing is asked for before somebody says that it will be needed"
     );
-    teacher.expect(takes(&["a"], 10));
+    teacher.expect(samples(&["a"], 10));
     let jobs_settle = |expected: usize| {
         for _ in 0..500 {
             if server.log().jobs.len() >= expected {
@@ -65,26 +64,22 @@ fn a_take_that_will_not_come_is_replaced_by_the_next_that_does_live_and_replayed
     let (server, mut place) = live(Dialect::Fal);
     let all = |teacher: &ApiTeacher| -> Vec<Video> {
         (0..8)
-            .flat_map(|take| teacher.videos("picky", take..take + 1).unwrap())
+            .flat_map(|sample| teacher.videos("picky", sample..sample + 1).unwrap())
             .collect()
     };
     let teacher = open(&place, &[("picky", 0..8), ("unsafe", 0..2), ("a", 0..1)]);
-    // In no order: what answers for a take does not depend on it.
+    // In no order: what answers for a sample does not depend on it.
     let third = teacher.videos("picky", 3..4).unwrap();
     let first = all(&teacher);
     assert_eq!(first[3], third[0]);
     assert!(teacher.refuses("unsafe").unwrap() && !teacher.refuses("picky").unwrap());
     let error = teacher.videos("unsafe", 0..1).unwrap_err();
     assert!(
-        matches!(&error, TeacherError::Prompt { .. })
-            && error.to_string().contains(
-                "2 \
-        takes"
-            ),
+        matches!(&error, TeacherError::Prompt { .. }) && error.to_string().contains("2 samples"),
         "{error}"
     );
     drop(teacher);
-    let wanted = takes(&["picky"], 8);
+    let wanted = samples(&["picky"], 8);
     let survey = Survey::of(&place.service(), &wanted).unwrap();
     assert!(
         survey.counts.there > 0 && survey.counts.refused > 0,
@@ -92,14 +87,14 @@ fn a_take_that_will_not_come_is_replaced_by_the_next_that_does_live_and_replayed
         survey.counts
     );
     let there: Vec<u64> = (0..8)
-        .filter(|take| survey.clips.contains_key(&("picky".to_string(), *take)))
+        .filter(|sample| survey.clips.contains_key(&("picky".to_string(), *sample)))
         .collect();
-    for take in 0..8 {
+    for sample in 0..8 {
         let expected = there
             .iter()
-            .find(|there| **there >= take)
+            .find(|there| **there >= sample)
             .unwrap_or(&there[0]);
-        assert_eq!(first[take as usize], first[*expected as usize]);
+        assert_eq!(first[sample as usize], first[*expected as usize]);
     }
     place.settings.live = false;
     let submissions = server.log().submissions;

@@ -47,10 +47,7 @@ impl Provider for Provided {
 
     fn devices() -> Result<Vec<Device<CudaDevice>>, String> {
         let driver = open(DRIVER).map_err(|error| {
-            format!(
-                "no NVIDIA driver ({error}): install the \
-            driver of the GPU"
-            )
+            format!("no NVIDIA driver ({error}): install the driver of the GPU")
         })?;
         let gpus = gpus(&driver);
         // Never unloaded: the driver has started threads of its own by now.
@@ -59,8 +56,7 @@ impl Provider for Provided {
         open(COMPILER).map_err(|error| {
             format!(
                 "an NVIDIA GPU, but no NVRTC to compile kernels ({error}): install the CUDA \
-                    toolkit, or put its libraries on the \
-                 library path"
+                    toolkit, or put its libraries on the library path"
             )
         })?;
         find_headers()?;
@@ -120,8 +116,8 @@ fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, String> {
     check(driver, "cuDeviceGetCount", unsafe { count(&mut found) })?;
     if found < 1 {
         return Err(
-            "the NVIDIA driver shows no GPU: check nvidia-smi, CUDA_VISIBLE_DEVICES and, in \
-            a container, that GPUs are passed in"
+            "the NVIDIA driver shows no GPU: check nvidia-smi, CUDA_VISIBLE_DEVICES and, in a \
+                container, that GPUs are passed in"
                 .to_owned(),
         );
     }
@@ -136,14 +132,8 @@ fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, String> {
         check(driver, "cuDeviceTotalMem", unsafe {
             memory(&mut bytes, handle)
         })?;
-        let text = CStr::from_bytes_until_nul(&text).map_or_else(
-            |_| {
-                "NVIDIA \
-            GPU"
-                .into()
-            },
-            CStr::to_string_lossy,
-        );
+        let text = CStr::from_bytes_until_nul(&text)
+            .map_or_else(|_| "NVIDIA GPU".into(), CStr::to_string_lossy);
         Ok((
             format!("{text}, {:.0} GiB", bytes as f64 / (1_u64 << 30) as f64),
             bytes as u64,
@@ -161,12 +151,8 @@ unsafe fn symbol<'library, F>(
     name: &str,
 ) -> Result<Symbol<'library, F>, String> {
     // SAFETY: passed on to the caller.
-    unsafe { library.get(name) }.map_err(|error| {
-        format!(
-            "the NVIDIA driver lacks {name} \
-        ({error}): update the driver"
-        )
-    })
+    unsafe { library.get(name) }
+        .map_err(|error| format!("the NVIDIA driver lacks {name} ({error}): update the driver"))
 }
 
 /// The driver's own words for a status other than success.
@@ -184,16 +170,14 @@ fn check(driver: &Library, call: &str, status: c_int) -> Result<(), String> {
         )?;
         error_string(status, &mut words);
         if words.is_null() {
-            "unknown \
-            error"
-                .into()
+            "unknown error".into()
         } else {
             CStr::from_ptr(words).to_string_lossy()
         }
     };
     Err(format!(
-        "the NVIDIA driver answers {call} with error {status}, {words}: check nvidia-smi, \
-        then the driver's installation"
+        "the NVIDIA driver answers {call} with error {status}, {words}: check nvidia-smi, then the \
+            driver's installation"
     ))
 }
 
@@ -203,8 +187,7 @@ fn find_headers() -> Result<(), String> {
     let toolkit = match std::env::var("CUDA_PATH") {
         Ok(path) => Some(PathBuf::from(path)),
         Err(_) if cfg!(windows) => Some(PathBuf::from(
-            "C:/Program Files/NVIDIA GPU Computing \
-            Toolkit/CUDA/",
+            "C:/Program Files/NVIDIA GPU Computing Toolkit/CUDA/",
         )),
         Err(_) => [
             ("/usr/local/cuda", "/usr/local/cuda"),
@@ -227,13 +210,12 @@ fn headers_in(toolkit: Option<PathBuf>) -> Result<(), String> {
     match toolkit.map(|toolkit| toolkit.join("include/cuda_runtime.h")) {
         Some(header) if header.is_file() => Ok(()),
         Some(header) => Err(format!(
-            "an NVIDIA GPU, but no CUDA headers ({} is missing): \
-            {advice}",
+            "an NVIDIA GPU, but no CUDA headers ({} is missing): {advice}",
             header.display()
         )),
         None => Err(format!(
-            "an NVIDIA GPU, but no CUDA toolkit (neither CUDA_PATH, /usr/local/cuda, \
-                /opt/cuda nor /usr/bin/nvcc): {advice}"
+            "an NVIDIA GPU, but no CUDA toolkit (neither CUDA_PATH, /usr/local/cuda, /opt/cuda nor \
+                /usr/bin/nvcc): {advice}"
         )),
     }
 }
@@ -257,11 +239,8 @@ mod tests {
         // glibc stands in for a library that loads but lacks the functions.
         #[cfg(target_os = "linux")]
         {
-            let error = gpus(&open(&["libc.so.6"]).expect(
-                "every glibc system has \
-                it",
-            ))
-            .expect_err("libc is not the driver");
+            let error = gpus(&open(&["libc.so.6"]).expect("every glibc system has it"))
+                .expect_err("libc is not the driver");
             assert!(
                 error.contains("cuInit") && error.contains("update the driver"),
                 "{error}"
@@ -271,10 +250,8 @@ mod tests {
 
     #[test]
     fn missing_headers_are_named_with_the_variable_to_set() {
-        let error = headers_in(Some(PathBuf::from("/no/such/toolkit"))).expect_err(
-            "there is no \
-            such folder",
-        );
+        let error = headers_in(Some(PathBuf::from("/no/such/toolkit")))
+            .expect_err("there is no such folder");
         assert!(
             error.contains("/no/such/toolkit/include/cuda_runtime.h")
                 && error.contains("CUDA_PATH"),

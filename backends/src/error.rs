@@ -21,8 +21,7 @@ pub enum BackendError {
     /// The backend exists, but not in this program.
     #[error(
         "backend {asked:?} was asked for, but this program was built without it: rebuild with \
-            `--features {feature}`, or ask for a \
-         backend that is present. {inventory}"
+            `--features {feature}`, or ask for a backend that is present. {inventory}"
     )]
     NotCompiledIn {
         /// The name as it was given.
@@ -34,8 +33,8 @@ pub enum BackendError {
     },
     /// The backend is compiled in, but its driver or its hardware is missing.
     #[error(
-        "backend {asked:?} was asked for, but cannot be used here: {reason}; or ask for a \
-        backend that is present. {inventory}"
+        "backend {asked:?} was asked for, but cannot be used here: {reason}; or ask for a backend \
+            that is present. {inventory}"
     )]
     NotPresent {
         /// The name as it was given.
@@ -47,8 +46,8 @@ pub enum BackendError {
     },
     /// The backend is present, but has fewer devices.
     #[error(
-        "device {asked:?} was asked for, but {backend} has {count} here, numbered from 0: ask \
-        for a smaller number. {inventory}"
+        "device {asked:?} was asked for, but {backend} has {count} here, numbered from 0: ask for \
+            a smaller number. {inventory}"
     )]
     NoSuchDevice {
         /// The name as it was given.
@@ -63,7 +62,7 @@ pub enum BackendError {
     /// Nothing was asked for, and nothing can be used.
     #[error(
         "no backend can be used here: rebuild with `--features flex`, which runs on every CPU. \
-        {inventory}"
+            {inventory}"
     )]
     Nothing {
         /// What is compiled in and present.

@@ -332,11 +332,7 @@ fn start<P: Provider, J: Job>(
         })?;
     let place = Place {
         backend: P::NAME,
-        device: format!(
-            "{} \
-        ({})",
-            device.name, device.description
-        ),
+        device: format!("{} ({})", device.name, device.description),
     };
     Ok(job.run::<P::Backend>(place, device.handle))
 }
@@ -368,9 +364,7 @@ mod tests {
     fn found(backend: &'static str, by_default: bool, absent: Option<&str>) -> Found {
         let (name, description, absent) = (
             backend.to_owned(),
-            "a \
-            device"
-                .to_owned(),
+            "a device".to_owned(),
             absent.map(str::to_owned),
         );
         Found {
@@ -413,11 +407,7 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_names_there_are() {
         let message = error("gpu").to_string();
         assert!(
-            message.contains("\"gpu\"")
-                && message.contains(
-                    "cuda, wgpu, flex, ndarray, \
-            cpu"
-                ),
+            message.contains("\"gpu\"") && message.contains("cuda, wgpu, flex, ndarray, cpu"),
             "{message}"
         );
     }
@@ -426,14 +416,7 @@ mod tests {
     fn the_inventory_tells_present_from_absent_from_not_compiled_in() {
         let text = describe(
             &[
-                found(
-                    "cuda",
-                    false,
-                    Some(
-                        "no \
-            driver",
-                    ),
-                ),
+                found("cuda", false, Some("no driver")),
                 found("flex", true, None),
             ],
             &["wgpu", "ndarray"],
@@ -443,8 +426,8 @@ mod tests {
         assert_eq!(text, expected);
         assert_eq!(
             describe(&[], &[]),
-            "Compiled in and present: none. Compiled in, but not \
-            present: none. Not compiled in: none."
+            "Compiled in and present: none. Compiled in, but not present: none. Not compiled in: \
+                none."
         );
     }
 
@@ -467,14 +450,7 @@ mod tests {
 
         let no_driver = |backend| {
             if backend == "cuda" {
-                Some(vec![found(
-                    "cuda",
-                    false,
-                    Some(
-                        "no \
-            driver",
-                    ),
-                )])
+                Some(vec![found("cuda", false, Some("no driver"))])
             } else {
                 everything(backend)
             }
@@ -548,10 +524,7 @@ mod tests {
         let message = error.to_string();
         assert!(
             message.contains("\"flex:3\"")
-                && message.contains(
-                    "has 1 \
-            here"
-                )
+                && message.contains("has 1 here")
                 && message.contains("present: flex"),
             "{message}"
         );
@@ -573,11 +546,7 @@ mod tests {
         );
         let message = error.to_string();
         assert!(
-            message.contains("\"cuda:1\"")
-                && message.contains(
-                    "`--features \
-            cuda`"
-                ),
+            message.contains("\"cuda:1\"") && message.contains("`--features cuda`"),
             "{message}"
         );
         assert!(message.contains("Not compiled in: cuda"), "{message}");

@@ -56,17 +56,12 @@ impl Provider for Provided {
                 let driver = if adapter.driver.is_empty() {
                     String::new()
                 } else {
-                    format!(
-                        ", driver {} \
-                        {}",
-                        adapter.driver, adapter.driver_info
-                    )
+                    format!(", driver {} {}", adapter.driver, adapter.driver_info)
                 };
                 devices.push(Device {
                     name: format!("{}:{}", Self::NAME, devices.len()),
                     description: format!(
-                        "{}, {words}, \
-                        {api_name}{}",
+                        "{}, {words}, {api_name}{}",
                         adapter.name,
                         driver.trim_end()
                     ),
@@ -80,8 +75,7 @@ impl Provider for Provided {
         if devices.is_empty() {
             return Err(format!(
                 "no {api_name} driver offers a device: install the GPU's {api_name} driver (or, \
-                    for software Vulkan, Mesa's lavapipe, in \
-                 Debian's package mesa-vulkan-drivers)"
+                    for software Vulkan, Mesa's lavapipe, in Debian's package mesa-vulkan-drivers)"
             ));
         }
         Ok(devices)

@@ -13,9 +13,7 @@ const SIDE: u32 = 32;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [directory, count, prompts] = &arguments[..] else {
-        return Err("expected DIRECTORY COUNT \
-        PROMPTS.txt"
-            .into());
+        return Err("expected DIRECTORY COUNT PROMPTS.txt".into());
     };
     let (directory, count) = (Path::new(directory), count.parse::<u32>()?);
     let prompts = read_prompts(Path::new(prompts))?;

@@ -20,8 +20,8 @@ use crate::stage;
 pub enum JournalError {
     /// The file system refused.
     #[error(
-        "cannot {action} {path}: {source}; check that the disk has space and that the \
-        directory is writable"
+        "cannot {action} {path}: {source}; check that the disk has space and that the directory is \
+            writable"
     )]
     Io {
         /// "read", "write" or "replace".
@@ -33,8 +33,8 @@ pub enum JournalError {
     },
     /// A whole line is not one that this program wrote.
     #[error(
-        "{path}, line {line}: {problem}; the journal was edited or damaged: put a backup in \
-        its place, or move the directory away"
+        "{path}, line {line}: {problem}; the journal was edited or damaged: put a backup in its \
+            place, or move the directory away"
     )]
     Line {
         /// The journal.

@@ -1,7 +1,7 @@
 //! `manifest.jsonl`: which video file shows which prompt, one JSON object per line.
 //!
 //! ```json
-//! {"prompt": "a red ball bounces", "video": "clips/00000-000.gif", "take": 0}
+//! {"prompt": "a red ball bounces", "video": "clips/00000-000.gif", "sample": 0}
 //! ```
 //!
 //! Other names of the two fields are those of [`crate::layouts`]; other fields are ignored.
@@ -34,7 +34,7 @@ pub struct ManifestEntry {
     pub video: String,
     /// Which of the prompt's clips this is, counted from 0, where its maker said so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub take: Option<u64>,
+    pub sample: Option<u64>,
 }
 
 /// A directory of clips and the lines that describe them; holds at least one line.
@@ -157,24 +157,20 @@ impl Manifest {
 /// One line's fields; the error says what was found and what was expected.
 pub(crate) fn parse(line: &str) -> Result<ManifestEntry, String> {
     let fields: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
-        format!(
-            "not a JSON object ({error}); expected \
-            a line such as {EXAMPLE}"
-        )
+        format!("not a JSON object ({error}); expected a line such as {EXAMPLE}")
     })?;
-    let take = match fields.get("take") {
+    let sample = match fields.get("sample") {
         None | Some(Value::Null) => None,
-        Some(value) => Some(value.as_u64().ok_or_else(|| {
-            format!(
-                "\"take\" is {value}; expected a \
-            whole number from 0"
-            )
-        })?),
+        Some(value) => Some(
+            value
+                .as_u64()
+                .ok_or_else(|| format!("\"sample\" is {value}; expected a whole number from 0"))?,
+        ),
     };
     Ok(ManifestEntry {
         prompt: string_field(&fields, &PROMPT_NAMES)?,
         video: string_field(&fields, &VIDEO_NAMES)?,
-        take,
+        sample,
     })
 }
 
@@ -210,15 +206,15 @@ pub(crate) fn check_path(path: &str, directory: &Path, root: &Path) -> Result<()
         .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
     if !inside || video.file_name().is_none() || path.contains('\0') {
         return Err(format!(
-            "the video's path is {path:?}; expected a path inside the manifest's \
-            directory, without \"..\""
+            "the video's path is {path:?}; expected a path inside the manifest's directory, \
+                without \"..\""
         ));
     }
     // A path that does not resolve names nothing that could be read.
     match directory.join(video).canonicalize() {
         Ok(resolved) if !resolved.starts_with(root) => Err(format!(
-            "the video's path is {path:?}, a link to {}; expected a file inside the \
-                manifest's directory",
+            "the video's path is {path:?}, a link to {}; expected a file inside the manifest's \
+                directory",
             resolved.display()
         )),
         _ => Ok(()),
@@ -237,11 +233,11 @@ mod tests {
             .map_err(|error| error.to_string())
     }
 
-    fn entry(prompt: &str, video: &str, take: Option<u64>) -> ManifestEntry {
+    fn entry(prompt: &str, video: &str, sample: Option<u64>) -> ManifestEntry {
         ManifestEntry {
             prompt: prompt.to_string(),
             video: video.to_string(),
-            take,
+            sample,
         }
     }
 
@@ -249,12 +245,7 @@ mod tests {
     fn entries_survive_the_round_trip() {
         let folder = tempfile::tempdir().unwrap();
         let entries = [
-            entry(
-                "two\nlines \
-            and \"quotes\"",
-                "clips/a.gif",
-                Some(3),
-            ),
+            entry("two\nlines and \"quotes\"", "clips/a.gif", Some(3)),
             entry("ü", "./b.frames", None),
         ];
         Manifest::write(folder.path(), &entries).unwrap();
@@ -273,10 +264,9 @@ mod tests {
 
     #[test]
     fn other_tools_field_names_are_read_and_unknown_fields_ignored() {
-        let text = "{\"file_name\": \"a.mp4\", \"text\": \"one\", \"fps\": \
-            24}\n\n{\"caption\": \"two\", \"path\": \"b.mp4\"}\n\
-                    {\"prompt\": \"three\", \"text\": \"not \
-                    this\", \"video\": \"c.mp4\", \"path\": \"/elsewhere\", \"take\": 2}\n";
+        let text = "{\"file_name\": \"a.mp4\", \"text\": \"one\", \"fps\": 24}\n\n{\"caption\": \
+            \"two\", \"path\": \"b.mp4\"}\n{\"prompt\": \"three\", \"text\": \"not this\", \
+            \"video\": \"c.mp4\", \"path\": \"/elsewhere\", \"sample\": 2}\n";
         assert_eq!(
             read(text).unwrap(),
             [
@@ -295,8 +285,7 @@ mod tests {
             ("[1, 2]", "expected a line such as"),
             (
                 "{\"video\": \"a.gif\"}",
-                "none of \
-                [\"prompt\", \"caption\", \"text\", \"prompt_en\"]",
+                "none of [\"prompt\", \"caption\", \"text\", \"prompt_en\"]",
             ),
             (
                 "{\"prompt\": \"a\"}",
@@ -308,16 +297,13 @@ mod tests {
             ),
             ("{\"prompt\": \" \", \"video\": \"a.gif\"}", "blank"),
             (
-                "{\"prompt\": \"a\", \"video\": \"a.gif\", \"take\": -1}",
-                "\"take\" is -1",
+                "{\"prompt\": \"a\", \"video\": \"a.gif\", \"sample\": -1}",
+                "\"sample\" is -1",
             ),
         ] {
             let message = read(&format!("{good}\n{line}\n")).unwrap_err();
             assert!(
-                message.contains(
-                    "manifest.jsonl, line \
-                3: "
-                ) && message.contains(expected),
+                message.contains("manifest.jsonl, line 3: ") && message.contains(expected),
                 "{line}: {message}"
             );
         }
@@ -336,10 +322,7 @@ mod tests {
             let message =
                 read(&format!("{{\"prompt\": \"a\", \"video\": \"{video}\"}}")).unwrap_err();
             assert!(
-                message.contains(
-                    "line \
-                1"
-                ) && message.contains(&format!("{video:?}")),
+                message.contains("line 1") && message.contains(&format!("{video:?}")),
                 "{message}"
             );
         }

@@ -22,9 +22,8 @@ pub enum PrepareError {
     /// The video ends before the clip's last frame.
     #[error(
         "the video lasts {found_seconds:.3} s ({found_frames} frames at {found_rate} frames per \
-            second), but the last of the clip's \
-         {needed_frames} frames at {needed_rate} frames per second shows {needed_seconds:.3} s; \
-         use longer videos or fewer frames per clip"
+            second), but the last of the clip's {needed_frames} frames at {needed_rate} frames per \
+            second shows {needed_seconds:.3} s; use longer videos or fewer frames per clip"
     )]
     TooShort {
         /// Seconds from the video's first frame to the end of its last.
@@ -45,8 +44,8 @@ pub enum PrepareError {
     Video(String),
     /// The shape has no pixels, or no rate.
     #[error(
-        "a clip of {0:?} holds nothing; frames, height, width and frames_per_second must all \
-        be above zero"
+        "a clip of {0:?} holds nothing; frames, height, width and frames_per_second must all be \
+            above zero"
     )]
     Shape(ClipShape),
 }
@@ -451,8 +450,7 @@ mod tests {
                 assert_eq!(clip.pixels.len(), height * width * 3);
                 assert!(
                     clip.pixels.iter().all(|&pixel| pixel == from_byte(value)),
-                    "{value} at \
-                    {height}x{width}"
+                    "{value} at {height}x{width}"
                 );
             }
         }
@@ -573,8 +571,7 @@ mod tests {
                 assert_eq!(
                     to_byte(clip.pixel(0, row, usize::from(column))[1]),
                     expected,
-                    "row \
-                    {row}, column {column}"
+                    "row {row}, column {column}"
                 );
             }
         }

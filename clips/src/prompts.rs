@@ -32,8 +32,8 @@ pub enum PromptsError {
     },
     /// It is not a list of prompts.
     #[error(
-        "{path}: {problem}; expected one prompt a line, or in a .json an array of \
-        {{\"prompt_en\": \"...\"}}"
+        "{path}: {problem}; expected one prompt a line, or in a .json an array of {{\"prompt_en\": \
+            \"...\"}}"
     )]
     Form {
         /// The list.
@@ -69,12 +69,8 @@ pub fn read_prompts(path: &Path) -> Result<Vec<String>, PromptsError> {
         .map(|ending| ending.to_string_lossy().to_ascii_lowercase())
         .unwrap_or_default();
     let values: Vec<Value> = match ending.as_str() {
-        "json" => serde_json::from_str(&text).map_err(|error| {
-            form(format!(
-                "it is no JSON array \
-            ({error})"
-            ))
-        })?,
+        "json" => serde_json::from_str(&text)
+            .map_err(|error| form(format!("it is no JSON array ({error})")))?,
         "jsonl" => {
             let lines = text
                 .lines()
@@ -106,8 +102,7 @@ pub fn read_prompts(path: &Path) -> Result<Vec<String>, PromptsError> {
         let prompt = prompt.map(str::trim).filter(|prompt| !prompt.is_empty());
         let prompt = prompt.ok_or_else(|| {
             form(format!(
-                "item {index} (counted from 0) has none of \
-            {PROMPT_NAMES:?}"
+                "item {index} (counted from 0) has none of {PROMPT_NAMES:?}"
             ))
         })?;
         if seen.insert(prompt) {
@@ -141,19 +136,11 @@ mod tests {
         );
         assert_eq!(
             read("a.json", r#"["a ball", {"prompt": "a box"}]"#).unwrap(),
-            [
-                "a ball",
-                "a \
-            box"
-            ]
+            ["a ball", "a box"]
         );
         assert_eq!(
             read("a.jsonl", "{\"caption\": \"a ball\"}\n\n\"a box\"\n").unwrap(),
-            [
-                "a \
-            ball",
-                "a box"
-            ]
+            ["a ball", "a box"]
         );
     }
 
@@ -161,11 +148,7 @@ mod tests {
     fn what_is_no_list_is_named() {
         for (text, expected) in [
             ("{\"a\": 1}", "no JSON array"),
-            (
-                "[{\"dimension\": []}]",
-                "item \
-            0",
-            ),
+            ("[{\"dimension\": []}]", "item 0"),
             ("[\"a\", \" \"]", "item 1"),
         ] {
             let message = read("list.json", text).unwrap_err();

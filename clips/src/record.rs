@@ -22,7 +22,7 @@ pub enum RecordError {
     Teacher(#[from] TeacherError),
 }
 
-/// Records takes `0..takes` of every prompt into the store of `origin` in `directory`, in order,
+/// Records samples `0..takes` of every prompt into the store of `origin` in `directory`, in order,
 /// one clip in memory at a time.
 ///
 /// Clips that are there already stay: a recording that was stopped, or that asks for more than
@@ -30,36 +30,35 @@ pub enum RecordError {
 /// ends early, with `false`, where it answers `false`.
 ///
 /// # Errors
-/// [`RecordError`]: `directory` holds something else, there are no prompts or takes, a prompt is
+/// [`RecordError`]: `directory` holds something else, there are no prompts or samples, a prompt is
 /// blank or repeated, or the teacher or the disk failed.
 pub fn record(
     teacher: &dyn Teacher,
     origin: &serde_json::Value,
     prompts: &[String],
-    takes: u64,
+    samples: u64,
     format: VideoFormat,
     directory: &Path,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<bool, RecordError> {
-    check_request(prompts, takes)?;
+    check_request(prompts, samples)?;
     let mut store = ClipStore::open(directory, origin)?;
     let total = prompts
         .len()
-        .saturating_mul(usize::try_from(takes).unwrap_or(usize::MAX));
+        .saturating_mul(usize::try_from(samples).unwrap_or(usize::MAX));
     let mut done = 0;
     for prompt in prompts {
-        for take in 0..takes {
-            if store.get(prompt, take).is_none() {
-                let videos = teacher.videos(prompt, take..take + 1)?;
+        for sample in 0..samples {
+            if store.get(prompt, sample).is_none() {
+                let videos = teacher.videos(prompt, sample..sample + 1)?;
                 let [video] = videos.as_slice() else {
                     let problem = format!(
-                        "the teacher gave {} videos for take {take} of \
-                        {prompt:?}; expected 1",
+                        "the teacher gave {} videos for sample {sample} of {prompt:?}; expected 1",
                         videos.len()
                     );
                     return Err(TeacherError::Data(problem).into());
                 };
-                store.add_video(prompt, take, video, format)?;
+                store.add_video(prompt, sample, video, format)?;
             }
             done += 1;
             if !progress(done, total) && done < total {
@@ -72,11 +71,10 @@ pub fn record(
 }
 
 /// What the manifest would refuse at the end is refused before the first clip.
-fn check_request(prompts: &[String], takes: u64) -> Result<(), RecordError> {
-    if prompts.is_empty() || takes == 0 {
+fn check_request(prompts: &[String], samples: u64) -> Result<(), RecordError> {
+    if prompts.is_empty() || samples == 0 {
         return Err(RecordError::Request(format!(
-            "{} prompts and {takes} takes; expected at least \
-            one of each",
+            "{} prompts and {samples} samples; expected at least one of each",
             prompts.len()
         )));
     }
@@ -88,8 +86,7 @@ fn check_request(prompts: &[String], takes: u64) -> Result<(), RecordError> {
     let mut seen = BTreeSet::new();
     match prompts.iter().find(|prompt| !seen.insert(*prompt)) {
         Some(repeated) => Err(RecordError::Request(format!(
-            "the prompt {repeated:?} is listed \
-            twice; ask for more takes instead"
+            "the prompt {repeated:?} is listed twice; ask for more samples instead"
         ))),
         None => Ok(()),
     }
@@ -104,22 +101,22 @@ mod tests {
     use super::*;
     use crate::{teacher::folder::FolderTeacher, video::Video};
 
-    /// One grey level per (prompt length, take).
+    /// One grey level per (prompt length, sample).
     struct Grey;
 
     impl Teacher for Grey {
-        fn videos(&self, prompt: &str, takes: Range<u64>) -> Result<Vec<Video>, TeacherError> {
+        fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError> {
             if prompt == "forbidden" {
                 return Err(TeacherError::Data("no".to_string()));
             }
-            let grey = |take: u64| (prompt.len() as u64 * 10 + take) as u8;
-            let video = |take| Video {
+            let grey = |sample: u64| (prompt.len() as u64 * 10 + sample) as u8;
+            let video = |sample| Video {
                 width: 4,
                 height: 2,
                 frames_per_second: 8.0,
-                frames: vec![vec![grey(take); 24]; 3],
+                frames: vec![vec![grey(sample); 24]; 3],
             };
-            Ok(takes.map(video).collect())
+            Ok(samples.map(video).collect())
         }
     }
 
@@ -129,7 +126,7 @@ mod tests {
 
     fn recorded(
         list: &[&str],
-        takes: u64,
+        samples: u64,
         format: VideoFormat,
         directory: &Path,
     ) -> Result<bool, RecordError> {
@@ -137,7 +134,7 @@ mod tests {
             &Grey,
             &json!("grey"),
             &prompts(list),
-            takes,
+            samples,
             format,
             directory,
             &mut |_, _| true,
@@ -225,13 +222,13 @@ mod tests {
     #[test]
     fn empty_blank_and_repeated_requests_are_errors() {
         let folder = tempfile::tempdir().unwrap();
-        for (list, takes, expected) in [
+        for (list, samples, expected) in [
             (&[][..], 1, "0 prompts"),
-            (&["a"], 0, "0 takes"),
+            (&["a"], 0, "0 samples"),
             (&["a", " "], 1, "prompt 1"),
             (&["a", "b", "a"], 1, "\"a\" is listed twice"),
         ] {
-            let message = recorded(list, takes, VideoFormat::Gif, folder.path())
+            let message = recorded(list, samples, VideoFormat::Gif, folder.path())
                 .unwrap_err()
                 .to_string();
             assert!(message.contains(expected), "{message}");

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! STORE/store.json       where its clips come from: another origin is refused
-//! STORE/manifest.jsonl   one line per clip, appended when the clip is in its place; sorted by (prompt, take) when a job is done
+//! STORE/manifest.jsonl   one line per clip, appended when the clip is in its place; sorted by (prompt, sample) when a job is done
 //! STORE/clips/           HASH-TAKE.ending, where HASH is of the prompt
 //! STORE/lock             held by the one process that adds clips
 //! ```
@@ -47,7 +47,7 @@ pub struct ClipRecord {
     /// Its path inside the store, with forward slashes.
     pub video: String,
     /// Which of the prompt's clips it is.
-    pub take: u64,
+    pub sample: u64,
     /// BLAKE3 of the file, or of the names and hashes of a directory's files in order of their
     /// names.
     pub blake3: String,
@@ -66,8 +66,8 @@ pub struct ClipRecord {
 pub enum StoreError {
     /// The file system refused.
     #[error(
-        "cannot {action} {path}: {source}; check that the disk has space and that the \
-        directory is writable"
+        "cannot {action} {path}: {source}; check that the disk has space and that the directory is \
+            writable"
     )]
     Io {
         /// "read", "write", "lock" or "create".
@@ -80,13 +80,13 @@ pub enum StoreError {
     /// The directory holds something else.
     #[error(
         "{0} is not empty and no clip store; name a new or empty directory, or one that such a \
-        command began"
+            command began"
     )]
     Foreign(PathBuf),
     /// The store's clips come from elsewhere.
     #[error(
         "{path} holds clips of {found}, and clips of {asked} were asked for; name another \
-        directory for them"
+            directory for them"
     )]
     Origin {
         /// The store.
@@ -101,8 +101,8 @@ pub enum StoreError {
     Locked(PathBuf),
     /// `store.json` cannot be understood.
     #[error(
-        "{path}: {problem}; expected what this program wrote there, so put a backup in its \
-        place or move the directory away"
+        "{path}: {problem}; expected what this program wrote there, so put a backup in its place \
+            or move the directory away"
     )]
     Damaged {
         /// The file.
@@ -200,7 +200,7 @@ impl ClipStore {
             remove_staged(place).map_err(at("write", place))?;
         }
         let (records, manifest) = Journal::open(&directory.join(FILE_NAME))?;
-        let key = |record: &ClipRecord| (record.prompt.clone(), record.take);
+        let key = |record: &ClipRecord| (record.prompt.clone(), record.sample);
         let sorted = records.windows(2).all(|pair| key(&pair[0]) < key(&pair[1]));
         let clips = records
             .into_iter()
@@ -215,7 +215,7 @@ impl ClipStore {
         })
     }
 
-    /// The clips of the store in `directory` as they are now, by (prompt, take): none where there
+    /// The clips of the store in `directory` as they are now, by (prompt, sample): none where there
     /// is no store. Takes no lock and changes nothing, so it may be asked while another process
     /// adds clips.
     ///
@@ -225,7 +225,7 @@ impl ClipStore {
         let records = Journal::<ClipRecord>::read(&directory.join(FILE_NAME))?;
         Ok(records
             .into_iter()
-            .map(|record| ((record.prompt.clone(), record.take), record))
+            .map(|record| ((record.prompt.clone(), record.sample), record))
             .collect())
     }
 
@@ -242,14 +242,14 @@ impl ClipStore {
         &self.directory
     }
 
-    /// The clips, by (prompt, take).
+    /// The clips, by (prompt, sample).
     pub fn clips(&self) -> &BTreeMap<(String, u64), ClipRecord> {
         &self.clips
     }
 
     /// This clip, if it is there.
-    pub fn get(&self, prompt: &str, take: u64) -> Option<&ClipRecord> {
-        self.clips.get(&(prompt.to_string(), take))
+    pub fn get(&self, prompt: &str, sample: u64) -> Option<&ClipRecord> {
+        self.clips.get(&(prompt.to_string(), sample))
     }
 
     /// Writes a video as this clip. A clip that is there stays.
@@ -259,14 +259,14 @@ impl ClipStore {
     pub fn add_video(
         &mut self,
         prompt: &str,
-        take: u64,
+        sample: u64,
         video: &Video,
         format: VideoFormat,
     ) -> Result<(), StoreError> {
-        if self.get(prompt, take).is_some() {
+        if self.get(prompt, sample).is_some() {
             return Ok(());
         }
-        let name = clip_name(prompt, take, format.extension());
+        let name = clip_name(prompt, sample, format.extension());
         let target = self.directory.join(&name);
         let at = |source| StoreError::Io {
             action: "write",
@@ -287,7 +287,7 @@ impl ClipStore {
         fs::rename(&written, &target)
             .and_then(|()| stage::sync_directory_of(&target))
             .map_err(at)?;
-        self.record(prompt, take, name, blake3, Shape::of(video))
+        self.record(prompt, sample, name, blake3, Shape::of(video))
     }
 
     /// Publishes a decoded download as this clip. A clip that is there stays.
@@ -297,26 +297,26 @@ impl ClipStore {
     pub fn add_download(
         &mut self,
         prompt: &str,
-        take: u64,
+        sample: u64,
         download: Verified,
     ) -> Result<(), StoreError> {
-        if self.get(prompt, take).is_some() {
+        if self.get(prompt, sample).is_some() {
             return Ok(());
         }
-        let name = clip_name(prompt, take, download.extension);
+        let name = clip_name(prompt, sample, download.extension);
         let target = self.directory.join(&name);
         stage::replace_file(download.staged, &target).map_err(|source| StoreError::Io {
             action: "write",
             path: target,
             source,
         })?;
-        self.record(prompt, take, name, download.blake3, download.shape)
+        self.record(prompt, sample, name, download.blake3, download.shape)
     }
 
     fn record(
         &mut self,
         prompt: &str,
-        take: u64,
+        sample: u64,
         video: String,
         blake3: String,
         shape: Shape,
@@ -330,7 +330,7 @@ impl ClipStore {
         let record = ClipRecord {
             prompt: prompt.to_string(),
             video,
-            take,
+            sample,
             blake3,
             width,
             height,
@@ -338,7 +338,7 @@ impl ClipStore {
             frames_per_second,
         };
         self.manifest.append(&record)?;
-        let key = (record.prompt.clone(), take);
+        let key = (record.prompt.clone(), sample);
         self.sorted &= self
             .clips
             .last_key_value()
@@ -361,9 +361,9 @@ impl ClipStore {
     }
 }
 
-fn clip_name(prompt: &str, take: u64, extension: &str) -> String {
+fn clip_name(prompt: &str, sample: u64, extension: &str) -> String {
     let hash = blake3::hash(prompt.as_bytes()).to_hex();
-    format!("{CLIPS}/{}-{take:05}.{extension}", &hash[..24])
+    format!("{CLIPS}/{}-{sample:05}.{extension}", &hash[..24])
 }
 
 /// Whether the directory holds nothing but what a killed process leaves before `store.json` is
@@ -395,8 +395,7 @@ fn read_origin(path: &Path) -> Result<Option<serde_json::Value>, StoreError> {
         {
             Origin { format: 1, origin } => Ok(Some(origin)),
             Origin { format, .. } => Err(damaged(format!(
-                "its format is {format}, this program \
-                knows 1"
+                "its format is {format}, this program knows 1"
             ))),
         },
     }

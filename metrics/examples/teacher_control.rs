@@ -4,8 +4,8 @@
 //! cargo run --release -p afd-metrics --example teacher_control
 //! ```
 //!
-//! Each metric compares takes of the built-in world with other takes of it, five times over: the
-//! mean is the metric's noise floor, the standard deviation its spread. Then takes of broken worlds
+//! Each metric compares samples of the built-in world with other samples of it, five times over: the
+//! mean is the metric's noise floor, the standard deviation its spread. Then samples of broken worlds
 //! stand in for a student. A metric is worth something where it moves by several spreads.
 //! docs/results/metrics.md has the result.
 
@@ -42,7 +42,7 @@ const LONG: ClipShape = ClipShape {
     frames: 48,
     ..SHAPE
 };
-const TAKES: u64 = 32;
+const SAMPLES: u64 = 32;
 /// The student's first block.
 const PREFIX: usize = 3;
 const CONTINUED_TAKES: u64 = 8;
@@ -64,8 +64,8 @@ enum Broken {
     Wind,
     /// The first frame, all along.
     Frozen,
-    /// One take for all.
-    OneTake,
+    /// One sample for all.
+    OneSample,
     /// Everything stops after two thirds of the second window.
     StopsLate,
     /// 3 x 3 px box blur: the teacher's motion in a student's blurry pictures.
@@ -80,7 +80,7 @@ const BROKEN: [(&str, Broken); 8] = [
     ("dull bounces", Broken::DullBounces),
     ("wind", Broken::Wind),
     ("frozen", Broken::Frozen),
-    ("one take", Broken::OneTake),
+    ("one sample", Broken::OneSample),
     ("stops late", Broken::StopsLate),
     ("blurred", Broken::Blurred),
     ("new restitution", Broken::UnknownRestitution),
@@ -110,10 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "| metric | unit | teacher | spread |{}",
         broken
             .iter()
-            .map(|(name, _)| format!(
-                " \
-        {name} |"
-            ))
+            .map(|(name, _)| format!(" {name} |"))
             .collect::<String>()
     );
     println!("|---|---|---|---|{}", "---|".repeat(broken.len()));
@@ -146,13 +143,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .1
             .drift
             .iter()
-            .map(|window| {
-                format!(
-                    " {:.2} \
-            |",
-                    window.trajectory_energy_distance
-                )
-            })
+            .map(|window| format!(" {:.2} |", window.trajectory_energy_distance))
             .collect::<String>();
         println!("| {name} |{curve}");
     }
@@ -167,7 +158,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// What the residuals are on the tracked centres of the teacher's clips, and on its true ones (in
 /// brackets).
 fn tracker_floor(prompts: &[&str]) -> Result<(), Box<dyn Error>> {
-    println!("\nThe teacher's {TAKES} takes per prompt, tracked (true)\n");
+    println!("\nThe teacher's {SAMPLES} samples per prompt, tracked (true)\n");
     println!(
         "| prompt | tracker error, px | intervals in flight | horizontal residual | vertical \
             residual | energy residual | bounces | restitution | collisions | collision residual |"
@@ -175,13 +166,13 @@ fn tracker_floor(prompts: &[&str]) -> Result<(), Box<dyn Error>> {
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for prompt in prompts {
         let world = World::new(0);
-        let clips = (0..TAKES)
-            .map(|take| filmed(&world.scene(prompt, take)?, SHAPE))
+        let clips = (0..SAMPLES)
+            .map(|sample| filmed(&world.scene(prompt, sample)?, SHAPE))
             .collect::<Result<Vec<_>, _>>()?;
         let tracker = Tracker::for_prompt(prompt, &clips)?;
         let tracked: Vec<Vec<Track>> = clips.iter().map(|clip| tracker.track(clip)).collect();
-        let true_tracks = |take: u64| -> Result<Vec<Track>, Box<dyn Error>> {
-            let centres = world.motion(prompt, take)?.centres;
+        let true_tracks = |sample: u64| -> Result<Vec<Track>, Box<dyn Error>> {
+            let centres = world.motion(prompt, sample)?.centres;
             let scale = SHAPE.height as f32 / METRES;
             let centre = |frame: usize, body: usize| {
                 let [x, y] = centres[frame * 2][body];
@@ -194,7 +185,9 @@ fn tracker_floor(prompts: &[&str]) -> Result<(), Box<dyn Error>> {
             };
             Ok((0..centres[0].len()).map(track).collect())
         };
-        let truth = (0..TAKES).map(true_tracks).collect::<Result<Vec<_>, _>>()?;
+        let truth = (0..SAMPLES)
+            .map(true_tracks)
+            .collect::<Result<Vec<_>, _>>()?;
         let pairs = tracked
             .iter()
             .flatten()
@@ -203,10 +196,8 @@ fn tracker_floor(prompts: &[&str]) -> Result<(), Box<dyn Error>> {
         let squares: Vec<f32> = pairs
             .map(|(a, b)| (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2))
             .collect();
-        let physics = KnownPhysics::of_prompt(prompt, SHAPE).ok_or(
-            "the world's prompts have known \
-            physics",
-        )?;
+        let physics = KnownPhysics::of_prompt(prompt, SHAPE)
+            .ok_or("the world's prompts have known physics")?;
         let found = [&tracked, &truth].map(|tracks| Conservation::measure(&physics, tracks));
         let both = |value: &dyn Fn(&Conservation) -> Option<f64>| {
             let [tracked, truth] = [0, 1].map(|index| {
@@ -223,7 +214,7 @@ fn tracker_floor(prompts: &[&str]) -> Result<(), Box<dyn Error>> {
             (squares.iter().sum::<f32>() / squares.len() as f32).sqrt(),
             found[0].sideways.weight(),
             found[1].sideways.weight(),
-            TAKES as usize * physics.radii.len() * (SHAPE.frames - 1),
+            SAMPLES as usize * physics.radii.len() * (SHAPE.frames - 1),
             both(&|found| found.sideways.mean()),
             both(&|found| found.downwards.mean()),
             both(&|found| Some(found.energy_change.mean()? / found.energy.mean()?)),
@@ -256,17 +247,14 @@ fn rows<S>(metrics: &[Metric<S>], floor: &[&S], broken: &[&S]) {
             / (values.len() as f64 - 1.0))
             .sqrt();
         let cell = |scores: &&S| match (metric.value)(scores) {
-            Some(value) if spread > 0.0 => format!(
-                " {value:.4} ({:+.0}) \
-                |",
-                (value - mean) / spread
-            ),
+            Some(value) if spread > 0.0 => {
+                format!(" {value:.4} ({:+.0}) |", (value - mean) / spread)
+            }
             Some(value) => format!(" {value:.4} |"),
             None => " - |".into(),
         };
         println!(
-            "| {} | {} | {mean:.4} | {spread:.4} \
-            |{}",
+            "| {} | {} | {mean:.4} | {spread:.4} |{}",
             metric.title,
             metric.unit,
             broken.iter().map(cell).collect::<String>()
@@ -341,39 +329,39 @@ fn time_features(clips: &[Clips]) -> Result<(), Box<dyn Error>> {
     let [features, frechet, kernel] =
         [made, compared - made, began.elapsed() - compared].map(|time| time.as_secs_f64());
     eprintln!(
-        "1,000 clips: {features:.2} s features, {frechet:.3} s Fréchet distance, {kernel:.3} \
-        s kernel distance"
+        "1,000 clips: {features:.2} s features, {frechet:.3} s Fréchet distance, {kernel:.3} s \
+            kernel distance"
     );
     Ok(())
 }
 
 fn clips_of(prompt: &str, broken: Broken, first: u64) -> Result<Clips, Box<dyn Error>> {
     let world = World::new(0);
-    let long_teacher = takes(prompt, first..first + TAKES, Broken::Nothing)?;
-    let long_student = takes(prompt, first + TAKES..first + 2 * TAKES, broken)?;
+    let long_teacher = samples(prompt, first..first + SAMPLES, Broken::Nothing)?;
+    let long_student = samples(prompt, first + SAMPLES..first + 2 * SAMPLES, broken)?;
     let mut continuations = Vec::new();
-    for take in first..first + CONTINUED_TAKES {
-        let scene = world.scene(prompt, take)?;
+    for sample in first..first + CONTINUED_TAKES {
+        let scene = world.scene(prompt, sample)?;
         let truth = filmed(&scene, SHAPE)?;
-        let second_take = filmed(&world.filmed_again(1).scene(prompt, take)?, SHAPE)?;
-        let sample = |sample: u64| -> Result<Clip, Box<dyn Error>> {
+        let second_take = filmed(&world.filmed_again(1).scene(prompt, sample)?, SHAPE)?;
+        let draw = |draw: u64| -> Result<Clip, Box<dyn Error>> {
             Ok(match broken {
                 Broken::Nothing | Broken::StopsLate => {
-                    filmed(&world.filmed_again(2 + sample).scene(prompt, take)?, SHAPE)?
+                    filmed(&world.filmed_again(2 + draw).scene(prompt, sample)?, SHAPE)?
                 }
                 Broken::Blurred => blurred(&filmed(
-                    &world.filmed_again(2 + sample).scene(prompt, take)?,
+                    &world.filmed_again(2 + draw).scene(prompt, sample)?,
                     SHAPE,
                 )?),
                 Broken::Wind => filmed_in_wind(&scene, SHAPE, WIND)?,
                 Broken::Frozen => frozen_from(&truth, PREFIX - 1),
-                Broken::OneTake => head(&long_student[0], SHAPE.frames),
+                Broken::OneSample => head(&long_student[0], SHAPE.frames),
                 Broken::OtherGravity | Broken::DullBounces | Broken::UnknownRestitution => {
-                    continued(prompt, &scene, broken, take * SAMPLES + sample)?
+                    continued(prompt, &scene, broken, sample * SAMPLES + draw)?
                 }
             })
         };
-        let generated = (0..SAMPLES).map(sample).collect::<Result<_, _>>()?;
+        let generated = (0..SAMPLES).map(draw).collect::<Result<_, _>>()?;
         continuations.push(Case {
             prefix: PREFIX,
             truth,
@@ -398,19 +386,19 @@ fn clips_of(prompt: &str, broken: Broken, first: u64) -> Result<Clips, Box<dyn E
 }
 
 /// Long clips of a broken world.
-fn takes(prompt: &str, takes: Range<u64>, broken: Broken) -> Result<Vec<Clip>, Box<dyn Error>> {
-    let only = takes.start;
-    takes
-        .map(|take| {
+fn samples(prompt: &str, samples: Range<u64>, broken: Broken) -> Result<Vec<Clip>, Box<dyn Error>> {
+    let only = samples.start;
+    samples
+        .map(|sample| {
             let mut scene = World::new(0).scene(
                 prompt,
-                if broken == Broken::OneTake {
+                if broken == Broken::OneSample {
                     only
                 } else {
-                    take
+                    sample
                 },
             )?;
-            break_physics(prompt, &mut scene, broken, take)?;
+            break_physics(prompt, &mut scene, broken, sample)?;
             let clip = filmed_in_wind(
                 &scene,
                 LONG,

@@ -7,7 +7,7 @@
 //! balls meet, their momenta are exchanged. All of it with the gravity that the *prompt* names.
 //!
 //! Speeds are differences of tracked centres. At 16 x 16 px a centre is off by some 0.1 px, so
-//! every number here has a floor which the teacher's own takes show; docs/results/metrics.md has
+//! every number here has a floor which the teacher's own samples show; docs/results/metrics.md has
 //! it. Compare with that floor, never with zero.
 
 use std::ops::Range;
@@ -304,11 +304,11 @@ mod tests {
             .collect()
     }
 
-    fn measure(prompt: &str, takes: u64, change: impl Fn(&mut Scene)) -> Conservation {
+    fn measure(prompt: &str, samples: u64, change: impl Fn(&mut Scene)) -> Conservation {
         let physics = KnownPhysics::of_prompt(prompt, SHAPE).unwrap();
-        let clips: Vec<Vec<Track>> = (0..takes)
-            .map(|take| {
-                let mut scene = World::new(1).scene(prompt, take).unwrap();
+        let clips: Vec<Vec<Track>> = (0..samples)
+            .map(|sample| {
+                let mut scene = World::new(1).scene(prompt, sample).unwrap();
                 change(&mut scene);
                 tracks(&scene)
             })
@@ -325,8 +325,7 @@ mod tests {
         for prompt in [
             THROW,
             "a large red ball is dropped on jupiter",
-            "a small red ball is \
-            thrown to the left on the moon",
+            "a small red ball is thrown to the left on the moon",
             COLLISION,
         ] {
             let found = measure(prompt, 30, |_| ());
@@ -358,8 +357,7 @@ mod tests {
             let mean = found.bounces.iter().sum::<f64>() / found.bounces.len() as f64;
             assert!(
                 (mean - f64::from(restitution)).abs() < 0.03,
-                "{prompt}: {mean} instead of \
-                {restitution}"
+                "{prompt}: {mean} instead of {restitution}"
             );
         }
     }
@@ -375,8 +373,8 @@ mod tests {
         // The blue ball is replaced by one that stays where it is hit.
         let physics = KnownPhysics::of_prompt(COLLISION, SHAPE).unwrap();
         let clips: Vec<Vec<Track>> = (0..30)
-            .map(|take| {
-                let mut both = tracks(&World::new(1).scene(COLLISION, take).unwrap());
+            .map(|sample| {
+                let mut both = tracks(&World::new(1).scene(COLLISION, sample).unwrap());
                 let distance = |t: usize| {
                     (both[0].centres[t][0] - both[1].centres[t][0])
                         .hypot(both[0].centres[t][1] - both[1].centres[t][1])

@@ -60,7 +60,7 @@ pub struct Measures {
 pub struct ContinuationScores {
     /// Generated against true continuations.
     pub generated: Measures,
-    /// Second takes against true continuations: the world's own take-to-take variance.
+    /// Second takes against true continuations: the world's own sample-to-sample variance.
     pub second_take: Measures,
     /// Physics-IQ score in [0, 100], 100 = as close to the truth as a second take: `100 (mean of
     /// the three IoUs' ratios generated / second take - (MSE generated - MSE second take))`,
@@ -141,36 +141,24 @@ fn check(index: usize, case: &Case) -> Result<(), EvalError> {
     }
     if case.prefix == 0 || case.prefix >= frames {
         return fail(format!(
-            "has a prefix of {} frames, expected 1 to {} of its {frames} \
-            frames",
+            "has a prefix of {} frames, expected 1 to {} of its {frames} frames",
             case.prefix,
             frames.max(1) - 1
         ));
     }
-    let others = std::iter::once((
-        "the second \
-            take",
-        &case.second_take,
-    ))
-    .chain(case.generated.iter().map(|clip| {
-        (
-            "a generated \
-            clip",
-            clip,
-        )
-    }));
+    let others = std::iter::once(("the second take", &case.second_take))
+        .chain(case.generated.iter().map(|clip| ("a generated clip", clip)));
     for (name, clip) in others {
         if clip.shape != case.truth.shape || clip.pixels.len() != case.truth.pixels.len() {
             return fail(format!(
-                "has {name} of {:?}, expected {:?} like the true clip; prepare \
-                them alike",
+                "has {name} of {:?}, expected {:?} like the true clip; prepare them alike",
                 clip.shape, case.truth.shape
             ));
         }
         if let Some(value) = clip.pixels.iter().find(|value| !value.is_finite()) {
             return fail(format!(
-                "has {name} that holds {value}, expected numbers in [-1, 1]; the \
-                student has diverged"
+                "has {name} that holds {value}, expected numbers in [-1, 1]; the student has \
+                    diverged"
             ));
         }
     }
@@ -369,10 +357,7 @@ mod tests {
                 generated: vec![],
                 ..fine.clone()
             })
-            .contains(
-                "case 1 has no \
-            generated clip"
-            )
+            .contains("case 1 has no generated clip")
         );
         assert!(
             message(Case {
@@ -386,10 +371,7 @@ mod tests {
                 second_take: lights(3, &[]),
                 ..fine.clone()
             })
-            .contains(
-                "the second \
-            take of"
-            )
+            .contains("the second take of")
         );
         let mut broken = clip.clone();
         broken.pixels[5] = f32::NAN;

@@ -2,12 +2,12 @@
 //!
 //! Density and coverage: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative
 //! Models" (ICML 2020, arXiv 2002.09797), on the bodies' paths, where the nearest neighbours of a
-//! clip are the takes that look like it. A student that repeats one fine take has high density, and
+//! clip are the samples that look like it. A student that repeats one fine sample has high density, and
 //! low coverage and variance.
 
 use super::{EvalError, energy_distance::euclidean, mean};
 
-/// Neighbours that make a take's surroundings, as Naeem et al. advise. With equal sets of n samples
+/// Neighbours that make a sample's surroundings, as Naeem et al. advise. With equal sets of n samples
 /// on each side, coverage is then expected at `1 - prod_{i<k} (n - 1 - i) / (2n - 1 - i)`, which is
 /// 0.97 or more.
 pub const NEIGHBOURS: usize = 5;
@@ -15,12 +15,12 @@ pub const NEIGHBOURS: usize = 5;
 /// Diversity of a student's clips of one prompt against the teacher's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Diversity {
-    /// Share of the teacher's takes that have a student's clip in their surroundings; in [0, 1];
+    /// Share of the teacher's samples that have a student's clip in their surroundings; in [0, 1];
     /// higher is better, about 0.97 for the teacher.
     pub coverage: f64,
-    /// How many surroundings a student's clip lies in, over how many it would if it were a take of
+    /// How many surroundings a student's clip lies in, over how many it would if it were a sample of
     /// the teacher; >= 0, about 1 for the teacher. Fidelity rather than diversity: clips unlike any
-    /// take lower it.
+    /// sample lower it.
     pub density: f64,
     /// Total variance of the student's vectors over that of the teacher's; >= 0; 1 for the teacher,
     /// below 1 too little variety, above too much.
@@ -29,8 +29,8 @@ pub struct Diversity {
 
 /// Density and coverage with `neighbours`, and the ratio of variances, of vectors of one length.
 ///
-/// A take's surroundings reach to its `neighbours`-th nearest other take (fewer where there are
-/// fewer takes), border included. The variance ratio is 1 where neither side varies, and infinite
+/// A sample's surroundings reach to its `neighbours`-th nearest other sample (fewer where there are
+/// fewer samples), border included. The variance ratio is 1 where neither side varies, and infinite
 /// where only the student's does.
 ///
 /// # Errors
@@ -50,18 +50,18 @@ pub fn diversity<S: AsRef<[f32]>>(
             .enumerate()
             .filter(|(other, _)| *other != index);
         let mut distances: Vec<f64> = others
-            .map(|(_, take)| distance(&teacher[index], take))
+            .map(|(_, sample)| distance(&teacher[index], sample))
             .collect();
         *distances
             .select_nth_unstable_by(neighbours - 1, f64::total_cmp)
             .1
     };
-    // Per take of the teacher: how many of the student's clips lie in its surroundings.
-    let inside = |(index, take): (usize, &S)| {
+    // Per sample of the teacher: how many of the student's clips lie in its surroundings.
+    let inside = |(index, sample): (usize, &S)| {
         let reach = reach(index);
         student
             .iter()
-            .filter(|clip| distance(take, clip) <= reach)
+            .filter(|clip| distance(sample, clip) <= reach)
             .count()
     };
     let counts: Vec<usize> = teacher.iter().enumerate().map(inside).collect();
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn one_take_repeated_is_dense_but_covers_and_varies_little() {
         let teacher = cloud(1, 64, 1.0);
-        // The take nearest to the middle: many surroundings include it.
+        // The sample nearest to the middle: many surroundings include it.
         let norm = |vector: &Vec<f32>| vector.iter().map(|value| value * value).sum::<f32>();
         let central = teacher
             .iter()

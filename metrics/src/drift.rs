@@ -49,8 +49,8 @@ pub fn drift(
     let frames = teacher[0].shape.frames;
     if window < 2 || window > frames {
         let reason = format!(
-            "has {frames} frames, expected at least one window of {window} (2 or \
-            more); ask for longer clips"
+            "has {frames} frames, expected at least one window of {window} (2 or more); ask for \
+                longer clips"
         );
         return Err(EvalError::Clip {
             prompt: prompt.into(),
@@ -142,23 +142,23 @@ mod tests {
     use super::super::synthetic::{Disc, RED, clip};
     use super::*;
 
-    /// Takes of a slowly drifting disc, 16 frames, whose `late` frames from 8 on are displaced or
+    /// Samples of a slowly drifting disc, 16 frames, whose `late` frames from 8 on are displaced or
     /// missing.
-    fn takes(count: usize, late: impl Fn([f32; 2]) -> Option<[f32; 2]>) -> Vec<Clip> {
-        let path = |take: usize| {
+    fn samples(count: usize, late: impl Fn([f32; 2]) -> Option<[f32; 2]>) -> Vec<Clip> {
+        let path = |sample: usize| {
             let places = (0..16).map(|t| {
-                let place = [3.0 + 0.3 * t as f32 + 0.2 * take as f32, 5.0];
+                let place = [3.0 + 0.3 * t as f32 + 0.2 * sample as f32, 5.0];
                 if t < 8 { Some(place) } else { late(place) }
             });
             places.collect::<Vec<_>>()
         };
         (0..count)
-            .map(|take| {
+            .map(|sample| {
                 clip(
                     16,
                     16,
                     &[Disc {
-                        path: path(take),
+                        path: path(sample),
                         radius: 1.6,
                         colour: RED,
                     }],
@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn the_curve_rises_where_the_student_parts_from_the_teacher() {
-        let teacher = takes(6, Some);
-        let level = drift("a red ball", &teacher, &takes(6, Some), 4).unwrap();
+        let teacher = samples(6, Some);
+        let level = drift("a red ball", &teacher, &samples(6, Some), 4).unwrap();
         assert_eq!(
             level
                 .iter()
@@ -186,10 +186,9 @@ mod tests {
             "{level:?}"
         );
         let drifted = drift(
-            "a red \
-            ball",
+            "a red ball",
             &teacher,
-            &takes(6, |[x, y]| Some([x, y + 4.0])),
+            &samples(6, |[x, y]| Some([x, y + 4.0])),
             4,
         )
         .unwrap();
@@ -201,7 +200,7 @@ mod tests {
                     && window.pixel_energy_distance > 0.02),
             "{drifted:?}"
         );
-        let lost = drift("a red ball", &teacher, &takes(6, |_| None), 8).unwrap();
+        let lost = drift("a red ball", &teacher, &samples(6, |_| None), 8).unwrap();
         assert_eq!(
             (lost[0].object_permanence, lost[1].object_permanence),
             (1.0, 0.0)
@@ -210,13 +209,13 @@ mod tests {
 
     #[test]
     fn curves_are_averaged_window_by_window() {
-        let teacher = takes(4, Some);
+        let teacher = samples(4, Some);
         let (level, drifted) = (
-            drift("a red ball", &teacher, &takes(4, Some), 8).unwrap(),
+            drift("a red ball", &teacher, &samples(4, Some), 8).unwrap(),
             drift(
                 "a red ball",
                 &teacher,
-                &takes(4, |[x, y]| Some([x, y + 4.0])),
+                &samples(4, |[x, y]| Some([x, y + 4.0])),
                 8,
             )
             .unwrap(),
@@ -230,8 +229,8 @@ mod tests {
 
     #[test]
     fn windows_longer_than_the_clips_are_refused() {
-        let takes = takes(2, Some);
-        let error = drift("a red ball", &takes, &takes, 17)
+        let samples = samples(2, Some);
+        let error = drift("a red ball", &samples, &samples, 17)
             .unwrap_err()
             .to_string();
         assert!(

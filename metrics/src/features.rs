@@ -247,8 +247,7 @@ mod tests {
         );
         assert!(
             nearly < 0.2 * backwards && nearly < 0.2 * elsewhere && backwards > 0.3,
-            "{nearly} \
-            {backwards} {elsewhere}"
+            "{nearly} {backwards} {elsewhere}"
         );
     }
 

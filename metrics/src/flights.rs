@@ -240,8 +240,8 @@ mod tests {
     };
 
     /// The world's true centres at the clip's rate, and all positions in between at 240 per second.
-    fn truth(prompt: &str, take: u64) -> (Vec<Track>, Vec<Vec<[f32; 2]>>) {
-        let scene = World::new(1).scene(prompt, take).unwrap();
+    fn truth(prompt: &str, sample: u64) -> (Vec<Track>, Vec<Vec<[f32; 2]>>) {
+        let scene = World::new(1).scene(prompt, sample).unwrap();
         let steps = afd_world::simulate(&scene, 12 * 20, 1).centres;
         let pixels = |[x, y]: [f32; 2]| [4.0 * x, 16.0 - 4.0 * y];
         let track = |body: usize| Track {
@@ -271,8 +271,8 @@ mod tests {
             "a large red ball and a large blue ball are thrown at each other on jupiter",
         ] {
             let physics = KnownPhysics::of_prompt(prompt, SHAPE).unwrap();
-            for take in 0..40 {
-                let (tracks, steps) = truth(prompt, take);
+            for sample in 0..40 {
+                let (tracks, steps) = truth(prompt, sample);
                 let flights: Vec<_> = touches(&physics, &tracks)
                     .iter()
                     .map(|touches| flights(touches))
@@ -293,7 +293,7 @@ mod tests {
                         contacts += 1;
                         assert!(
                             !in_flight,
-                            "{prompt}, take {take}, body {body}, interval {t}"
+                            "{prompt}, sample {sample}, body {body}, interval {t}"
                         );
                     } else {
                         quiet += 1;
@@ -304,19 +304,15 @@ mod tests {
         }
         assert!(
             contacts > 100 && free * 10 > quiet * 6,
-            "{contacts} contacts, {free} of {quiet} \
-            others free"
+            "{contacts} contacts, {free} of {quiet} others free"
         );
     }
 
     #[test]
     fn a_turn_in_mid_air_is_no_contact() {
-        let physics = KnownPhysics::of_prompt(
-            "a small red ball is thrown to the right on the \
-            moon",
-            SHAPE,
-        )
-        .unwrap();
+        let physics =
+            KnownPhysics::of_prompt("a small red ball is thrown to the right on the moon", SHAPE)
+                .unwrap();
         let centres = (0..12)
             .map(|t| {
                 [

@@ -202,8 +202,7 @@ mod tests {
         );
         assert!(
             few.is_finite() && few > 5.0 * many && many > 0.0,
-            "{few} {many}: biased for small \
-            sets"
+            "{few} {many}: biased for small sets"
         );
         let equal = vec![vec![1.0f32; 4]; 3];
         assert_eq!(frechet_distance(&equal, &equal).unwrap(), 0.0);

@@ -147,15 +147,15 @@ mod tests {
         )
     }
 
-    /// Twelve takes with different heights and speeds.
-    fn takes(gravity: f32) -> Vec<Clip> {
+    /// Twelve samples with different heights and speeds.
+    fn samples(gravity: f32) -> Vec<Clip> {
         (0..12)
-            .map(|take| {
+            .map(|sample| {
                 throw(
                     gravity,
-                    3.0 + 0.37 * take as f32,
-                    -0.8 + 0.17 * (take % 5) as f32,
-                    0.1 + 0.05 * take as f32,
+                    3.0 + 0.37 * sample as f32,
+                    -0.8 + 0.17 * (sample % 5) as f32,
+                    0.1 + 0.05 * sample as f32,
                 )
             })
             .collect()
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn gravity_is_recovered_from_bouncing_discs_of_sixteen_pixels() {
         for gravity in [0.1, 0.2, 0.4, 0.6] {
-            let clips = takes(gravity);
+            let clips = samples(gravity);
             let tracks = tracks(
                 &Tracker::for_prompt("a red ball falls", &clips).unwrap(),
                 &clips,
@@ -177,15 +177,14 @@ mod tests {
                 mean_acceleration(&tracks, 0, contact_level(&tracks, 0, 16), 16).unwrap();
             assert!(
                 (measured - f64::from(gravity)).abs() < 0.03,
-                "{measured} instead of \
-                {gravity}"
+                "{measured} instead of {gravity}"
             );
         }
     }
 
     #[test]
     fn the_error_is_the_difference_of_the_two_gravities() {
-        let (teacher, student) = (takes(0.5), takes(0.2));
+        let (teacher, student) = (samples(0.5), samples(0.2));
         let tracker = Tracker::for_prompt("a red ball falls", &teacher).unwrap();
         let (teacher, student) = (tracks(&tracker, &teacher), tracks(&tracker, &student));
         let error = gravity_error(&teacher, &student, 16).unwrap();

@@ -1,4 +1,4 @@
-//! Network-free evaluation: how close a student's clips are to fresh takes of its teacher.
+//! Network-free evaluation: how close a student's clips are to fresh samples of its teacher.
 //!
 //! One metric per file. Every metric reads finished clips on the host, needs no trained network and
 //! gives the same number on every machine. Distances compare sets of clips of one prompt, teacher
@@ -35,14 +35,14 @@ use afd_clips::video::{Clip, to_byte};
 pub enum EvalError {
     /// No prompt to average over.
     #[error(
-        "nothing to evaluate: found 0 prompts, expected at least 1; add prompts to the \
-        evaluation set"
+        "nothing to evaluate: found 0 prompts, expected at least 1; add prompts to the evaluation \
+            set"
     )]
     NoPrompts,
     /// A distance between sets needs at least two samples on each side.
     #[error(
-        "a distance between sets needs at least 2 samples on each side, found {x} and {y}; ask \
-        for more clips per prompt"
+        "a distance between sets needs at least 2 samples on each side, found {x} and {y}; ask for \
+            more clips per prompt"
     )]
     TooFewSamples {
         /// Samples of the first set.
@@ -68,7 +68,7 @@ pub enum EvalError {
     /// Too few clips of one prompt.
     #[error(
         "prompt {prompt:?}: found {found} {side} clips, expected at least {needed}; raise the \
-        number of clips per prompt"
+            number of clips per prompt"
     )]
     TooFewClips {
         /// The prompt.
@@ -82,8 +82,8 @@ pub enum EvalError {
     },
     /// No case to average over.
     #[error(
-        "no continuation to score: found 0 cases, expected at least 1; continue at least one \
-        clip per run"
+        "no continuation to score: found 0 cases, expected at least 1; continue at least one clip \
+            per run"
     )]
     NoContinuations,
     /// A continuation that cannot be scored.

@@ -108,10 +108,7 @@ fn layout(lines: &[Vec<String>]) -> String {
             table += &if is_text(column) {
                 format!("| {cell:<width$} ")
             } else {
-                format!(
-                    "| \
-                {cell:>width$} "
-                )
+                format!("| {cell:>width$} ")
             };
         }
         table += "|\n";

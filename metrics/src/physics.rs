@@ -24,7 +24,7 @@ use afd_world::RESTITUTION;
 /// Fewer bounces or collisions in the teacher's clips of a prompt say nothing about the prompt.
 const FEWEST_EVENTS: usize = 5;
 
-/// One prompt's clips. Clips of one kind have one shape; those of the teacher are takes that the
+/// One prompt's clips. Clips of one kind have one shape; those of the teacher are samples that the
 /// student never saw.
 #[derive(Debug, Clone, Copy)]
 pub struct PromptEvidence<'a> {
@@ -57,7 +57,7 @@ pub struct Measured {
     pub continuation: Option<ContinuationScores>,
 }
 
-/// Measures a student, or takes of the teacher in its place.
+/// Measures a student, or samples of the teacher in its place.
 ///
 /// Where the teacher's clips of a prompt show flights, or at least five bounces or collisions, and
 /// the student's show none, the student counts as one whose bodies do not move: vertical residual =
@@ -248,19 +248,18 @@ mod tests {
     };
     const PROMPTS: [&str; 2] = [
         "a small red ball is thrown to the left on earth",
-        "a small red ball and a large blue \
-            ball are thrown at each other on jupiter",
+        "a small red ball and a large blue ball are thrown at each other on jupiter",
     ];
 
     fn clips(
         world: World,
         prompt: &str,
-        takes: std::ops::Range<u64>,
+        samples: std::ops::Range<u64>,
         shape: ClipShape,
     ) -> Vec<Clip> {
         let videos = world
             .lasting(frames_for(shape))
-            .videos(prompt, takes)
+            .videos(prompt, samples)
             .unwrap();
         videos
             .iter()
@@ -268,19 +267,19 @@ mod tests {
             .collect()
     }
 
-    /// Sixteen takes of a world against sixteen others of the teacher's, and continuations by the
+    /// Sixteen samples of a world against sixteen others of the teacher's, and continuations by the
     /// world of the teacher's first frames.
     fn measured(student: World) -> Measured {
         let teacher = World::new(1);
         let owned: Vec<_> = PROMPTS
             .iter()
             .map(|prompt| {
-                let cases = (0..4).map(|take| Case {
+                let cases = (0..4).map(|sample| Case {
                     prefix: 3,
-                    truth: clips(teacher, prompt, take..take + 1, SHAPE).remove(0),
-                    second_take: clips(teacher.filmed_again(1), prompt, take..take + 1, SHAPE)
+                    truth: clips(teacher, prompt, sample..sample + 1, SHAPE).remove(0),
+                    second_take: clips(teacher.filmed_again(1), prompt, sample..sample + 1, SHAPE)
                         .remove(0),
-                    generated: clips(student.filmed_again(2), prompt, take..take + 1, SHAPE),
+                    generated: clips(student.filmed_again(2), prompt, sample..sample + 1, SHAPE),
                 });
                 let sides = [SHAPE, LONG].map(|shape| {
                     (

@@ -39,10 +39,10 @@ pub struct PhysicsScores {
     /// Change of the balls' common momentum where they collide over their momenta before; >= 0;
     /// lower is better.
     pub collision_momentum_residual: Option<f64>,
-    /// Share of the teacher's takes with a student's clip like them; in [0, 1]; higher is better,
+    /// Share of the teacher's samples with a student's clip like them; in [0, 1]; higher is better,
     /// about 0.97 for the teacher.
     pub coverage: f64,
-    /// How much a student's clips are like takes of the teacher; >= 0; 1 for the teacher, above it
+    /// How much a student's clips are like samples of the teacher; >= 0; 1 for the teacher, above it
     /// the student keeps to the usual.
     pub density: f64,
     /// Variance of the student's paths over that of the teacher's; >= 0; 1 for the teacher.
@@ -70,55 +70,48 @@ pub const PHYSICS_METRICS: [Metric<PhysicsScores>; 21] = [
     metric(
         "continuation_score",
         "continuation score (Physics-IQ)",
-        "of \
-        100",
+        "of 100",
         Better::Higher,
         |s| s.continuation_score,
     ),
     metric(
         "continuation_spatial_iou",
         "continuation: spatial IoU",
-        "of \
-        1",
+        "of 1",
         Better::Higher,
         |s| s.continuation_spatial_iou,
     ),
     metric(
         "continuation_spatiotemporal_iou",
         "continuation: spatiotemporal IoU",
-        "of \
-        1",
+        "of 1",
         Better::Higher,
         |s| s.continuation_spatiotemporal_iou,
     ),
     metric(
         "continuation_weighted_spatial_iou",
         "continuation: weighted spatial IoU",
-        "of \
-        1",
+        "of 1",
         Better::Higher,
         |s| s.continuation_weighted_spatial_iou,
     ),
     metric(
         "continuation_mse",
         "continuation: squared error",
-        "of \
-        1",
+        "of 1",
         Better::Lower,
         |s| s.continuation_mse,
     ),
     metric(
         "sideways_momentum_residual",
-        "horizontal momentum \
-        residual",
+        "horizontal momentum residual",
         "px/frame^2",
         Better::Lower,
         |s| s.sideways_momentum_residual,
     ),
     metric(
         "downwards_momentum_residual",
-        "vertical momentum \
-        residual",
+        "vertical momentum residual",
         "px/frame^2",
         Better::Lower,
         |s| s.downwards_momentum_residual,
@@ -126,8 +119,7 @@ pub const PHYSICS_METRICS: [Metric<PhysicsScores>; 21] = [
     metric(
         "energy_residual",
         "energy residual",
-        "of the \
-        energy",
+        "of the energy",
         Better::Lower,
         |s| s.energy_residual,
     ),
@@ -141,31 +133,27 @@ pub const PHYSICS_METRICS: [Metric<PhysicsScores>; 21] = [
     metric(
         "restitution_error",
         "restitution error",
-        "speed \
-        ratio",
+        "speed ratio",
         Better::Lower,
         |s| s.restitution_error,
     ),
     metric(
         "bounces_per_clip",
         "bounces seen",
-        "per \
-        clip",
+        "per clip",
         Better::LikeTeacher,
         |s| s.bounces_per_clip,
     ),
     metric(
         "collision_momentum_residual",
         "collision momentum residual",
-        "of the \
-        momentum",
+        "of the momentum",
         Better::Lower,
         |s| s.collision_momentum_residual,
     ),
     metric(
         "coverage",
-        "coverage of the teacher's \
-        takes",
+        "coverage of the teacher's samples",
         "share",
         Better::Higher,
         |s| Some(s.coverage),
@@ -180,47 +168,41 @@ pub const PHYSICS_METRICS: [Metric<PhysicsScores>; 21] = [
     metric(
         "variance_ratio",
         "variance of paths",
-        "of the \
-        teacher's",
+        "of the teacher's",
         Better::LikeTeacher,
         |s| s.variance_ratio,
     ),
     metric(
         "frechet_distance",
-        "Fréchet distance (random \
-        features)",
+        "Fréchet distance (random features)",
         "features^2",
         Better::Lower,
         |s| Some(s.frechet_distance),
     ),
     metric(
         "kernel_distance",
-        "kernel distance (random \
-        features)",
+        "kernel distance (random features)",
         "kernel",
         Better::Lower,
         |s| Some(s.kernel_distance),
     ),
     metric(
         "last_window_trajectory_energy_distance",
-        "last window: trajectory energy \
-        distance",
+        "last window: trajectory energy distance",
         "px",
         Better::Lower,
         |s| s.last_window_trajectory_energy_distance,
     ),
     metric(
         "trajectory_drift",
-        "trajectory drift, last - first \
-        window",
+        "trajectory drift, last - first window",
         "px",
         Better::Lower,
         |s| s.trajectory_drift,
     ),
     metric(
         "last_window_object_permanence",
-        "last window: object \
-        permanence",
+        "last window: object permanence",
         "share",
         Better::Higher,
         |s| s.last_window_object_permanence,
@@ -228,8 +210,7 @@ pub const PHYSICS_METRICS: [Metric<PhysicsScores>; 21] = [
     metric(
         "last_window_flicker_gap",
         "last window: flicker gap to teacher",
-        "of \
-        1",
+        "of 1",
         Better::Lower,
         |s| s.last_window_flicker_gap,
     ),

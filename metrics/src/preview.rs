@@ -324,8 +324,7 @@ mod tests {
         assert_eq!(
             pixel(&sheet, 0, left + 64, top + 64),
             BACKGROUND,
-            "no second clip in the \
-            second column"
+            "no second clip in the second column"
         );
     }
 
@@ -347,8 +346,7 @@ mod tests {
         assert_eq!(
             (sheet.frames_per_second, sheet.frames.len()),
             (10.0, 13),
-            "0.8 s and 0.5 s at \
-            10 fps"
+            "0.8 s and 0.5 s at 10 fps"
         );
         assert_eq!(
             levels(0),
@@ -376,8 +374,7 @@ mod tests {
         assert_eq!(
             pixel(&sheet, 0, 4 + (53 - 8) / 2, 15),
             [90; 3],
-            "the clip stands in the \
-            middle"
+            "the clip stands in the middle"
         );
         let lit = (0..53 * 7)
             .filter(|at| pixel(&sheet, 0, 4 + at % 53, 4 + at / 53) == INK)

@@ -148,28 +148,25 @@ fn defect(clip: &Clip, expected: ClipShape) -> Option<String> {
     );
     let name = |shape: ClipShape| {
         format!(
-            "{} frames of {} x {} px at {} \
-            fps",
+            "{} frames of {} x {} px at {} fps",
             shape.frames, shape.width, shape.height, shape.frames_per_second
         )
     };
     if shape != expected {
         Some(format!(
-            "has {}, expected {} like the first teacher clip; prepare both sides to one \
-            shape",
+            "has {}, expected {} like the first teacher clip; prepare both sides to one shape",
             name(shape),
             name(expected)
         ))
     } else if shape.frames < FEWEST_FRAMES {
         Some(format!(
-            "has {} frames, expected at least {FEWEST_FRAMES}; evaluate longer \
-            clips",
+            "has {} frames, expected at least {FEWEST_FRAMES}; evaluate longer clips",
             shape.frames
         ))
     } else if values == 0 || shape.frames_per_second.is_nan() || shape.frames_per_second <= 0.0 {
         Some(format!(
-            "has {}, expected at least one pixel and a rate above 0; check the clip shape \
-            of the recipe",
+            "has {}, expected at least one pixel and a rate above 0; check the clip shape of the \
+                recipe",
             name(shape)
         ))
     } else if clip.pixels.len() != values {
@@ -215,8 +212,7 @@ pub const METRICS: [Metric<Scores>; 9] = [
     },
     Metric {
         name: "gravity_error",
-        title: "gravity \
-        error",
+        title: "gravity error",
         unit: "px/frame^2",
         better: Better::Lower,
         value: |s| s.gravity_error,
@@ -282,13 +278,13 @@ mod tests {
     use super::super::synthetic::drifting;
     use super::*;
 
-    /// Takes of a drifting red disc, `offset` px to the right, spread over 2 px.
-    fn takes(count: usize, phase: f32, offset: f32) -> Vec<Clip> {
+    /// Samples of a drifting red disc, `offset` px to the right, spread over 2 px.
+    fn samples(count: usize, phase: f32, offset: f32) -> Vec<Clip> {
         (0..count)
-            .map(|take| {
+            .map(|sample| {
                 drifting(
                     [
-                        3.0 + offset + 2.0 * (take as f32 + phase) / count as f32,
+                        3.0 + offset + 2.0 * (sample as f32 + phase) / count as f32,
                         4.0,
                     ],
                     [0.6, 0.3],
@@ -314,9 +310,9 @@ mod tests {
     #[test]
     fn other_takes_of_the_teacher_score_near_zero_and_a_shifted_student_does_not() {
         let prompt = "a red ball drifts".to_string();
-        let close = score(&[(prompt.clone(), takes(8, 0.0, 0.0), takes(8, 0.5, 0.0))]).unwrap();
-        let far = score(&[(prompt.clone(), takes(8, 0.0, 0.0), takes(8, 0.5, 3.0))]).unwrap();
-        // Evenly spread takes repel each other: slightly below zero.
+        let close = score(&[(prompt.clone(), samples(8, 0.0, 0.0), samples(8, 0.5, 0.0))]).unwrap();
+        let far = score(&[(prompt.clone(), samples(8, 0.0, 0.0), samples(8, 0.5, 3.0))]).unwrap();
+        // Evenly spread samples repel each other: slightly below zero.
         assert!(close.trajectory_energy_distance.abs() < 1.0, "{close:?}");
         assert!(
             far.trajectory_energy_distance > 5.0
@@ -325,12 +321,11 @@ mod tests {
         );
         assert_eq!((close.object_permanence, close.dynamic_degree), (1.0, 1.0));
         assert!(close.gravity_error.unwrap() < 0.02);
-        let same = takes(4, 0.0, 0.0);
+        let same = samples(4, 0.0, 0.0);
         let floor = score_teacher(&[(prompt, [same.clone(), same].concat(), Vec::new())]).unwrap();
         assert!(
             floor.trajectory_energy_distance < 0.0,
-            "an unbiased distance of a set to its copy \
-            is negative: {floor:?}"
+            "an unbiased distance of a set to its copy is negative: {floor:?}"
         );
         assert_eq!(floor.temporal_flicker_gap, 0.0);
     }
@@ -339,13 +334,13 @@ mod tests {
     fn prompts_weigh_the_same_whatever_their_number_of_clips() {
         let one = (
             "a red ball".to_string(),
-            takes(4, 0.0, 0.0),
-            takes(4, 0.0, 4.0),
+            samples(4, 0.0, 0.0),
+            samples(4, 0.0, 4.0),
         );
         let two = (
             "a red ball".to_string(),
-            takes(8, 0.0, 0.0),
-            takes(8, 0.5, 0.0),
+            samples(8, 0.0, 0.0),
+            samples(8, 0.5, 0.0),
         );
         let separately = [&one, &two].map(|group| {
             score(std::slice::from_ref(group))
@@ -358,28 +353,25 @@ mod tests {
 
     #[test]
     fn unusable_clips_are_named() {
-        let group = |student: Vec<Clip>| [("a red ball".to_string(), takes(2, 0.0, 0.0), student)];
+        let group =
+            |student: Vec<Clip>| [("a red ball".to_string(), samples(2, 0.0, 0.0), student)];
         assert_eq!(score(&[]), Err(EvalError::NoPrompts));
         assert!(matches!(
-            score(&group(takes(1, 0.0, 0.0))),
+            score(&group(samples(1, 0.0, 0.0))),
             Err(EvalError::TooFewClips {
                 side: "student",
                 found: 1,
                 ..
             })
         ));
-        let mut broken = takes(2, 0.0, 0.0);
+        let mut broken = samples(2, 0.0, 0.0);
         broken[1].pixels[7] = f32::NAN;
         let message = score(&group(broken)).unwrap_err().to_string();
         assert!(
-            message.contains("student clip 1")
-                && message.contains(
-                    "NaN at value \
-            7"
-                ),
+            message.contains("student clip 1") && message.contains("NaN at value 7"),
             "{message}"
         );
-        let mut reshaped = takes(2, 0.0, 0.0);
+        let mut reshaped = samples(2, 0.0, 0.0);
         reshaped[0].shape.frames_per_second = 16.0;
         assert!(
             score(&group(reshaped))
@@ -418,25 +410,18 @@ mod tests {
             "\n{table}"
         );
         assert!(
-            row("permanence").contains("↑")
-                && row("permanence").contains(
-                    "-0.5690 \
-            worse"
-                ),
+            row("permanence").contains("↑") && row("permanence").contains("-0.5690 worse"),
             "\n{table}"
         );
         assert!(
             row("temporal flicker").contains("≈ teacher")
-                && !row("temporal \
-            flicker")
-                .contains("worse"),
+                && !row("temporal flicker").contains("worse"),
             "\n{table}"
         );
         assert_eq!(
             (row("gravity"), row("holdout")),
             ("", ""),
-            "unmeasured rows are left \
-            out\n{table}"
+            "unmeasured rows are left out\n{table}"
         );
     }
 

@@ -23,7 +23,7 @@ pub const COLOURS: [(&str, [f32; 3]); 9] = [
 /// A pixel covered by less than this share of a body does not count: blur and noise stay out of the
 /// centre.
 const SMALLEST_COVER: f32 = 0.25;
-/// A pixel whose median over all takes is this share of a body's colour shows a resting body rather
+/// A pixel whose median over all samples is this share of a body's colour shows a resting body rather
 /// than the background.
 const RESTING_COVER: f32 = 0.5;
 /// ... and by no more than this share of its difference from the surroundings off that colour: a
@@ -434,7 +434,7 @@ mod tests {
     use super::*;
     use afd_clips::video::ClipShape;
 
-    /// Two crossing discs, one per colour; `shift` makes different takes.
+    /// Two crossing discs, one per colour; `shift` makes different samples.
     fn two_discs(colours: [[f32; 3]; 2], shift: f32) -> (Clip, [Vec<[f32; 2]>; 2]) {
         let first: Vec<[f32; 2]> = (0..12)
             .map(|t| [3.0 + 0.8 * t as f32 + shift, 4.0 + 0.13 * t as f32])
@@ -473,12 +473,12 @@ mod tests {
                 "a {} ball and a {} ball cross",
                 named[one].0, named[other].0
             );
-            let takes: Vec<_> = [-0.6, 0.0, 0.45]
+            let samples: Vec<_> = [-0.6, 0.0, 0.45]
                 .map(|shift| two_discs([named[one].1, named[other].1], shift))
                 .into();
-            let clips: Vec<Clip> = takes.iter().map(|take| take.0.clone()).collect();
+            let clips: Vec<Clip> = samples.iter().map(|sample| sample.0.clone()).collect();
             let tracker = Tracker::for_prompt(&prompt, &clips).unwrap();
-            for (clip, paths) in &takes {
+            for (clip, paths) in &samples {
                 let tracks = tracker.track(clip);
                 for (track, path) in tracks.iter().zip(paths) {
                     assert!(track.visible.iter().all(|&seen| seen), "{prompt}");
@@ -493,11 +493,11 @@ mod tests {
 
     #[test]
     fn the_mass_is_the_disc_s_area() {
-        let take = drifting([3.0, 5.3], [0.7, 0.2]);
-        let tracker = Tracker::for_prompt("a red ball", std::slice::from_ref(&take)).unwrap();
+        let sample = drifting([3.0, 5.3], [0.7, 0.2]);
+        let tracker = Tracker::for_prompt("a red ball", std::slice::from_ref(&sample)).unwrap();
         let area = std::f32::consts::PI * 1.6 * 1.6;
         assert!(
-            tracker.track(&take)[0]
+            tracker.track(&sample)[0]
                 .masses
                 .iter()
                 .all(|mass| (mass - area).abs() < 0.15 * area)
@@ -530,14 +530,10 @@ mod tests {
 
     #[test]
     fn a_body_that_rests_in_every_take_is_still_a_body() {
-        let take = drifting([8.0, 12.0], [0.0, 0.0]);
-        let tracker = Tracker::for_prompt(
-            "a red ball \
-            rests",
-            &[take.clone(), take.clone()],
-        )
-        .unwrap();
-        let track = &tracker.track(&take)[0];
+        let sample = drifting([8.0, 12.0], [0.0, 0.0]);
+        let tracker =
+            Tracker::for_prompt("a red ball rests", &[sample.clone(), sample.clone()]).unwrap();
+        let track = &tracker.track(&sample)[0];
         assert!(
             track.visible.iter().all(|&seen| seen) && (track.centres[5][1] - 12.0).abs() < 0.1,
             "{track:?}"
@@ -546,20 +542,17 @@ mod tests {
 
     #[test]
     fn grey_walls_are_background_even_though_red_and_green_make_grey() {
-        let (mut take, paths) = two_discs([RED, GREEN], 0.0);
-        for (index, value) in take.pixels.iter_mut().enumerate() {
+        let (mut sample, paths) = two_discs([RED, GREEN], 0.0);
+        for (index, value) in sample.pixels.iter_mut().enumerate() {
             let (row, column) = (index / 3 / 16 % 16, index / 3 % 16);
             if row == 15 || column == 0 {
                 *value = 96.0 / 127.5 - 1.0;
             }
         }
-        let tracker = Tracker::for_prompt(
-            "a red ball and a green \
-            ball",
-            std::slice::from_ref(&take),
-        )
-        .unwrap();
-        for (track, path) in tracker.track(&take).iter().zip(&paths) {
+        let tracker =
+            Tracker::for_prompt("a red ball and a green ball", std::slice::from_ref(&sample))
+                .unwrap();
+        for (track, path) in tracker.track(&sample).iter().zip(&paths) {
             assert!(
                 (track.centres[5][0] - path[5][0]).hypot(track.centres[5][1] - path[5][1]) < 0.3,
                 "{track:?}"
@@ -574,19 +567,18 @@ mod tests {
 
     #[test]
     fn a_prompt_without_colours_tracks_what_moves() {
-        let takes = [
+        let samples = [
             drifting([3.0, 5.0], [0.9, 0.3]),
             drifting([12.0, 9.0], [-0.9, -0.3]),
         ];
         for prompt in ["a ball drifts", "a purple ball drifts"] {
-            let tracker = Tracker::for_prompt(prompt, &takes).unwrap();
-            let track = &tracker.track(&takes[0])[0];
+            let tracker = Tracker::for_prompt(prompt, &samples).unwrap();
+            let track = &tracker.track(&samples[0])[0];
             for (frame, centre) in track.centres.iter().enumerate() {
                 let expected = [3.0 + 0.9 * frame as f32, 5.0 + 0.3 * frame as f32];
                 assert!(
                     (centre[0] - expected[0]).hypot(centre[1] - expected[1]) < 0.3,
-                    "{prompt}: \
-                    {centre:?} {expected:?}"
+                    "{prompt}: {centre:?} {expected:?}"
                 );
             }
         }
@@ -636,10 +628,7 @@ mod tests {
     #[test]
     fn colours_are_whole_words_counted_once_in_order_of_mention() {
         assert_eq!(
-            named_colours(
-                "A Yellow ball hits a red, bored block; the yellow one \
-            bounces"
-            ),
+            named_colours("A Yellow ball hits a red, bored block; the yellow one bounces"),
             vec![YELLOW, RED]
         );
         assert!(named_colours("an evergreen scene").is_empty());
@@ -678,18 +667,17 @@ mod tests {
                 .collect();
             let tracker = Tracker::for_prompt(prompt, &clips).unwrap();
             assert_eq!(tracker.bodies(), bodies);
-            for (take, clip) in clips.iter().enumerate() {
+            for (sample, clip) in clips.iter().enumerate() {
                 // The world counts in metres from the lower left corner, 4 m per image; every third
                 // of its frames is shown.
-                let truth = world.motion(prompt, take as u64).unwrap().centres;
+                let truth = world.motion(prompt, sample as u64).unwrap().centres;
                 for (body, track) in tracker.track(clip).iter().enumerate() {
                     for (frame, found) in track.centres.iter().enumerate() {
                         let [x, y] = truth[3 * frame][body];
                         let error = (found[0] - 4.0 * x).hypot(found[1] - 4.0 * (4.0 - y));
                         assert!(
                             error < 0.3,
-                            "{prompt}, take {take}, frame {frame}: {found:?}, off \
-                            by {error}"
+                            "{prompt}, sample {sample}, frame {frame}: {found:?}, off by {error}"
                         );
                     }
                 }

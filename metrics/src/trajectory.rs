@@ -1,4 +1,4 @@
-//! Trajectory energy distance: do the student's bodies go where the teacher's go, take after take?
+//! Trajectory energy distance: do the student's bodies go where the teacher's go, sample after sample?
 
 use super::{EvalError, energy_distance::energy_distance, tracking::Track};
 
@@ -6,7 +6,7 @@ use super::{EvalError, energy_distance::energy_distance, tracking::Track};
 /// vector of `bodies * T * 2` pixels per clip).
 ///
 /// In pixels (Euclidean over the whole vector, so it grows with the square root of the frames);
-/// lower is better, and two sets of takes of one teacher scatter around zero. `teacher[i]` and
+/// lower is better, and two sets of samples of one teacher scatter around zero. `teacher[i]` and
 /// `student[i]` are the tracks of one clip, from the same tracker.
 ///
 /// # Errors

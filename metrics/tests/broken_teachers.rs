@@ -23,10 +23,9 @@ const LONG: ClipShape = ClipShape {
 };
 const PROMPTS: [&str; 2] = [
     "a large blue ball is thrown to the right on earth",
-    "a small red ball \
-    is dropped on jupiter",
+    "a small red ball is dropped on jupiter",
 ];
-const TAKES: u64 = 16;
+const SAMPLES: u64 = 16;
 
 fn filmed(scene: &Scene, shape: ClipShape) -> Clip {
     let motion = simulate(
@@ -51,18 +50,18 @@ fn filmed(scene: &Scene, shape: ClipShape) -> Clip {
     .unwrap()
 }
 
-/// Long clips of the takes that `numbers` counts, with `change` applied to their scenes.
-fn takes(
+/// Long clips of the samples that `numbers` counts, with `change` applied to their scenes.
+fn samples(
     prompt: &str,
     numbers: impl Iterator<Item = u64>,
     change: impl Fn(&mut Scene),
 ) -> Vec<Clip> {
-    let scene = |take| {
-        let mut scene = World::new(0).scene(prompt, take).unwrap();
+    let scene = |sample| {
+        let mut scene = World::new(0).scene(prompt, sample).unwrap();
         change(&mut scene);
         scene
     };
-    numbers.map(|take| filmed(&scene(take), LONG)).collect()
+    numbers.map(|sample| filmed(&scene(sample), LONG)).collect()
 }
 
 fn frozen_from(clip: &Clip, frame: usize) -> Clip {
@@ -85,7 +84,7 @@ fn scores(student: impl Fn(&str) -> Vec<Clip>) -> PhysicsScores {
     let heads = |clips: &[Clip]| clips.iter().map(head).collect::<Vec<_>>();
     let sides: Vec<[Vec<Clip>; 2]> = PROMPTS
         .iter()
-        .map(|prompt| [takes(prompt, 0..TAKES, |_| ()), student(prompt)])
+        .map(|prompt| [samples(prompt, 0..SAMPLES, |_| ()), student(prompt)])
         .collect();
     let short: Vec<[Vec<Clip>; 2]> = sides
         .iter()
@@ -107,7 +106,7 @@ fn scores(student: impl Fn(&str) -> Vec<Clip>) -> PhysicsScores {
 }
 
 fn others(prompt: &str) -> Vec<Clip> {
-    takes(prompt, TAKES..2 * TAKES, |_| ())
+    samples(prompt, SAMPLES..2 * SAMPLES, |_| ())
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn each_broken_teacher_is_told_from_the_teacher_by_the_metric_made_for_it() {
     );
 
     let other_gravity = scores(|prompt| {
-        takes(prompt, TAKES..2 * TAKES, |scene| {
+        samples(prompt, SAMPLES..2 * SAMPLES, |scene| {
             scene.gravity = Place::Moon.gravity()
         })
     });
@@ -137,8 +136,11 @@ fn each_broken_teacher_is_told_from_the_teacher_by_the_metric_made_for_it() {
         "{other_gravity:?}"
     );
 
-    let dull_bounces =
-        scores(|prompt| takes(prompt, TAKES..2 * TAKES, |scene| scene.restitution = 0.5));
+    let dull_bounces = scores(|prompt| {
+        samples(prompt, SAMPLES..2 * SAMPLES, |scene| {
+            scene.restitution = 0.5
+        })
+    });
     assert!(
         (dull_bounces.restitution.unwrap() - 0.5).abs() < 0.05
             && dull_bounces.restitution_error.unwrap() > 0.25,
@@ -146,8 +148,7 @@ fn each_broken_teacher_is_told_from_the_teacher_by_the_metric_made_for_it() {
     );
     assert!(
         vertical(&dull_bounces) < 2.0 * vertical(&floor),
-        "flights are as they should be: \
-        {dull_bounces:?}"
+        "flights are as they should be: {dull_bounces:?}"
     );
 
     let frozen = scores(|prompt| {
@@ -165,13 +166,13 @@ fn each_broken_teacher_is_told_from_the_teacher_by_the_metric_made_for_it() {
         "{frozen:?}"
     );
 
-    let one_take = scores(|prompt| takes(prompt, (0..TAKES).map(|_| TAKES), |_| ()));
+    let one_sample = scores(|prompt| samples(prompt, (0..SAMPLES).map(|_| SAMPLES), |_| ()));
     assert!(
-        one_take.coverage < 0.5 && one_take.variance_ratio.unwrap() < 1e-6,
+        one_sample.coverage < 0.5 && one_sample.variance_ratio.unwrap() < 1e-6,
         "{one_take:?}"
     );
     assert!(
-        vertical(&one_take) < 2.0 * vertical(&floor),
+        vertical(&one_sample) < 2.0 * vertical(&floor),
         "what it shows is right: {one_take:?}"
     );
 

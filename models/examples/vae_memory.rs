@@ -43,8 +43,7 @@ fn run(
     };
     let finite = output.clone().abs().max().into_scalar().is_finite();
     println!(
-        "{:.0} MiB {:.0} \
-        s",
+        "{:.0} MiB {:.0} s",
         ALLOCATED.peak_usage_as_mb() - before,
         begin.elapsed().as_secs_f64()
     );

@@ -82,8 +82,7 @@ impl LoraConfig {
             ));
         }
         self.targets.is_empty().then(|| {
-            "targets is empty, name at least one of self-attention, \
-            cross-attention, feed-forward"
+            "targets is empty, name at least one of self-attention, cross-attention, feed-forward"
                 .to_string()
         })
     }

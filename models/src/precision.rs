@@ -39,7 +39,7 @@ impl Precision {
 
     /// The type that the parameter at a student's Burn path rests in: projections narrow,
     /// everything that bends the modulation or a norm in f32.
-    pub fn at_rest(self, path: &str) -> DType {
+    pub fn cast_frozen(self, path: &str) -> DType {
         let is_projection = path.ends_with(".weight") || path.ends_with(".bias");
         let is_timing = path.contains("time_embedding_in")
             || path.contains("time_embedding_out")
@@ -53,7 +53,7 @@ impl Precision {
 }
 
 /// `student` with every weight that is not differentiated in the type that it rests in.
-pub fn at_rest<B: Backend>(student: Student<B>, precision: Precision) -> Student<B> {
+pub fn cast_frozen<B: Backend>(student: Student<B>, precision: Precision) -> Student<B> {
     if precision == Precision::F32 {
         student
     } else {
@@ -79,7 +79,7 @@ impl<B: Backend> ModuleMapper<B> for AtRest {
     }
 
     fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
-        let dtype = self.precision.at_rest(&self.path.join("."));
+        let dtype = self.precision.cast_frozen(&self.path.join("."));
         param.map(|tensor| {
             if tensor.is_require_grad() {
                 tensor

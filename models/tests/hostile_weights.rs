@@ -28,10 +28,7 @@ const LARGEST_PEAK: usize = 4 << 20;
 
 fn cases() -> u64 {
     std::env::var("AFD_FUZZ_CASES").map_or(20_000, |cases| {
-        cases.parse().expect(
-            "AFD_FUZZ_CASES is \
-        a number",
-        )
+        cases.parse().expect("AFD_FUZZ_CASES is a number")
     })
 }
 

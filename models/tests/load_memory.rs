@@ -65,18 +65,15 @@ fn loading_a_bf16_transformer_takes_at_most_a_fifth_more_than_the_model() {
     // Modulation and norms, and the small time embedding, are held in f32.
     assert!(
         held as f64 > 0.95 * model as f64,
-        "{held} bytes held of a model of {model}: nothing \
-        was measured"
+        "{held} bytes held of a model of {model}: nothing was measured"
     );
     println!(
-        "peak {:.3}, held {:.3} of the model's \
-        bytes",
+        "peak {:.3}, held {:.3} of the model's bytes",
         peak as f64 / model as f64,
         held as f64 / model as f64
     );
     assert!(
         (peak as f64) < 1.2 * model as f64,
-        "loading takes {peak} bytes for a model of \
-        {model}"
+        "loading takes {peak} bytes for a model of {model}"
     );
 }

@@ -42,8 +42,7 @@ fn prompts_are_cleaned_as_by_wan_but_for_those_known_to_differ() {
     let (alike, unlike): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| case.alike);
     let describe = |case: &Case| {
         format!(
-            "{:?}\n   gives {:?}\nexpected \
-        {:?}",
+            "{:?}\n   gives {:?}\nexpected {:?}",
             case.raw,
             clean(&case.raw),
             case.cleaned

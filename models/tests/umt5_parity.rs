@@ -109,8 +109,7 @@ fn rows_agree<B: Kernels>(dtype: FloatDType, tolerance: f64) {
         println!("{name} in {dtype:?}: {deviation:e}");
         assert!(
             deviation < tolerance,
-            "{name} deviate by {deviation:e} of their largest value, \
-            tolerated are {tolerance:e}"
+            "{name} deviate by {deviation:e} of their largest value, tolerated are {tolerance:e}"
         );
     }
 }

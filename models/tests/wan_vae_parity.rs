@@ -89,8 +89,7 @@ fn assert_close<B: Backend>(
     let [most, _] = deviation(found, expected);
     assert!(
         most < tolerance,
-        "{what} deviates by {most:e} of its largest value, tolerated are \
-        {tolerance:e}"
+        "{what} deviates by {most:e} of its largest value, tolerated are {tolerance:e}"
     );
 }
 
@@ -118,38 +117,26 @@ fn clips_agree_with_diffusers<B: Kernels>() {
         let frames = 4 * latent_frames - 3;
         let (clip, mean) = (first(&clip, frames), first(&mean, latent_frames));
         assert_close(
-            &format!(
-                "the stream of {frames} \
-            frames"
-            ),
+            &format!("the stream of {frames} frames"),
             vae.encode(clip.clone()),
             mean.clone(),
             TOLERANCE,
         );
         assert_close(
-            &format!(
-                "the clip of {frames} \
-            frames"
-            ),
+            &format!("the clip of {frames} frames"),
             vae.encode_at_once(clip),
             mean,
             TOLERANCE,
         );
         let (latents, video) = (first(&latents, latent_frames), first(&video, frames));
         assert_close(
-            &format!(
-                "the stream of {latent_frames} \
-            latents"
-            ),
+            &format!("the stream of {latent_frames} latents"),
             vae.decode(latents.clone()),
             video.clone(),
             TOLERANCE,
         );
         assert_close(
-            &format!(
-                "the clip of {latent_frames} \
-            latents"
-            ),
+            &format!("the clip of {latent_frames} latents"),
             vae.decode_at_once(latents),
             video,
             TOLERANCE,
@@ -178,8 +165,7 @@ fn clips_agree_with_diffusers_in_bf16_on_flex() {
     for [most, _] in [encoded, decoded] {
         assert!(
             most < HALF_TOLERANCE,
-            "(largest, average) deviations: encoded {encoded:?}, \
-            decoded {decoded:?}"
+            "(largest, average) deviations: encoded {encoded:?}, decoded {decoded:?}"
         );
     }
 }
@@ -278,13 +264,7 @@ fn eighty_one_frames_are_twenty_one_latents_and_back_and_other_sizes_are_refused
     assert_eq!(vae.decode(latents).dims(), [1, 81, 3, 8, 8]);
     for (frames, height, width, words) in [
         (80, 8, 8, "1 + 4 n frames, and the clip has 80"),
-        (
-            5,
-            12,
-            8,
-            "must divide the clip's \
-            height (12)",
-        ),
+        (5, 12, 8, "must divide the clip's height (12)"),
     ] {
         let error = Codec::<Flex>::latent_shape(&vae, frames, height, width).unwrap_err();
         assert!(error.contains(words), "{error}");

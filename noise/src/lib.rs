@@ -182,8 +182,7 @@ mod tests {
         // variance.
         assert!(
             mean.abs() < 0.025 && (variance - 1.0).abs() < 0.035,
-            "mean {mean}, variance \
-            {variance}"
+            "mean {mean}, variance {variance}"
         );
     }
 

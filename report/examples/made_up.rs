@@ -17,8 +17,7 @@ const METHODS: [(&str, &str, Role, f64, &str); 10] = [
         "Teacher",
         Role::Teacher,
         0.0,
-        "The world's own clips: what a perfect student \
-        would score.",
+        "The world's own clips: what a perfect student would score.",
     ),
     (
         "base",
@@ -32,56 +31,49 @@ const METHODS: [(&str, &str, Role, f64, &str); 10] = [
         "SFT, teacher-forced",
         Role::Method,
         4.1,
-        "Flow matching on teacher \
-        clips, clean context.",
+        "Flow matching on teacher clips, clean context.",
     ),
     (
         "sft-diffusion-forced",
         "SFT, diffusion-forced",
         Role::Method,
         4.7,
-        "Flow matching on teacher \
-        clips, noised context.",
+        "Flow matching on teacher clips, noised context.",
     ),
     (
         "adversarial",
         "Direct adversarial",
         Role::Method,
         3.9,
-        "The discriminator's gradient through \
-        the exit step.",
+        "The discriminator's gradient through the exit step.",
     ),
     (
         "grpo",
         "Reverse-chain RL",
         Role::Method,
         5.2,
-        "Consistency-kernel GRPO on the \
-        discriminator's score.",
+        "Consistency-kernel GRPO on the discriminator's score.",
     ),
     (
         "offline-nft",
         "Offline NFT",
         Role::Method,
         4.9,
-        "Rollouts and scores of the base student, \
-        computed once.",
+        "Rollouts and scores of the base student, computed once.",
     ),
     (
         "frozen",
         "Frozen discriminator",
         Role::Method,
         4.4,
-        "AFD whose discriminator rests after its \
-        warm-up.",
+        "AFD whose discriminator rests after its warm-up.",
     ),
     (
         "afd",
         "AFD",
         Role::Method,
         2.9,
-        "On-policy adversarial advantages as forward-process \
-        updates.",
+        "On-policy adversarial advantages as forward-process updates.",
     ),
     (
         "score-distillation",
@@ -190,13 +182,8 @@ fn frame() -> Benchmark {
         y_title: "Trajectory energy distance (px)".into(),
         about: about.into(),
     };
-    let refused = |name: &str| {
-        (name == "score-distillation").then(|| {
-            "a black box has no \
-        score"
-                .to_string()
-        })
-    };
+    let refused =
+        |name: &str| (name == "score-distillation").then(|| "a black box has no score".to_string());
     let methods = METHODS.map(|(name, title, role, _, about)| Method {
         name: name.into(),
         title: title.into(),
@@ -244,8 +231,7 @@ fn frame() -> Benchmark {
                 "px",
                 Better::Lower,
                 true,
-                "Energy \
-                distance between the bodies' paths.",
+                "Energy distance between the bodies' paths.",
             ),
             metric(
                 "gravity",
@@ -261,8 +247,7 @@ fn frame() -> Benchmark {
                 "",
                 Better::Higher,
                 true,
-                "Share of frames \
-                with the body there at its usual size.",
+                "Share of frames with the body there at its usual size.",
             ),
             metric(
                 "physics-iq",
@@ -278,8 +263,7 @@ fn frame() -> Benchmark {
                 "",
                 Better::Teacher,
                 true,
-                "Share of clips with \
-                clear motion.",
+                "Share of clips with clear motion.",
             ),
             metric(
                 "pair-accuracy",
@@ -287,8 +271,7 @@ fn frame() -> Benchmark {
                 "",
                 Better::Target(0.5),
                 true,
-                "How \
-                often a fresh discriminator is right.",
+                "How often a fresh discriminator is right.",
             ),
             metric(
                 "coverage",
@@ -296,8 +279,7 @@ fn frame() -> Benchmark {
                 "",
                 Better::Higher,
                 false,
-                "Share of the teacher's \
-                outcomes that the student shows.",
+                "Share of the teacher's outcomes that the student shows.",
             ),
         ],
         curves: vec![
@@ -305,8 +287,7 @@ fn frame() -> Benchmark {
                 "learning",
                 "Learning curves",
                 "student forward-backward clips",
-                "On the \
-                held-out prompts, while training.",
+                "On the held-out prompts, while training.",
             ),
             curve(
                 "drift",
@@ -396,8 +377,7 @@ fn run(
         seed,
         state: State::Done,
         command: format!(
-            "afd bench example.toml --only \
-            {method}/{family}/{}",
+            "afd bench example.toml --only {method}/{family}/{}",
             regime.unwrap_or("all")
         ),
         directory,
@@ -446,11 +426,7 @@ fn spoil(benchmark: &mut Benchmark) {
     }
     if let Some(run) = benchmark.runs.iter_mut().find(|run| find(run, "grpo", 2)) {
         (run.state, run.values, run.curves) = (
-            State::Missing(
-                "the time limit came \
-            first"
-                    .into(),
-            ),
+            State::Missing("the time limit came first".into()),
             BTreeMap::new(),
             BTreeMap::new(),
         );

@@ -35,8 +35,8 @@ pub enum BenchmarkError {
     },
     /// The reference cannot be compared with.
     #[error(
-        "the reference `{name}` {reason}; expected a method of the main comparison that is run \
-        for every seed and regime"
+        "the reference `{name}` {reason}; expected a method of the main comparison that is run for \
+            every seed and regime"
     )]
     Reference {
         /// Its name.
@@ -56,8 +56,8 @@ pub enum BenchmarkError {
     },
     /// A number that is none.
     #[error(
-        "{place}: {what} is {found}, expected a finite number; write null where a metric has \
-        no value, and find out why it has none"
+        "{place}: {what} is {found}, expected a finite number; write null where a metric has no \
+            value, and find out why it has none"
     )]
     NotFinite {
         /// Where.
@@ -218,14 +218,7 @@ fn check_numbers(run: &Run, place: &str) -> Result<(), BenchmarkError> {
     for (curve, points) in &run.curves {
         for point in points {
             point.iter().try_for_each(|&value| {
-                finite(
-                    place,
-                    &format!(
-                        "a point of the curve \
-                `{curve}`"
-                    ),
-                    value,
-                )
+                finite(place, &format!("a point of the curve `{curve}`"), value)
             })?;
         }
         if let Some(pair) = points.windows(2).find(|pair| pair[0][0] >= pair[1][0]) {
@@ -301,10 +294,7 @@ mod tests {
     fn unknown_and_repeated_names_are_refused_with_the_known_ones() {
         let error = refusal(|benchmark| benchmark.runs[0].method = "atd".into());
         assert!(
-            error.contains(
-                "names the method `atd`, expected one of: teacher, base, sft, gan, \
-            afd"
-            ),
+            error.contains("names the method `atd`, expected one of: teacher, base, sft, gan, afd"),
             "{error}"
         );
         let error = refusal(|benchmark| benchmark.metrics[1].name = "distance".into());
@@ -315,8 +305,7 @@ mod tests {
         assert!(error.contains("metric `speed`"), "{error}");
         assert_eq!(
             refusal(|benchmark| benchmark.regimes.clear()),
-            "the benchmark has no regimes; \
-            it needs at least one"
+            "the benchmark has no regimes; it needs at least one"
         );
     }
 
@@ -329,10 +318,7 @@ mod tests {
         });
         assert!(
             error.contains("runs/")
-                && error.contains(
-                    "the metric `distance` is NaN, expected \
-            a finite number"
-                ),
+                && error.contains("the metric `distance` is NaN, expected a finite number"),
             "{error}"
         );
         let error = refusal(|benchmark| {
@@ -365,16 +351,11 @@ mod tests {
     #[test]
     fn a_reference_that_is_no_full_method_is_refused() {
         assert!(
-            refusal(|benchmark| benchmark.reference = "teacher".into()).contains(
-                "is a \
-            control"
-            )
+            refusal(|benchmark| benchmark.reference = "teacher".into()).contains("is a control")
         );
         assert!(
-            refusal(|benchmark| benchmark.reference = "no-warm-up".into()).contains(
-                "is an \
-            ablation"
-            )
+            refusal(|benchmark| benchmark.reference = "no-warm-up".into())
+                .contains("is an ablation")
         );
         let once = |benchmark: &mut Benchmark| {
             benchmark

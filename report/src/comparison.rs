@@ -228,8 +228,7 @@ mod tests {
         assert_eq!(
             sft.verdict,
             Verdict::Worse,
-            "lower is better, and SFT is 2 higher in every \
-            seed: {sft:?}"
+            "lower is better, and SFT is 2 higher in every seed: {sft:?}"
         );
         assert_eq!(sft.p_sign_flip, Some(0.25));
         let presence = summary

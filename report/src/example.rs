@@ -34,11 +34,7 @@ pub(crate) fn small() -> Benchmark {
     }
     runs.push(run("gan", "chunk", Some("200"), Some(0), [4.0, 0.83, 0.94]));
     runs.push(Run {
-        state: State::Failed(
-            "loss is NaN in round \
-        40"
-            .into(),
-        ),
+        state: State::Failed("loss is NaN in round 40".into()),
         ..run("gan", "chunk", Some("200"), Some(1), [9.0, 0.1, 0.2])
     });
     let missing = State::Missing("stopped before".into());
@@ -109,21 +105,11 @@ fn methods() -> Vec<Method> {
         method("afd", "AFD", Role::Method),
         Method {
             refused: Some("a black box has no score".into()),
-            ..method(
-                "dmd",
-                "Score \
-            distillation",
-                Role::Method,
-            )
+            ..method("dmd", "Score distillation", Role::Method)
         },
         Method {
             group: Some("Warm-up".into()),
-            ..method(
-                "no-warm-up",
-                "No \
-            warm-up",
-                Role::Method,
-            )
+            ..method("no-warm-up", "No warm-up", Role::Method)
         },
     ]
 }
@@ -185,9 +171,7 @@ fn run(
             ],
         )]),
         previews: vec![Preview {
-            label: "a red ball on the \
-            moon"
-                .into(),
+            label: "a red ball on the moon".into(),
             path: format!("{place}.gif"),
         }],
     }

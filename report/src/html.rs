@@ -35,8 +35,7 @@ pub(crate) fn page(
 ) -> Result<String, PlotError> {
     let mut sections = vec![section(
         "results",
-        "Main \
-        comparison",
+        "Main comparison",
         &group_section(benchmark, summary, None)?,
     )];
     sections.push(section(
@@ -72,13 +71,7 @@ pub(crate) fn page(
     let links: String = sections
         .iter()
         .flatten()
-        .map(|(id, title, _)| {
-            format!(
-                "<a \
-        href=\"#{id}\">{}</a>\n",
-                escape(title)
-            )
-        })
+        .map(|(id, title, _)| format!("<a href=\"#{id}\">{}</a>\n", escape(title)))
         .collect();
     let body: String = sections
         .iter()
@@ -89,15 +82,13 @@ pub(crate) fn page(
     // The policy makes the browser itself refuse the network and every script but this one.
     let hash = STANDARD.encode(Sha256::digest(SCRIPT));
     let policy = format!(
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src \
-        'sha256-{hash}'"
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'"
     );
     Ok(format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n<meta \
-            http-equiv=\"Content-Security-Policy\" content=\"{policy}\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, \
-         initial-scale=1\"/>\n<title>{title}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n\
-         <h1>{title}</h1>\n{}<nav>\n{links}</nav>\n{body}<script>{SCRIPT}</script>\n</body>\n</html>\n",
+            http-equiv=\"Content-Security-Policy\" content=\"{policy}\"/>\n<meta name=\"viewport\" \
+            content=\"width=device-width, \
+            initial-scale=1\"/>\n<title>{title}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{}<nav>\n{links}</nav>\n{body}<script>{SCRIPT}</script>\n</body>\n</html>\n",
         dark_style(),
         opening(benchmark)?
     ))
@@ -130,8 +121,8 @@ pub fn dark_style() -> String {
     for colour in palette::all() {
         let (light, dark) = (palette::hex(colour.light), palette::hex(colour.dark));
         rules += &format!(
-            "svg [fill=\"{light}\"] {{ fill: {dark}; }} svg [stroke=\"{light}\"] {{ \
-            stroke: {dark}; }}\n"
+            "svg [fill=\"{light}\"] {{ fill: {dark}; }} svg [stroke=\"{light}\"] {{ stroke: \
+                {dark}; }}\n"
         );
     }
     format!("@media (prefers-color-scheme: dark) {{\n{rules}}}\n")
@@ -150,13 +141,7 @@ fn opening(benchmark: &Benchmark) -> Result<String, PlotError> {
     let mut html: String = benchmark
         .summary
         .iter()
-        .map(|paragraph| {
-            format!(
-                "<p \
-        class=\"lead\">{}</p>\n",
-                escape(paragraph)
-            )
-        })
+        .map(|paragraph| format!("<p class=\"lead\">{}</p>\n", escape(paragraph)))
         .collect();
     let code = |text: &str| format!("<code>{}</code>", escape(text));
     let done = benchmark
@@ -198,7 +183,7 @@ fn opening(benchmark: &Benchmark) -> Result<String, PlotError> {
     Ok(html
         + &format!(
             "<details class=\"reading\"><summary>How to read the \
-        numbers</summary>\n<ul>\n{reading}</ul></details>\n"
+                numbers</summary>\n<ul>\n{reading}</ul></details>\n"
         ))
 }
 
@@ -208,14 +193,12 @@ fn legend(benchmark: &Benchmark) -> Result<String, PlotError> {
     for method in benchmark.methods_of(None) {
         let refused = method.refused.as_ref().map_or(String::new(), |reason| {
             format!(
-                " <em>Refused: \
-                {}.</em>",
+                " <em>Refused: {}.</em>",
                 escape(reason.trim_end_matches('.'))
             )
         });
         items += &format!(
-            "<li>{} \
-            <span>{}{refused}</span></li>\n",
+            "<li>{} <span>{}{refused}</span></li>\n",
             named(benchmark, method)?,
             escape(&method.about)
         );
@@ -268,8 +251,7 @@ fn group_section(
         let items: String = abouts
             .map(|method| {
                 format!(
-                    "<li><b>{}</b>: \
-                {}</li>\n",
+                    "<li><b>{}</b>: {}</li>\n",
                     escape(&method.title),
                     escape(&method.about)
                 )
@@ -436,8 +418,7 @@ mod tests {
             "failed: loss is NaN in round 40",
             "missing: stopped before",
             "no run",
-            "<small>1 of \
-                3</small>",
+            "<small>1 of 3</small>",
             "a black box has no score",
         ] {
             assert!(page.contains(shown), "{shown}");
@@ -470,12 +451,7 @@ mod tests {
         // Teacher, base, SFT, GAN and AFD in four places; the ablation was planned nowhere.
         assert_eq!(
             (
-                missing
-                    .matches(
-                        "<td>no \
-            run</td>"
-                    )
-                    .count(),
+                missing.matches("<td>no run</td>").count(),
                 page.matches("class=\"figures\"").count()
             ),
             (5 * 4, 0)
@@ -492,10 +468,7 @@ mod tests {
             .expect("AFD's cell of the main table");
         let title = link.attribute("title").unwrap();
         assert!(
-            title.contains(
-                "seed 1: \
-            2.70"
-            ) && title.contains("runs/afd-chunk-200-1"),
+            title.contains("seed 1: 2.70") && title.contains("runs/afd-chunk-200-1"),
             "{title}"
         );
         let target = &link.attribute("href").unwrap()[1..];
@@ -506,10 +479,7 @@ mod tests {
         let text: String = rows.descendants().filter_map(|node| node.text()).collect();
         assert!(
             text.contains("runs/afd-chunk-200-2")
-                && text.contains(
-                    "afd distill \
-            afd-chunk-200-2.toml"
-                ),
+                && text.contains("afd distill afd-chunk-200-2.toml"),
             "{text}"
         );
         assert!(!text.contains("runs/sft"), "{text}");

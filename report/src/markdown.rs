@@ -40,8 +40,8 @@ fn facts(benchmark: &Benchmark) -> String {
         .count();
     format!(
         "- Command: {}\n- Commit: {commit}\n- Date: {}\n- Machine: {}\n- Wall time: {}\n- Budget: \
-            {}\n- Seeds: {}\n- Runs: {done} done of {} listed; \
-         every number by run is in `runs.csv`\n",
+            {}\n- Seeds: {}\n- Runs: {done} done of {} listed; every number by run is in \
+            `runs.csv`\n",
         code(&benchmark.command),
         plain(&benchmark.created),
         plain(&benchmark.machine),
@@ -64,8 +64,7 @@ fn group_section(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) 
         for regime in &benchmark.regimes {
             if view::is_shown(benchmark, group, Some(&family.name), Some(&regime.name)) {
                 text += &format!(
-                    "\n### \
-                    {}\n\n",
+                    "\n### {}\n\n",
                     plain(&view::scope_title(
                         benchmark,
                         Some(&family.name),
@@ -85,8 +84,7 @@ fn group_section(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) 
     for method in &methods {
         if let Some(reason) = &method.refused {
             text += &format!(
-                "\n{} is refused: \
-                {}.\n",
+                "\n{} is refused: {}.\n",
                 plain(&method.title),
                 plain(reason.trim_end_matches('.'))
             );
@@ -169,8 +167,7 @@ fn main_table(
                 &method.name,
             );
             format!(
-                "{text} \
-                {}",
+                "{text} {}",
                 comparison.map_or("", |comparison| view::mark(comparison.verdict))
             )
             .trim_end()
@@ -196,8 +193,7 @@ fn metric_section(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> 
         "95 % interval",
         "pairs",
         "p (t)",
-        "p \
-            (exact)",
+        "p (exact)",
         "p (Holm)",
         "verdict",
     ]
@@ -243,16 +239,10 @@ pub(crate) fn comparison_columns(comparison: Option<&Comparison>, decimals: usiz
     let interval = difference
         .interval()
         .map_or(view::NOTHING.into(), |(low, high)| {
-            format!(
-                "{} to \
-            {}",
-                signed(low, decimals),
-                signed(high, decimals)
-            )
+            format!("{} to {}", signed(low, decimals), signed(high, decimals))
         });
     let verdict = format!(
-        "{} \
-        {}",
+        "{} {}",
         view::mark(comparison.verdict),
         view::verdict_text(comparison.verdict)
     );
@@ -285,8 +275,7 @@ fn cost_section(benchmark: &Benchmark) -> String {
             .collect()
     });
     format!(
-        "\n## Costs\n\n{} Means per \
-        run:\n\n{}",
+        "\n## Costs\n\n{} Means per run:\n\n{}",
         plain(&view::budget(benchmark)),
         table(&header, rows)
     )
@@ -371,8 +360,8 @@ mod tests {
         let expected = std::fs::read_to_string(path).unwrap();
         assert!(
             found == expected,
-            "differs from {path}; if it should, run again with UPDATE=1 and \
-            read the difference\n{found}"
+            "differs from {path}; if it should, run again with UPDATE=1 and read the \
+                difference\n{found}"
         );
     }
 
@@ -384,10 +373,7 @@ mod tests {
         let text = markdown(&benchmark, &Summary::of(&benchmark));
         assert!(
             text.contains("a \\| b \\\\\\| &lt;i>\\*c\\*&lt;/i> \\| d")
-                && text.contains(
-                    "``` \
-            a `b` ``c`` ```"
-                ),
+                && text.contains("``` a `b` ``c`` ```"),
             "{text}"
         );
         let bars = |line: &str| {

@@ -91,10 +91,7 @@ pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
     if hours > 0 {
-        format!(
-            "{hours} h {minutes:02} min {seconds:02} \
-        s"
-        )
+        format!("{hours} h {minutes:02} min {seconds:02} s")
     } else {
         format!("{minutes} min {seconds:02} s")
     }
@@ -124,8 +121,7 @@ mod tests {
         assert_eq!(
             decimals([8.28].into_iter(), [0.004, 0.003, 0.5].into_iter()),
             3,
-            "so that ± \
-            0.004 is not ± 0.00"
+            "so that ± 0.004 is not ± 0.00"
         );
     }
 
@@ -147,13 +143,7 @@ mod tests {
     fn small_probabilities_and_large_counts_are_readable() {
         assert_eq!(
             [0.0004, 0.0317, 0.25, 1.0].map(probability),
-            [
-                "< \
-            0.001",
-                "0.032",
-                "0.25",
-                "1.00"
-            ]
+            ["< 0.001", "0.032", "0.25", "1.00"]
         );
         assert_eq!(
             [0, 999, 1000, 1234567].map(count),
@@ -165,13 +155,7 @@ mod tests {
         );
         assert_eq!(
             [0.25, 59.97, 125.4, 3725.5].map(duration),
-            [
-                "0.2 s",
-                "1 min 00 s",
-                "2 min 05 \
-            s",
-                "1 h 02 min 06 s"
-            ]
+            ["0.2 s", "1 min 00 s", "2 min 05 s", "1 h 02 min 06 s"]
         );
     }
 }

@@ -172,8 +172,7 @@ mod tests {
     const VISIONS: [(&str, [[f64; 3]; 3]); 4] = [
         ("full", [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
         (
-            "without \
-            red",
+            "without red",
             [
                 [0.152286, 1.052583, -0.204868],
                 [0.114503, 0.786281, 0.099216],
@@ -181,8 +180,7 @@ mod tests {
             ],
         ),
         (
-            "without \
-            green",
+            "without green",
             [
                 [0.367322, 0.860646, -0.227968],
                 [0.280085, 0.672501, 0.047413],
@@ -190,8 +188,7 @@ mod tests {
             ],
         ),
         (
-            "without \
-            blue",
+            "without blue",
             [
                 [1.255528, -0.076749, -0.178779],
                 [-0.078411, 0.930809, 0.147602],
@@ -210,8 +207,7 @@ mod tests {
             );
             assert!(
                 light >= 2.9 && dark >= 4.0,
-                "{colour:?}: {light:.2} on light, {dark:.2} on \
-                dark"
+                "{colour:?}: {light:.2} on light, {dark:.2} on dark"
             );
         }
     }
@@ -234,8 +230,7 @@ mod tests {
                             .sqrt();
                         assert!(
                             apart >= 15.0,
-                            "{vision}: {} and {} are {apart:.1} \
-                            apart",
+                            "{vision}: {} and {} are {apart:.1} apart",
                             hex(a),
                             hex(b)
                         );

@@ -71,8 +71,7 @@ pub(crate) fn key(look: Look) -> Result<String, PlotError> {
     .map(|svg| {
         svg.replacen(
             "role=\"img\" aria-label=\"key\"",
-            "class=\"key\" \
-        aria-hidden=\"true\"",
+            "class=\"key\" aria-hidden=\"true\"",
             1,
         )
     })

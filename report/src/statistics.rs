@@ -21,7 +21,7 @@ pub struct Estimate {
     /// Their mean.
     pub mean: f64,
     /// Their sample standard deviation (n - 1); `None` for a single value.
-    pub deviation: Option<f64>,
+    pub std: Option<f64>,
     /// Half the width of Student's t interval; `None` for a single value.
     pub half_width: Option<f64>,
 }
@@ -34,7 +34,7 @@ impl Estimate {
             return None;
         }
         let mean = values.iter().sum::<f64>() / count as f64;
-        let deviation = (count > 1).then(|| {
+        let std = (count > 1).then(|| {
             (values
                 .iter()
                 .map(|value| (value - mean).powi(2))
@@ -42,12 +42,12 @@ impl Estimate {
                 / (count - 1) as f64)
                 .sqrt()
         });
-        let half_width = deviation
-            .and_then(|deviation| Some(critical_t(count - 1)? * deviation / (count as f64).sqrt()));
+        let half_width =
+            std.and_then(|std| Some(critical_t(count - 1)? * std / (count as f64).sqrt()));
         Some(Self {
             count,
             mean,
-            deviation,
+            std,
             half_width,
         })
     }
@@ -73,7 +73,7 @@ fn critical_t(degrees: usize) -> Option<f64> {
 /// Differences that are all the same have p = 0, or 1 if they are 0.
 pub fn paired_t_test(differences: &[f64]) -> Option<f64> {
     let estimate = Estimate::of(differences)?;
-    let error = estimate.deviation? / (estimate.count as f64).sqrt();
+    let error = estimate.std? / (estimate.count as f64).sqrt();
     if error == 0.0 {
         return Some(if estimate.mean == 0.0 { 1.0 } else { 0.0 });
     }
@@ -142,8 +142,7 @@ mod tests {
     fn near(found: f64, expected: f64) {
         assert!(
             (found - expected).abs() <= TOLERANCE * expected.abs().max(1.0),
-            "found {found}, \
-            expected {expected}"
+            "found {found}, expected {expected}"
         );
     }
 
@@ -165,7 +164,7 @@ mod tests {
     fn the_interval_of_three_seeds_is_scipy_s() {
         let estimate = Estimate::of(&[3.02, 2.71, 3.48]).unwrap();
         near(estimate.mean, 3.07);
-        near(estimate.deviation.unwrap(), 0.3874274125562103);
+        near(estimate.std.unwrap(), 0.3874274125562103);
         let (low, high) = estimate.interval().unwrap();
         near(low, 2.1075769539032647);
         near(high, 4.032423046096736);
@@ -175,7 +174,7 @@ mod tests {
     fn one_value_has_a_mean_and_no_interval() {
         let estimate = Estimate::of(&[2.5]).unwrap();
         assert_eq!(
-            (estimate.mean, estimate.deviation, estimate.interval()),
+            (estimate.mean, estimate.std, estimate.interval()),
             (2.5, None, None)
         );
         assert_eq!(

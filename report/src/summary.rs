@@ -240,11 +240,7 @@ mod tests {
             reasons,
             [
                 (1, "failed: loss is NaN in round 40"),
-                (
-                    2,
-                    "missing: stopped \
-            before"
-                )
+                (2, "missing: stopped before")
             ]
         );
         let cell = summary.cell("distance", "gan", "frame", "200").unwrap();

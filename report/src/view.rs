@@ -196,11 +196,7 @@ pub(crate) fn cell_parts(cell: &Cell, decimals: usize) -> (String, String) {
     };
     let mean = fixed(estimate.mean, decimals);
     let spread = estimate.half_width.map_or(String::new(), |half| {
-        format!(
-            " ± \
-        {}",
-            fixed(half, decimals)
-        )
+        format!(" ± {}", fixed(half, decimals))
     });
     let runs = match cell.samples[0].seed {
         None => "1 run".into(),
@@ -285,15 +281,14 @@ pub(crate) fn reading(benchmark: &Benchmark) -> Vec<String> {
     let mut reading =
         vec![
         "Numbers are means over seeds, with \u{b1} half the width of the 95 % confidence interval \
-            (Student's t). Bold: the best mean among the methods, \
-         which alone says nothing about chance."
+            (Student's t). Bold: the best mean among the methods, which alone says nothing about \
+            chance."
             .into(),
         format!(
             "{} better, {} worse than {reference}, unmarked undecided: paired t test on the \
-                differences over equal family, regime and seed, \
-             two-sided, Holm-corrected over the methods of one metric in one place (not over \
-             metrics and places), at p < 0.05; below three seeds \
-             nothing is tested.",
+                differences over equal family, regime and seed, two-sided, Holm-corrected over the \
+                methods of one metric in one place (not over metrics and places), at p < 0.05; \
+                below three seeds nothing is tested.",
             mark(Verdict::Better),
             mark(Verdict::Worse)
         ),
@@ -313,8 +308,7 @@ pub(crate) fn reading(benchmark: &Benchmark) -> Vec<String> {
     }
     reading.extend([
         "\"1 run\": one run stands for every seed, so that its own noise is in no interval. \"n of \
-            m\": that many of the planned runs have a value; \
-         what is missing, and why, is listed."
+            m\": that many of the planned runs have a value; what is missing, and why, is listed."
             .into(),
         "For metrics that are best at a value, differences are those of the distances from \
             it.".into(),
@@ -337,12 +331,7 @@ mod tests {
         assert_eq!(text("base", "chunk"), "8.00 (1 run)");
         assert_eq!(
             (text("gan", "chunk"), text("gan", "frame")),
-            (
-                "4.00 (1 of 3)".into(),
-                "no \
-            run"
-                .into()
-            )
+            ("4.00 (1 of 3)".into(), "no run".into())
         );
     }
 

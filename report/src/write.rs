@@ -111,20 +111,14 @@ fn read_previews(benchmark: &Benchmark, base: &Path) -> Previews {
 
 /// A GIF or PNG as a `data:` address.
 fn read_preview(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| {
-        format!(
-            "cannot open {}: \
-        {error}",
-            path.display()
-        )
-    })?;
+    let file = std::fs::File::open(path)
+        .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
     let mut bytes = Vec::new();
     let read = file.take(MOST_PREVIEW_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     if bytes.len() as u64 > MOST_PREVIEW_BYTES {
         return Err(format!(
-            "{} is over {} MiB; make a smaller \
-            preview",
+            "{} is over {} MiB; make a smaller preview",
             path.display(),
             MOST_PREVIEW_BYTES >> 20
         ));
@@ -270,10 +264,8 @@ mod tests {
             Summary::of(&benchmark)
         );
         assert!(
-            read(&written.html).starts_with(
-                "<!DOCTYPE \
-            html>"
-            ) && read(&written.markdown).starts_with("# A small made-up")
+            read(&written.html).starts_with("<!DOCTYPE html>")
+                && read(&written.markdown).starts_with("# A small made-up")
         );
         let again = benchmark
             .write(&out.path().join("a/b"), out.path())
@@ -281,8 +273,7 @@ mod tests {
         assert_eq!(
             (read(&again.html), again),
             (read(&written.html), written),
-            "the same bytes \
-            again"
+            "the same bytes again"
         );
     }
 
@@ -304,13 +295,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             (&missing[0], &missing[3], &missing[5], &missing[7]),
-            (
-                "gan",
-                "2",
-                "stopped \
-            before",
-                ""
-            )
+            ("gan", "2", "stopped before", "")
         );
     }
 
@@ -322,15 +307,15 @@ mod tests {
         let written = benchmark.write(out.path(), out.path()).unwrap();
         let page = std::fs::read_to_string(&written.html).unwrap();
         assert!(page.contains("src=\"data:image/gif;base64,R0lGODlhIGFuZCBzbyBvbg==\""));
-        assert!(written.missing_previews.iter().any(|line| line.ends_with(
-            "sft-chunk-200-0.gif is \
-            neither GIF nor PNG"
-        )));
         assert!(
-            page.contains(
-                "sft-chunk-200-0.gif is neither GIF nor \
-            PNG"
-            ) && page.contains("cannot open")
+            written
+                .missing_previews
+                .iter()
+                .any(|line| line.ends_with("sft-chunk-200-0.gif is neither GIF nor PNG"))
+        );
+        assert!(
+            page.contains("sft-chunk-200-0.gif is neither GIF nor PNG")
+                && page.contains("cannot open")
         );
     }
 

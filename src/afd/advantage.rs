@@ -40,7 +40,7 @@ pub struct AdvantageSettings {
     /// Advantages are clipped to +- this many standard deviations; r = 1/2 + A / (2 clip).
     pub clip: f64,
     /// Groups whose raw score deviation is below this get advantage zero.
-    pub minimum_deviation: f64,
+    pub minimum_std: f64,
 }
 
 /// Student scores `[P][K]` and teacher scores `[P][M]` to r `[P][K]`.
@@ -87,14 +87,14 @@ pub fn optimality(
             minus(&paired, &|_| all)
         }
     };
-    let everywhere = deviation(&student.concat());
+    let everywhere = std(&student.concat());
     let normalised = centred.iter().zip(student).map(|(group, scores)| {
-        let own = deviation(scores);
+        let own = std(scores);
         let scale = match settings.scale {
             AdvantageScale::All => everywhere,
             AdvantageScale::Group => own,
         };
-        let informative = own >= settings.minimum_deviation || scores.len() == 1;
+        let informative = own >= settings.minimum_std || scores.len() == 1;
         let clipped = |value: &f64| {
             if informative {
                 (value / (scale + 1e-4)).clamp(-settings.clip, settings.clip)
@@ -136,7 +136,7 @@ pub fn mean(values: &[f64]) -> f64 {
 }
 
 /// Population standard deviation of a non-empty list.
-pub fn deviation(values: &[f64]) -> f64 {
+pub fn std(values: &[f64]) -> f64 {
     let centre = mean(values);
     (values
         .iter()
@@ -154,7 +154,7 @@ mod tests {
         form: AdvantageForm::Group,
         scale: AdvantageScale::All,
         clip: 5.0,
-        minimum_deviation: 0.0,
+        minimum_std: 0.0,
     };
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
             &[vec![1.0, 1.001], vec![0.0, 1.0]],
             &[vec![0.0], vec![0.0]],
             &AdvantageSettings {
-                minimum_deviation: 0.01,
+                minimum_std: 0.01,
                 ..SETTINGS
             },
         );

@@ -14,11 +14,11 @@ use afd_models::student::Student;
 use burn::module::AutodiffModule;
 use burn::prelude::*;
 
-use super::advantage::{AdvantageSettings, deviation, mean, optimality};
+use super::advantage::{AdvantageSettings, mean, optimality, std};
 use super::learning_rate::half_cosine;
 use super::model::Work;
 use super::policies;
-use super::shards::portions;
+use super::shards::micro_batches;
 use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
 use crate::data::batch::Batches;
 use crate::flow::sampler::Sampler;
@@ -48,7 +48,7 @@ pub struct Alternation<B: Trainable> {
     shape: [usize; 4],
     frames_per_block: usize,
     seed: u64,
-    clips_at_once: usize,
+    micro_batch: usize,
     batches: Arc<Batches<B::InnerBackend>>,
     device: B::Device,
 }
@@ -71,7 +71,7 @@ impl<B: Trainable> Alternation<B> {
             shape: recipe.latent_shape,
             frames_per_block: recipe.student.frames_per_block,
             seed: settings.seed,
-            clips_at_once: settings.run.clips_at_once,
+            micro_batch: settings.run.micro_batch,
             batches,
             device,
         }
@@ -186,7 +186,7 @@ impl<B: Trainable> Method<B> for Alternation<B> {
             form: self.afd.advantage,
             scale: self.afd.advantage_scale,
             clip: self.afd.advantage_clip,
-            minimum_deviation: self.afd.minimum_deviation,
+            minimum_std: self.afd.minimum_std,
         };
         let r = optimality(&student_scores, &teacher_scores, &settings);
         let accuracy = fresh_accuracy(&teacher_scores, &student_scores);
@@ -303,7 +303,7 @@ impl<B: Trainable> Method<B> for Alternation<B> {
             model.old = model
                 .old
                 .map(|old| policies::blend::<B, _>(old, &model.student, decay));
-            let decay = policies::evaluation_decay(alternation, self.afd.evaluation_decay);
+            let decay = policies::ema_decay(alternation, self.afd.ema_decay);
             model.evaluation = policies::blend::<B, _>(model.evaluation, &model.student, decay);
             learner.replace(model);
             report.took("flow", started);
@@ -315,17 +315,17 @@ impl<B: Trainable> Method<B> for Alternation<B> {
         let all_r = r.concat();
         report.measure("fresh_pair_accuracy", accuracy);
         report.measure(
-            "score_deviation",
+            "score_std",
             mean(
                 &student_scores
                     .iter()
-                    .map(|group| deviation(group))
+                    .map(|group| std(group))
                     .collect::<Vec<_>>(),
             ),
         );
         report.measure("mean_r", mean(&all_r));
-        report.measure("r_deviation", deviation(&all_r));
-        report.measure("discriminator_rests", if resting { 1.0 } else { 0.0 });
+        report.measure("r_std", std(&all_r));
+        report.measure("discriminator_frozen", if resting { 1.0 } else { 0.0 });
         Ok(report)
     }
 }
@@ -346,9 +346,9 @@ impl<B: Trainable> Alternation<B> {
         round: u64,
         clips: Range<u64>,
     ) -> Rollout<B::InnerBackend> {
-        let portions = portions(rows.dims()[0], self.clips_at_once);
-        let made = portions.iter().map(|portion| {
-            let text = policy.read_text(rows.clone().slice_dim(0, portion.clone()));
+        let micro_batches = micro_batches(rows.dims()[0], self.micro_batch);
+        let made = micro_batches.iter().map(|portion| {
+            let text = policy.text_cache(rows.clone().slice_dim(0, portion.clone()));
             let noise = RolloutNoise::new(
                 self.seed,
                 round,
@@ -366,7 +366,7 @@ impl<B: Trainable> Alternation<B> {
             } else {
                 generator.rollout(noise)
             };
-            made.memory = made.memory.filter(|_| portions.len() == 1);
+            made.cache = made.cache.filter(|_| micro_batches.len() == 1);
             made
         });
         let mut made: Vec<_> = made.collect();
@@ -382,7 +382,7 @@ impl<B: Trainable> Alternation<B> {
                 let states = states.collect();
                 Rollout {
                     latents: Tensor::cat(made.into_iter().map(|made| made.latents).collect(), 0),
-                    memory: None,
+                    cache: None,
                     states,
                     clips,
                 }

@@ -84,7 +84,7 @@ mod tests {
             channels: vec![4, 4],
             width: 4,
         };
-        let judge = AnyDiscriminator::Conv(initialise(
+        let discriminator = AnyDiscriminator::Conv(initialise(
             ConvDiscriminator::<B>::new(&config, [4, 2, 4, 4], 3, &device),
             1,
             "judge",
@@ -108,12 +108,17 @@ mod tests {
             let start = random(5, SHAPE);
             let velocity = start.clone().require_grad();
             let gradient = velocity
-                .grad(&loss(velocity.clone(), &judge, work.clone()).backward())
+                .grad(&loss(velocity.clone(), &discriminator, work.clone()).backward())
                 .unwrap();
             for direction in 0..8 {
                 let step = random(100 + direction, SHAPE);
                 let value = |by: f32| -> f32 {
-                    loss(start.clone() + step.clone() * by, &judge, work.clone()).into_scalar()
+                    loss(
+                        start.clone() + step.clone() * by,
+                        &discriminator,
+                        work.clone(),
+                    )
+                    .into_scalar()
                 };
                 let size = 5e-4;
                 let measured = (value(size) - value(-size)) / (2.0 * size);
@@ -126,8 +131,7 @@ mod tests {
                     * (SHAPE.iter().product::<usize>() as f32).sqrt();
                 assert!(
                     (measured - expected).abs() < tolerance,
-                    "{form:?} {direction}: {measured} \
-                    {expected} ({tolerance})"
+                    "{form:?} {direction}: {measured} {expected} ({tolerance})"
                 );
             }
         }

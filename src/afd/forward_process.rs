@@ -248,8 +248,7 @@ mod tests {
                     .fold(0.0f32, |most, value| most.max(value.abs()));
                 assert!(
                     (measured - gradient[index]).abs() < 1e-3 * scale,
-                    "{form:?} {index}: \
-                    {measured} {}",
+                    "{form:?} {index}: {measured} {}",
                     gradient[index]
                 );
             }

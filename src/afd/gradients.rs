@@ -10,9 +10,8 @@ use burn::tensor::backend::AutodiffBackend;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error(
     "{what} of {tensor} is not finite in round {round}; the step was not applied and the last \
-        checkpoint is intact. \
-     Lower the learning rate (optimizer.learning_rate, discriminator.learning_rate) or beta's \
-     strength, then run again"
+        checkpoint is intact. Lower the learning rate (optimizer.learning_rate, \
+        discriminator.learning_rate) or beta's strength, then run again"
 )]
 pub struct NonFinite {
     /// "the loss", "the gradient" or "the weight".

@@ -4,7 +4,7 @@
 use afd_models::discriminator::AnyDiscriminator;
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::student::transformer::Inputs;
-use afd_models::student::{Memory, Student, TextMemory, Visibility};
+use afd_models::student::{KvCache, Student, TextCache, Visibility};
 use burn::prelude::*;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
@@ -57,7 +57,7 @@ pub struct DiscriminatorWork<B: Backend> {
     pub student_text: Tensor<B, 3>,
     /// Text rows of other prompts for the teacher's clips, `[P * M, L, text_width]`, and the weight
     /// of telling them from the right ones.
-    pub mistaken: Option<(Tensor<B, 3>, f64)>,
+    pub mismatched: Option<(Tensor<B, 3>, f64)>,
     /// P.
     pub prompts: usize,
     /// The game.
@@ -160,36 +160,36 @@ impl ItemLazy for Outcome {
 }
 
 /// Clean frames for a student to look back at, and who looks at what.
-pub struct Lookback<B: Backend> {
-    memory: Option<Memory<B>>,
+pub struct CleanContext<B: Backend> {
+    cache: Option<KvCache<B>>,
     visibility: Visibility,
 }
 
-impl<B: Backend> Lookback<B> {
+impl<B: Backend> CleanContext<B> {
     /// Teacher forcing on a memory of the clip's clean frames (those after the last block's start
     /// may be missing).
-    pub fn on(student: &Student<B>, frames: usize, memory: Option<Memory<B>>) -> Self {
+    pub fn on(student: &Student<B>, frames: usize, cache: Option<KvCache<B>>) -> Self {
         let mut visibility = Visibility::teacher_forcing(&student.layout(frames));
-        visibility.past_frames = memory.as_ref().map_or(0, |memory| memory.frames.len());
-        Self { memory, visibility }
+        visibility.past_frames = cache.as_ref().map_or(0, |cache| cache.frames.len());
+        Self { cache, visibility }
     }
 
     /// No clean frames: every noisy block looks at earlier noisy blocks.
     pub fn none(student: &Student<B>, frames: usize) -> Self {
         Self {
-            memory: None,
+            cache: None,
             visibility: Visibility::block_causal(&student.layout(frames)),
         }
     }
 }
 
 /// The clean pass of `student` over `clips` at noise level `sigma`: keys and values of every frame.
-pub fn remember<B: Kernels>(
+pub fn prefill<B: Kernels>(
     student: &Student<B>,
     clips: Tensor<B, 5>,
     sigma: f32,
-    text: &TextMemory<B>,
-) -> Memory<B> {
+    text: &TextCache<B>,
+) -> KvCache<B> {
     let [batch, frames, _, _, _] = clips.dims();
     let timesteps = vec![1000.0 * sigma; batch * frames];
     let numbers: Vec<usize> = (0..frames).collect();
@@ -213,8 +213,8 @@ pub fn velocities<B: Kernels>(
     student: &Student<B>,
     noised: Tensor<B, 5>,
     sigmas: &[f32],
-    text: &TextMemory<B>,
-    lookback: &Lookback<B>,
+    text: &TextCache<B>,
+    context: &CleanContext<B>,
 ) -> Tensor<B, 5> {
     let frames = noised.dims()[1];
     let timesteps: Vec<f32> = sigmas.iter().map(|sigma| 1000.0 * sigma).collect();
@@ -223,8 +223,8 @@ pub fn velocities<B: Kernels>(
         timesteps: &timesteps,
         frames: &numbers,
         text,
-        past: lookback.memory.as_ref(),
-        visibility: &lookback.visibility,
+        past: context.cache.as_ref(),
+        visibility: &context.visibility,
     };
     student.forward(noised, &inputs).0
 }

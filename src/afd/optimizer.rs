@@ -168,12 +168,7 @@ impl<B: AutodiffBackend> AfdOptimizer<B> {
         }
         let problems = tensors
             .into_keys()
-            .map(|name| {
-                format!(
-                    "optimizer state {name:?} belongs to \
-            no weight"
-                )
-            })
+            .map(|name| format!("optimizer state {name:?} belongs to no weight"))
             .collect();
         Err(WeightsError::Mismatch {
             origin: origin.to_string(),

@@ -47,7 +47,7 @@ impl OldPolicySchedule {
 
 /// Decay of the evaluation average after its `step`-th update (counted from 1): min((1 + step) /
 /// (10 + step), decay).
-pub fn evaluation_decay(step: u64, decay: f64) -> f64 {
+pub fn ema_decay(step: u64, decay: f64) -> f64 {
     ((1.0 + step as f64) / (10.0 + step as f64)).min(decay)
 }
 
@@ -79,14 +79,13 @@ struct Blend {
 
 impl<B: AutodiffBackend> ModuleMapper<B> for Blend {
     fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
-        let Leading { weight, moves } = self.weights.pop().expect(
-            "both modules have the same \
-            structure",
-        );
-        let leading = weight.downcast::<Tensor<B::InnerBackend, N>>().expect(
-            "both modules have \
-            the same structure",
-        );
+        let Leading { weight, moves } = self
+            .weights
+            .pop()
+            .expect("both modules have the same structure");
+        let leading = weight
+            .downcast::<Tensor<B::InnerBackend, N>>()
+            .expect("both modules have the same structure");
         let decay = self.decay;
         param.map(|lagging| {
             // Decay 0 must copy bit for bit, also when the lagging weights are not finite.
@@ -130,7 +129,7 @@ mod tests {
     fn decays_follow_the_published_schedules() {
         assert_eq!(OldPolicySchedule::Ramp.decay(100, 0.5), 0.1);
         assert_eq!(OldPolicySchedule::Ramp.decay(900, 0.5), 0.5);
-        assert_eq!(evaluation_decay(1, 0.9), 2.0 / 11.0);
-        assert_eq!(evaluation_decay(1000, 0.9), 0.9);
+        assert_eq!(ema_decay(1, 0.9), 2.0 / 11.0);
+        assert_eq!(ema_decay(1000, 0.9), 0.9);
     }
 }

@@ -162,19 +162,13 @@ impl MetricsRendererTraining for PlainLines {
         let values: Vec<String> = self
             .latest
             .iter()
-            .map(|(name, value)| {
-                format!(
-                    "{name} \
-            {value:.4}"
-                )
-            })
+            .map(|(name, value)| format!("{name} {value:.4}"))
             .collect();
         let seconds = self.started.elapsed().as_secs();
         // A closed pipe must not end a training run.
         let _ = writeln!(
             std::io::stderr(),
-            "round {items_processed}/{items_total}  {seconds} s  \
-            {}",
+            "round {items_processed}/{items_total}  {seconds} s  {}",
             values.join("  ")
         );
     }

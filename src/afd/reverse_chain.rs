@@ -173,9 +173,9 @@ mod tests {
             let [x, to, v, w] = [steps.from, steps.to, velocity, old].map(host);
             let [sigma, next] = [steps.sigma, steps.next].map(host);
             // The Gaussian's whole log density: the constants must cancel in the ratio.
-            let log_density = |at: f64, (mean, deviation): (f64, f64)| {
-                -0.5 * ((at - mean) / deviation).powi(2)
-                    - deviation.ln()
+            let log_density = |at: f64, (mean, std): (f64, f64)| {
+                -0.5 * ((at - mean) / std).powi(2)
+                    - std.ln()
                     - 0.5 * (2.0 * std::f64::consts::PI).ln()
             };
             let mut kl = 0.0;
@@ -209,8 +209,7 @@ mod tests {
                     // f32 against f64, sums of eight terms of order one.
                     assert!(
                         (found[2 * block + copy] - expected).abs() < 1e-6,
-                        "{fresh} {block}: \
-                        {} {expected}",
+                        "{fresh} {block}: {} {expected}",
                         found[2 * block + copy]
                     );
                 }

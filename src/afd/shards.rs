@@ -88,7 +88,7 @@ impl Shards {
 }
 
 /// Ranges of at most `at_once` of `count` things; 0 for no limit.
-pub fn portions(count: usize, at_once: usize) -> Vec<Range<usize>> {
+pub fn micro_batches(count: usize, at_once: usize) -> Vec<Range<usize>> {
     let size = if at_once == 0 { count.max(1) } else { at_once };
     (0..count)
         .step_by(size)
@@ -105,10 +105,10 @@ mod tests {
         let shards = Shards::new(4).unwrap();
         assert_eq!(shards.ranges(6), [0..2, 2..4, 4..5, 5..6]);
         assert_eq!(shards.ranges(3), [0..1, 1..2, 2..3]);
-        assert_eq!(portions(5, 2), [0..2, 2..4, 4..5]);
+        assert_eq!(micro_batches(5, 2), [0..2, 2..4, 4..5]);
         assert!(
-            portions(5, 0).into_iter().eq(std::iter::once(0..5))
-                && portions(2, 9).into_iter().eq(std::iter::once(0..2))
+            micro_batches(5, 0).into_iter().eq(std::iter::once(0..5))
+                && micro_batches(2, 9).into_iter().eq(std::iter::once(0..2))
         );
         assert_eq!(
             shards.map(vec![1, 2, 3], |index, item| 10 * index + item),

@@ -7,7 +7,7 @@ use afd_models::discriminator::pieces::{Judged, Pieces};
 use afd_models::discriminator::{AnyDiscriminator, Discriminator, RegisterDiscriminator};
 use afd_models::kernels::Trainable;
 use afd_models::student::segments::{self, Pass, Past, Segments};
-use afd_models::student::{BlockLayout, Memory, Student, Visibility};
+use afd_models::student::{BlockLayout, KvCache, Student, Visibility};
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
@@ -17,7 +17,7 @@ use super::bradley_terry;
 use super::direct::{self, DirectWork};
 use super::forward_process::{self, Noised};
 use super::model::{
-    AfdModel, Context, DiscriminatorWork, FlowWork, Outcome, SupervisedWork, Work, remember,
+    AfdModel, Context, DiscriminatorWork, FlowWork, Outcome, SupervisedWork, Work, prefill,
 };
 use super::reverse_chain::{self, ChainSteps, ReverseChainWork};
 
@@ -33,7 +33,7 @@ pub struct Step<B: Trainable> {
     model: AfdModel<B>,
     work: Work<B>,
     /// Keys and values of the clean rollout, where they are constants.
-    memory: Option<Memory<B::InnerBackend>>,
+    cache: Option<KvCache<B::InnerBackend>>,
     /// The student's current run, where its blocks are run again.
     segments: Option<Segments<B>>,
     /// The discriminator's, where its backbone's are.
@@ -45,21 +45,21 @@ pub struct Step<B: Trainable> {
 impl<B: Trainable> Step<B> {
     /// The step of `model` that `work` asks for.
     pub fn new(model: AfdModel<B>, work: Work<B>) -> Self {
-        let memory = match &work {
+        let cache = match &work {
             Work::Flow(work)
                 if work.context == Context::Cached
                     || (work.context == Context::OwnClean && work.detach_context) =>
             {
-                Some(clean_memory(&model, &work.clips.clean, &work.text))
+                Some(clean_cache(&model, &work.clips.clean, &work.text))
             }
-            Work::Direct(work) => Some(clean_memory(&model, &work.clean, &work.text)),
-            Work::ReverseChain(work) => Some(clean_memory(&model, &work.clean, &work.text)),
+            Work::Direct(work) => Some(clean_cache(&model, &work.clean, &work.text)),
+            Work::ReverseChain(work) => Some(clean_cache(&model, &work.clean, &work.text)),
             _ => None,
         };
         Self {
             model,
             work,
-            memory,
+            cache,
             segments: None,
             pieces: None,
             gradients: GradientsAccumulator::new(),
@@ -156,27 +156,22 @@ impl<B: Trainable> Step<B> {
                 (loss, 1.0, scalars)
             }
             Work::Direct(work) => {
-                let passes =
-                    chain_passes(student, &work.states, &work.sigmas, self.memory.as_ref());
+                let passes = chain_passes(student, &work.states, &work.sigmas, self.cache.as_ref());
                 let velocity = velocity(&work.text, passes, &mut self.segments);
-                let discriminator = judge_of(&self.model);
+                let discriminator = discriminator_of(&self.model);
                 let loss = direct::loss(velocity, discriminator, differentiated(work));
                 let scalars = vec![("direct_loss", scalar(&loss))];
                 (loss, 1.0, scalars)
             }
             Work::ReverseChain(work) => {
-                let passes = chain_passes(
-                    student,
-                    &work.steps.from,
-                    &work.sigmas,
-                    self.memory.as_ref(),
-                );
+                let passes =
+                    chain_passes(student, &work.steps.from, &work.sigmas, self.cache.as_ref());
                 let velocity = velocity(&work.text, passes, &mut self.segments);
                 let (loss, scalars) = reverse_chain_loss(student, velocity, work);
                 (loss, 1.0, scalars)
             }
             Work::Flow(work) => {
-                let (passes, range) = flow_passes(student, work, self.memory.as_ref(), run);
+                let (passes, range) = flow_passes(student, work, self.cache.as_ref(), run);
                 let frames = work.clips.clean.dims()[1];
                 let velocity = velocity(&work.text, passes, &mut self.segments);
                 let (loss, scalars) = loss_of_frames(&self.model, work, velocity, range.clone());
@@ -226,9 +221,9 @@ fn in_pieces<B: Trainable>(model: &AfdModel<B>) -> Option<&RegisterDiscriminator
     }
 }
 
-const NO_JUDGE: &str = "a method without a discriminator asks for no step that needs one";
+const NO_DISCRIMINATOR: &str = "a method without a discriminator asks for no step that needs one";
 
-fn judge_of<B: Trainable>(model: &AfdModel<B>) -> &AnyDiscriminator<B> {
+fn discriminator_of<B: Trainable>(model: &AfdModel<B>) -> &AnyDiscriminator<B> {
     model
         .discriminator
         .as_ref()
@@ -239,7 +234,7 @@ fn judge_of<B: Trainable>(model: &AfdModel<B>) -> &AnyDiscriminator<B> {
 fn clips_judged<B: Backend>(work: &DiscriminatorWork<B>) -> usize {
     let (teachers, students) = (work.teacher.dims()[0], work.student.dims()[0]);
     let times = if work.penalty.is_some() { 2 } else { 1 };
-    times * (teachers + students) + work.mistaken.as_ref().map_or(0, |_| teachers)
+    times * (teachers + students) + work.mismatched.as_ref().map_or(0, |_| teachers)
 }
 
 type Scalars = Vec<(&'static str, f64)>;
@@ -260,14 +255,14 @@ fn judged<B: Backend>(work: &DiscriminatorWork<B>) -> Vec<Judged<B>> {
             text: text.clone(),
         }
     });
-    let mistaken = work.mistaken.as_ref().map(|(text, _)| Judged {
+    let mismatched = work.mismatched.as_ref().map(|(text, _)| Judged {
         clips: work.teacher.clone(),
         text: text.clone(),
     });
     [Judged { clips, text }]
         .into_iter()
         .chain(moved)
-        .chain(mistaken)
+        .chain(mismatched)
         .collect()
 }
 
@@ -279,12 +274,9 @@ fn discriminator_loss<B: Trainable>(
     let (teachers, students) = (work.teacher.dims()[0], work.student.dims()[0]);
     let mut scores = scores.iter().cloned();
     let mut next = || {
-        scores.next().unwrap_or_else(|| {
-            unreachable!(
-                "there are scores for \
-        everything that is judged"
-            )
-        })
+        scores
+            .next()
+            .unwrap_or_else(|| unreachable!("there are scores for everything that is judged"))
     };
     let both = next();
     let per_prompt = |range: Range<usize>| {
@@ -306,7 +298,7 @@ fn discriminator_loss<B: Trainable>(
         scalars.extend([("r1", scalar(&r1)), ("r2", scalar(&r2))]);
         loss = loss + (r1 * penalty.r1 + r2 * penalty.r2) * 0.5;
     }
-    if let Some((_, weight)) = &work.mistaken {
+    if let Some((_, weight)) = &work.mismatched {
         // Pairs of one clip under two prompts: what does not depend on the prompt cancels.
         let wrong = next().reshape([teachers, 1]);
         let right = teacher.clone().reshape([teachers, 1]);
@@ -328,16 +320,16 @@ fn discriminator_loss<B: Trainable>(
 fn flow_passes<B: Trainable>(
     student: &Student<B>,
     work: &FlowWork<B::InnerBackend>,
-    memory: Option<&Memory<B::InnerBackend>>,
+    cache: Option<&KvCache<B::InnerBackend>>,
     run: usize,
 ) -> (Vec<Pass<B::InnerBackend>>, Range<usize>) {
     let frames = work.clips.clean.dims()[1];
     let layout = student.layout(frames);
-    match (work.context, memory) {
-        (Context::Cached, Some(memory)) => {
+    match (work.context, cache) {
+        (Context::Cached, Some(cache)) => {
             let start = run * layout.frames_per_block;
             let block = start..(start + layout.frames_per_block).min(frames);
-            let past = memory.clone().keep(&layout.past_of(&block));
+            let past = cache.clone().keep(&layout.past_of(&block));
             let visibility = Visibility::rollout(
                 past.as_ref().map_or(0, |past| past.frames.len()),
                 block.len(),
@@ -365,12 +357,12 @@ fn flow_passes<B: Trainable>(
             )],
             0..frames,
         ),
-        (_, Some(memory)) => (
+        (_, Some(cache)) => (
             vec![noisy_pass(
                 &layout,
                 work.clips.state(),
                 &work.sigmas,
-                Past::Constant(memory.clone()),
+                Past::Constant(cache.clone()),
             )],
             0..frames,
         ),
@@ -415,10 +407,10 @@ fn chain_passes<B: Trainable>(
     student: &Student<B>,
     states: &Tensor<B::InnerBackend, 5>,
     sigmas: &[f32],
-    memory: Option<&Memory<B::InnerBackend>>,
+    cache: Option<&KvCache<B::InnerBackend>>,
 ) -> Vec<Pass<B::InnerBackend>> {
     let layout = student.layout(states.dims()[1]);
-    let past = memory.cloned().map_or(Past::Nothing, Past::Constant);
+    let past = cache.cloned().map_or(Past::Nothing, Past::Constant);
     vec![noisy_pass(&layout, states.clone(), sigmas, past)]
 }
 
@@ -570,14 +562,14 @@ fn reverse_chain_loss<B: Trainable>(
 }
 
 /// Keys and values of the clean rollout, without a graph.
-fn clean_memory<B: Trainable>(
+fn clean_cache<B: Trainable>(
     model: &AfdModel<B>,
     clean: &Tensor<B::InnerBackend, 5>,
     text: &Tensor<B::InnerBackend, 3>,
-) -> Memory<B::InnerBackend> {
+) -> KvCache<B::InnerBackend> {
     let student = model.student.valid();
-    let text = student.read_text(text.clone());
-    remember(&student, clean.clone(), 0.0, &text)
+    let text = student.text_cache(text.clone());
+    prefill(&student, clean.clone(), 0.0, &text)
 }
 
 fn scalar<B: Backend>(value: &Tensor<B, 1>) -> f64 {
@@ -736,8 +728,7 @@ mod tests {
                     });
                 assert!(
                     gap / largest < TOLERANCE,
-                    "{context:?}, blocks again: {recompute_blocks}: \
-                    {name} is off by {}",
+                    "{context:?}, blocks again: {recompute_blocks}: {name} is off by {}",
                     gap / largest
                 );
             }

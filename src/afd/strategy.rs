@@ -312,7 +312,7 @@ pub const SHOWN: [&str; 7] = [
     "direct_loss",
     "reverse_chain_loss",
     "supervised_loss",
-    "score_deviation",
+    "score_std",
 ];
 
 /// One output for all parts: scalars and gradients averaged by share.
@@ -461,9 +461,7 @@ pub fn ending<B: Trainable>(rounds: &Arc<Rounds<B>>) -> Result<Ending, RoundErro
         .take();
     ending.unwrap_or_else(|| {
         Err(RoundError::Files(
-            "the learner ended without running a \
-        round"
-                .to_string(),
+            "the learner ended without running a round".to_string(),
         ))
     })
 }

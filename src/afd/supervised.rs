@@ -13,7 +13,7 @@ use super::forward_process::Noised;
 use super::learning_rate::half_cosine;
 use super::model::{SupervisedWork, Work};
 use super::policies;
-use super::shards::portions;
+use super::shards::micro_batches;
 use super::strategy::{LearnerHandle, Method, RoundError, RoundReport, RoundState};
 use super::trajectories::Trajectories;
 use crate::data::batch::Batches;
@@ -34,7 +34,7 @@ pub struct Supervised<B: Trainable> {
     shift: f64,
     frames_per_block: usize,
     seed: u64,
-    clips_at_once: usize,
+    micro_batch: usize,
     batches: Arc<Batches<B::InnerBackend>>,
     device: B::Device,
 }
@@ -56,7 +56,7 @@ impl<B: Trainable> Supervised<B> {
             shift: recipe.settings.sampler.timestep_shift,
             frames_per_block: recipe.student.frames_per_block,
             seed: recipe.settings.seed,
-            clips_at_once: recipe.settings.run.clips_at_once,
+            micro_batch: recipe.settings.run.micro_batch,
             batches,
             device,
         }
@@ -137,7 +137,7 @@ impl<B: Trainable> Supervised<B> {
         let made = learner
             .shards()
             .map(learner.shards().ranges(prompts.len()), |_, part| {
-                let made = portions(part.len(), self.clips_at_once)
+                let made = micro_batches(part.len(), self.micro_batch)
                     .into_iter()
                     .map(|portion| {
                         let clips = part.start + portion.start..part.start + portion.end;
@@ -238,14 +238,14 @@ impl<B: Trainable> Method<B> for Supervised<B> {
         };
         let parts = learner.shards().ranges(batch).into_iter();
         let within = |part: std::ops::Range<usize>| {
-            portions(part.len(), self.clips_at_once)
+            micro_batches(part.len(), self.micro_batch)
                 .into_iter()
                 .map(move |portion| part.start + portion.start..part.start + portion.end)
         };
         let parts = parts.flat_map(within).map(part).collect();
         report.merge(learner.train(parts)?);
         let mut model = learner.model();
-        let decay = policies::evaluation_decay(round + 1, self.settings.evaluation_decay);
+        let decay = policies::ema_decay(round + 1, self.settings.ema_decay);
         model.evaluation = policies::blend::<B, _>(model.evaluation, &model.student, decay);
         learner.replace(model);
         report.took("supervised", started);
@@ -352,7 +352,7 @@ mod tests {
         }
         let student = burn::module::AutodiffModule::valid(&model.student);
         let noise = clips::<Flex>(random(10_000, 64));
-        let rows = student.read_text(text(64));
+        let rows = student.text_cache(text(64));
         let (frames, timesteps) = (vec![0, 1], vec![1000.0; 64 * 2]);
         let visibility = Visibility::block_causal(&student.layout(2));
         let inputs = Inputs {
@@ -386,8 +386,7 @@ mod tests {
             // noise exactly.
             assert!(
                 (found - expected).abs() < 0.1 && spread < 0.35,
-                "{prompt} {value}: {found} \
-                {expected} {spread}"
+                "{prompt} {value}: {found} {expected} {spread}"
             );
         }
     }

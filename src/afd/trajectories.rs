@@ -83,7 +83,7 @@ impl Trajectories {
         clips: Range<u64>,
     ) -> (Noised<B>, Vec<f32>) {
         let device = rows.device();
-        let text = student.read_text(rows);
+        let text = student.text_cache(rows);
         let generator = Generator {
             student,
             text: &text,
@@ -204,7 +204,7 @@ mod tests {
             fresh_noise: 0.0,
             sigmas: few_step_sigmas(&[1000.0, 750.0, 500.0, 250.0], 5.0, true),
         };
-        let text = student.read_text(rows());
+        let text = student.text_cache(rows());
         let generator = Generator {
             student: &student,
             text: &text,

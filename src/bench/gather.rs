@@ -13,7 +13,7 @@ use crate::eval::report::Report;
 use crate::eval::table::METRICS;
 use crate::recipe::Recipe;
 use crate::run::directory::RunDirectory;
-use crate::session::measure::{DRIFT, FIRST_JUDGE, LEARNING, Measured, PERMANENCE_DRIFT};
+use crate::session::measure::{DRIFT, LEARNING, Measured, PERMANENCE_DRIFT, TRAINED_DISCRIMINATOR};
 use crate::session::{SessionError, journal};
 
 /// Everything that is there, and what is missing by name.
@@ -76,13 +76,7 @@ fn one(planned: &PlannedRun, places: &Places) -> Result<Run, SessionError> {
     else {
         let reason = fs::read_to_string(places.failure(planned));
         run.state = reason.map_or_else(
-            |_| {
-                State::Missing(
-                    "not made \
-            yet"
-                    .to_string(),
-                )
-            },
+            |_| State::Missing("not made yet".to_string()),
             State::Failed,
         );
         return Ok(run);
@@ -115,25 +109,20 @@ fn cost(directory: &Path, planned: &PlannedRun) -> Result<(Cost, Option<String>)
     let path = directory.join("report.json");
     let text = fs::read_to_string(&path)
         .map_err(|error| crate::run::files::FileError::new("read", &path, error))?;
-    let report: Report = serde_json::from_str(&text).map_err(|error| {
-        SessionError::Other(format!(
-            "{} is damaged: \
-            {error}",
-            path.display()
-        ))
-    })?;
+    let report: Report = serde_json::from_str(&text)
+        .map_err(|error| SessionError::Other(format!("{} is damaged: {error}", path.display())))?;
     let recipe = Recipe::load(&planned.recipe, &planned.set)?;
-    let takes = recipe.settings.teacher.takes_per_prompt;
-    let distinct = if takes == 0 {
+    let samples = recipe.settings.teacher.samples_per_prompt;
+    let distinct = if samples == 0 {
         u64::MAX
     } else {
-        takes * recipe.train_prompts.len() as u64
+        samples * recipe.train_prompts.len() as u64
     };
     let cost = Cost {
         student_forward_backward: spent.student_passes,
         student_rollouts: spent.rollouts,
         discriminator_forward_backward: spent.discriminator_passes,
-        // Fresh takes differ each time; a few are asked for again and again.
+        // Fresh samples differ each time; a few are asked for again and again.
         teacher_clips: spent.teacher_queries.min(distinct),
         wall_seconds: journal::seconds(&run)?,
     };
@@ -159,7 +148,7 @@ fn metrics(main: &[String]) -> Vec<Metric> {
         .map(|of| metric(of.name, of.title, of.unit, of.better))
         .collect();
     all.push(metric(
-        FIRST_JUDGE,
+        TRAINED_DISCRIMINATOR,
         "first judge's pair accuracy",
         "share",
         Direction::Lower,
@@ -245,15 +234,13 @@ mod tests {
             "distill",
             "a/b.toml",
             "--set",
-            "afd.teacher_positives_span=[0.5, \
-            1]",
+            "afd.teacher_positives_span=[0.5, 1]",
             "it's",
         ]
         .map(String::from);
         assert_eq!(
             shell(&words),
-            "afd distill a/b.toml --set 'afd.teacher_positives_span=[0.5, \
-            1]' 'it'\\''s'"
+            "afd distill a/b.toml --set 'afd.teacher_positives_span=[0.5, 1]' 'it'\\''s'"
         );
     }
 }

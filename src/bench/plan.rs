@@ -135,7 +135,7 @@ pub enum Trainee {
     Method(String),
     /// Nobody: the base student.
     Base,
-    /// Nobody: the teacher's own takes.
+    /// Nobody: the teacher's own samples.
     Teacher,
 }
 
@@ -220,8 +220,7 @@ impl CheckedPlan {
             control(
                 "teacher",
                 "teacher (control)",
-                "Other takes of the teacher: what a perfect \
-                student would score.",
+                "Other samples of the teacher: what a perfect student would score.",
                 Role::Teacher,
             ),
             control("base", "base", "The student before training.", Role::Base),
@@ -244,8 +243,7 @@ impl CheckedPlan {
                 }
                 (Ok(_), true) => {
                     return Err(fail(format!(
-                        "refused = true, but the recipe of {} \
-                    works",
+                        "refused = true, but the recipe of {} works",
                         run.id()
                     )));
                 }
@@ -335,8 +333,7 @@ impl Plan {
                 let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
                 if name.is_empty() || !name.chars().all(plain) {
                     return Err(format!(
-                        "{kind}: the name {name:?} must be letters, digits and \
-                        '-'"
+                        "{kind}: the name {name:?} must be letters, digits and '-'"
                     ));
                 }
                 if names[..index].contains(name) {
@@ -364,8 +361,7 @@ impl Plan {
         for method in &self.methods {
             if ["base", "teacher"].contains(&method.name.as_str()) {
                 return Err(format!(
-                    "methods: {:?} is a control that every benchmark has, choose \
-                    another name",
+                    "methods: {:?} is a control that every benchmark has, choose another name",
                     method.name
                 ));
             }
@@ -380,15 +376,13 @@ impl Plan {
                 .or(method.regimes.iter().find(known_regime));
             if let Some(unknown) = unknown {
                 return Err(format!(
-                    "methods.{}: there is no family or regime \
-                    {unknown:?}",
+                    "methods.{}: there is no family or regime {unknown:?}",
                     method.name
                 ));
             }
             if let Some(seed) = method.seeds.iter().find(|seed| !self.seeds.contains(seed)) {
                 return Err(format!(
-                    "methods.{}: seed {seed} is not among the benchmark's \
-                    {:?}",
+                    "methods.{}: seed {seed} is not among the benchmark's {:?}",
                     method.name, self.seeds
                 ));
             }
@@ -489,7 +483,7 @@ title = "fresh"
 [[regimes]]
 name = "few"
 title = "few"
-set = ["teacher.takes_per_prompt=1"]
+set = ["teacher.samples_per_prompt=1"]
 [[methods]]
 name = "afd"
 title = "AFD"
@@ -529,10 +523,7 @@ refused = true
             checked.methods[4]
                 .refused
                 .as_ref()
-                .is_some_and(|reason| reason.contains(
-                    "has no \
-            score"
-                ))
+                .is_some_and(|reason| reason.contains("has no score"))
         );
         // The more particular comes later and wins.
         let sft = Recipe::load(&checked.runs[8].recipe, &checked.runs[8].set)
@@ -541,7 +532,7 @@ refused = true
         assert_eq!(
             (
                 sft.evaluation.clips_per_prompt,
-                sft.teacher.takes_per_prompt,
+                sft.teacher.samples_per_prompt,
                 sft.seed
             ),
             (8, 1, 4)
@@ -559,8 +550,7 @@ refused = true
             (
                 "regimes = [\"few\"]",
                 "regimes = [\"fewer\"]",
-                "there is no family or \
-                regime \"fewer\"",
+                "there is no family or regime \"fewer\"",
             ),
             (
                 "seeds = [4]\nset",

@@ -270,14 +270,10 @@ impl Runner {
         let mut child = start.map_err(|error| FileError::new("start", &self.program, error))?;
         let mut asked = false;
         let status = loop {
-            if let Some(status) = child.try_wait().map_err(|error| {
-                FileError::new(
-                    "wait \
-                for",
-                    &self.program,
-                    error,
-                )
-            })? {
+            if let Some(status) = child
+                .try_wait()
+                .map_err(|error| FileError::new("wait for", &self.program, error))?
+            {
                 break status;
             }
             if stop() && !asked {
@@ -363,10 +359,7 @@ fn ended(status: ExitStatus, asked: bool, log: &Path) -> Ended {
         .lines()
         .rev()
         .find(|line| !line.trim().is_empty())
-        .unwrap_or(
-            "it printed \
-        nothing",
-        );
+        .unwrap_or("it printed nothing");
     Ended::Badly(format!("{status}: {last}"))
 }
 

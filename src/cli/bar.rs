@@ -15,11 +15,8 @@ pub(super) struct Bar {
 impl Bar {
     /// Starts at nothing.
     pub fn new(what: &'static str) -> Self {
-        let style = ProgressStyle::with_template(
-            "{msg} {wide_bar} {pos}/{len} \
-            {eta}",
-        )
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = std::io::stderr()
             .is_terminal()
             .then(|| ProgressBar::new(0).with_style(style).with_message(what));

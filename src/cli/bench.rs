@@ -68,8 +68,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
         .collect();
     if runs.is_empty() {
         return Err(CliError::Usage(format!(
-            "no run's name holds {:?}; --dry-run lists \
-            them",
+            "no run's name holds {:?}; --dry-run lists them",
             args.only
         )));
     }
@@ -117,8 +116,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
         };
         let progress = runner.run(&runs).map_err(|error| failed(&error))?;
         println!(
-            "{} of {} runs made and measured, {} \
-            failed",
+            "{} of {} runs made and measured, {} failed",
             progress.done, progress.total, progress.failed
         );
         code = match (progress.done == progress.total, progress.failed) {

@@ -116,11 +116,7 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
             .latest()
             .map_err(|error| CliError::Failed(error.to_string()))?;
         let (_, checkpoint) = latest.ok_or_else(|| {
-            CliError::Usage(format!(
-                "the run {} has no \
-            checkpoint yet",
-                path.display()
-            ))
+            CliError::Usage(format!("the run {} has no checkpoint yet", path.display()))
         })?;
         checkpoint
     } else {
@@ -144,18 +140,10 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
         ))
     })?;
     let card: StudentCard = serde_json::from_str(&text).map_err(|error| {
-        CliError::Failed(format!(
-            "{} is damaged: \
-            {error}",
-            card_path.display()
-        ))
+        CliError::Failed(format!("{} is damaged: {error}", card_path.display()))
     })?;
     card.check().map_err(|problem| {
-        CliError::Failed(format!(
-            "{} is damaged: \
-        {problem}",
-            card_path.display()
-        ))
+        CliError::Failed(format!("{} is damaged: {problem}", card_path.display()))
     })?;
     Ok(Found {
         directory: student,
@@ -175,8 +163,7 @@ pub fn recipe_of(
     }
     let missing = || {
         CliError::Usage(format!(
-            "{} lies in no run directory; say what to evaluate on \
-        with --recipe",
+            "{} lies in no run directory; say what to evaluate on with --recipe",
             path.display()
         ))
     };
@@ -188,13 +175,8 @@ pub fn recipe_of(
 
 /// The recipe of the run that `path` lies in, if it lies in one.
 pub fn snapshot_of(path: &Path) -> Result<Option<PathBuf>, CliError> {
-    let absolute = std::path::absolute(path).map_err(|error| {
-        CliError::Usage(format!(
-            "{}: \
-        {error}",
-            path.display()
-        ))
-    })?;
+    let absolute = std::path::absolute(path)
+        .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
     Ok(absolute
         .ancestors()
         .map(|directory| directory.join("recipe.resolved.toml"))

@@ -65,13 +65,7 @@ fn layout(text: &str) -> Result<Layout, String> {
     known
         .into_iter()
         .find(|layout| layout.to_string() == text)
-        .ok_or_else(|| {
-            format!(
-                "expected \
-        one of {}",
-                names()
-            )
-        })
+        .ok_or_else(|| format!("expected one of {}", names()))
 }
 
 /// A preparation.
@@ -99,8 +93,7 @@ fn run_prepare(args: &PrepareArgs) -> Result<ExitCode, CliError> {
     let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let Some(data) = recipe.data().map(Path::to_path_buf) else {
         return Err(CliError::Usage(format!(
-            "{} has no data.path; name the directory to prepare \
-            into",
+            "{} has no data.path; name the directory to prepare into",
             args.recipe.recipe.display()
         )));
     };
@@ -163,8 +156,8 @@ fn run_check(args: &CheckArgs) -> Result<ExitCode, CliError> {
     let journal = args.journal.clone().or_else(|| default_journal(&args.path));
     if journal.is_none() {
         eprintln!(
-            "{} cannot be written to: nothing is kept for the next time; --journal FILE \
-            names another place",
+            "{} cannot be written to: nothing is kept for the next time; --journal FILE names \
+                another place",
             args.path.display()
         );
     }
@@ -203,8 +196,7 @@ fn run_check(args: &CheckArgs) -> Result<ExitCode, CliError> {
     match report.problems.len() {
         0 => Ok(ExitCode::SUCCESS),
         bad => Err(CliError::Failed(format!(
-            "{bad} of {} clips in {} cannot be \
-            used",
+            "{bad} of {} clips in {} cannot be used",
             report.clips,
             args.path.display()
         ))),
@@ -235,8 +227,7 @@ fn print(report: &Report) {
     }
     println!("layout      {}", report.layout);
     println!(
-        "clips       {} can be used, {} cannot; {} \
-        warnings",
+        "clips       {} can be used, {} cannot; {} warnings",
         report.good(),
         report.problems.len(),
         report.flags.len()

@@ -14,7 +14,7 @@ use burn::prelude::*;
 use clap::Args;
 
 use super::CliError;
-use crate::afd::model::{Lookback, remember, velocities};
+use crate::afd::model::{CleanContext, prefill, velocities};
 use crate::data::video_io::{ffmpeg_version, find_ffmpeg};
 use crate::recipe::Recipe;
 
@@ -39,15 +39,13 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     for found in &devices {
         match &found.absent {
             None => println!(
-                "  {:<10} \
-                {}{}",
+                "  {:<10} {}{}",
                 found.name,
                 found.description,
                 if found.by_default {
                     ""
                 } else {
-                    " (only \
-                when asked for)"
+                    " (only when asked for)"
                 }
             ),
             Some(reason) => println!("  {:<10} not here: {reason}", found.name),
@@ -58,24 +56,20 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     }
     match find_ffmpeg() {
         Some(path) => println!(
-            "  ffmpeg     {} \
-            ({})",
+            "  ffmpeg     {} ({})",
             path.display(),
-            ffmpeg_version().unwrap_or_else(|| "unknown \
-            version"
-                .to_string())
+            ffmpeg_version().unwrap_or_else(|| "unknown version".to_string())
         ),
         None => println!(
-            "  ffmpeg     not found: .mp4 cannot be read or written; put it on PATH \
-            or name it in AFD_FFMPEG, or use .gif"
+            "  ffmpeg     not found: .mp4 cannot be read or written; put it on PATH or name it in \
+                AFD_FFMPEG, or use .gif"
         ),
     }
     let recipe = Recipe::load(&args.recipe, &[])?;
     let expected = compare(&recipe, "cpu")?;
     let mut wrong = false;
     println!(
-        "loss and gradients of {} against the CPU (at most {TOLERANCE} apart, \
-        relative):",
+        "loss and gradients of {} against the CPU (at most {TOLERANCE} apart, relative):",
         student_name(&recipe)
     );
     for found in devices.iter().filter(|found| found.absent.is_none()) {
@@ -92,9 +86,7 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     }
     if wrong {
         return Err(CliError::Failed(
-            "a device computes other gradients than the CPU; do not train \
-            on it"
-                .to_string(),
+            "a device computes other gradients than the CPU; do not train on it".to_string(),
         ));
     }
     Ok(ExitCode::SUCCESS)
@@ -180,14 +172,14 @@ impl Job for CompareJob<'_> {
         };
         let [length, width] = [recipe.settings.text.length, recipe.settings.text.width];
         let rows = Noise::new(0, Purpose::Evaluation, 1, 9).normals(2 * length * width);
-        let text = student.read_text(Tensor::from_data(
+        let text = student.text_cache(Tensor::from_data(
             TensorData::new(rows, [2, length, width]),
             &device,
         ));
-        let memory = remember(&student, normal(0), 0.0, &text);
+        let cache = prefill(&student, normal(0), 0.0, &text);
         let sigmas = vec![0.5; 2 * frames];
-        let lookback = Lookback::on(&student, frames, Some(memory));
-        let loss = (velocities(&student, normal(1), &sigmas, &text, &lookback) - normal(2))
+        let context = CleanContext::on(&student, frames, Some(cache));
+        let loss = (velocities(&student, normal(1), &sigmas, &text, &context) - normal(2))
             .square()
             .mean();
         let value: f64 = loss.clone().into_scalar().elem();

@@ -1,4 +1,4 @@
-//! `afd eval`: a student, or two, against fresh takes of the teacher on held-out prompts.
+//! `afd eval`: a student, or two, against fresh samples of the teacher on held-out prompts.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -181,8 +181,7 @@ fn write_discriminator(student: &Found, args: &ExportArgs) -> Result<ExitCode, C
     let path = args.path.display();
     if args.merge_lora {
         return Err(CliError::Usage(
-            "--part discriminator writes factors alone; merge them with \
-            --lora afterwards"
+            "--part discriminator writes factors alone; merge them with --lora afterwards"
                 .to_string(),
         ));
     }
@@ -192,8 +191,7 @@ fn write_discriminator(student: &Found, args: &ExportArgs) -> Result<ExitCode, C
         .join(MODEL);
     if !state.is_file() {
         return Err(CliError::Usage(format!(
-            "{path} is a student alone; name the run or the \
-            checkpoint that holds its discriminator"
+            "{path} is a student alone; name the run or the checkpoint that holds its discriminator"
         )));
     }
     let lora = discriminator_lora(&student.directory)?;
@@ -235,8 +233,8 @@ fn discriminator_lora(student: &Path) -> Result<LoraConfig, CliError> {
     settings.discriminator.lora.ok_or_else(|| {
         let recipe = recipe.display();
         CliError::Usage(format!(
-            "the discriminator of {recipe} has no low-rank factors: \
-            discriminator.lora is missing there"
+            "the discriminator of {recipe} has no low-rank factors: discriminator.lora is missing \
+                there"
         ))
     })
 }
@@ -280,8 +278,7 @@ fn write_transformer(
     let sizes = known.or_else(|| transformer.sizes().filter(|_| transformer.is_recognised()));
     let sizes = sizes.ok_or_else(|| {
         CliError::Failed(format!(
-            "{} holds no Wan \
-        transformer",
+            "{} holds no Wan transformer",
             file.path().display()
         ))
     })?;
@@ -299,8 +296,7 @@ fn write_transformer(
         .filter(|problems| !problems.is_empty())
     {
         return Err(CliError::Failed(format!(
-            "these factors are not for {}: \
-            {}",
+            "these factors are not for {}: {}",
             file.path().display(),
             problems.join("; ")
         )));
@@ -379,13 +375,7 @@ impl<W: Write> Job for MergeJob<'_, W> {
 fn own_sizes(file: &WeightFile) -> Result<Option<StudentConfig>, String> {
     let metadata = file.own_metadata().map_err(|error| error.to_string())?;
     let parse = |text: &String| {
-        serde_json::from_str(text).map_err(|error| {
-            format!(
-                "{}: \
-        {error}",
-                file.path().display()
-            )
-        })
+        serde_json::from_str(text).map_err(|error| format!("{}: {error}", file.path().display()))
     };
     metadata.get("config").map(parse).transpose()
 }

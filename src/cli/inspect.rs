@@ -73,8 +73,7 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
         let factors = LoraFile::open(&file).map_err(failed)?;
         let config = factors.config();
         println!(
-            "low-rank factors of {} layers, rank {}, alpha \
-            {}",
+            "low-rank factors of {} layers, rank {}, alpha {}",
             factors.len(),
             config.rank,
             config.alpha
@@ -87,11 +86,7 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
     };
     let found = transformer.found();
     let part = found.part.as_ref().map_or(String::new(), |part| {
-        format!(
-            ", part {part} ({} tensors \
-        left alone)",
-            found.left_alone
-        )
+        format!(", part {part} ({} tensors left alone)", found.left_alone)
     });
     println!(
         "a Wan transformer in the {} layout{part}: {} blocks of width {}, feed-forward {}, {} \
@@ -136,8 +131,7 @@ fn parts_of_wan(file: &WeightFile) -> Result<ExitCode, CliError> {
     if let Some(config) = vae.sizes() {
         let (layout, channels) = (vae.layout().word(), config.latent_channels);
         println!(
-            "a Wan VAE in the {layout} layout: base width {}, {channels} latent \
-            channels",
+            "a Wan VAE in the {layout} layout: base width {}, {channels} latent channels",
             config.base_width
         );
         return verdict(
@@ -161,8 +155,7 @@ fn verdict(
         return Ok(ExitCode::SUCCESS);
     }
     Err(CliError::Failed(format!(
-        "{} is not a complete {what}: \
-        {}",
+        "{} is not a complete {what}: {}",
         file.path().display(),
         problems.join("; ")
     )))

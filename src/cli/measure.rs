@@ -27,7 +27,7 @@ pub struct MeasureArgs {
     /// Measure the student of this run [default: the recipe's base student].
     #[arg(long, value_name = "DIR", conflicts_with = "teacher")]
     run: Option<PathBuf>,
-    /// Measure other takes of the teacher: what a perfect student would score.
+    /// Measure other samples of the teacher: what a perfect student would score.
     #[arg(long)]
     teacher: bool,
     /// Where measured.json and the clips' GIFs go.
@@ -47,8 +47,7 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
     }
     if args.out.join(measure::FILE).exists() {
         return Err(CliError::Usage(format!(
-            "{} holds measurements already; choose another \
-            --out",
+            "{} holds measurements already; choose another --out",
             args.out.display()
         )));
     }

@@ -45,7 +45,7 @@ enum Verb {
     Pretrain(train::TrainArgs),
     /// Generate clips with a student.
     Generate(generate::GenerateArgs),
-    /// Compare a student, or two, with fresh takes of the teacher on held-out prompts.
+    /// Compare a student, or two, with fresh samples of the teacher on held-out prompts.
     Eval(eval::EvalArgs),
     /// Measure a student of the physics world against all that is known of it.
     Measure(measure::MeasureArgs),

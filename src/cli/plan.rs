@@ -81,8 +81,7 @@ impl Target {
                 let known = names.into_iter().find(|known| *known == name);
                 let known = known.ok_or_else(|| {
                     CliError::Usage(format!(
-                        "{request:?} is no \
-                    backend; there are {}",
+                        "{request:?} is no backend; there are {}",
                         names.join(", ")
                     ))
                 })?;
@@ -158,15 +157,7 @@ mod tests {
     #[test]
     fn sizes_are_decimal_or_binary() {
         assert_eq!(
-            [
-                size("80GB"),
-                size(
-                    "24 \
-            GiB"
-                ),
-                size("1.5MB"),
-                size("7")
-            ],
+            [size("80GB"), size("24 GiB"), size("1.5MB"), size("7")],
             [Ok(80_000_000_000), Ok(24 << 30), Ok(1_500_000), Ok(7)]
         );
         for wrong in ["", "GB", "80 G", "-1GB", "0GB", "1.2.3GB"] {

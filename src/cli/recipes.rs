@@ -20,8 +20,7 @@ pub fn run(args: &RecipesArgs) -> Result<ExitCode, CliError> {
     let mut found = Vec::new();
     collect(&args.directory, &mut found).map_err(|error| {
         CliError::Usage(format!(
-            "cannot list {}: {error}; name the directory that holds \
-            recipes",
+            "cannot list {}: {error}; name the directory that holds recipes",
             args.directory.display()
         ))
     })?;

@@ -95,8 +95,7 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
         .filter(|quarantine| !quarantine.clips.is_empty())
     {
         eprintln!(
-            "left out {} clips and {} prompts, see {QUARANTINE} in the \
-            run",
+            "left out {} clips and {} prompts, see {QUARANTINE} in the run",
             quarantine.clips.len(),
             quarantine.prompts
         );
@@ -164,8 +163,7 @@ impl Job for TrainJob<'_> {
         let trained = train::train::<B>(recipe, &run, &batches, &device)?;
         if trained.ending == Ending::Stopped {
             eprintln!(
-                "stopped after round {}, state saved; continue with \
-                --resume",
+                "stopped after round {}, state saved; continue with --resume",
                 trained.state.round
             );
             return Ok(ExitCode::from(STOPPED));
@@ -180,8 +178,7 @@ impl Job for TrainJob<'_> {
         if recipe.settings.evaluation.clips_per_prompt == 0 {
             println!("run       {}", run.path().display());
             println!(
-                "student   \
-                {}",
+                "student   {}",
                 run.checkpoints(1)
                     .path_of(trained.state.round)
                     .join("student")
@@ -232,17 +229,11 @@ impl Job for TrainJob<'_> {
             &run.path().join("report.html"),
             &report,
             &metrics,
-            &[(
-                "Held-out \
-            prompts"
-                    .to_string(),
-                preview,
-            )],
+            &[("Held-out prompts".to_string(), preview)],
         )?;
         println!("run       {}", run.path().display());
         println!(
-            "student   \
-            {}",
+            "student   {}",
             run.checkpoints(1)
                 .path_of(trained.state.round)
                 .join("student")

@@ -18,15 +18,13 @@ pub fn run(args: &RecipeArgs) -> Result<ExitCode, CliError> {
     let student = &recipe.student;
     println!("{} is valid", args.recipe.display());
     println!(
-        "  prompts   {} to train on, {} held \
-        out",
+        "  prompts   {} to train on, {} held out",
         recipe.train_prompts.len(),
         recipe.held_out_prompts.len()
     );
     println!("  latents   {frames} frames x {channels} channels x {rows} x {columns}");
     println!(
-        "  student   width {}, {} layers, {} frames per \
-        block",
+        "  student   width {}, {} layers, {} frames per block",
         student.width, student.layers, student.frames_per_block
     );
     Ok(ExitCode::SUCCESS)

@@ -32,12 +32,12 @@ pub enum BatchError {
     #[error(transparent)]
     Teacher(#[from] TeacherError),
     /// A clip cannot be prepared.
-    #[error("prompt {prompt:?}, take {take}: {source}")]
+    #[error("prompt {prompt:?}, sample {sample}: {source}")]
     Prepare {
         /// The prompt.
         prompt: String,
-        /// The take.
-        take: u64,
+        /// The sample.
+        sample: u64,
         /// Why.
         source: PrepareError,
     },
@@ -55,8 +55,8 @@ pub enum BatchError {
     Latents(#[from] LatentError),
     /// There is no end to what could be prepared.
     #[error(
-        "teacher.takes_per_prompt is 0: every take of this teacher is another one, so there is \
-        no end to prepare; give a number"
+        "teacher.samples_per_prompt is 0: every sample of this teacher is another one, so there is \
+            no end to prepare; give a number"
     )]
     Endless,
     /// The codec's weights.
@@ -91,14 +91,14 @@ pub struct Batches<B: Kernels> {
     device: B::Device,
     text_shape: [usize; 2],
     seed: u64,
-    takes_per_prompt: u64,
+    samples_per_prompt: u64,
     prompts: Vec<String>,
     /// Neighbours of the prompts that were asked about.
     near: Mutex<BTreeMap<String, Vec<String>>>,
     /// Rows of all prompts, or where to read them: those of large encoders are megabytes each.
     rows: BTreeMap<String, Vec<f32>>,
     encoder: Box<dyn TextEncoder>,
-    /// Prepared clips of a teacher with few takes, which come round again.
+    /// Prepared clips of a teacher with few samples, which come round again.
     prepared: Mutex<BTreeMap<(String, u64), Clip>>,
     queries: AtomicU64,
 }
@@ -140,7 +140,7 @@ impl<B: Kernels> Batches<B> {
             device: device.clone(),
             text_shape: encoder.shape(),
             seed: recipe.settings.seed,
-            takes_per_prompt: recipe.settings.teacher.takes_per_prompt,
+            samples_per_prompt: recipe.settings.teacher.samples_per_prompt,
             prompts: recipe.train_prompts.clone(),
             near: Mutex::new(BTreeMap::new()),
             rows,
@@ -155,7 +155,7 @@ impl<B: Kernels> Batches<B> {
         let distinct: BTreeSet<&String> = self.prompts.iter().collect();
         distinct
             .into_iter()
-            .map(|prompt| takes_of(self.takes_per_prompt, &*self.teacher, prompt))
+            .map(|prompt| takes_of(self.samples_per_prompt, &*self.teacher, prompt))
             .sum()
     }
 
@@ -167,8 +167,8 @@ impl<B: Kernels> Batches<B> {
         let Some(store) = &self.latents else {
             return Ok(());
         };
-        for (prompt, take) in training_takes(recipe, &*self.teacher)? {
-            store.require(&prompt, take)?;
+        for (prompt, sample) in training_samples(recipe, &*self.teacher)? {
+            store.require(&prompt, sample)?;
         }
         Ok(())
     }
@@ -198,12 +198,10 @@ impl<B: Kernels> Batches<B> {
                 return Ok(prompt.clone());
             }
         }
-        Err(TeacherError::Data(
-            "the teacher refuses every prompt of \
-            prompts.train"
-                .to_string(),
+        Err(
+            TeacherError::Data("the teacher refuses every prompt of prompts.train".to_string())
+                .into(),
         )
-        .into())
     }
 
     /// Tells the teacher what the rounds will ask for, and the evaluation after them.
@@ -211,8 +209,8 @@ impl<B: Kernels> Batches<B> {
         if recipe.settings.teacher.kind != TeacherKind::Api {
             return;
         }
-        let (mut takes, mut seen) = (Vec::new(), BTreeSet::new());
-        let training = self.prompts.len() as u64 * self.takes_per_prompt;
+        let (mut samples, mut seen) = (Vec::new(), BTreeSet::new());
+        let training = self.prompts.len() as u64 * self.samples_per_prompt;
         let each = |asked: &Asked| {
             asked
                 .rounds
@@ -235,22 +233,22 @@ impl<B: Kernels> Batches<B> {
                 .collect();
             for (slot, prompt) in asked.into_iter().enumerate() {
                 let fresh = (0..per_prompt)
-                    .map(|index| fresh_take(round, prompts, slot, per_prompt, index));
-                takes.extend(
+                    .map(|index| fresh_sample(round, prompts, slot, per_prompt, index));
+                samples.extend(
                     fresh
-                        .map(|fresh| (prompt.clone(), self.training_take(prompt, fresh)))
-                        .filter(|take| seen.insert(take.clone())),
+                        .map(|fresh| (prompt.clone(), self.training_sample(prompt, fresh)))
+                        .filter(|sample| seen.insert(sample.clone())),
                 );
             }
         }
         let evaluation = &recipe.settings.evaluation;
         for prompt in &recipe.held_out_prompts {
-            takes.extend(
+            samples.extend(
                 (0..evaluation.clips_per_prompt)
-                    .map(|clip| (prompt.clone(), evaluation.first_take + clip)),
+                    .map(|clip| (prompt.clone(), evaluation.first_sample + clip)),
             );
         }
-        self.teacher.expect(takes);
+        self.teacher.expect(samples);
     }
 
     /// Whether the teacher has no clip of a prompt.
@@ -275,14 +273,14 @@ impl<B: Kernels> Batches<B> {
     /// For each of `per_prompt` clips of each prompt a training prompt that is easily mistaken for
     /// its own, prompt-major; the first prompt is in place `first` of its round. `None` when there
     /// is no other prompt.
-    pub fn mistaken_prompts(
+    pub fn mismatched_prompts(
         &self,
         prompts: &[String],
         first: usize,
         round: u64,
         per_prompt: usize,
     ) -> Option<Vec<String>> {
-        let mut mistaken = Vec::with_capacity(prompts.len() * per_prompt);
+        let mut mismatched = Vec::with_capacity(prompts.len() * per_prompt);
         for (slot, prompt) in prompts.iter().enumerate() {
             let mut known = self
                 .near
@@ -295,42 +293,43 @@ impl<B: Kernels> Batches<B> {
                 return None;
             }
             let mut draw = Noise::new(self.seed, Purpose::Mismatch, round, (first + slot) as u64);
-            mistaken.extend((0..per_prompt).map(|_| near[draw.below(near.len())].clone()));
+            mismatched.extend((0..per_prompt).map(|_| near[draw.below(near.len())].clone()));
         }
-        Some(mistaken)
+        Some(mismatched)
     }
 
-    /// The teacher's prepared clips numbered `takes` for a prompt.
+    /// The teacher's prepared clips numbered `samples` for a prompt.
     pub fn teacher_clips(
         &self,
         prompt: &str,
-        takes: std::ops::Range<u64>,
+        samples: std::ops::Range<u64>,
     ) -> Result<Vec<Clip>, BatchError> {
-        takes.map(|take| self.teacher_clip(prompt, take)).collect()
+        samples
+            .map(|sample| self.teacher_clip(prompt, sample))
+            .collect()
     }
 
-    fn teacher_clip(&self, prompt: &str, take: u64) -> Result<Clip, BatchError> {
+    fn teacher_clip(&self, prompt: &str, sample: u64) -> Result<Clip, BatchError> {
         self.queries.fetch_add(1, Ordering::Relaxed);
-        let videos = self.teacher.videos(prompt, take..take + 1)?;
+        let videos = self.teacher.videos(prompt, sample..sample + 1)?;
         let clip = |video| {
             prepare_fitted(video, self.shape, self.fit).map_err(|source| BatchError::Prepare {
                 prompt: prompt.to_string(),
-                take,
+                sample,
                 source,
             })
         };
         match &videos[..] {
             [video] => clip(video),
             other => Err(TeacherError::Data(format!(
-                "asked for 1 video of {prompt:?}, the teacher \
-                returned {}",
+                "asked for 1 video of {prompt:?}, the teacher returned {}",
                 other.len()
             ))
             .into()),
         }
     }
 
-    /// Teacher latents of a training round, `per_prompt` fresh takes of each prompt: `[P * M, F, C,
+    /// Teacher latents of a training round, `per_prompt` fresh samples of each prompt: `[P * M, F, C,
     /// H, W]`, prompt-major.
     pub fn teacher_latents(
         &self,
@@ -342,20 +341,20 @@ impl<B: Kernels> Batches<B> {
         let mut clips = Vec::new();
         for (slot, prompt) in prompts.iter().enumerate() {
             for index in 0..per_prompt {
-                // A prompt may stand twice in a round: the slot keeps its takes apart.
-                let fresh = fresh_take(round, prompts.len(), slot, per_prompt, index);
-                let take = self.training_take(prompt, fresh);
+                // A prompt may stand twice in a round: the slot keeps its samples apart.
+                let fresh = fresh_sample(round, prompts.len(), slot, per_prompt, index);
+                let sample = self.training_sample(prompt, fresh);
                 match &self.latents {
                     Some(store) => {
                         self.queries.fetch_add(1, Ordering::Relaxed);
                         let [frames, channels, height, width] = self.latent_shape;
                         let values = TensorData::new(
-                            store.read(prompt, take)?,
+                            store.read(prompt, sample)?,
                             [1, frames, channels, height, width],
                         );
                         latents.push(Tensor::from_data(values, &self.device));
                     }
-                    None => clips.push(self.training_clip(prompt, take)?),
+                    None => clips.push(self.training_clip(prompt, sample)?),
                 }
             }
         }
@@ -366,35 +365,35 @@ impl<B: Kernels> Batches<B> {
         })
     }
 
-    /// A teacher with few takes replays them in random order.
-    fn training_take(&self, prompt: &str, fresh: u64) -> u64 {
-        if self.takes_per_prompt == 0 {
+    /// A teacher with few samples replays them in random order.
+    fn training_sample(&self, prompt: &str, fresh: u64) -> u64 {
+        if self.samples_per_prompt == 0 {
             return fresh;
         }
-        let epoch = fresh / self.takes_per_prompt;
+        let epoch = fresh / self.samples_per_prompt;
         let order = Noise::new(
             self.seed,
             Purpose::Prompts,
             epoch,
             afd_models::noise::key_of(prompt),
         )
-        .order(self.takes_per_prompt as usize);
-        order[(fresh % self.takes_per_prompt) as usize] as u64
+        .order(self.samples_per_prompt as usize);
+        order[(fresh % self.samples_per_prompt) as usize] as u64
     }
 
-    fn training_clip(&self, prompt: &str, take: u64) -> Result<Clip, BatchError> {
-        if self.takes_per_prompt == 0 {
-            return self.teacher_clip(prompt, take);
+    fn training_clip(&self, prompt: &str, sample: u64) -> Result<Clip, BatchError> {
+        if self.samples_per_prompt == 0 {
+            return self.teacher_clip(prompt, sample);
         }
         let mut prepared = self
             .prepared
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(clip) = prepared.get(&(prompt.to_string(), take)) {
+        if let Some(clip) = prepared.get(&(prompt.to_string(), sample)) {
             return Ok(clip.clone());
         }
-        let clip = self.teacher_clip(prompt, take)?;
-        prepared.insert((prompt.to_string(), take), clip.clone());
+        let clip = self.teacher_clip(prompt, sample)?;
+        prepared.insert((prompt.to_string(), sample), clip.clone());
         Ok(clip)
     }
 
@@ -463,7 +462,7 @@ impl<B: Kernels> Batches<B> {
 }
 
 /// The number of a clip among all that rounds of this size ever ask for.
-fn fresh_take(round: u64, prompts: usize, slot: usize, per_prompt: usize, index: usize) -> u64 {
+fn fresh_sample(round: u64, prompts: usize, slot: usize, per_prompt: usize, index: usize) -> u64 {
     (round * prompts as u64 + slot as u64) * per_prompt as u64 + index as u64
 }
 
@@ -497,23 +496,23 @@ pub fn encode<B: Backend>(
 ///
 /// # Errors
 /// A teacher without an end.
-pub fn training_takes(
+pub fn training_samples(
     recipe: &Recipe,
     teacher: &dyn Teacher,
 ) -> Result<Vec<(String, u64)>, BatchError> {
-    let mut takes = BTreeSet::new();
+    let mut samples = BTreeSet::new();
     let mut all = Vec::new();
     for prompt in &recipe.train_prompts {
-        let count = takes_of(recipe.settings.teacher.takes_per_prompt, teacher, prompt)
+        let count = takes_of(recipe.settings.teacher.samples_per_prompt, teacher, prompt)
             .ok_or(BatchError::Endless)?;
         // A prompt may stand in the list twice.
-        if takes.insert(prompt) {
-            all.extend((0..count).map(|take| (prompt.clone(), take)));
+        if samples.insert(prompt) {
+            all.extend((0..count).map(|sample| (prompt.clone(), sample)));
         }
     }
     teacher.expect(all.clone());
     let mut refused = BTreeSet::new();
-    for prompt in takes {
+    for prompt in samples {
         if teacher.refuses(prompt)? {
             refused.insert(prompt.as_str());
         }
@@ -522,10 +521,10 @@ pub fn training_takes(
     Ok(all)
 }
 
-/// Distinct takes of a training prompt where the recipe asks for `asked` (0: as many as there are);
+/// Distinct samples of a training prompt where the recipe asks for `asked` (0: as many as there are);
 /// `None` if there is no end to them.
 fn takes_of(asked: u64, teacher: &dyn Teacher, prompt: &str) -> Option<u64> {
-    match (asked, teacher.takes(prompt)) {
+    match (asked, teacher.samples(prompt)) {
         (0, there) => there,
         (asked, there) => Some(there.map_or(asked, |there| asked.min(there))),
     }

@@ -39,53 +39,48 @@ impl CodecPlan {
     pub fn of(settings: &CodecSettings, pickles: Pickles) -> Result<Self, String> {
         match (settings.kind, &settings.checkpoint) {
             (CodecKind::Pixel, Some(path)) => Err(format!(
-                "codec.checkpoint is {}, but the pixel codec has no weights; remove \
-                    it",
+                "codec.checkpoint is {}, but the pixel codec has no weights; remove it",
                 path.display()
             )),
             (CodecKind::Pixel, None) => {
                 let missing = |field: &str| {
                     format!(
-                        "codec.{field} is missing: the pixel codec \
-                    needs stride, mean and deviation"
+                        "codec.{field} is missing: the pixel codec needs stride, mean and deviation"
                     )
                 };
                 let stride = settings.stride.ok_or_else(|| missing("stride"))?;
-                let (mean, deviation) = (
+                let (mean, std) = (
                     settings.mean.ok_or_else(|| missing("mean"))?,
-                    settings.deviation.ok_or_else(|| missing("deviation"))?,
+                    settings.std.ok_or_else(|| missing("std"))?,
                 );
                 if stride == 0 {
                     return Err("codec.stride is 0, must be at least 1".to_string());
                 }
-                if !(deviation.is_finite() && deviation > 0.0) {
+                if !(std.is_finite() && std > 0.0) {
                     return Err(format!(
-                        "codec.deviation is {deviation}, must be a finite number \
-                        above 0"
+                        "codec.std is {std}, must be a finite number above 0"
                     ));
                 }
                 Ok(Self::Pixel(PixelCodec {
                     stride,
                     subsampled_chroma: settings.subsampled_chroma,
                     mean,
-                    deviation,
+                    std,
                 }))
             }
             (CodecKind::WanVae, _)
                 if settings.stride.is_some()
                     || settings.mean.is_some()
-                    || settings.deviation.is_some() =>
+                    || settings.std.is_some() =>
             {
                 Err(
-                    "codec.stride, codec.mean and codec.deviation are the pixel codec's; the VAE \
-                    brings its own, remove them"
+                    "codec.stride, codec.mean and codec.std are the pixel codec's; the VAE brings \
+                        its own, remove them"
                         .to_string(),
                 )
             }
             (CodecKind::WanVae, None) => {
-                Err("codec.checkpoint is missing: name the weights of the \
-                VAE"
-                .to_string())
+                Err("codec.checkpoint is missing: name the weights of the VAE".to_string())
             }
             (CodecKind::WanVae, Some(path)) => {
                 let fail = |reason: String| format!("codec.checkpoint: {reason}");
@@ -94,8 +89,7 @@ impl CodecPlan {
                 let vae = WanVaeFile::find(&file);
                 let config = vae.sizes().ok_or_else(|| {
                     fail(format!(
-                        "{} holds no Wan VAE; `afd inspect` \
-                        lists what is in it",
+                        "{} holds no Wan VAE; `afd inspect` lists what is in it",
                         path.display()
                     ))
                 })?;
@@ -158,8 +152,8 @@ impl CodecPlan {
         if !clip.height.is_multiple_of(stride) || !clip.width.is_multiple_of(stride) {
             let (height, width) = (clip.height, clip.width);
             return Err(format!(
-                "the codec's stride ({stride}) must divide clip.height ({height}) \
-                and clip.width ({width})"
+                "the codec's stride ({stride}) must divide clip.height ({height}) and clip.width \
+                    ({width})"
             ));
         }
         Ok([
@@ -186,8 +180,8 @@ impl CodecPlan {
                 if !B::supports_dtype(device, precision.dtype()) {
                     let (path, name) = (checkpoint.clone(), B::name(device));
                     let reason = format!(
-                        "{name} cannot compute in bf16; set codec.precision \
-                        = \"f32\" or choose another --backend"
+                        "{name} cannot compute in bf16; set codec.precision = \"f32\" or choose \
+                            another --backend"
                     );
                     return Err(WeightsError::Read { path, reason });
                 }
@@ -206,7 +200,7 @@ impl CodecPlan {
     pub fn identity(&self) -> Result<serde_json::Value, WeightsError> {
         match self {
             Self::Pixel(codec) => Ok(serde_json::json!({
-                "kind": "pixel", "stride": codec.stride, "subsampled_chroma": codec.subsampled_chroma, "mean": codec.mean, "deviation": codec.deviation,
+                "kind": "pixel", "stride": codec.stride, "subsampled_chroma": codec.subsampled_chroma, "mean": codec.mean, "std": codec.std,
             })),
             Self::WanVae {
                 checkpoint,

@@ -46,8 +46,7 @@ pub enum EmbeddingError {
     /// The directory belongs to another encoder.
     #[error(
         "{} holds embeddings of another text encoder ({found}, {found_shape:?} values per prompt), \
-            this one is {wanted} ({wanted_shape:?}); \
-         choose another directory or remove that one",
+            this one is {wanted} ({wanted_shape:?}); choose another directory or remove that one",
         path.display()
     )]
     OtherEncoder {
@@ -219,14 +218,8 @@ pub fn prepare(
 
 /// Makes `directory` a cache of the encoder `wanted`, unless it is one.
 fn describe(directory: &Path, wanted: &Description) -> Result<(), EmbeddingError> {
-    fs::create_dir_all(directory).map_err(|error| {
-        FileError::new(
-            "create the \
-        directory",
-            directory,
-            error,
-        )
-    })?;
+    fs::create_dir_all(directory)
+        .map_err(|error| FileError::new("create the directory", directory, error))?;
     let path = directory.join(DESCRIPTION);
     if !path.exists() {
         let text = serde_json::to_string_pretty(wanted)
@@ -321,16 +314,11 @@ impl CachedText {
             .metadata()
             .get(METADATA_KEY)
             .ok_or("it does not say whose rows it holds")?;
-        let label: Label = serde_json::from_str(label).map_err(|error| {
-            format!(
-                "what it says about \
-            its rows: {error}"
-            )
-        })?;
+        let label: Label = serde_json::from_str(label)
+            .map_err(|error| format!("what it says about its rows: {error}"))?;
         if label.identity != self.description.identity || label.prompt != prompt {
             return Err(format!(
-                "it holds the prompt {:?} of the encoder \
-                {}",
+                "it holds the prompt {:?} of the encoder {}",
                 label.prompt, label.identity
             ));
         }
@@ -341,8 +329,7 @@ impl CachedText {
             .ok_or(format!("it has no tensor {ROWS:?}"))?;
         if entry.shape != [label.length, width] || label.length > rows {
             return Err(format!(
-                "its rows are {:?}, expected [{}, {width}] and at most \
-                {rows}",
+                "its rows are {:?}, expected [{}, {width}] and at most {rows}",
                 entry.shape, label.length
             ));
         }
@@ -350,9 +337,9 @@ impl CachedText {
             .with_bytes(ROWS, |bytes| blake3::hash(bytes).to_hex().to_string())
             .map_err(|error| error.to_string())?;
         if hash != label.blake3 {
-            return Err("its values are not those that were written (their hash \
-                differs)"
-                .to_string());
+            return Err(
+                "its values are not those that were written (their hash differs)".to_string(),
+            );
         }
         let mut values = file.read(ROWS).map_err(|error| error.to_string())?.values;
         values.resize(rows * width, 0.0);
@@ -367,8 +354,7 @@ impl CachedText {
         };
         if values.len() != rows * width {
             return Err(failed(format!(
-                "the encoder gave {} values, expected {rows} rows of \
-                {width}",
+                "the encoder gave {} values, expected {rows} rows of {width}",
                 values.len()
             )));
         }

@@ -63,7 +63,7 @@ pub struct ClipRecord {
     /// What it shows.
     pub prompt: String,
     /// Which of the prompt's clips it is, from 0.
-    pub take: u64,
+    pub sample: u64,
     /// BLAKE3 of the prepared pixels (8 bits each, frame by frame, RGB).
     pub pixels: String,
 }
@@ -101,7 +101,7 @@ pub enum LatentError {
 pub struct LatentStore {
     directory: PathBuf,
     index: Index,
-    /// Per prompt and take: shard and place in it.
+    /// Per prompt and sample: shard and place in it.
     places: BTreeMap<String, BTreeMap<u64, (usize, usize)>>,
     shards: Mutex<BTreeMap<usize, WeightFile>>,
 }
@@ -141,8 +141,7 @@ impl LatentStore {
         for (number, shard) in index.shards.iter().enumerate() {
             if shard.file.contains(['/', '\\']) || shard.file.starts_with('.') {
                 return Err(damaged(format!(
-                    "it names the shard {:?}, expected a file name without \
-                    directories",
+                    "it names the shard {:?}, expected a file name without directories",
                     shard.file
                 )));
             }
@@ -150,7 +149,7 @@ impl LatentStore {
                 places
                     .entry(clip.prompt.clone())
                     .or_default()
-                    .insert(clip.take, (number, place));
+                    .insert(clip.sample, (number, place));
             }
         }
         Ok(Self {
@@ -176,18 +175,18 @@ impl LatentStore {
     }
 
     /// Whether this clip is there.
-    pub fn has(&self, prompt: &str, take: u64) -> bool {
+    pub fn has(&self, prompt: &str, sample: u64) -> bool {
         self.places
             .get(prompt)
-            .is_some_and(|takes| takes.contains_key(&take))
+            .is_some_and(|samples| samples.contains_key(&sample))
     }
 
     /// Refuses to go on without this clip.
     ///
     /// # Errors
     /// [`LatentError::Missing`].
-    pub fn require(&self, prompt: &str, take: u64) -> Result<(), LatentError> {
-        if self.has(prompt, take) {
+    pub fn require(&self, prompt: &str, sample: u64) -> Result<(), LatentError> {
+        if self.has(prompt, sample) {
             Ok(())
         } else {
             Err(self.missing(prompt))
@@ -221,20 +220,21 @@ impl LatentStore {
         Ok(())
     }
 
-    /// The latents `[F, C, H, W]` of a prompt's clip; takes beyond its last clip go round again.
+    /// The latents `[F, C, H, W]` of a prompt's clip; samples beyond its last clip go round again.
     ///
     /// # Errors
     /// [`LatentError::Missing`] for a prompt without clips; whatever is wrong with a shard.
-    pub fn read(&self, prompt: &str, take: u64) -> Result<Vec<f32>, LatentError> {
-        let takes = self.places.get(prompt).filter(|takes| !takes.is_empty());
-        let takes = takes.ok_or_else(|| self.missing(prompt))?;
-        let chosen = takes.values().nth((take % takes.len() as u64) as usize);
-        let &(number, place) = chosen.unwrap_or_else(|| {
-            unreachable!(
-                "the remainder is below the \
-            number of takes"
-            )
-        });
+    pub fn read(&self, prompt: &str, sample: u64) -> Result<Vec<f32>, LatentError> {
+        let samples = self
+            .places
+            .get(prompt)
+            .filter(|samples| !samples.is_empty());
+        let samples = samples.ok_or_else(|| self.missing(prompt))?;
+        let chosen = samples
+            .values()
+            .nth((sample % samples.len() as u64) as usize);
+        let &(number, place) =
+            chosen.unwrap_or_else(|| unreachable!("the remainder is below the number of samples"));
         let path = self.directory.join(&self.index.shards[number].file);
         // Opening costs a header; the files are whole whenever the lock is free.
         let mut shards = self
@@ -250,8 +250,7 @@ impl LatentStore {
         let tensor = shard.read(&name(place))?;
         if tensor.shape != self.index.origin.latent_shape {
             let problem = format!(
-                "{:?} has shape {:?}, expected \
-                {:?}",
+                "{:?} has shape {:?}, expected {:?}",
                 name(place),
                 tensor.shape,
                 self.index.origin.latent_shape
@@ -266,14 +265,8 @@ impl LatentStore {
     /// # Errors
     /// What the disk says; the store is then as it was.
     pub fn add(&mut self, clips: Vec<(ClipRecord, Vec<f32>)>) -> Result<(), LatentError> {
-        std::fs::create_dir_all(&self.directory).map_err(|error| {
-            FileError::new(
-                "create the \
-            directory",
-                &self.directory,
-                error,
-            )
-        })?;
+        std::fs::create_dir_all(&self.directory)
+            .map_err(|error| FileError::new("create the directory", &self.directory, error))?;
         remove_leftovers(&self.directory)?;
         let number = self.index.shards.len();
         let file = format!("shard-{number:05}.safetensors");
@@ -312,7 +305,7 @@ impl LatentStore {
             self.places
                 .entry(clip.prompt.clone())
                 .or_default()
-                .insert(clip.take, (number, place));
+                .insert(clip.sample, (number, place));
         }
         self.index = index;
         Ok(())
@@ -342,13 +335,13 @@ mod tests {
         }
     }
 
-    fn clip(prompt: &str, take: u64) -> (ClipRecord, Vec<f32>) {
+    fn clip(prompt: &str, sample: u64) -> (ClipRecord, Vec<f32>) {
         let record = ClipRecord {
             prompt: prompt.to_string(),
-            take,
+            sample,
             pixels: String::new(),
         };
-        (record, vec![take as f32, 0.5, -1.0, prompt.len() as f32])
+        (record, vec![sample as f32, 0.5, -1.0, prompt.len() as f32])
     }
 
     #[test]
@@ -364,15 +357,7 @@ mod tests {
             &LatentStore::open(directory.path(), &origin()).unwrap(),
         ] {
             assert_eq!(
-                (
-                    store.len(),
-                    store.has("a ball", 1),
-                    store.has(
-                        "a \
-                box",
-                        1
-                    )
-                ),
+                (store.len(), store.has("a ball", 1), store.has("a box", 1)),
                 (3, true, false)
             );
             assert_eq!(store.read("a ball", 3).unwrap(), clip("a ball", 1).1);

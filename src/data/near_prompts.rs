@@ -48,8 +48,7 @@ mod tests {
             "a red ball on earth",
             "two red cubes on mars",
             "a red ball on mars",
-            "a \
-            blue ball on earth",
+            "a blue ball on earth",
         ]
         .map(String::from);
         assert_eq!(

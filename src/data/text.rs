@@ -45,8 +45,7 @@ pub fn reader(text: &Text, data: Option<&Path>) -> Result<Box<dyn TextEncoder>, 
         TextKind::Umt5 => {
             let data = data.ok_or_else(|| {
                 TextError::Recipe(
-                    "data.path is missing: name the directory that \
-                    `afd data prepare` fills"
+                    "data.path is missing: name the directory that `afd data prepare` fills"
                         .to_string(),
                 )
             })?;
@@ -122,8 +121,8 @@ fn files(text: &Text) -> Result<(&Path, &Path), TextError> {
     match (&text.tokenizer, &text.checkpoint) {
         (Some(tokenizer), Some(checkpoint)) => Ok((tokenizer, checkpoint)),
         _ => Err(TextError::Recipe(
-            "text.tokenizer or text.checkpoint is missing: name \
-                tokenizer.json and the weights of umT5"
+            "text.tokenizer or text.checkpoint is missing: name tokenizer.json and the weights of \
+                umT5"
                 .to_string(),
         )),
     }

@@ -33,14 +33,14 @@ pub fn pair_accuracy<B: Trainable>(
     device: &B::Device,
 ) -> Result<f64, SessionError> {
     accuracy(
-        &judge::<B>(recipe, batches, groups, device)?,
+        &discriminator::<B>(recipe, batches, groups, device)?,
         batches,
         groups,
     )
 }
 
 /// The discriminator of [`pair_accuracy`], trained.
-pub fn judge<B: Trainable>(
+pub fn discriminator<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches<B::InnerBackend>,
     groups: &[PromptGroup],
@@ -56,7 +56,7 @@ pub fn judge<B: Trainable>(
         recipe.student.text_width,
         device,
     );
-    let mut judge = initialise(fresh, recipe.settings.seed ^ 0x4a75_6467, "holdout");
+    let mut discriminator = initialise(fresh, recipe.settings.seed ^ 0x4a75_6467, "holdout");
     let mut optimizer = AdamWConfig::new()
         .with_beta_1(0.5)
         .with_beta_2(0.99)
@@ -80,20 +80,20 @@ pub fn judge<B: Trainable>(
             let values = Noise::new(recipe.settings.seed, Purpose::InstanceNoise, step, side)
                 .normals(latents.dims().iter().product());
             let noise = Tensor::<B, 5>::from_data(TensorData::new(values, latents.dims()), device);
-            judge
+            discriminator
                 .score(latents + noise * 0.05, text.clone())
                 .reshape([PROMPTS, CLIPS])
         };
         let loss = bradley_terry::loss(score(&teacher, 0), score(&student, 1));
-        let gradients = GradientsParams::from_grads(loss.backward(), &judge);
-        judge = optimizer.step(1e-3, judge, gradients);
+        let gradients = GradientsParams::from_grads(loss.backward(), &discriminator);
+        discriminator = optimizer.step(1e-3, discriminator, gradients);
     }
-    Ok(judge.valid())
+    Ok(discriminator.valid())
 }
 
 /// A judge's pair accuracy on the second half of every prompt's clips, averaged over prompts.
 pub fn accuracy<B: Kernels>(
-    judge: &ConvDiscriminator<B>,
+    discriminator: &ConvDiscriminator<B>,
     batches: &Batches<B>,
     groups: &[PromptGroup],
 ) -> Result<f64, SessionError> {
@@ -102,7 +102,7 @@ pub fn accuracy<B: Kernels>(
         let (real, made) = (&real[real.len() / 2..], &made[made.len() / 2..]);
         let score = |clips: &[Clip]| -> Result<_, SessionError> {
             let text = batches.text(std::slice::from_ref(prompt), clips.len())?;
-            Ok(judge
+            Ok(discriminator
                 .score(batches.encode(clips), text)
                 .reshape([1, clips.len()]))
         };

@@ -1,4 +1,4 @@
-//! How close a student's clips are to fresh takes of its teacher: the measurements of
+//! How close a student's clips are to fresh samples of its teacher: the measurements of
 //! [`afd_metrics`], a discriminator trained on held-out clips, and the report.
 
 pub mod holdout;

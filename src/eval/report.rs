@@ -47,8 +47,8 @@ pub enum ReportError {
     File(#[from] FileError),
     /// NaN and infinities have no place in JSON.
     #[error(
-        "the report cannot be written as JSON: found `{found}`, expected a finite number; look \
-        for the step where the run diverged"
+        "the report cannot be written as JSON: found `{found}`, expected a finite number; look for \
+            the step where the run diverged"
     )]
     NotFinite {
         /// The line of JSON, with `null` where the number should be.
@@ -56,8 +56,8 @@ pub enum ReportError {
     },
     /// A line of the metrics cannot be read.
     #[error(
-        "{path} line {line} is no metrics line ({reason}); restore the file or write the \
-        report without it"
+        "{path} line {line} is no metrics line ({reason}); restore the file or write the report \
+            without it"
     )]
     Metrics {
         /// The log.
@@ -165,10 +165,7 @@ mod tests {
             let text = fs::read_to_string(&path).unwrap();
             assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
             assert!(
-                text.contains(
-                    "\"seed\": \
-                18446744073709551615,\n"
-                ) && text.ends_with("}\n"),
+                text.contains("\"seed\": 18446744073709551615,\n") && text.ends_with("}\n"),
                 "{text}"
             );
             fs::remove_file(&path).unwrap();

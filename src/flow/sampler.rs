@@ -159,12 +159,11 @@ mod tests {
             // sigma eps, v = eps.
             let (_, states) = sampler.denoise(normal(0), |x, sigma| x / sigma, noise);
             for (state, sigma) in states.iter().zip([1.0f32, 0.8, 0.6, 0.4]) {
-                let deviation = state.clone().square().mean().sqrt().into_scalar();
+                let std = state.clone().square().mean().sqrt().into_scalar();
                 // The standard error of a deviation over 20,000 draws is 0.5 %.
                 assert!(
-                    (deviation / sigma - 1.0).abs() < 0.02,
-                    "{fresh_noise} {sigma}: \
-                    {deviation}"
+                    (std / sigma - 1.0).abs() < 0.02,
+                    "{fresh_noise} {sigma}: {std}"
                 );
             }
         }

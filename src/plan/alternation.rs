@@ -40,8 +40,8 @@ impl Alternation<'_> {
         self.distill.prompts * (self.distill.rollouts + self.distill.teacher_positives)
     }
 
-    fn clips_at_once(&self) -> usize {
-        self.inputs.clips_at_once.min(self.samples())
+    fn micro_batch(&self) -> usize {
+        self.inputs.micro_batch.min(self.samples())
     }
 
     /// Bytes of keys and values of `clips` clips over `frames` frames.
@@ -51,7 +51,7 @@ impl Alternation<'_> {
     }
 
     /// Frames before the last block: what is kept of a rollout.
-    fn remembered(&self) -> usize {
+    fn prefilled(&self) -> usize {
         self.inputs
             .layout()
             .blocks()
@@ -73,11 +73,10 @@ impl Alternation<'_> {
         let rows = clips * self.inputs.text_rows * self.inputs.student.text_width;
         vec![
             part(
-                "keys and values of the \
-                rollouts",
-                self.cache(self.inputs.memories_kept, self.remembered()),
+                "keys and values of the rollouts",
+                self.cache(self.inputs.memories_kept, self.prefilled()),
             ),
-            self.text(self.clips_at_once()),
+            self.text(self.micro_batch()),
             // As made, as judged and in portions; and noise with both velocities to compare with,
             // or augmented, moved and the way there.
             part(
@@ -93,7 +92,7 @@ impl Alternation<'_> {
         let (inputs, layout) = (self.inputs, self.inputs.layout());
         let block = layout.frames_per_block.min(layout.frames);
         let visibility = Visibility::rollout(layout.frames - block, block);
-        let clips = self.clips_at_once();
+        let clips = self.micro_batch();
         let run = run(inputs, clips, &visibility);
         // The cache and the last block's own; of finished rollouts what is kept. A rolling window
         // is a copy.
@@ -105,14 +104,12 @@ impl Alternation<'_> {
         let finished = inputs.memories_kept.saturating_sub(clips);
         let parts = vec![
             part(
-                "keys and values of the \
-                rollouts",
-                self.cache(clips, layout.frames + window) + self.cache(finished, self.remembered()),
+                "keys and values of the rollouts",
+                self.cache(clips, layout.frames + window) + self.cache(finished, self.prefilled()),
             ),
             self.text(clips),
             part(
-                "forward pass of a \
-                block",
+                "forward pass of a block",
                 (run.forward() + run.outside()) * inputs.activation_bytes as u64,
             ),
         ];
@@ -138,12 +135,12 @@ impl Alternation<'_> {
         } else {
             0
         };
-        let mistaken = if self.distill.mistaken {
+        let mismatched = if self.distill.mismatched {
             self.distill.prompts * self.distill.teacher_clips
         } else {
             0
         };
-        self.both() + moved + mistaken
+        self.both() + moved + mismatched
     }
 
     /// The backbone's run over `clips` clips.
@@ -181,10 +178,13 @@ impl Alternation<'_> {
             Some(codec) => parts.push(part("a clip through the codec", codec.working)),
             None => parts.push(part("scoring", scoring)),
         }
-        let flops = self.judge_flops().times(self.both() as f64).plus(Flops {
-            codec: self.journeys(),
-            ..Flops::default()
-        });
+        let flops = self
+            .discriminator_flops()
+            .times(self.both() as f64)
+            .plus(Flops {
+                codec: self.journeys(),
+                ..Flops::default()
+            });
         Phase {
             rounds: Rounds::All,
             name: "scores".into(),
@@ -260,8 +260,7 @@ impl Alternation<'_> {
                     if inputs.recompute_blocks {
                         "graph of one block"
                     } else {
-                        "graph \
-                    of all blocks"
+                        "graph of all blocks"
                     },
                     graphs * bytes,
                 ));
@@ -269,8 +268,7 @@ impl Alternation<'_> {
                 parts.push(part("backward pass of a block", backward * bytes));
             }
             DiscriminatorSizes::Conv(_) => parts.push(part(
-                "graph of the \
-                convolutions",
+                "graph of the convolutions",
                 self.conv_values(judged) * bytes,
             )),
         }
@@ -278,7 +276,7 @@ impl Alternation<'_> {
             "discriminator's gradients",
             self.weights.discriminator_gradients,
         ));
-        let once = self.judge_flops();
+        let once = self.discriminator_flops();
         let trained = self.distill.discriminator_lora.is_none();
         let in_pieces = inputs.recompute_blocks
             && matches!(self.distill.discriminator, DiscriminatorSizes::Registers(_));
@@ -297,7 +295,7 @@ impl Alternation<'_> {
     }
 
     /// Operations of scoring one clip.
-    fn judge_flops(&self) -> Flops {
+    fn discriminator_flops(&self) -> Flops {
         let inputs = self.inputs;
         match &self.distill.discriminator {
             DiscriminatorSizes::Registers(config) => {
@@ -360,7 +358,7 @@ impl Alternation<'_> {
     /// Velocities of old policy and reference, without a graph.
     fn velocities(&self) -> Phase {
         let (inputs, layout) = (self.inputs, self.inputs.layout());
-        let (frames, clips) = (layout.frames, self.clips_at_once());
+        let (frames, clips) = (layout.frames, self.micro_batch());
         let (causal, forcing) = (
             Visibility::block_causal(&layout),
             Visibility::teacher_forcing(&layout),
@@ -381,8 +379,7 @@ impl Alternation<'_> {
             ));
         }
         parts.push(part(
-            "forward pass of a \
-            block",
+            "forward pass of a block",
             (run.forward() + run.outside()) * inputs.activation_bytes as u64,
         ));
         let noisy = |policy: Computed| policy.forward(if noisy_past { &causal } else { &forcing });
@@ -408,9 +405,7 @@ impl Alternation<'_> {
         let times = self.samples() as f64 * self.distill.flow_steps as f64;
         Phase {
             rounds: Rounds::Later,
-            name: "velocities of old policy and \
-            reference"
-                .into(),
+            name: "velocities of old policy and reference".into(),
             parts,
             flops: flops.times(times),
         }
@@ -418,7 +413,7 @@ impl Alternation<'_> {
 
     fn flow(&self) -> Phase {
         let (inputs, layout) = (self.inputs, self.inputs.layout());
-        let (frames, clips) = (layout.frames, self.clips_at_once());
+        let (frames, clips) = (layout.frames, self.micro_batch());
         let causal = Visibility::block_causal(&layout);
         let constant = self.distill.context == Context::Cached
             || (self.distill.context == Context::OwnClean && self.distill.detach_context);
@@ -457,9 +452,7 @@ impl Alternation<'_> {
         let times = self.samples() as f64 * self.distill.flow_steps as f64;
         Phase {
             rounds: Rounds::Later,
-            name: "flow \
-            update"
-                .into(),
+            name: "flow update".into(),
             parts,
             flops: flops.times(times),
         }

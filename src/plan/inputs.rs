@@ -30,7 +30,7 @@ pub struct PlanInputs {
     /// Prompts kept for evaluation.
     pub held_out: usize,
     /// Distinct teacher clips per prompt, rounded up; 0 = a fresh one every time, none is stored.
-    pub takes_per_prompt: usize,
+    pub samples_per_prompt: usize,
     /// What is trained how.
     pub method: Method,
     /// The codec, where it is a network: rollouts go through it before the discriminator sees them.
@@ -53,8 +53,8 @@ pub struct PlanInputs {
     /// Parts of a batch that run side by side (`run.shards`).
     pub shards: usize,
     /// Clips that the student's passes hold at once, over all parts: all of a round, or
-    /// `run.clips_at_once` of every part.
-    pub clips_at_once: usize,
+    /// `run.micro_batch` of every part.
+    pub micro_batch: usize,
     /// Rollouts whose keys and values are kept from the rollout to the last update of the round:
     /// all of a round, or 0 where they are made again.
     pub memories_kept: usize,
@@ -116,7 +116,7 @@ pub struct Pretrain {
     /// Clips per update.
     pub batch: usize,
     /// Clips that go through the student at once.
-    pub clips_at_once: usize,
+    pub micro_batch: usize,
     /// Whether blocks look back at clean clips: two passes instead of one.
     pub teacher_forcing: bool,
 }
@@ -151,7 +151,7 @@ pub struct Distill {
     /// Whether the discriminator's clips are scored a second time, moved a little (R1, R2).
     pub penalised: bool,
     /// Whether teacher clips are scored a second time with other prompts.
-    pub mistaken: bool,
+    pub mismatched: bool,
     /// The discriminator.
     pub discriminator: DiscriminatorSizes,
     /// Low-rank factors of its backbone's blocks, whose other weights are then frozen; `None`
@@ -172,21 +172,21 @@ pub enum DiscriminatorSizes {
 impl PlanInputs {
     /// What `recipe` does on a backend, by its name.
     pub fn of(recipe: &Recipe, backend: &str) -> Self {
-        let takes_per_prompt = takes_per_prompt(recipe);
-        let training_clips = (takes_per_prompt > 0)
-            .then_some((takes_per_prompt * recipe.train_prompts.len()) as u64);
+        let samples_per_prompt = samples_per_prompt(recipe);
+        let training_clips = (samples_per_prompt > 0)
+            .then_some((samples_per_prompt * recipe.train_prompts.len()) as u64);
         let settings = &recipe.settings.clone().within_passes(training_clips);
-        let (afd, judge) = (&settings.afd, &settings.discriminator);
+        let (afd, discriminator) = (&settings.afd, &settings.discriminator);
         let clip = settings.clip;
         // Every part is cut by itself.
-        let at_once = |clips: usize| match settings.run.clips_at_once {
+        let at_once = |clips: usize| match settings.run.micro_batch {
             0 => clips,
             limit => clips.min(limit * settings.run.shards),
         };
         let batch = settings.supervised.batch;
         let supervised = Pretrain {
             batch,
-            clips_at_once: at_once(batch),
+            micro_batch: at_once(batch),
             teacher_forcing: settings.supervised.teacher_forcing,
         };
         // The baselines with a discriminator are planned like AFD: the same rollouts, an update of
@@ -206,20 +206,20 @@ impl PlanInputs {
                 detach_context: afd.detach_context,
                 lagging_old: afd.old_policy == OldPolicy::Lagging,
                 reference: afd.reference_weight > 0.0,
-                penalised: judge.r1_weight > 0.0 || judge.r2_weight > 0.0,
-                mistaken: judge.mismatch_weight > 0.0,
-                discriminator: match judge.kind {
+                penalised: discriminator.r1_weight > 0.0 || discriminator.r2_weight > 0.0,
+                mismatched: discriminator.mismatch_weight > 0.0,
+                discriminator: match discriminator.kind {
                     DiscriminatorKind::Conv => DiscriminatorSizes::Conv(ConvConfig {
-                        channels: judge.channels.clone(),
-                        width: judge.width,
+                        channels: discriminator.channels.clone(),
+                        width: discriminator.width,
                     }),
                     DiscriminatorKind::Registers => DiscriminatorSizes::Registers(RegisterConfig {
-                        layers: judge.layers.clone(),
-                        feed_forward_width: judge.width,
+                        layers: discriminator.layers.clone(),
+                        feed_forward_width: discriminator.width,
                         sigma: 0.0,
                     }),
                 },
-                discriminator_lora: judge.lora.clone(),
+                discriminator_lora: discriminator.lora.clone(),
             }),
         };
         let clips = match &method {
@@ -241,7 +241,7 @@ impl PlanInputs {
             text_rows: settings.text.length,
             prompts: recipe.train_prompts.len(),
             held_out: recipe.held_out_prompts.len(),
-            takes_per_prompt,
+            samples_per_prompt,
             method,
             codec: match &recipe.codec {
                 CodecPlan::Pixel(_) => None,
@@ -272,7 +272,7 @@ impl PlanInputs {
             recompute_blocks: settings.run.recompute_blocks,
             attention_queries: settings.run.attention_queries,
             shards: settings.run.shards,
-            clips_at_once: at_once,
+            micro_batch: at_once,
             memories_kept: if at_once < clips { 0 } else { clips },
             kernels: KernelSet::of(backend, settings.run.precision),
             schedule: match settings.is_supervised() {
@@ -321,10 +321,10 @@ impl PlanInputs {
 
 /// As the recipe says; or, where it leaves that to a folder whose clips are prepared, as many as
 /// the folder lists, if it is there already.
-fn takes_per_prompt(recipe: &Recipe) -> usize {
+fn samples_per_prompt(recipe: &Recipe) -> usize {
     let teacher = &recipe.settings.teacher;
-    if teacher.takes_per_prompt > 0 || recipe.data().is_none() {
-        return teacher.takes_per_prompt as usize;
+    if teacher.samples_per_prompt > 0 || recipe.data().is_none() {
+        return teacher.samples_per_prompt as usize;
     }
     let mut clips = 0usize;
     if let Some(path) = &teacher.path {

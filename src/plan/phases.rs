@@ -119,8 +119,7 @@ pub(super) fn update(inputs: &PlanInputs, weights: &Weights, run: &Run, clips: u
             if inputs.recompute_blocks {
                 "graph of one block"
             } else {
-                "graph of all \
-            blocks"
+                "graph of all blocks"
             },
             graphs * bytes,
         ),
@@ -131,8 +130,7 @@ pub(super) fn update(inputs: &PlanInputs, weights: &Weights, run: &Run, clips: u
             if at_top { of_block } else { of_block + others },
         ),
         part(
-            "gradients of the clips \
-            before",
+            "gradients of the clips before",
             if run.clips < clips {
                 weights.student_gradients
             } else {
@@ -167,7 +165,7 @@ pub(super) fn update_flops(inputs: &PlanInputs, forward: Flops) -> Flops {
 pub(super) fn supervised(inputs: &PlanInputs, weights: &Weights, pretrain: &Pretrain) -> Phase {
     let Pretrain {
         batch,
-        clips_at_once,
+        micro_batch,
         teacher_forcing,
     } = *pretrain;
     let layout = inputs.layout();
@@ -179,7 +177,7 @@ pub(super) fn supervised(inputs: &PlanInputs, weights: &Weights, pretrain: &Pret
     };
     let run = Run {
         passes: if teacher_forcing { 2 } else { 1 },
-        ..run(inputs, clips_at_once, &visibility)
+        ..run(inputs, micro_batch, &visibility)
     };
     let student = student(inputs);
     let mut flops = student.forward(&visibility);
@@ -194,9 +192,7 @@ pub(super) fn supervised(inputs: &PlanInputs, weights: &Weights, pretrain: &Pret
     ));
     Phase {
         rounds: Rounds::Later,
-        name: "supervised \
-        update"
-            .into(),
+        name: "supervised update".into(),
         parts,
         flops: update_flops(inputs, flops).times(batch as f64),
     }

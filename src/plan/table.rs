@@ -32,12 +32,7 @@ fn work(of: Flops) -> String {
     if parts.is_empty() {
         flops(of.total())
     } else {
-        format!(
-            "{} \
-        ({})",
-            flops(of.total()),
-            parts.join(", ")
-        )
+        format!("{} ({})", flops(of.total()), parts.join(", "))
     }
 }
 
@@ -80,8 +75,7 @@ impl fmt::Display for Plan {
         let [frames, channels, rows, columns] = self.inputs.latents;
         writeln!(
             f,
-            "clip       {frames} x {channels} x {rows} x {columns} latents, {} \
-            tokens",
+            "clip       {frames} x {channels} x {rows} x {columns} latents, {} tokens",
             grouped(self.inputs.tokens() as u64)
         )?;
         let parameters = |f: &mut fmt::Formatter<'_>, name: &str, all: u64, trained: u64| {
@@ -117,8 +111,7 @@ impl fmt::Display for Plan {
             let (more, all) = (phase.bytes(), weights.held_bytes() + phase.bytes());
             writeln!(
                 f,
-                "\n{}: {} more, {} in all; \
-                {}",
+                "\n{}: {} more, {} in all; {}",
                 phase.name,
                 bytes(more),
                 bytes(all),
@@ -135,8 +128,7 @@ impl fmt::Display for Plan {
         writeln!(f, "\none {round}: {}", work(whole.round))?;
         writeln!(
             f,
-            "checkpoint: {}, {} of host memory to write \
-            it",
+            "checkpoint: {}, {} of host memory to write it",
             bytes(weights.checkpoint),
             bytes(weights.checkpoint_host)
         )?;
@@ -149,8 +141,7 @@ impl fmt::Display for Plan {
         }
         writeln!(
             f,
-            "\nthe run: \
-            {}{}",
+            "\nthe run: {}{}",
             flops(whole.total()),
             self.time.map_or_else(String::new, |time| time.to_string())
         )?;
@@ -165,27 +156,21 @@ impl fmt::Display for Plan {
             f,
             whole.preparation.clips,
             format!(
-                "{} clips through the codec, \
-            once",
-                self.inputs.prompts * self.inputs.takes_per_prompt
+                "{} clips through the codec, once",
+                self.inputs.prompts * self.inputs.samples_per_prompt
             ),
         )?;
         line(
             f,
             whole.preparation.prompts,
             format!(
-                "{} prompts through the text encoder, at most, \
-                once",
+                "{} prompts through the text encoder, at most, once",
                 self.inputs.prompts + self.inputs.held_out
             ),
         )?;
         let parts = [
             (schedule.start, "supervised updates"),
-            (
-                schedule.warm_up,
-                "rounds of \
-            warm-up, at most",
-            ),
+            (schedule.warm_up, "rounds of warm-up, at most"),
         ];
         let parts = parts
             .into_iter()
@@ -194,12 +179,7 @@ impl fmt::Display for Plan {
         line(
             f,
             whole.rounds,
-            format!(
-                "{}{} \
-            {round}s",
-                parts.collect::<String>(),
-                schedule.rounds
-            ),
+            format!("{}{} {round}s", parts.collect::<String>(), schedule.rounds),
         )?;
         let disk = whole.disk;
         writeln!(
@@ -230,14 +210,7 @@ impl fmt::Display for Plan {
                 let named: Vec<String> = self
                     .largest
                     .iter()
-                    .map(|part| {
-                        format!(
-                            "{} \
-                    {}",
-                            part.what,
-                            bytes(part.bytes)
-                        )
-                    })
+                    .map(|part| format!("{} {}", part.what, bytes(part.bytes)))
                     .collect();
                 writeln!(
                     f,
@@ -248,8 +221,7 @@ impl fmt::Display for Plan {
             }
             (None, _) => writeln!(
                 f,
-                "the device's memory is not known; give --memory, such as \
-                80GB"
+                "the device's memory is not known; give --memory, such as 80GB"
             ),
         }
     }

@@ -21,7 +21,7 @@ fn factors(rank: usize) -> LoraConfig {
 
 /// One prompt with 8 rollouts of 81 frames at 480 x 832 by a chunk-wise Wan student in bf16, LoRA
 /// 256; registers on a copy of it, LoRA 64.
-fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> PlanInputs {
+fn wan(student: StudentConfig, micro_batch: usize, memories_kept: usize) -> PlanInputs {
     let layers = [14, 22, 30]
         .map(|depth| depth * student.layers / 30 - 1)
         .to_vec();
@@ -33,7 +33,7 @@ fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> Pl
         text_rows: 512,
         prompts: 200,
         held_out: 1,
-        takes_per_prompt: 1,
+        samples_per_prompt: 1,
         method: Method::Distill(Distill {
             prompts: 1,
             rollouts: 8,
@@ -48,7 +48,7 @@ fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> Pl
             lagging_old: true,
             reference: true,
             penalised: true,
-            mistaken: false,
+            mismatched: false,
             discriminator: DiscriminatorSizes::Registers(RegisterConfig {
                 layers,
                 feed_forward_width: 8192,
@@ -63,7 +63,7 @@ fn wan(student: StudentConfig, clips_at_once: usize, memories_kept: usize) -> Pl
         recompute_blocks: true,
         attention_queries: 1024,
         shards: 1,
-        clips_at_once,
+        micro_batch,
         memories_kept,
         kernels: KernelSet::Operations,
         schedule: Schedule {
@@ -184,19 +184,10 @@ fn a_run_is_its_rounds_and_what_comes_before() {
             .unwrap()
             .flops
     };
-    let judged = work("rollout").total()
-        + work("scores").total()
-        + work(
-            "discriminator \
-        update",
-        )
-        .total();
-    let learnt = work("velocities of old policy and reference").total()
-        + work(
-            "flow \
-        update",
-        )
-        .total();
+    let judged =
+        work("rollout").total() + work("scores").total() + work("discriminator update").total();
+    let learnt =
+        work("velocities of old policy and reference").total() + work("flow update").total();
     let prepared = 200.0 * codec.encoding;
     // The same terms in another order.
     let near = |found: f64, expected: f64| {

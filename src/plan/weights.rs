@@ -107,7 +107,7 @@ impl Weights {
             let (backbone, rest, trained) = discriminator(inputs, distill);
             // What is trained is held in f32; a backbone at rest beside a student at rest is the
             // same memory.
-            let at_rest = if factors.is_some() {
+            let cast_frozen = if factors.is_some() {
                 0
             } else {
                 backbone * weight
@@ -115,7 +115,7 @@ impl Weights {
             let of_backbone = if trained.backbone > 0 {
                 backbone * SINGLE
             } else {
-                at_rest
+                cast_frozen
             };
             push(
                 "discriminator's weights",

@@ -63,7 +63,7 @@ impl Whole {
         );
         let schedule = &inputs.schedule;
         let of = |times: u64, flops: Flops| times as f64 * flops.total();
-        let clips = (inputs.prompts * inputs.takes_per_prompt) as u64;
+        let clips = (inputs.prompts * inputs.samples_per_prompt) as u64;
         let prompts = inputs.prompts + inputs.held_out;
         let prepared = inputs.pixels == 0;
         let rows = prompts * inputs.text_rows * inputs.student.text_width;

@@ -29,8 +29,8 @@ pub(crate) fn text(text: &Text) -> Result<(), String> {
     if text.kind == TextKind::Words {
         if text.checkpoint.is_some() || text.tokenizer.is_some() {
             return Err(
-                "text.checkpoint and text.tokenizer are umT5's; word vectors have neither, \
-                remove them"
+                "text.checkpoint and text.tokenizer are umT5's; word vectors have neither, remove \
+                    them"
                     .to_string(),
             );
         }
@@ -42,8 +42,8 @@ pub(crate) fn text(text: &Text) -> Result<(), String> {
     ] {
         if file.is_none() {
             return Err(format!(
-                "{field} is missing: text.kind = \"umt5\" needs the weights of umT5 \
-                and its tokenizer.json"
+                "{field} is missing: text.kind = \"umt5\" needs the weights of umT5 and its \
+                    tokenizer.json"
             ));
         }
     }
@@ -64,8 +64,8 @@ pub(crate) fn sampler(sampler: &Sampler) -> Result<(), String> {
     if steps.is_empty() || !descending || steps.iter().any(|step| !(*step > 0.0 && *step <= 1000.0))
     {
         return Err(format!(
-            "sampler.denoising_step_list is {steps:?}, must be descending numbers \
-            above 0 and at most 1000"
+            "sampler.denoising_step_list is {steps:?}, must be descending numbers above 0 and at \
+                most 1000"
         ));
     }
     Ok(())
@@ -88,8 +88,7 @@ pub(crate) fn channels(codec: usize, student: &StudentConfig) -> Result<(), Stri
         return Ok(());
     }
     Err(format!(
-        "[codec] gives {codec} latent channels, the student has \
-        {}",
+        "[codec] gives {codec} latent channels, the student has {}",
         student.latent_channels
     ))
 }
@@ -120,8 +119,8 @@ pub(crate) fn patches(clip: &ClipShape, step: usize) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the codec's stride times the student's patch ({step}) must divide clip.height \
-        ({height}) and clip.width ({width})"
+        "the codec's stride times the student's patch ({step}) must divide clip.height ({height}) \
+            and clip.width ({width})"
     ))
 }
 
@@ -130,17 +129,17 @@ fn method(settings: &Settings) -> Result<(), String> {
     let (method, afd) = (settings.method, &settings.afd);
     if method == Method::ScoreDistillation {
         return Err(
-            "method = \"score-distillation\" needs the teacher's score at noised student \
-            clips, in the student's latent space; a black box hands \
-                    out finished videos only and has no score. Fitting a score model to its clips \
-                    first would be another method; use \"afd\""
+            "method = \"score-distillation\" needs the teacher's score at noised student clips, in \
+                the student's latent space; a black box hands out finished videos only and has no \
+                score. Fitting a score model to its clips first would be another method; use \
+                \"afd\""
                 .to_string(),
         );
     }
     if settings.kind == Kind::Pretrain && method != Method::Afd {
         return Err(
             "kind = \"pretrain\" is supervised flow matching from random weights and has no \
-            method; remove it"
+                method; remove it"
                 .to_string(),
         );
     }
@@ -159,8 +158,8 @@ fn method(settings: &Settings) -> Result<(), String> {
     }
     if method == Method::Offline && afd.old_policy == OldPolicy::StopGradient {
         return Err(
-            "method = \"offline\" compares with the base student, so afd.old_policy must \
-            be \"lagging\""
+            "method = \"offline\" compares with the base student, so afd.old_policy must be \
+                \"lagging\""
                 .to_string(),
         );
     }
@@ -170,20 +169,19 @@ fn method(settings: &Settings) -> Result<(), String> {
     let [from, to] = afd.teacher_positives_span;
     if !(0.0..=1.0).contains(&from) || !(from..=1.0).contains(&to) {
         return Err(format!(
-            "afd.teacher_positives_span is [{from}, {to}], must be ascending within \
-            [0, 1]"
+            "afd.teacher_positives_span is [{from}, {to}], must be ascending within [0, 1]"
         ));
     }
     if afd.shuffled_pairs && afd.prompts_per_alternation < 2 {
-        return Err("afd.shuffled_pairs needs at least 2 prompts in \
-            afd.prompts_per_alternation"
-            .to_string());
+        return Err(
+            "afd.shuffled_pairs needs at least 2 prompts in afd.prompts_per_alternation"
+                .to_string(),
+        );
     }
     let target = settings.discriminator.penalty_target;
     if !(0.5..=1.0).contains(&target) {
         return Err(format!(
-            "discriminator.penalty_target is {target}, must be a pair accuracy \
-            within [0.5, 1]"
+            "discriminator.penalty_target is {target}, must be a pair accuracy within [0.5, 1]"
         ));
     }
     Ok(())
@@ -256,7 +254,7 @@ pub(super) fn settings(
             settings.reverse_chain.divergence_weight,
         ),
         ("afd.reference_weight", settings.afd.reference_weight),
-        ("afd.minimum_deviation", settings.afd.minimum_deviation),
+        ("afd.minimum_std", settings.afd.minimum_std),
         (
             "discriminator.optimizer.learning_rate",
             settings.discriminator.optimizer.learning_rate,
@@ -282,11 +280,8 @@ pub(super) fn settings(
     }
     let shares = [
         ("afd.old_policy_decay", settings.afd.old_policy_decay),
-        ("afd.evaluation_decay", settings.afd.evaluation_decay),
-        (
-            "supervised.evaluation_decay",
-            settings.supervised.evaluation_decay,
-        ),
+        ("afd.ema_decay", settings.afd.ema_decay),
+        ("supervised.ema_decay", settings.supervised.ema_decay),
         ("optimizer.beta_1", f64::from(settings.optimizer.beta_1)),
         ("optimizer.beta_2", f64::from(settings.optimizer.beta_2)),
         (
@@ -305,8 +300,7 @@ pub(super) fn settings(
     }
     if !(0.0..=1.0).contains(&settings.teacher.max_bad_share) {
         return Err(format!(
-            "teacher.max_bad_share is {}, must be at least 0 and at most \
-            1",
+            "teacher.max_bad_share is {}, must be at least 0 and at most 1",
             settings.teacher.max_bad_share
         ));
     }
@@ -316,16 +310,15 @@ pub(super) fn settings(
     );
     if positives > teachers {
         return Err(format!(
-            "afd.teacher_positives is {positives}, must be at most \
-            afd.teacher_clips_per_prompt ({teachers})"
+            "afd.teacher_positives is {positives}, must be at most afd.teacher_clips_per_prompt \
+                ({teachers})"
         ));
     }
     method(settings)?;
     let [low, high] = settings.afd.warmup_pair_accuracy;
     if !(0.5..=1.0).contains(&low) || !(low..=1.0).contains(&high) {
         return Err(format!(
-            "afd.warmup_pair_accuracy is [{low}, {high}], must be an ascending band \
-            within [0.5, 1]"
+            "afd.warmup_pair_accuracy is [{low}, {high}], must be an ascending band within [0.5, 1]"
         ));
     }
     if settings.afd.rollouts_per_prompt < 2
@@ -346,8 +339,7 @@ pub(super) fn settings(
     }
     if settings.afd.context == crate::afd::model::Context::Cached && !settings.afd.detach_context {
         return Err(
-            "afd.context = \"cached\" frees each block's graph, so afd.detach_context must \
-            be true"
+            "afd.context = \"cached\" frees each block's graph, so afd.detach_context must be true"
                 .to_string(),
         );
     }
@@ -356,24 +348,20 @@ pub(super) fn settings(
         && settings.afd.alternations == 0
     {
         return Err(
-            "afd.alternations and afd.warmup_steps are both 0, there is nothing to \
-            do"
-            .to_string(),
+            "afd.alternations and afd.warmup_steps are both 0, there is nothing to do".to_string(),
         );
     }
     if settings.discriminator.kind == DiscriminatorKind::Conv
         && settings.discriminator.channels.len() < 2
     {
         return Err(format!(
-            "discriminator.channels is {:?}, needs at least 2 \
-            scales",
+            "discriminator.channels is {:?}, needs at least 2 scales",
             settings.discriminator.channels
         ));
     }
     if settings.discriminator.channels.contains(&0) {
         return Err(format!(
-            "discriminator.channels is {:?}, every scale needs at least 1 \
-            channel",
+            "discriminator.channels is {:?}, every scale needs at least 1 channel",
             settings.discriminator.channels
         ));
     }
@@ -387,8 +375,8 @@ pub(super) fn settings(
     }
     if settings.student.lora.is_some() && settings.student.checkpoint.is_none() {
         return Err(
-            "student.lora adapts the weights of student.checkpoint, which is missing; name \
-            it, or train all weights"
+            "student.lora adapts the weights of student.checkpoint, which is missing; name it, or \
+                train all weights"
                 .to_string(),
         );
     }
@@ -405,8 +393,8 @@ pub(super) fn settings(
         && settings.discriminator.kind == DiscriminatorKind::Conv
     {
         return Err(
-            "discriminator.lora adapts a copy of the student; it needs discriminator.kind \
-            = \"registers\""
+            "discriminator.lora adapts a copy of the student; it needs discriminator.kind = \
+                \"registers\""
                 .to_string(),
         );
     }
@@ -423,16 +411,15 @@ pub(super) fn settings(
     }
     if settings.teacher.api.is_some() && settings.teacher.kind != TeacherKind::Api {
         return Err(
-            "[teacher.api] is given and teacher.kind is not \"api\"; set it, or remove the \
-            table"
+            "[teacher.api] is given and teacher.kind is not \"api\"; set it, or remove the table"
                 .to_string(),
         );
     }
     let clips = settings.evaluation.clips_per_prompt;
     if (1..4).contains(&clips) {
         return Err(format!(
-            "evaluation.clips_per_prompt is {clips}, must be at least 4, or 0 to \
-            leave the table out"
+            "evaluation.clips_per_prompt is {clips}, must be at least 4, or 0 to leave the table \
+                out"
         ));
     }
     if settings
@@ -444,8 +431,8 @@ pub(super) fn settings(
     }
     if settings.text.kind == TextKind::Umt5 && settings.data.is_none() {
         return Err(
-            "data.path is missing: umT5's embeddings are read from the directory that `afd \
-            data prepare` fills"
+            "data.path is missing: umT5's embeddings are read from the directory that `afd data \
+                prepare` fills"
                 .to_string(),
         );
     }

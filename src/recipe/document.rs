@@ -75,8 +75,8 @@ pub enum RecipeError {
     },
     /// A resolved recipe cannot be written as TOML.
     #[error(
-        "the resolved recipe cannot be written as TOML: {message}; keep whole numbers below \
-        2^63 and lists free of empty values"
+        "the resolved recipe cannot be written as TOML: {message}; keep whole numbers below 2^63 \
+            and lists free of empty values"
     )]
     Snapshot {
         /// What the TOML writer said.
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(
             complaint,
             "unknown field `afd.bta` in recipe.toml:4: the nearest known field is `afd.beta` \
-             (known there: beta, group_size, learning_rate, loss, betas)"
+                (known there: beta, group_size, learning_rate, loss, betas)"
         );
     }
 
@@ -231,16 +231,14 @@ mod tests {
         let table = complaint("name = \"first\"\n\n[afdd]\nbeta = 1.0\ngroup_size = 4\n");
         assert!(
             table.starts_with(
-                "unknown field `afdd` in recipe.toml:3: the nearest known field \
-            is `afd`"
+                "unknown field `afdd` in recipe.toml:3: the nearest known field is `afd`"
             ),
             "{table}"
         );
         let field = complaint(&format!("nam = \"x\"\n{GOOD}"));
         assert!(
             field.starts_with(
-                "unknown field `nam` in recipe.toml:1: the nearest known field \
-            is `name`"
+                "unknown field `nam` in recipe.toml:1: the nearest known field is `name`"
             ),
             "{field}"
         );
@@ -249,14 +247,10 @@ mod tests {
     #[test]
     fn unknown_fields_are_refused_even_where_the_type_would_ignore_them() {
         let complaint = complaint(&format!(
-            "{GOOD}[[stages]]\nsteps = 1\n[[stages]]\nsteps = \
-            2\nstep = 3\n"
+            "{GOOD}[[stages]]\nsteps = 1\n[[stages]]\nsteps = 2\nstep = 3\n"
         ));
         assert!(
-            complaint.starts_with(
-                "unknown field `stages[1].step` in \
-            recipe.toml:10: "
-            ),
+            complaint.starts_with("unknown field `stages[1].step` in recipe.toml:10: "),
             "{complaint}"
         );
         assert!(complaint.contains("`stages[1].steps`"), "{complaint}");
@@ -272,20 +266,14 @@ mod tests {
         );
         let negative = complaint(&GOOD.replace("group_size = 4", "group_size = -4"));
         assert!(
-            negative.contains(
-                "found the integer -4, expected a whole number from \
-            0"
-            ),
+            negative.contains("found the integer -4, expected a whole number from 0"),
             "{negative}"
         );
         let fraction = complaint(&GOOD.replace("group_size = 4", "group_size = 4.5"));
         assert!(fraction.contains("found the number 4.5"), "{fraction}");
         let table = complaint("name = \"first\"\nafd = 3\n");
         assert!(
-            table.contains(
-                "`afd` in recipe.toml:2: found the integer 3, expected a \
-            table"
-            ),
+            table.contains("`afd` in recipe.toml:2: found the integer 3, expected a table"),
             "{table}"
         );
     }
@@ -294,21 +282,14 @@ mod tests {
     fn too_many_list_entries_and_positional_tables_are_refused() {
         let long = complaint(&format!("{GOOD}betas = [0.9, 0.95, 0.99]\n"));
         assert!(
-            long.contains("`afd.betas` in recipe.toml:6")
-                && long.contains(
-                    "a list of \
-            3"
-                ),
+            long.contains("`afd.betas` in recipe.toml:6") && long.contains("a list of 3"),
             "{long}"
         );
         let short = complaint(&format!("{GOOD}betas = [0.9]\n"));
         assert!(short.contains("`afd.betas` in recipe.toml:6"), "{short}");
         let positional = complaint("name = \"first\"\nafd = [1.0, 4]\n");
         assert!(
-            positional.contains(
-                "`afd` in recipe.toml:2: found a list, expected a \
-            table"
-            ),
+            positional.contains("`afd` in recipe.toml:2: found a list, expected a table"),
             "{positional}"
         );
     }
@@ -317,10 +298,7 @@ mod tests {
     fn a_missing_field_is_named_with_its_table() {
         let complaint = complaint("name = \"first\"\n[afd]\nbeta = 1.0\n");
         assert!(
-            complaint.starts_with(
-                "missing field `afd.group_size` in recipe.toml:2: add \
-            it"
-            ),
+            complaint.starts_with("missing field `afd.group_size` in recipe.toml:2: add it"),
             "{complaint}"
         );
     }
@@ -330,8 +308,8 @@ mod tests {
         let complaint = complaint(&format!("{GOOD}loss = \"logistik\"\n"));
         assert_eq!(
             complaint,
-            "wrong value for `afd.loss` in recipe.toml:6: found \"logistik\", \
-                expected \"logistic\" or another of: bradley-terry, logistic"
+            "wrong value for `afd.loss` in recipe.toml:6: found \"logistik\", expected \
+                \"logistic\" or another of: bradley-terry, logistic"
         );
     }
 
@@ -341,24 +319,23 @@ mod tests {
         let field = teacher("kind = \"world\"\nseed = 1\ngravty = 9.8\n");
         assert!(
             field.starts_with(
-                "unknown field `teacher.gravty` in recipe.toml:9: the nearest known \
-                field is `teacher.gravity`"
+                "unknown field `teacher.gravty` in recipe.toml:9: the nearest known field is \
+                    `teacher.gravity`"
             ),
             "{field}"
         );
         let value = teacher("kind = \"world\"\nseed = \"one\"\ngravity = 9.8\n");
         assert!(
             value.starts_with(
-                "wrong value for `teacher.seed` in recipe.toml:8: found the \
-            string \"one\""
+                "wrong value for `teacher.seed` in recipe.toml:8: found the string \"one\""
             ),
             "{value}"
         );
         let kind = teacher("kind = \"wrld\"\n");
         assert!(
             kind.starts_with(
-                "wrong value for `teacher.kind` in recipe.toml:7: found \"wrld\", \
-            expected \"world\""
+                "wrong value for `teacher.kind` in recipe.toml:7: found \"wrld\", expected \
+                    \"world\""
             ),
             "{kind}"
         );
@@ -380,8 +357,7 @@ mod tests {
     fn overrides_replace_add_and_keep_their_types() {
         let recipe = with(&[
             "afd.beta=0.25",
-            "afd.group_size = \
-            8",
+            "afd.group_size = 8",
             "device=cuda:0",
             "name=\"42\"",
             "afd.betas=[0.9, 0.95]",
@@ -396,13 +372,9 @@ mod tests {
             (Some("cuda:0"), "42")
         );
         assert_eq!(
-            with(&[
-                "teacher.kind=folder",
-                "teacher.path=a \
-            b"
-            ])
-            .unwrap()
-            .teacher,
+            with(&["teacher.kind=folder", "teacher.path=a b"])
+                .unwrap()
+                .teacher,
             Some(Teacher::Folder { path: "a b".into() })
         );
         assert_eq!(with(&["afd.beta=1", "afd.beta=2"]).unwrap().afd.beta, 2.0);
@@ -413,39 +385,33 @@ mod tests {
         let unknown = with(&["afd.bta=1"]).unwrap_err().to_string();
         assert!(
             unknown.starts_with(
-                "unknown field `afd.bta` in the override \"afd.bta=1\": the \
-                nearest known field is `afd.beta`"
+                "unknown field `afd.bta` in the override \"afd.bta=1\": the nearest known field is \
+                    `afd.beta`"
             ),
             "{unknown}"
         );
         let wrong = with(&["afd.beta=high"]).unwrap_err().to_string();
         assert_eq!(
             wrong,
-            "wrong value for `afd.beta` in the override \"afd.beta=high\": found the \
-            string \"high\", expected a number"
+            "wrong value for `afd.beta` in the override \"afd.beta=high\": found the string \
+                \"high\", expected a number"
         );
         let table = with(&["stages.0.steps=1"]).unwrap_err().to_string();
         assert!(
             table.starts_with(
-                "wrong value for `stages` in the override \"stages.0.steps=1\": \
-                found a table, expected a list"
+                "wrong value for `stages` in the override \"stages.0.steps=1\": found a table, \
+                    expected a list"
             ),
             "{table}"
         );
         let incomplete = with(&["teacher.kind=folder"]).unwrap_err().to_string();
         assert!(
-            incomplete.starts_with(
-                "missing field `teacher.path` in the \
-            override"
-            ),
+            incomplete.starts_with("missing field `teacher.path` in the override"),
             "{incomplete}"
         );
         let number_as_name = with(&["name=42"]).unwrap_err().to_string();
         assert!(
-            number_as_name.contains(
-                "found the integer 42, expected a \
-            string"
-            ),
+            number_as_name.contains("found the integer 42, expected a string"),
             "{number_as_name}"
         );
     }
@@ -485,8 +451,7 @@ mod tests {
         let recipe = with(&[
             "afd.beta=0.1",
             "afd.learning_rate=3e-5",
-            "teacher={kind=\"world\", \
-            seed=7, gravity=9.8}",
+            "teacher={kind=\"world\", seed=7, gravity=9.8}",
         ])
         .unwrap();
         let text = to_toml(&recipe).unwrap();

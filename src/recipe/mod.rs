@@ -93,12 +93,8 @@ impl Recipe {
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        let directory = std::path::absolute(directory).map_err(|error| {
-            fail(format!(
-                "its directory \
-            has no absolute path: {error}"
-            ))
-        })?;
+        let directory = std::path::absolute(directory)
+            .map_err(|error| fail(format!("its directory has no absolute path: {error}")))?;
         settings.teacher.path = settings.teacher.path.map(|folder| directory.join(folder));
         if let Some(api) = &mut settings.teacher.api {
             if !BUILT_IN.iter().any(|(name, _)| *name == api.adapter)
@@ -195,7 +191,7 @@ impl Recipe {
         };
         let folder =
             FolderTeacher::open_without(path, teacher.layout, &self.quarantined).map_err(fail)?;
-        // Asking for no takes checks the prompt and reads nothing.
+        // Asking for no samples checks the prompt and reads nothing.
         for prompt in &self.train_prompts {
             folder.videos(prompt, 0..0).map_err(fail)?;
         }
@@ -206,7 +202,7 @@ impl Recipe {
                     path: self.path.clone(),
                     problem: format!(
                         "{error}; prompts.held_out needs clips of the teacher to compare with, \
-                        evaluation.clips_per_prompt = 0 goes without"
+                            evaluation.clips_per_prompt = 0 goes without"
                     ),
                 })?;
         }
@@ -239,38 +235,34 @@ impl Recipe {
             return Err(fail(problem.to_string()));
         };
         let store = teacher.path.as_ref().ok_or_else(|| {
-            fail(
-                "teacher.path is missing: name the directory \
-                for the API's clips"
-                    .to_string(),
-            )
+            fail("teacher.path is missing: name the directory for the API's clips".to_string())
         })?;
-        if teacher.takes_per_prompt == 0 {
-            let problem = "teacher.takes_per_prompt is 0, but each take of an API costs money: say \
-                how many clips a prompt may have";
+        if teacher.samples_per_prompt == 0 {
+            let problem = "teacher.samples_per_prompt is 0, but each sample of an API costs money: \
+                say how many clips a prompt may have";
             return Err(fail(problem.to_string()));
         }
         Service::new(api, store, Path::new(".")).map_err(|error| fail(error.to_string()))
     }
 
-    /// The takes that training and evaluation may ask for, prompt by prompt.
-    pub fn announced_takes(&self) -> Vec<(String, Range<u64>)> {
-        let (takes, evaluation) = (
-            self.settings.teacher.takes_per_prompt,
+    /// The samples that training and evaluation may ask for, prompt by prompt.
+    pub fn announced_samples(&self) -> Vec<(String, Range<u64>)> {
+        let (samples, evaluation) = (
+            self.settings.teacher.samples_per_prompt,
             &self.settings.evaluation,
         );
         let last = evaluation
-            .first_take
+            .first_sample
             .saturating_add(evaluation.clips_per_prompt);
         let training = self
             .train_prompts
             .iter()
-            .map(|prompt| (prompt.clone(), 0..takes));
+            .map(|prompt| (prompt.clone(), 0..samples));
         training
             .chain(
                 self.compared_prompts()
                     .iter()
-                    .map(|prompt| (prompt.clone(), evaluation.first_take..last)),
+                    .map(|prompt| (prompt.clone(), evaluation.first_sample..last)),
             )
             .collect()
     }
@@ -302,14 +294,12 @@ impl Recipe {
                 })?))
             }
             (TeacherKind::Folder, None) => Err(fail(
-                "teacher.path is missing: name the folder that \
-                holds the clips"
-                    .to_string(),
+                "teacher.path is missing: name the folder that holds the clips".to_string(),
             )),
             (TeacherKind::Api, _) => {
                 let teacher = ApiTeacher::open(
                     &self.service()?,
-                    &self.announced_takes(),
+                    &self.announced_samples(),
                     signals::stop_requested,
                 );
                 Ok(Box::new(teacher.map_err(|error| fail(error.to_string()))?))
@@ -354,16 +344,14 @@ fn student_config(settings: &Settings, channels: usize) -> Result<StudentConfig,
         },
         (Some(_), Some(_)) => {
             return Err(
-                "student.checkpoint and student.sizes are both given; the checkpoint brings \
-                its own sizes, remove one"
+                "student.checkpoint and student.sizes are both given; the checkpoint brings its \
+                    own sizes, remove one"
                     .to_string(),
             );
         }
         (None, None) => {
             return Err(
-                "student.checkpoint or student.sizes is missing; give one of \
-            them"
-                    .to_string(),
+                "student.checkpoint or student.sizes is missing; give one of them".to_string(),
             );
         }
     };
@@ -415,9 +403,8 @@ fn trajectories(settings: &Settings) -> Result<Option<Trajectories>, String> {
         || settings.student.lora.is_some()
     {
         return Err(
-            "supervised.trajectory_steps is for kind = \"pretrain\" with a \
-            student.checkpoint that takes many steps, and without student.lora; \
-                    set it to 0, or name the checkpoint"
+            "supervised.trajectory_steps is for kind = \"pretrain\" with a student.checkpoint that \
+                takes many steps, and without student.lora; set it to 0, or name the checkpoint"
                 .to_string(),
         );
     }
@@ -444,11 +431,7 @@ mod tests {
             recipe
                 .teacher()
                 .unwrap()
-                .videos(
-                    "a small red ball is dropped on the \
-                moon",
-                    0..1,
-                )
+                .videos("a small red ball is dropped on the moon", 0..1)
                 .unwrap()
                 .remove(0)
         };

@@ -146,7 +146,7 @@ pub struct Codec {
     pub mean: Option<f32>,
     /// Standard deviation of the pixels, > 0 (`kind = "pixel"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deviation: Option<f32>,
+    pub std: Option<f32>,
     /// Weights in any layout, relative to the recipe (`kind = "wan-vae"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
@@ -292,10 +292,10 @@ pub struct Teacher {
     /// The world with gravity and restitution that ignore the prompt: pre-training data.
     #[serde(default)]
     pub uncurated: bool,
-    /// Distinct training takes per prompt (M_c); 0 = a fresh take every time, which an API's
+    /// Distinct training samples per prompt (M_c); 0 = a fresh sample every time, which an API's
     /// teacher does not give.
     #[serde(default)]
-    pub takes_per_prompt: u64,
+    pub samples_per_prompt: u64,
     /// The provider (`kind = "api"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<ApiSettings>,
@@ -427,7 +427,7 @@ pub struct Afd {
     /// Clip of the advantage in standard deviations; r = 1/2 + A / (2 clip).
     pub advantage_clip: f64,
     /// Groups whose scores differ less than this are left alone.
-    pub minimum_deviation: f64,
+    pub minimum_std: f64,
     /// Noise levels of the update.
     pub sigmas: SigmaSet,
     /// Form of the loss.
@@ -451,7 +451,7 @@ pub struct Afd {
     /// Weight lambda of `|v_theta - v_ref|^2`; 0 keeps no reference.
     pub reference_weight: f64,
     /// Ceiling of the evaluation average's decay per alternation.
-    pub evaluation_decay: f64,
+    pub ema_decay: f64,
 }
 
 impl Default for Afd {
@@ -475,7 +475,7 @@ impl Default for Afd {
             advantage: AdvantageForm::Group,
             advantage_scale: AdvantageScale::Group,
             advantage_clip: 2.0,
-            minimum_deviation: 0.0,
+            minimum_std: 0.0,
             sigmas: SigmaSet::Sampler,
             loss: LossForm::Adaptive,
             context: Context::OwnClean,
@@ -486,7 +486,7 @@ impl Default for Afd {
             first_rate: 1.0,
             final_rate: 1.0,
             reference_weight: 1e-4,
-            evaluation_decay: 0.9,
+            ema_decay: 0.9,
         }
     }
 }
@@ -625,7 +625,7 @@ pub struct Supervised {
     /// Learning rate at the end, as a share of the peak; a half cosine leads there.
     pub final_rate: f64,
     /// Ceiling of the evaluation average's decay per update.
-    pub evaluation_decay: f64,
+    pub ema_decay: f64,
 }
 
 impl Default for Supervised {
@@ -640,7 +640,7 @@ impl Default for Supervised {
             context_noise: 0.05,
             warmup_steps: 50,
             final_rate: 0.05,
-            evaluation_decay: 0.99,
+            ema_decay: 0.99,
         }
     }
 }
@@ -652,8 +652,8 @@ pub struct Evaluation {
     /// Clips per held-out prompt, of the teacher and of each student; at least 4, or 0 to leave the
     /// table out.
     pub clips_per_prompt: u64,
-    /// First take of the teacher's evaluation clips; far from the takes that training draws.
-    pub first_take: u64,
+    /// First sample of the teacher's evaluation clips; far from the samples that training draws.
+    pub first_sample: u64,
     /// Clips generated at once.
     pub batch: usize,
     /// Updates of the freshly trained held-out discriminator; 0 leaves it out.
@@ -666,7 +666,7 @@ impl Default for Evaluation {
     fn default() -> Self {
         Self {
             clips_per_prompt: 32,
-            first_take: 1 << 40,
+            first_sample: 1 << 40,
             batch: 64,
             holdout_steps: 60,
             preview_clips: 6,
@@ -683,7 +683,7 @@ pub struct Run {
     pub shards: usize,
     /// Clips of a part that are rolled out, scored and learned from at once; 0 = all of them.
     /// Changes the last bits of the results.
-    pub clips_at_once: usize,
+    pub micro_batch: usize,
     /// Queries of a clip and head whose attention scores are held at once: bounds memory, changes
     /// the last bits of the results.
     pub attention_queries: usize,
@@ -709,7 +709,7 @@ impl Default for Run {
         } = Limits::default();
         Self {
             shards: 1,
-            clips_at_once: 0,
+            micro_batch: 0,
             attention_queries,
             recompute_blocks,
             precision,

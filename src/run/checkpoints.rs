@@ -142,11 +142,7 @@ impl Checkpoints {
         let manifest = Manifest::verify(&path)?;
         if manifest.step != step {
             let (found, expected) = (
-                format!(
-                    "the checkpoint of step \
-                {}",
-                    manifest.step
-                ),
+                format!("the checkpoint of step {}", manifest.step),
                 format!("step {step}"),
             );
             return Err(CheckpointError::Damaged {
@@ -333,19 +329,19 @@ mod tests {
         assert!(
             error.contains("000015")
                 && error.contains("model")
-                && error.contains(
-                    "from step 5 \
-            instead"
-                ),
+                && error.contains("from step 5 instead"),
             "{error}"
         );
         assert_eq!(error.matches("BLAKE3").count(), 2, "{error}");
         let (_place, checkpoints) = example(1, &[5]);
         fs::remove_file(checkpoints.path_of(5).join("student/model")).unwrap();
-        assert!(checkpoints.latest().unwrap_err().to_string().contains(
-            "no older intact \
-            checkpoint"
-        ));
+        assert!(
+            checkpoints
+                .latest()
+                .unwrap_err()
+                .to_string()
+                .contains("no older intact checkpoint")
+        );
     }
 
     #[test]
@@ -365,10 +361,13 @@ mod tests {
     fn a_renamed_checkpoint_and_a_garbled_pointer_are_refused() {
         let (_place, checkpoints) = example(3, &[5]);
         fs::rename(checkpoints.path_of(5), checkpoints.path_of(7)).unwrap();
-        assert!(checkpoints.latest().unwrap_err().to_string().contains(
-            "found the checkpoint of \
-            step 5, expected step 7"
-        ));
+        assert!(
+            checkpoints
+                .latest()
+                .unwrap_err()
+                .to_string()
+                .contains("found the checkpoint of step 5, expected step 7")
+        );
         fs::write(checkpoints.pointer(), b"\xff/../etc").unwrap();
         assert!(
             checkpoints

@@ -284,8 +284,7 @@ mod tests {
         RunDirectory::create(
             root,
             "first",
-            "seed = \
-            7\n",
+            "seed = 7\n",
             &Environment::current("ndarray", "cpu", 7),
         )
     }
@@ -327,8 +326,7 @@ mod tests {
         let other = RunDirectory::create(
             root.path(),
             "first",
-            "seed = \
-            8\n",
+            "seed = 8\n",
             &Environment::current("ndarray", "cpu", 8),
         );
         let error = other.unwrap_err().to_string();
@@ -387,8 +385,7 @@ mod tests {
             "a\\b",
             ".hidden",
             "C:",
-            "a \
-            b",
+            "a b",
             &"x".repeat(101),
         ] {
             let error =

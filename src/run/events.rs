@@ -15,8 +15,8 @@ use super::files::{AtPath, FileError, write_atomically};
 pub enum EventError {
     /// A value is NaN or infinite: training went wrong and must stop before it saves anything.
     #[error(
-        "the metric {name:?} is {value} at step {step}, expected a finite number; stop here \
-        and look at the inputs of this step"
+        "the metric {name:?} is {value} at step {step}, expected a finite number; stop here and \
+            look at the inputs of this step"
     )]
     NotFinite {
         /// The metric's name.
@@ -29,7 +29,7 @@ pub enum EventError {
     /// "step" and "phase" are fields of every line and no metric may take their names.
     #[error(
         "the metric name {name:?} at step {step} is taken by the log itself; give the metric \
-        another name"
+            another name"
     )]
     Reserved {
         /// The metric's name.
@@ -304,8 +304,7 @@ mod tests {
             assert_eq!(
                 fs::read(&torn).unwrap(),
                 fs::read(&whole).unwrap(),
-                "torn at byte \
-                {length}"
+                "torn at byte {length}"
             );
         }
     }

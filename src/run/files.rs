@@ -38,20 +38,17 @@ impl FileError {
 fn advice(reason: &io::Error) -> &'static str {
     match reason.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space there or choose a \
-            directory on another disk"
+            "free some space there or choose a directory on another disk"
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             "make it writable and readable for this user or choose another directory"
         }
         ErrorKind::NotFound => "check the path, or create the directory that should hold it",
         ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => {
-            "move it away or choose another \
-            name: nothing is overwritten"
+            "move it away or choose another name: nothing is overwritten"
         }
         ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
-            "check the path: a file stands where \
-            a directory is needed, or the reverse"
+            "check the path: a file stands where a directory is needed, or the reverse"
         }
         _ => "check that the disk is healthy and mounted, then try again",
     }
@@ -383,11 +380,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            missing.contains("/no/such/place")
-                && missing.contains(
-                    "create the \
-            directory"
-                ),
+            missing.contains("/no/such/place") && missing.contains("create the directory"),
             "{missing}"
         );
     }

@@ -156,22 +156,14 @@ impl Manifest {
                     return damaged(
                         name,
                         "no such file".into(),
-                        format!(
-                            "{} \
-                    bytes",
-                            record.bytes
-                        ),
+                        format!("{} bytes", record.bytes),
                     );
                 }
                 Some(bytes) if *bytes != record.bytes => {
                     return damaged(
                         name,
                         format!("{bytes} bytes"),
-                        format!(
-                            "{} \
-                        bytes",
-                            record.bytes
-                        ),
+                        format!("{} bytes", record.bytes),
                     );
                 }
                 Some(_) => {}
@@ -184,10 +176,7 @@ impl Manifest {
             return damaged(
                 name,
                 "a file".into(),
-                format!(
-                    "nothing, because {MANIFEST_NAME} does \
-                not list it"
-                ),
+                format!("nothing, because {MANIFEST_NAME} does not list it"),
             );
         }
         for (name, record) in &manifest.files {
@@ -196,11 +185,7 @@ impl Manifest {
                 return damaged(
                     name,
                     format!("BLAKE3 {blake3}"),
-                    format!(
-                        "BLAKE3 \
-                    {}",
-                        record.blake3
-                    ),
+                    format!("BLAKE3 {}", record.blake3),
                 );
             }
         }
@@ -221,10 +206,8 @@ impl Manifest {
         // The version first: a later layout may have other fields.
         let Version { format_version } = serde_json::from_slice(&text).map_err(unreadable)?;
         if format_version != FORMAT_VERSION {
-            let reason = format!(
-                "found format_version {format_version}, this afd reads \
-                {FORMAT_VERSION}"
-            );
+            let reason =
+                format!("found format_version {format_version}, this afd reads {FORMAT_VERSION}");
             return Err(CheckpointError::Manifest { path, reason });
         }
         serde_json::from_slice(&text).map_err(unreadable)
@@ -250,9 +233,7 @@ fn list_into(
         let Ok(name) = entry.file_name().into_string() else {
             return Err(CheckpointError::Damaged {
                 path,
-                found: "a name that is not \
-                UTF-8"
-                    .into(),
+                found: "a name that is not UTF-8".into(),
                 expected: "a UTF-8 name".into(),
             });
         };
@@ -267,9 +248,7 @@ fn list_into(
         } else {
             return Err(CheckpointError::Damaged {
                 path,
-                found: "a link or \
-                device"
-                    .into(),
+                found: "a link or device".into(),
                 expected: "a plain file".into(),
             });
         }
@@ -380,8 +359,7 @@ mod tests {
             &path,
             text.replace(
                 "\"format_version\": 1",
-                "\"format_version\": 2, \"more\": \
-            0",
+                "\"format_version\": 2, \"more\": 0",
             ),
         )
         .unwrap();

@@ -16,8 +16,8 @@ static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// The system did not accept a signal handler.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "could not install the signal handlers ({0}); without them Ctrl-C would lose the steps \
-    since the last checkpoint"
+    "could not install the signal handlers ({0}); without them Ctrl-C would lose the steps since \
+        the last checkpoint"
 )]
 pub struct SignalError(io::Error);
 

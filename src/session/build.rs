@@ -9,7 +9,7 @@ use afd_models::discriminator::{
 use afd_models::init::{initialise, initialise_where};
 use afd_models::kernels::Trainable;
 use afd_models::lora::{adapted, is_factor, without_factors};
-use afd_models::precision::{Precision, at_rest};
+use afd_models::precision::{Precision, cast_frozen};
 use afd_models::student::{Limits, Student, StudentConfig};
 use afd_models::weights::lora::LoraFile;
 use afd_models::weights::transformer::TransformerFile;
@@ -79,8 +79,7 @@ pub fn sampled_base<B: Backend>(
     let Some(path) = &settings.student.checkpoint else {
         let recipe = recipe.path.display();
         return Err(SessionError::Other(format!(
-            "{recipe} starts from random weights; give \
-            student.checkpoint to have a base student"
+            "{recipe} starts from random weights; give student.checkpoint to have a base student"
         )));
     };
     let file = WeightFile::open(path, settings.pickles())?;
@@ -152,8 +151,7 @@ fn supported<B: Backend>(precision: Precision, device: &B::Device) -> Result<(),
         return Ok(());
     }
     Err(SessionError::Other(format!(
-        "{} cannot compute in bf16; set run.precision = \"f32\" or \
-        choose another --backend",
+        "{} cannot compute in bf16; set run.precision = \"f32\" or choose another --backend",
         B::name(device)
     )))
 }
@@ -217,7 +215,7 @@ pub fn model<B: Trainable>(
     };
     // Whoever learns from its own trajectories learns from those of the student that it was.
     let reference = ((plays && weight > 0.0) || recipe.trajectories.is_some())
-        .then(|| at_rest(without_factors(copy()), recipe.settings.run.precision));
+        .then(|| cast_frozen(without_factors(copy()), recipe.settings.run.precision));
     let discriminator =
         plays.then(|| discriminator(recipe, &student, recipe.settings.seed, device));
     Ok(AfdModel {

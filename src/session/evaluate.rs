@@ -1,4 +1,4 @@
-//! Students against fresh takes of their teacher on held-out prompts.
+//! Students against fresh samples of their teacher on held-out prompts.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::run::files::write_atomically;
 pub struct PromptClips {
     /// The prompt.
     pub prompt: String,
-    /// Fresh takes of the teacher.
+    /// Fresh samples of the teacher.
     pub teacher: Vec<Clip>,
     /// One set per student, generated from the same noise.
     pub students: Vec<Vec<Clip>>,
@@ -35,12 +35,12 @@ pub fn held_out_clips<B: Trainable>(
     device: &B::Device,
 ) -> Result<Vec<PromptClips>, SessionError> {
     let evaluation = &recipe.settings.evaluation;
-    let (sampler, takes) = (sampler(recipe), evaluation.clips_per_prompt);
+    let (sampler, samples) = (sampler(recipe), evaluation.clips_per_prompt);
     let of_prompt = |prompt: &String| -> Result<PromptClips, SessionError> {
-        let first = evaluation.first_take;
+        let first = evaluation.first_sample;
         let request = Request {
             prompt,
-            takes,
+            samples,
             seed: recipe.settings.seed,
             batch: evaluation.batch,
             frames: recipe.settings.clip.frames,
@@ -51,7 +51,7 @@ pub fn held_out_clips<B: Trainable>(
             .map(|student| generate(student, batches, &sampler, &request, device));
         Ok(PromptClips {
             prompt: prompt.clone(),
-            teacher: batches.teacher_clips(prompt, first..first + takes)?,
+            teacher: batches.teacher_clips(prompt, first..first + samples)?,
             students: students.collect::<Result<_, SessionError>>()?,
         })
     };
@@ -63,9 +63,7 @@ pub fn held_out_clips<B: Trainable>(
     }
     if clips.is_empty() {
         return Err(SessionError::Other(
-            "the teacher refuses every prompt of prompts.held_out; name \
-            others"
-                .to_string(),
+            "the teacher refuses every prompt of prompts.held_out; name others".to_string(),
         ));
     }
     Ok(clips)

@@ -17,9 +17,9 @@ use crate::flow::schedule::few_step_sigmas;
 use crate::recipe::settings;
 use crate::rollout::{Generator, RolloutNoise};
 
-/// The noise of a clip, which is a pure function of (weights, seed, prompt, take).
-pub fn clip_noise(seed: u64, prompt: &str, take: u64) -> Noise {
-    Noise::new(seed, Purpose::Evaluation, take, key_of(prompt))
+/// The noise of a clip, which is a pure function of (weights, seed, prompt, sample).
+pub fn clip_noise(seed: u64, prompt: &str, sample: u64) -> Noise {
+    Noise::new(seed, Purpose::Evaluation, sample, key_of(prompt))
 }
 
 /// The sampler that `settings` describe.
@@ -35,7 +35,7 @@ pub fn sampler(settings: &settings::Sampler) -> Sampler {
     }
 }
 
-/// Generates the clips numbered `takes` of a prompt, `batch` at a time.
+/// Generates the clips numbered `samples` of a prompt, `batch` at a time.
 pub fn generate<B: Kernels>(
     student: &Student<B>,
     batches: &Batches<B>,
@@ -44,13 +44,13 @@ pub fn generate<B: Kernels>(
     device: &B::Device,
 ) -> Result<Vec<Clip>, SessionError> {
     let mut clips = Vec::new();
-    let takes: Vec<u64> = (0..request.takes).collect();
-    for takes in takes.chunks(request.batch.max(1)) {
-        let rows = batches.text(&[request.prompt.to_string()], takes.len())?;
-        let text = student.read_text(rows);
-        let streams = takes
+    let samples: Vec<u64> = (0..request.samples).collect();
+    for samples in samples.chunks(request.batch.max(1)) {
+        let rows = batches.text(&[request.prompt.to_string()], samples.len())?;
+        let text = student.text_cache(rows);
+        let streams = samples
             .iter()
-            .map(|take| clip_noise(request.seed, request.prompt, *take))
+            .map(|sample| clip_noise(request.seed, request.prompt, *sample))
             .collect();
         let made = Generator {
             student,
@@ -70,7 +70,7 @@ pub struct Request<'a> {
     /// The prompt.
     pub prompt: &'a str,
     /// Clips, numbered from 0.
-    pub takes: u64,
+    pub samples: u64,
     /// Seed of their noise.
     pub seed: u64,
     /// Clips at once.
@@ -112,7 +112,7 @@ impl<B: Kernels> Filming<'_, B> {
             latent_shape,
             device,
         } = *self;
-        let text = student.read_text(rows);
+        let text = student.text_cache(rows);
         let mut writer = VideoWriter::create(
             path,
             clip.height as u32,

@@ -129,8 +129,7 @@ impl<B: Trainable> RunJournal<B> {
             .write_all(format!("{line}\n").as_bytes())
             .map_err(|error| {
                 SessionError::Other(format!(
-                    "cannot write timings.jsonl: {error}; \
-                free some space"
+                    "cannot write timings.jsonl: {error}; free some space"
                 ))
             })
     }

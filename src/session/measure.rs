@@ -59,7 +59,7 @@ pub struct Measured {
 
 /// Who is measured.
 pub enum Subject<'a, B: Backend> {
-    /// Other takes of the teacher: what a perfect student would score.
+    /// Other samples of the teacher: what a perfect student would score.
     Teacher,
     /// A student, and what it was on the way: x of the learning curve and weights.
     Student(&'a Student<B>, Vec<(f64, Student<B>)>),
@@ -89,15 +89,12 @@ pub fn check(recipe: &Recipe) -> Result<(), SessionError> {
     }
     if settings.evaluation.clips_per_prompt == 0 {
         return Err(SessionError::Other(
-            "evaluation.clips_per_prompt is 0, measuring takes at least \
-            4"
-            .to_string(),
+            "evaluation.clips_per_prompt is 0, measuring takes at least 4".to_string(),
         ));
     }
     if !PREFIX.is_multiple_of(recipe.student.frames_per_block) || PREFIX >= recipe.latent_shape[0] {
         let problem = format!(
-            "student.frames_per_block must divide the {PREFIX} frames that \
-            continuations start from"
+            "student.frames_per_block must divide the {PREFIX} frames that continuations start from"
         );
         return Err(SessionError::Other(problem));
     }
@@ -121,24 +118,24 @@ pub fn measure<B: Trainable>(
         device,
         world: World::new(recipe.settings.teacher.seed),
     };
-    let takes = recipe.settings.evaluation.clips_per_prompt;
+    let samples = recipe.settings.evaluation.clips_per_prompt;
     let mut measured = Measured {
         recipe: fingerprint(recipe)?,
         ..Measured::default()
     };
     let (mut groups, mut of_base, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
     for prompt in &recipe.held_out_prompts {
-        let first = recipe.settings.evaluation.first_take;
-        let teacher = batches.teacher_clips(prompt, first..first + takes)?;
+        let first = recipe.settings.evaluation.first_sample;
+        let teacher = batches.teacher_clips(prompt, first..first + samples)?;
         of_base.push((
             prompt.clone(),
             teacher.clone(),
-            bench.clips(base, prompt, takes, recipe.settings.clip.frames)?,
+            bench.clips(base, prompt, samples, recipe.settings.clip.frames)?,
         ));
         groups.push((
             prompt.clone(),
             teacher,
-            bench.subject_clips(subject, prompt, takes, recipe.settings.clip.frames)?,
+            bench.subject_clips(subject, prompt, samples, recipe.settings.clip.frames)?,
         ));
         evidence.push((
             bench.world_clips(prompt, 0, LONG_CLIPS, LONG, 0)?,
@@ -161,11 +158,11 @@ pub fn measure<B: Trainable>(
             .map(|metric| (metric.name.to_string(), (metric.value)(&scores))),
     );
     // Reward hacking: a student that fools the judge of the beginning may not fool a new one.
-    let first_judge = holdout::judge::<B>(recipe, batches, &of_base, device)?;
-    let fooled = holdout::accuracy(&first_judge, batches, &groups)?;
+    let trained_discriminator = holdout::discriminator::<B>(recipe, batches, &of_base, device)?;
+    let fooled = holdout::accuracy(&trained_discriminator, batches, &groups)?;
     measured
         .values
-        .insert(FIRST_JUDGE.to_string(), Some(fooled));
+        .insert(TRAINED_DISCRIMINATOR.to_string(), Some(fooled));
 
     let prompts: Vec<PromptEvidence> = groups
         .iter()
@@ -229,7 +226,7 @@ pub fn measure<B: Trainable>(
 }
 
 /// Pair accuracy of a judge that was trained on the base student's clips.
-pub const FIRST_JUDGE: &str = "first_judge_pair_accuracy";
+pub const TRAINED_DISCRIMINATOR: &str = "trained_discriminator_pair_accuracy";
 /// Trajectory energy distance of every window of long clips.
 pub const DRIFT: &str = "drift";
 /// Object permanence of every window of long clips.
@@ -249,7 +246,7 @@ impl<B: Trainable> Bench<'_, B> {
         &self,
         student: &Student<B::InnerBackend>,
         prompt: &str,
-        takes: u64,
+        samples: u64,
         frames: usize,
     ) -> Result<Vec<Clip>, SessionError> {
         let recipe = self.recipe;
@@ -257,7 +254,7 @@ impl<B: Trainable> Bench<'_, B> {
         let evaluation = &recipe.settings.evaluation;
         let request = Request {
             prompt,
-            takes,
+            samples,
             seed: recipe.settings.seed,
             batch: evaluation.batch,
             frames,
@@ -276,23 +273,23 @@ impl<B: Trainable> Bench<'_, B> {
         &self,
         subject: &Subject<B::InnerBackend>,
         prompt: &str,
-        takes: u64,
+        samples: u64,
         frames: usize,
     ) -> Result<Vec<Clip>, SessionError> {
         match subject {
-            Subject::Student(student, _) => self.clips(student, prompt, takes, frames),
-            // Takes that come after those of every other use.
+            Subject::Student(student, _) => self.clips(student, prompt, samples, frames),
+            // Samples that come after those of every other use.
             Subject::Teacher => self.world_clips(
                 prompt,
                 1 << 20,
-                takes,
+                samples,
                 frames / self.recipe.settings.clip.frames,
                 0,
             ),
         }
     }
 
-    /// Evaluation takes from `offset` on, `times` as long as a clip; the scene as it was filmed the
+    /// Evaluation samples from `offset` on, `times` as long as a clip; the scene as it was filmed the
     /// `again`-th time.
     fn world_clips(
         &self,
@@ -307,7 +304,7 @@ impl<B: Trainable> Bench<'_, B> {
             frames: times * clip.frames,
             ..clip
         };
-        let first = self.recipe.settings.evaluation.first_take + offset;
+        let first = self.recipe.settings.evaluation.first_sample + offset;
         let world = self
             .world
             .lasting(afd_world::frames_for(shape))
@@ -372,7 +369,7 @@ impl<B: Trainable> Bench<'_, B> {
             )
         };
         let noise = RolloutNoise::of((0..CONTINUATIONS).map(stream).collect());
-        let (text, sampler) = (student.read_text(rows), sampler(self.recipe));
+        let (text, sampler) = (student.text_cache(rows), sampler(self.recipe));
         let generator = Generator {
             student,
             text: &text,
@@ -412,11 +409,7 @@ pub fn read(directory: &Path) -> Result<Option<Measured>, SessionError> {
     let path = directory.join(FILE);
     match fs::read_to_string(&path) {
         Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| {
-            SessionError::Other(format!(
-                "{} \
-                is damaged: {error}",
-                path.display()
-            ))
+            SessionError::Other(format!("{} is damaged: {error}", path.display()))
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::new("read", &path, error).into()),

@@ -5,7 +5,7 @@ use afd_models::kernels::Kernels;
 use burn::prelude::*;
 
 use super::SessionError;
-use crate::data::batch::{BatchError, LATENTS, encode, latent_origin, training_takes};
+use crate::data::batch::{BatchError, LATENTS, encode, latent_origin, training_samples};
 use crate::data::embeddings::Prepared;
 use crate::data::latents::{ClipRecord, LatentStore};
 use crate::data::prepare::prepare_fitted;
@@ -85,7 +85,7 @@ pub fn prepare_latents<B: Kernels>(
     };
     let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
     store.verify()?;
-    let wanted = match training_takes(recipe, teacher) {
+    let wanted = match training_samples(recipe, teacher) {
         Err(BatchError::Teacher(TeacherError::Stopped)) => {
             return Ok(Done {
                 written: 0,
@@ -97,7 +97,7 @@ pub fn prepare_latents<B: Kernels>(
     };
     let missing: Vec<_> = wanted
         .iter()
-        .filter(|(prompt, take)| !store.has(prompt, *take))
+        .filter(|(prompt, sample)| !store.has(prompt, *sample))
         .collect();
     let kept = wanted.len() - missing.len();
     let codec = recipe.codec.load::<B>(device)?;
@@ -112,7 +112,7 @@ pub fn prepare_latents<B: Kernels>(
                     finished: false,
                 });
             }
-            for ((prompt, take), clip) in
+            for ((prompt, sample), clip) in
                 some.iter()
                     .zip(decoded(recipe, teacher, folder.as_ref(), some))
             {
@@ -128,7 +128,7 @@ pub fn prepare_latents<B: Kernels>(
                 };
                 let record = ClipRecord {
                     prompt: prompt.clone(),
-                    take: *take,
+                    sample: *sample,
                     pixels: pixel_hash(&clip),
                 };
                 let latents: Tensor<B, 5> = encode(&*codec, &[clip], recipe.settings.clip, device);
@@ -154,41 +154,38 @@ fn at_once(recipe: &Recipe) -> usize {
     cores.min((1 << 30) / bytes.max(1)).max(1)
 }
 
-/// The prepared clips of some takes, in their order.
+/// The prepared clips of some samples, in their order.
 fn decoded(
     recipe: &Recipe,
     teacher: &dyn Teacher,
     folder: Option<&FolderTeacher>,
-    takes: &[&(String, u64)],
+    samples: &[&(String, u64)],
 ) -> Vec<Result<Clip, SessionError>> {
-    let one = |(prompt, take): &(String, u64)| -> Result<Clip, SessionError> {
+    let one = |(prompt, sample): &(String, u64)| -> Result<Clip, SessionError> {
         let (shape, fit) = (recipe.settings.clip, recipe.settings.teacher.fit);
         if let Some(folder) = folder {
             // Prepared while it is decoded: the whole video is never in memory.
             return Ok(folder
-                .prepared(prompt, *take, shape, fit)
+                .prepared(prompt, *sample, shape, fit)
                 .map_err(BatchError::from)?);
         }
         let videos = teacher
-            .videos(prompt, *take..*take + 1)
+            .videos(prompt, *sample..*sample + 1)
             .map_err(BatchError::from)?;
         let video = videos.first().ok_or_else(|| {
-            SessionError::Other(format!(
-                "the teacher has no \
-            take {take} of {prompt:?}"
-            ))
+            SessionError::Other(format!("the teacher has no sample {sample} of {prompt:?}"))
         })?;
         let failed = |source| BatchError::Prepare {
             prompt: prompt.clone(),
-            take: *take,
+            sample: *sample,
             source,
         };
         Ok(prepare_fitted(video, shape, fit).map_err(failed)?)
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = takes
+        let workers: Vec<_> = samples
             .iter()
-            .map(|take| scope.spawn(move || one(take)))
+            .map(|sample| scope.spawn(move || one(sample)))
             .collect();
         workers
             .into_iter()
@@ -203,9 +200,7 @@ fn decoded(
 
 fn no_data() -> SessionError {
     SessionError::Other(
-        "the recipe has no data.path; name the directory to prepare \
-        into"
-            .to_string(),
+        "the recipe has no data.path; name the directory to prepare into".to_string(),
     )
 }
 

@@ -28,9 +28,8 @@ pub enum QuarantineError {
     /// More bad clips than the recipe allows.
     #[error(
         "{bad} of {clips} clips in {} cannot be used ({:.1} %, teacher.max_bad_share allows {:.1} \
-            %): {shown}; mend or remove them \
-         (`afd data check {}` lists all), or go on without them with --set \
-         teacher.max_bad_share={enough}",
+            %): {shown}; mend or remove them (`afd data check {}` lists all), or go on without \
+            them with --set teacher.max_bad_share={enough}",
         path.display(), *bad as f64 * 100.0 / *clips as f64, allowed * 100.0, path.display()
     )]
     TooMany {
@@ -71,15 +70,13 @@ pub enum QuarantineError {
     },
     /// A clip could not be decoded in time: on another day it might be.
     #[error(
-        "decoding took too long: {0}; make the machine less busy and try again, or remove the \
-        clip"
+        "decoding took too long: {0}; make the machine less busy and try again, or remove the clip"
     )]
     Unsettled(String),
     /// The quarantine of prepared data is another one now.
     #[error(
         "{} differs from what is wrong with the folder now ({now} clips), and latents were \
-            prepared by it; remove {} to prepare again, or put the \
-         folder back as it was",
+            prepared by it; remove {} to prepare again, or put the folder back as it was",
         path.display(), latents.display()
     )]
     Changed {
@@ -118,14 +115,8 @@ impl Quarantine {
     /// # Errors
     /// What the disk says.
     pub fn write(&self, directory: &Path) -> Result<(), FileError> {
-        std::fs::create_dir_all(directory).map_err(|error| {
-            FileError::new(
-                "create the \
-            directory",
-                directory,
-                error,
-            )
-        })?;
+        std::fs::create_dir_all(directory)
+            .map_err(|error| FileError::new("create the directory", directory, error))?;
         let mut text = String::new();
         for clip in &self.clips {
             text.push_str(&serde_json::to_string(clip).unwrap_or_default());
@@ -159,11 +150,7 @@ fn read(directory: &Path) -> Result<Option<Vec<Problem>>, SessionError> {
     let parse = |(index, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|error| QuarantineError::Damaged {
             path: path.clone(),
-            problem: format!(
-                "line \
-                {}: {error}",
-                index + 1
-            ),
+            problem: format!("line {}: {error}", index + 1),
         })
     };
     Ok(Some(
@@ -228,11 +215,7 @@ pub fn settle(
         if named.insert(flagged.file.clone()) {
             bad.push(Problem {
                 file: flagged.file.clone(),
-                problem: format!(
-                    "{}: \
-                {}",
-                    flagged.flag, flagged.detail
-                ),
+                problem: format!("{}: {}", flagged.flag, flagged.detail),
             });
         }
     }
@@ -266,14 +249,8 @@ pub fn settle_prepared(
     if recipe.settings.teacher.kind != TeacherKind::Folder {
         return Ok(None);
     }
-    std::fs::create_dir_all(data).map_err(|error| {
-        FileError::new(
-            "create the \
-        directory",
-            data,
-            error,
-        )
-    })?;
+    std::fs::create_dir_all(data)
+        .map_err(|error| FileError::new("create the directory", data, error))?;
     let before = read(data)?;
     let settled = settle(recipe, Some(&data.join(JOURNAL)), progress)?;
     let Some(quarantine) = &settled else {
@@ -306,13 +283,7 @@ fn shown(bad: &[Problem]) -> String {
     let mut shown: Vec<String> = bad
         .iter()
         .take(SHOWN)
-        .map(|clip| {
-            format!(
-                "{}: \
-        {}",
-                clip.file, clip.problem
-            )
-        })
+        .map(|clip| format!("{}: {}", clip.file, clip.problem))
         .collect();
     if bad.len() > SHOWN {
         shown.push(format!("and {} more", bad.len() - SHOWN));

@@ -76,8 +76,8 @@ pub struct Sample {
     /// Its path inside the directory, with forward slashes.
     pub video: String,
     /// Which of the prompt's clips it is, counted from 0.
-    pub take: u64,
-    /// Seed of its noise, which depends on prompt and take as well.
+    pub sample: u64,
+    /// Seed of its noise, which depends on prompt and sample as well.
     pub seed: u64,
     /// BLAKE3 of the prompt's UTF-8 bytes.
     pub prompt_blake3: String,
@@ -99,7 +99,7 @@ pub struct Made<'a> {
     /// What it is called, where that is something else.
     pub name: Option<&'a str>,
     /// Which of the prompt's clips it is.
-    pub take: u64,
+    pub sample: u64,
     /// Seed of its noise.
     pub seed: u64,
     /// Hashes of the files that the student's weights came from.
@@ -188,7 +188,7 @@ impl Samples {
             prompt: made.prompt.to_string(),
             name: made.name.map(str::to_string),
             video: video.clone(),
-            take: made.take,
+            sample: made.sample,
             seed: made.seed,
             prompt_blake3: blake3::hash(made.prompt.as_bytes()).to_hex().to_string(),
             blake3: hash(&staged).at("read", &staged)?,
@@ -285,8 +285,7 @@ fn compare(
     let difference: Vec<String> = differs
         .map(|field| {
             format!(
-                "{field} is {} there, {} was asked \
-            for",
+                "{field} is {} there, {} was asked for",
                 shown(found.get(field)),
                 shown(asked.get(field))
             )

@@ -275,13 +275,8 @@ pub fn read_training_state<B: Trainable>(
     optimizer.restore(&model, read_file(&path)?.0, &path.display().to_string())?;
     let path = directory.join("rounds.json");
     let bytes = fs::read(&path).map_err(|error| FileError::new("read", &path, error))?;
-    let state = serde_json::from_slice(&bytes).map_err(|error| {
-        SessionError::Other(format!(
-            "{}: \
-        {error}",
-            path.display()
-        ))
-    })?;
+    let state = serde_json::from_slice(&bytes)
+        .map_err(|error| SessionError::Other(format!("{}: {error}", path.display())))?;
     Ok((model, state))
 }
 
@@ -294,9 +289,9 @@ fn moving<B: Trainable>(model: &AfdModel<B>) -> impl Fn(&str) -> bool + use<B> {
             .keys()
             .any(|name| name.starts_with(part) && is_factor(name))
     };
-    let (student, judge) = (adapted("student."), adapted("discriminator."));
+    let (student, discriminator) = (adapted("student."), adapted("discriminator."));
     move |path: &str| match path.split('.').next() {
-        Some("discriminator") => !judge || is_factor(path) || !path.contains(".backbone."),
+        Some("discriminator") => !discriminator || is_factor(path) || !path.contains(".backbone."),
         _ => !student || is_factor(path),
     }
 }

@@ -34,8 +34,7 @@ pub fn succeeds(directory: &Path, arguments: &[&str]) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "afd {arguments:?} failed with {:?}: \
-        {error}",
+        "afd {arguments:?} failed with {:?}: {error}",
         output.status.code()
     );
     String::from_utf8(output.stdout).expect("UTF-8")

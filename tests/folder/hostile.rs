@@ -178,10 +178,7 @@ fn patched(bytes: &[u8], marker: &[u8], distance: usize, new: &[u8]) -> Vec<u8> 
     let place = bytes
         .windows(marker.len())
         .position(|window| window == marker)
-        .expect(
-            "the \
-        marker",
-        )
+        .expect("the marker")
         + distance;
     bytes[place..place + new.len()].copy_from_slice(new);
     bytes
@@ -250,8 +247,7 @@ pub fn corpus(place: &Path) -> Vec<Hostile> {
         "truncated-apng",
         "a.apng",
         &png(4, 4, &frame_headers(4, 4, 3, (1, 8)))[..100],
-        "reaches \
-        beyond its end",
+        "reaches beyond its end",
     );
     for (name, video) in [
         ("empty-mp4", "a.mp4"),
@@ -304,8 +300,7 @@ pub fn corpus(place: &Path) -> Vec<Hostile> {
         "many-frames-apng",
         "a.apng",
         &png(4, 4, &frame_headers(4, 4, 20_000, (1, 8))),
-        "limit is \
-        10000",
+        "limit is 10000",
     );
     file(
         "many-frames-webp",
@@ -354,15 +349,13 @@ pub fn corpus(place: &Path) -> Vec<Hostile> {
         "playlist-named-mp4",
         "a.mp4",
         b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n",
-        "of \
-        no known kind",
+        "of no known kind",
     );
     file(
         "concat-list-named-mkv",
         "a.mkv",
         b"ffconcat version 1.0\nfile /etc/passwd\n",
-        "of no \
-        known kind",
+        "of no known kind",
     );
     file(
         "unknown-ending",
@@ -420,8 +413,7 @@ pub fn corpus(place: &Path) -> Vec<Hostile> {
         "times-apng",
         "a.apng",
         &png(4, 4, &frame_headers(4, 4, 3, (1, 65_535))),
-        "its rate is \
-        65535",
+        "its rate is 65535",
     );
     file(
         "times-webp",
@@ -469,10 +461,7 @@ pub fn corpus(place: &Path) -> Vec<Hostile> {
         fs::write(folder.join("a.frames/0.png"), png(4, 4, &[])).unwrap();
         fs::write(
             folder.join("a.frames/frames.json"),
-            format!(
-                "{{\"frames_per_second\": \
-            {rate}}}"
-            ),
+            format!("{{\"frames_per_second\": {rate}}}"),
         )
         .unwrap();
         fs::write(
@@ -537,8 +526,7 @@ pub fn corpus(place: &Path) -> Vec<Hostile> {
             if name == "path-missing" {
                 "none.gif"
             } else {
-                "manifest.jsonl, \
-            line 1"
+                "manifest.jsonl, line 1"
             },
             reason,
         );
@@ -605,8 +593,7 @@ pub fn corpus(place: &Path) -> Vec<Hostile> {
             "tar-absolute",
             vec![("/tmp/0.gif", b'0', 4, b"GIF8")],
             "/tmp/0.gif",
-            "leaves the \
-            archive",
+            "leaves the archive",
         ),
         (
             "tar-link",

@@ -44,7 +44,7 @@ rank = 16
 alpha = 16.0
 [teacher]
 kind = "world"
-takes_per_prompt = 1
+samples_per_prompt = 1
 [prompts]
 train = ["a small red ball is dropped on earth"]
 held_out = ["a small blue ball is dropped on jupiter"]
@@ -74,7 +74,7 @@ alpha = 8.0
 [run]
 precision = "bf16"
 recompute_blocks = true
-clips_at_once = 1
+micro_batch = 1
 attention_queries = 64
 "#;
 

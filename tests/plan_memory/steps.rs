@@ -1,10 +1,10 @@
-//! A small problem, the steps that training takes on it, and what the plan says of the same.
+//! A small problem, the steps that training samples on it, and what the plan says of the same.
 
 use afd::afd::bradley_terry::DiscriminatorLoss;
 use afd::afd::forward_process::{ForwardProcessSettings, LossForm, Noised};
 use afd::afd::model::{
-    AfdModel, Context, DiscriminatorWork, FlowWork, Lookback, Penalty, SupervisedWork, Work,
-    remember, velocities,
+    AfdModel, CleanContext, Context, DiscriminatorWork, FlowWork, Penalty, SupervisedWork, Work,
+    prefill, velocities,
 };
 use afd::flow::sampler::Sampler;
 use afd::plan::Plan;
@@ -18,7 +18,7 @@ use afd_models::init::{initialise, initialise_where};
 use afd_models::kernels::Trainable;
 use afd_models::lora::{LoraConfig, adapted, is_factor, without_factors};
 use afd_models::noise::{Noise, Purpose};
-use afd_models::precision::{Precision, at_rest};
+use afd_models::precision::{Precision, cast_frozen};
 use afd_models::student::{Limits, Student, StudentConfig};
 use burn::module::AutodiffModule;
 use burn::prelude::*;
@@ -72,14 +72,12 @@ impl Step {
             Self::Velocities => &[
                 "keys and values of the rollouts",
                 "latents and noise",
-                "text \
-                rows",
+                "text rows",
             ],
             _ => &[
                 "keys and values of the rollouts",
                 "keys and values of the prompts",
-                "latents \
-                and noise",
+                "latents and noise",
                 "text rows",
             ],
         }
@@ -145,7 +143,7 @@ impl Problem {
             text_rows: TEXT_ROWS,
             prompts: 1,
             held_out: 0,
-            takes_per_prompt: 0,
+            samples_per_prompt: 0,
             method,
             text_encoder: None,
             student_lora: self.lora.map(|[rank, _]| factors(rank)),
@@ -154,7 +152,7 @@ impl Problem {
             recompute_blocks: self.recompute,
             attention_queries: QUERIES,
             shards: 1,
-            clips_at_once: 1,
+            micro_batch: 1,
             memories_kept: 0,
             kernels,
             schedule: Schedule::default(),
@@ -176,7 +174,7 @@ impl Problem {
             lagging_old: true,
             reference: true,
             penalised: self.penalised,
-            mistaken: false,
+            mismatched: false,
             discriminator: DiscriminatorSizes::Registers(self.registers()),
             discriminator_lora: self.lora.map(|[_, rank]| factors(rank)),
         })
@@ -191,7 +189,7 @@ impl Problem {
             precision: self.precision,
         };
         let with_factors = |student, rank| {
-            at_rest(
+            cast_frozen(
                 initialise_where(adapted(student, &factors(rank)), 1, "factors", is_factor),
                 self.precision,
             )
@@ -208,15 +206,15 @@ impl Problem {
             }
             None => (base.clone(), initialise(base, 1, "backbone")),
         };
-        let judge = RegisterDiscriminator::around(&self.registers(), backbone, &device);
+        let discriminator = RegisterDiscriminator::around(&self.registers(), backbone, &device);
         let fresh = |path: &str| !path.contains(".backbone.");
         let discriminator = Some(AnyDiscriminator::Registers(initialise_where(
-            judge,
+            discriminator,
             1,
             "discriminator",
             fresh,
         )));
-        let reference = Some(at_rest(
+        let reference = Some(cast_frozen(
             without_factors(frozen_copy(student.clone())),
             self.precision,
         ));
@@ -269,7 +267,7 @@ impl Problem {
                 student: self.clips(1, 2),
                 teacher_text: text.clone(),
                 student_text: text,
-                mistaken: None,
+                mismatched: None,
                 prompts: 1,
                 loss: DiscriminatorLoss::BradleyTerry,
                 penalty: self.penalised.then(|| Penalty {
@@ -288,8 +286,8 @@ impl Problem {
         let text = random::<B::InnerBackend, 3>([1, TEXT_ROWS, 16], 3);
         let work = self.work::<B>(step, &text);
         let (student, device) = (model.student.valid(), Default::default());
-        let judge = model.discriminator.as_ref().unwrap().valid();
-        let read = student.read_text(text.clone());
+        let discriminator = model.discriminator.as_ref().unwrap().valid();
+        let read = student.text_cache(text.clone());
         let sampler = Sampler {
             fresh_noise: 1.0,
             sigmas: vec![1.0, 0.5],
@@ -307,18 +305,18 @@ impl Problem {
         MEMORY.reset_peak_usage();
         match (step, work) {
             (_, Some(work)) => drop(model.step(work)),
-            (Step::Scores, _) => drop(judge.score_within_limits(noised.clean, text)),
+            (Step::Scores, _) => drop(discriminator.score_within_limits(noised.clean, text)),
             (Step::Velocities, _) => {
                 for policy in [&model.old, &model.reference] {
                     let policy = policy.as_ref().unwrap().valid();
-                    let text = policy.read_text(text.clone());
-                    let memory = Some(remember(&policy, noised.clean.clone(), 0.0, &text));
+                    let text = policy.text_cache(text.clone());
+                    let cache = Some(prefill(&policy, noised.clean.clone(), 0.0, &text));
                     drop(velocities(
                         &policy,
                         noised.state(),
                         &sigmas,
                         &text,
-                        &Lookback::on(&policy, self.frames, memory),
+                        &CleanContext::on(&policy, self.frames, cache),
                     ));
                 }
             }
@@ -332,7 +330,7 @@ impl Problem {
         let method = match step {
             Step::TeacherForcing | Step::DiffusionForcing => Method::Pretrain(Pretrain {
                 batch: 1,
-                clips_at_once: 1,
+                micro_batch: 1,
                 teacher_forcing: step == Step::TeacherForcing,
             }),
             _ => self.distill(),

@@ -24,7 +24,7 @@ impl Scene {
     /// and 1 % of the speed (standard deviations).
     ///
     /// Nothing else differs. Small differences grow where balls bounce, most of all off each other:
-    /// that growth is the take-to-take variance which continuations are measured against.
+    /// that growth is the sample-to-sample variance which continuations are measured against.
     pub fn released_again(&self, noise: &mut Noise) -> Self {
         let mut draw = |spread: f32| spread * noise.normal().clamp(-FARTHEST, FARTHEST);
         let again = |ball: &Ball| {
@@ -59,13 +59,13 @@ mod tests {
         let (first, again) = (World::new(3), World::new(3).filmed_again(1));
         let mut squares = [0.0, 0.0];
         let mut count = 0.0;
-        for (prompt, take) in PROMPTS
+        for (prompt, sample) in PROMPTS
             .into_iter()
-            .flat_map(|prompt| (0..100).map(move |take| (prompt, take)))
+            .flat_map(|prompt| (0..100).map(move |sample| (prompt, sample)))
         {
             let (one, other) = (
-                first.scene(prompt, take).unwrap(),
-                again.scene(prompt, take).unwrap(),
+                first.scene(prompt, sample).unwrap(),
+                again.scene(prompt, sample).unwrap(),
             );
             assert_eq!(
                 (one.gravity, one.restitution, one.background),
@@ -109,10 +109,10 @@ mod tests {
 
     #[test]
     fn a_second_filming_stays_much_closer_than_another_take() {
-        let distance = |one: World, other: World, prompt: &str, takes: [u64; 2]| -> f32 {
+        let distance = |one: World, other: World, prompt: &str, samples: [u64; 2]| -> f32 {
             let [one, other] = [
-                one.motion(prompt, takes[0]).unwrap(),
-                other.motion(prompt, takes[1]).unwrap(),
+                one.motion(prompt, samples[0]).unwrap(),
+                other.motion(prompt, samples[1]).unwrap(),
             ];
             let pairs = one
                 .centres
@@ -127,10 +127,10 @@ mod tests {
         let world = World::new(3);
         for prompt in PROMPTS {
             let again: f32 = (0..20)
-                .map(|take| distance(world, world.filmed_again(1), prompt, [take, take]))
+                .map(|sample| distance(world, world.filmed_again(1), prompt, [sample, sample]))
                 .sum();
             let other: f32 = (0..20)
-                .map(|take| distance(world, world, prompt, [take, take + 20]))
+                .map(|sample| distance(world, world, prompt, [sample, sample + 20]))
                 .sum();
             assert!(again < 0.2 * other, "{prompt}: {again} against {other}");
         }

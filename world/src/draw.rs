@@ -105,10 +105,7 @@ mod tests {
         for word in ["red", "green", "blue", "yellow"] {
             for prompt in [
                 format!("a small {word} ball is dropped on earth"),
-                format!(
-                    "a large {word} ball \
-                    is thrown to the left on jupiter"
-                ),
+                format!("a large {word} ball is thrown to the left on jupiter"),
             ] {
                 let world = World::new(11);
                 let (scene, motion) = (

@@ -41,7 +41,7 @@ pub fn frames_for(shape: ClipShape) -> usize {
         + 1
 }
 
-/// Balls in a box. The same (seed, prompt, take) gives the same video on every machine.
+/// Balls in a box. The same (seed, prompt, sample) gives the same video on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct World {
     seed: u64,
@@ -62,7 +62,7 @@ impl World {
     }
 
     /// What the base student is pre-trained on: the same sentences, looks and starts, but any
-    /// gravity and any restitution whatever the prompt says. With the same seed, a take starts
+    /// gravity and any restitution whatever the prompt says. With the same seed, a sample starts
     /// exactly as the teacher's does.
     pub fn uncurated(seed: u64) -> Self {
         Self {
@@ -78,25 +78,25 @@ impl World {
         Self { frames, ..self }
     }
 
-    /// The same takes filmed again: the scenes of the same (seed, prompt, take), released once more
+    /// The same samples filmed again: the scenes of the same (seed, prompt, sample), released once more
     /// as exactly as can be.
     ///
     /// `again` numbers the repetitions; 0 is the first filming itself. Only the start differs
     /// ([`Scene::released_again`]): size and look of the balls, restitution, gravity and light are
-    /// those of the take. Physics-IQ (Motamed et al., arXiv 2501.09038) films every scenario twice
+    /// those of the sample. Physics-IQ (Motamed et al., arXiv 2501.09038) films every scenario twice
     /// and calls a generated continuation perfect when it is as close to the first filming as the
     /// second filming is.
     pub fn filmed_again(self, again: u64) -> Self {
         Self { again, ..self }
     }
 
-    /// The scene of one take, at its start.
+    /// The scene of one sample, at its start.
     ///
     /// # Errors
     /// [`TeacherError::Prompt`] where the sentence is not one of this teacher's.
-    pub fn scene(&self, prompt: &str, take: u64) -> Result<Scene, TeacherError> {
+    pub fn scene(&self, prompt: &str, sample: u64) -> Result<Scene, TeacherError> {
         let parsed = ScenePrompt::parse(prompt)?;
-        let mut noise = Noise::new(self.seed, Purpose::World, take, key_of(prompt));
+        let mut noise = Noise::new(self.seed, Purpose::World, sample, key_of(prompt));
         let physics = if self.curated {
             Physics::OfThePlace
         } else {
@@ -109,19 +109,19 @@ impl World {
         let mut noise = Noise::new(
             self.seed,
             Purpose::FilmedAgain,
-            take,
+            sample,
             key_of(prompt).wrapping_add(self.again),
         );
         Ok(scene.released_again(&mut noise))
     }
 
-    /// Where the balls of one take truly are in each frame of its video: for tests and benchmarks,
+    /// Where the balls of one sample truly are in each frame of its video: for tests and benchmarks,
     /// never for training.
     ///
     /// # Errors
     /// [`TeacherError::Prompt`] where the sentence is not one of this teacher's.
-    pub fn motion(&self, prompt: &str, take: u64) -> Result<Motion, TeacherError> {
-        Ok(self.video_motion(&self.scene(prompt, take)?))
+    pub fn motion(&self, prompt: &str, sample: u64) -> Result<Motion, TeacherError> {
+        Ok(self.video_motion(&self.scene(prompt, sample)?))
     }
 
     fn video_motion(&self, scene: &Scene) -> Motion {
@@ -130,10 +130,10 @@ impl World {
 }
 
 impl Teacher for World {
-    fn videos(&self, prompt: &str, takes: Range<u64>) -> Result<Vec<Video>, TeacherError> {
-        takes
-            .map(|take| {
-                let scene = self.scene(prompt, take)?;
+    fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError> {
+        samples
+            .map(|sample| {
+                let scene = self.scene(prompt, sample)?;
                 let centres = self.video_motion(&scene).centres;
                 let frames = centres
                     .iter()
@@ -159,8 +159,8 @@ mod tests {
     const TRAIN: &str = include_str!("../../recipes/physics-world/prompts-train.txt");
     const HELD_OUT: &str = include_str!("../../recipes/physics-world/prompts-held-out.txt");
 
-    fn one_video(world: World, prompt: &str, take: u64) -> Video {
-        world.videos(prompt, take..take + 1).unwrap().remove(0)
+    fn one_video(world: World, prompt: &str, sample: u64) -> Video {
+        world.videos(prompt, sample..sample + 1).unwrap().remove(0)
     }
 
     #[test]
@@ -201,8 +201,7 @@ mod tests {
         // makes: change this only together with them.
         let video = one_video(
             World::new(0),
-            "a small red ball and a large blue ball are thrown at \
-            each other on earth",
+            "a small red ball and a large blue ball are thrown at each other on earth",
             0,
         );
         assert_eq!(
@@ -216,7 +215,12 @@ mod tests {
         let on = |place: &str| format!("a small yellow ball is dropped on {place}");
         let gravities = |place: &str| -> Vec<f32> {
             (0..200)
-                .map(|take| World::uncurated(3).scene(&on(place), take).unwrap().gravity)
+                .map(|sample| {
+                    World::uncurated(3)
+                        .scene(&on(place), sample)
+                        .unwrap()
+                        .gravity
+                })
                 .collect()
         };
         for place in ["the moon", "jupiter"] {
@@ -230,12 +234,7 @@ mod tests {
             );
         }
         let (teacher, uncurated) = (
-            one_video(
-                World::new(3),
-                &on("the \
-            moon"),
-                0,
-            ),
+            one_video(World::new(3), &on("the moon"), 0),
             one_video(World::uncurated(3), &on("the moon"), 0),
         );
         assert_eq!(teacher.frames[0], uncurated.frames[0]);
@@ -246,13 +245,7 @@ mod tests {
     fn the_curated_world_obeys_the_place() {
         for (place, gravity) in [("the moon", 1.62), ("earth", 9.81), ("jupiter", 24.79)] {
             let scene = World::new(3)
-                .scene(
-                    &format!(
-                        "a small yellow ball is dropped on \
-                {place}"
-                    ),
-                    0,
-                )
+                .scene(&format!("a small yellow ball is dropped on {place}"), 0)
                 .unwrap();
             assert_eq!(scene.gravity, gravity);
             assert!((0.75..0.85).contains(&scene.restitution));
@@ -262,13 +255,13 @@ mod tests {
     #[test]
     fn the_motion_is_that_of_the_video() {
         let prompt = "a large green ball is thrown to the right on earth";
-        let (world, take) = (World::new(9), 4);
-        let motion = world.motion(prompt, take).unwrap();
-        let scene = world.scene(prompt, take).unwrap();
+        let (world, sample) = (World::new(9), 4);
+        let motion = world.motion(prompt, sample).unwrap();
+        let scene = world.scene(prompt, sample).unwrap();
         assert_eq!(motion.centres[0], [scene.balls[0].position]);
         assert_eq!(
             draw(&scene, &motion.centres[30]),
-            one_video(world, prompt, take).frames[30]
+            one_video(world, prompt, sample).frames[30]
         );
     }
 
@@ -333,12 +326,7 @@ mod tests {
             Action::Dropped { ball } => vec![format!("{ball} dropped {place:?}")],
             Action::Thrown { ball, .. } => vec![format!("{ball} thrown {place:?}")],
             Action::Collide { first, second } => [first, second]
-                .map(|ball| {
-                    format!(
-                        "{ball} \
-                colliding {place:?}"
-                    )
-                })
+                .map(|ball| format!("{ball} colliding {place:?}"))
                 .to_vec(),
         }
     }
@@ -364,10 +352,7 @@ mod tests {
             .flat_map(|ball| {
                 [
                     format!("{ball} {kind}"),
-                    format!(
-                        "{ball} \
-            {place:?}"
-                    ),
+                    format!("{ball} {place:?}"),
                     format!("{kind} {place:?}"),
                 ]
             })

@@ -209,15 +209,12 @@ impl fmt::Display for ScenePrompt {
             Action::Dropped { ball } => write!(out, "a {ball} is dropped")?,
             Action::Thrown { ball, direction } => write!(
                 out,
-                "a {ball} is thrown to the \
-                {}",
+                "a {ball} is thrown to the {}",
                 name(&DIRECTIONS, direction)
             )?,
-            Action::Collide { first, second } => write!(
-                out,
-                "a {first} and a {second} are thrown \
-                at each other"
-            )?,
+            Action::Collide { first, second } => {
+                write!(out, "a {first} and a {second} are thrown at each other")?
+            }
         }
         out.write_str(match self.place {
             Place::Moon => " on the moon",
@@ -309,16 +306,14 @@ impl Words<'_> {
     fn error(&self, expected: &str) -> TeacherError {
         let found = match self.rest.get(self.at) {
             Some(&"") => format!(
-                "word {} is empty (words are separated by single \
-                spaces)",
+                "word {} is empty (words are separated by single spaces)",
                 self.at + 1
             ),
             Some(word) => format!("word {} is {word:?}", self.at + 1),
             None => format!("the sentence ends after word {}", self.at),
         };
         let reason = format!(
-            "{found}, expected {expected}; sentences it understands look like \
-            {:?}",
+            "{found}, expected {expected}; sentences it understands look like {:?}",
             EXAMPLES
         );
         TeacherError::Prompt {
@@ -360,11 +355,8 @@ mod tests {
             place: Place::Jupiter,
         };
         assert_eq!(ScenePrompt::parse(EXAMPLES[2]).unwrap(), expected);
-        let thrown = ScenePrompt::parse(
-            "a small green ball is thrown to the right on the \
-            moon",
-        )
-        .unwrap();
+        let thrown =
+            ScenePrompt::parse("a small green ball is thrown to the right on the moon").unwrap();
         assert_eq!(
             thrown,
             ScenePrompt {
@@ -387,35 +379,26 @@ mod tests {
             "{said}"
         );
         assert!(
-            message(
-                "a small red ball is dropped on \
-            mars"
-            )
-            .contains(r#"word 8 is "mars", expected "the" or "earth" or "jupiter""#)
+            message("a small red ball is dropped on mars")
+                .contains(r#"word 8 is "mars", expected "the" or "earth" or "jupiter""#)
         );
     }
 
     #[test]
     fn sentences_that_are_nearly_right_are_refused() {
         assert!(message("").contains("word 1 is empty"));
-        assert!(message("a small red ball is dropped on").contains(
-            "the sentence ends after word \
-            7"
-        ));
+        assert!(
+            message("a small red ball is dropped on").contains("the sentence ends after word 7")
+        );
         assert!(message("a small  red ball is dropped on earth").contains("word 3 is empty"));
         assert!(message("a small red ball is dropped on earth.").contains("earth."));
         assert!(message("A small red ball is dropped on earth").contains(r#"word 1 is "A""#));
         assert!(
-            message(
-                "a small red ball is dropped on earth \
-            today"
-            )
-            .contains(r#"word 9 is "today", expected the end"#)
+            message("a small red ball is dropped on earth today")
+                .contains(r#"word 9 is "today", expected the end"#)
         );
-        let twins = message(
-            "a small red ball and a large red ball are thrown at each other on \
-            earth",
-        );
+        let twins =
+            message("a small red ball and a large red ball are thrown at each other on earth");
         assert!(
             twins.contains(r#"word 8 is "red", expected "green" or "blue" or "yellow""#),
             "{twins}"

@@ -41,7 +41,7 @@ pub struct Scene {
     pub background: [u8; 3],
 }
 
-/// The mean of the teacher's restitution; each take's is somewhere in 0.75..0.85.
+/// The mean of the teacher's restitution; each sample's is somewhere in 0.75..0.85.
 pub const RESTITUTION: f32 = 0.8;
 
 impl Scene {
@@ -149,11 +149,11 @@ mod tests {
     fn scenes(prompt: &str) -> Vec<Scene> {
         let prompt = ScenePrompt::parse(prompt).unwrap();
         (0..300)
-            .map(|take| {
+            .map(|sample| {
                 Scene::random(
                     &prompt,
                     Physics::OfThePlace,
-                    &mut Noise::new(1, Purpose::World, take, 0),
+                    &mut Noise::new(1, Purpose::World, sample, 0),
                 )
             })
             .collect()
@@ -191,11 +191,7 @@ mod tests {
     fn a_throw_starts_opposite_and_flies_mostly_across_and_a_little_up() {
         for (prompt, sign) in [
             ("a small red ball is thrown to the right on earth", 1.0),
-            (
-                "a small red ball is \
-                thrown to the left on earth",
-                -1.0,
-            ),
+            ("a small red ball is thrown to the left on earth", -1.0),
         ] {
             for scene in scenes(prompt) {
                 let Ball {

@@ -112,13 +112,10 @@ mod tests {
         for place in ["the moon", "earth", "jupiter"] {
             for prompt in [
                 format!("a small red ball is dropped on {place}"),
-                format!(
-                    "a large red \
-                ball is thrown to the right on {place}"
-                ),
+                format!("a large red ball is thrown to the right on {place}"),
             ] {
-                for take in 0..20 {
-                    let scene = World::new(2).scene(&prompt, take).unwrap();
+                for sample in 0..20 {
+                    let scene = World::new(2).scene(&prompt, sample).unwrap();
                     let (ball, path) = (scene.balls[0], every_step(&scene));
                     let free = path
                         .iter()
@@ -140,8 +137,7 @@ mod tests {
                         let error = (path[last][0][axis] - expected[axis]).abs();
                         assert!(
                             error <= tolerance[axis],
-                            "{prompt}, take {take}, axis {axis}: off \
-                            by {error} m after {t} s"
+                            "{prompt}, sample {sample}, axis {axis}: off by {error} m after {t} s"
                         );
                     }
                 }
@@ -185,8 +181,7 @@ mod tests {
                 let (found, expected) = (heights[apex + 1], restitution * restitution * heights[0]);
                 assert!(
                     (found - expected).abs() < 0.02,
-                    "gravity {gravity}, restitution \
-                    {restitution}: {found} m, not {expected} m"
+                    "gravity {gravity}, restitution {restitution}: {found} m, not {expected} m"
                 );
             }
         }
@@ -195,16 +190,15 @@ mod tests {
     #[test]
     fn colliding_balls_exchange_momentum_and_lose_none() {
         let mut collisions = 0;
-        for (sizes, take) in [("small", "large"), ("large", "small"), ("small", "small")]
+        for (sizes, sample) in [("small", "large"), ("large", "small"), ("small", "small")]
             .into_iter()
-            .flat_map(|sizes| (0..10).map(move |take| (sizes, take)))
+            .flat_map(|sizes| (0..10).map(move |sample| (sizes, sample)))
         {
             let prompt = format!(
-                "a {} red ball and a {} blue ball are thrown at each other on the \
-                moon",
+                "a {} red ball and a {} blue ball are thrown at each other on the moon",
                 sizes.0, sizes.1
             );
-            let scene = World::new(4).scene(&prompt, take).unwrap();
+            let scene = World::new(4).scene(&prompt, sample).unwrap();
             let [first, second] = [scene.balls[0], scene.balls[1]];
             let path = every_step(&scene);
             let free = path
@@ -226,15 +220,14 @@ mod tests {
             // each.
             assert!(
                 (momentum(after) - momentum(1)).abs() < 2e-3 * scale,
-                "{prompt}, take {take}: {} became {}",
+                "{prompt}, sample {sample}: {} became {}",
                 momentum(1),
                 momentum(after)
             );
             let exchanged = heavy * (across(0, after) - first.velocity[0]).abs();
             assert!(
                 exchanged > 0.2 * scale,
-                "{prompt}, take {take}: only {exchanged} of {scale} \
-                exchanged"
+                "{prompt}, sample {sample}: only {exchanged} of {scale} exchanged"
             );
         }
         assert!(
@@ -248,11 +241,11 @@ mod tests {
         for place in ["the moon", "earth", "jupiter"] {
             for (first, second) in [("small", "small"), ("small", "large"), ("large", "large")] {
                 let prompt = format!(
-                    "a {first} red ball and a {second} blue ball are thrown at \
-                    each other on {place}"
+                    "a {first} red ball and a {second} blue ball are thrown at each other on \
+                        {place}"
                 );
-                let collides = |take: &u64| {
-                    let scene = World::new(4).scene(&prompt, *take).unwrap();
+                let collides = |sample: &u64| {
+                    let scene = World::new(4).scene(&prompt, *sample).unwrap();
                     let reach = scene.balls[0].radius + scene.balls[1].radius + 0.02;
                     every_step(&scene)
                         .iter()
@@ -267,8 +260,8 @@ mod tests {
     #[test]
     fn nothing_leaves_the_box() {
         let prompt = "a large red ball and a small blue ball are thrown at each other on jupiter";
-        for take in 0..30 {
-            let scene = World::uncurated(8).scene(prompt, take).unwrap();
+        for sample in 0..30 {
+            let scene = World::uncurated(8).scene(prompt, sample).unwrap();
             for centres in every_step(&scene) {
                 for (ball, centre) in scene.balls.iter().zip(centres) {
                     // rapier lets contacts overlap by its linear slop of 5 mm, and more for the
@@ -278,7 +271,7 @@ mod tests {
                         centre
                             .iter()
                             .all(|&place| place > reach && place < METRES - reach),
-                        "take {take}: {centre:?}"
+                        "sample {sample}: {centre:?}"
                     );
                 }
             }

@@ -66,14 +66,12 @@ pub(crate) fn answer(shared: &Shared, options: &Options, request: &Request) -> R
         return match options.dialect {
             Dialect::Kling => Reply::json(
                 401,
-                &json!({ "code": 1000, "message": format!("wrong token \
-                    {:?}", request.header("authorization")) }),
+                &json!({ "code": 1000, "message": format!("wrong token {:?}", request.header("authorization")) }),
             ),
             // Some providers do quote what they were given.
             _ => Reply::json(
                 401,
-                &json!({ "error": { "message": format!("wrong key \
-                {:?}", request.header("authorization")) } }),
+                &json!({ "error": { "message": format!("wrong key {:?}", request.header("authorization")) } }),
             ),
         };
     }
@@ -85,8 +83,7 @@ pub(crate) fn answer(shared: &Shared, options: &Options, request: &Request) -> R
     found.unwrap_or_else(|| {
         Reply::json(
             404,
-            &json!({ "error": { "message": "no such thing \
-        here" } }),
+            &json!({ "error": { "message": "no such thing here" } }),
         )
     })
 }
@@ -100,12 +97,7 @@ fn authorised(options: &Options, request: &Request) -> bool {
             .and_then(|value| value.strip_prefix("Bearer "))
             .is_some_and(|token| token_is_valid(token, &options.key)),
         Dialect::Runway => {
-            bearer
-                == Some(&format!(
-                    "Bearer \
-            {}",
-                    options.key
-                ))
+            bearer == Some(&format!("Bearer {}", options.key))
                 && request.header("x-runway-version").is_some()
         }
         _ => bearer == Some(&format!("Bearer {}", options.key)),
@@ -188,8 +180,7 @@ fn submit(shared: &Shared, options: &Options, request: &Request, path: &str) -> 
         Accepted::Known(_) if options.dialect == Dialect::Kling => {
             return Some(Reply::json(
                 400,
-                &json!({ "code": 1201, "message": "external_task_id is \
-                not unique" }),
+                &json!({ "code": 1201, "message": "external_task_id is not unique" }),
             ));
         }
         Accepted::Known(job) => job,
@@ -241,13 +232,11 @@ fn refused(dialect: Dialect) -> Reply {
         ),
         Dialect::Replicate => Reply::json(
             422,
-            &json!({ "title": "Invalid", "detail": "flagged as \
-            sensitive" }),
+            &json!({ "title": "Invalid", "detail": "flagged as sensitive" }),
         ),
         Dialect::Veo => Reply::json(
             400,
-            &json!({ "error": { "code": 400, "message": "violates \
-            Responsible AI practices" } }),
+            &json!({ "error": { "code": 400, "message": "violates Responsible AI practices" } }),
         ),
         Dialect::Runway => Reply::json(400, &json!({ "error": "the prompt was moderated" })),
         Dialect::Kling => Reply::json(200, &json!({ "code": 1301, "message": "risk control" })),
@@ -376,10 +365,7 @@ fn ask(shared: &Shared, options: &Options, path: &str) -> Option<Reply> {
         Dialect::Runway => {
             let id = segment("/v1/tasks/", "")?;
             let (job, fate) = shared.poll(options, &id)?;
-            let failed = |code: &str| {
-                json!({ "id": id, "status": "FAILED", "failure": "it \
-                failed", "failureCode": code })
-            };
+            let failed = |code: &str| json!({ "id": id, "status": "FAILED", "failure": "it failed", "failureCode": code });
             Some(Reply::json(
                 200,
                 &match fate {

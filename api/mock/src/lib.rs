@@ -411,8 +411,7 @@ impl Shared {
         match number.and_then(|number: u64| log.addresses.get(&number).copied()) {
             Some((_, true)) => Reply::json(
                 403,
-                &serde_json::json!({ "message": "Request has \
-                expired" }),
+                &serde_json::json!({ "message": "Request has expired" }),
             ),
             Some((job, false)) if request.path.contains("sig=S3CRET") => {
                 let job = log.jobs[job].clone();

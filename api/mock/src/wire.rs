@@ -111,17 +111,13 @@ impl Reply {
 
     fn head(&self) -> Vec<u8> {
         let mut head = format!(
-            "HTTP/1.1 {} Mock\r\nConnection: close\r\nContent-Length: \
-            {}\r\n",
+            "HTTP/1.1 {} Mock\r\nConnection: close\r\nContent-Length: {}\r\n",
             self.status,
             self.body.len()
         );
-        self.headers.iter().for_each(|(name, value)| {
-            head.push_str(&format!(
-                "{name}: \
-            {value}\r\n"
-            ))
-        });
+        self.headers
+            .iter()
+            .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
         (head + "\r\n").into_bytes()
     }
 

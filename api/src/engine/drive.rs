@@ -1,4 +1,4 @@
-//! One take, from wherever it stands to its clip: every step is journalled before the next one is
+//! One sample, from wherever it stands to its clip: every step is journalled before the next one is
 //! made.
 
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::{
     ApiError,
     adapter::{Handle, Outcome},
     client::{Fetched, Polled, Submitted},
-    ledger::{End, Job, ReserveError, State, Take, now},
+    ledger::{End, Job, ReserveError, Sample, State, now},
     survey::Standing,
 };
 
@@ -19,14 +19,18 @@ const BELIEVED: u32 = 5;
 const DOWNLOADS: u32 = 8;
 
 impl Shared {
-    /// From wherever a take stands to its clip, or to the reason why there is none.
-    pub(super) fn drive(&self, take: &Take) -> Result<(), ApiError> {
+    /// From wherever a sample stands to its clip, or to the reason why there is none.
+    pub(super) fn drive(&self, sample: &Sample) -> Result<(), ApiError> {
         while !self.stopping() {
             let (standing, latest, halted) = {
                 let state = self.lock();
-                let latest = state.ledger.submissions().of_take(&take.0, take.1).cloned();
+                let latest = state
+                    .ledger
+                    .submissions()
+                    .of_sample(&sample.0, sample.1)
+                    .cloned();
                 (
-                    state.journalled(&self.service, take),
+                    state.journalled(&self.service, sample),
                     latest,
                     state.halted.is_some(),
                 )
@@ -34,20 +38,25 @@ impl Shared {
             match (standing, latest) {
                 (Standing::Open, Some(latest)) => match latest.state {
                     State::Open(job) => {
-                        if !self.follow(take, &latest.handle, &job, latest.at)? {
+                        if !self.follow(sample, &latest.handle, &job, latest.at)? {
                             return Ok(());
                         }
                     }
                     // Sent, and the answer was lost: the provider can tell.
                     _ => {
-                        if !self.submit(take, &latest.handle, latest.attempt, true)? {
+                        if !self.submit(sample, &latest.handle, latest.attempt, true)? {
                             return Ok(());
                         }
                     }
                 },
                 (Standing::Missing, latest) if !halted => {
                     let attempt = latest.map_or(0, |latest| latest.attempt + 1);
-                    if !self.submit(take, &self.service.handle(take, attempt), attempt, false)? {
+                    if !self.submit(
+                        sample,
+                        &self.service.handle(sample, attempt),
+                        attempt,
+                        false,
+                    )? {
                         return Ok(());
                     }
                 }
@@ -61,7 +70,7 @@ impl Shared {
     /// that is journalled.
     fn submit(
         &self,
-        take: &Take,
+        sample: &Sample,
         handle: &str,
         attempt: u32,
         sent: bool,
@@ -75,8 +84,7 @@ impl Shared {
         for count in 0.. {
             if count > 0 && begun.elapsed().as_secs() >= self.service.settings.deadline_secs {
                 self.halt(format!(
-                    "nothing could be submitted for {} seconds, lastly: \
-                    {last}",
+                    "nothing could be submitted for {} seconds, lastly: {last}",
                     self.service.settings.deadline_secs
                 ));
                 return Ok(false);
@@ -91,7 +99,7 @@ impl Shared {
                 }
                 match state
                     .ledger
-                    .reserve(take, attempt, handle, self.service.price)
+                    .reserve(sample, attempt, handle, self.service.price)
                 {
                     Ok(()) => reserved = true,
                     Err(ReserveError::Journal(error)) => return Err(error.into()),
@@ -104,7 +112,7 @@ impl Shared {
             let outcome = if search {
                 self.client.find(handle)
             } else {
-                self.client.submit(take, handle)
+                self.client.submit(sample, handle)
             };
             let (wait, reason) = match outcome {
                 Submitted::Job(job) => {
@@ -129,8 +137,7 @@ impl Shared {
                     // Nothing was ever accepted: it is not this prompt.
                     state.ledger.unsent(handle)?;
                     state.halted.get_or_insert(format!(
-                        "the provider rejects the request: \
-                        {reason}; check model and parameters"
+                        "the provider rejects the request: {reason}; check model and parameters"
                     ));
                     return Ok(false);
                 }
@@ -140,8 +147,8 @@ impl Shared {
                         state.ledger.unsent(handle)?;
                     }
                     state.halted.get_or_insert(format!(
-                        "the provider accepts nothing: {reason}; \
-                        check key, account, model and base_url"
+                        "the provider accepts nothing: {reason}; check key, account, model and \
+                            base_url"
                     ));
                     return Ok(false);
                 }
@@ -202,7 +209,7 @@ impl Shared {
     }
 
     /// Polls a job until its clip is in the store, or will not come; `true` if that is journalled.
-    fn follow(&self, take: &Take, handle: &str, job: &Job, at: u64) -> Result<bool, ApiError> {
+    fn follow(&self, sample: &Sample, handle: &str, job: &Job, at: u64) -> Result<bool, ApiError> {
         let settings = &self.service.settings;
         let first = self
             .service
@@ -233,8 +240,8 @@ impl Shared {
                 Polled::Ended(outcome, reason) => return self.end(handle, outcome, &reason),
                 Polled::Stop(reason) => {
                     self.halt(format!(
-                        "the provider does not say what jobs are doing: {reason}; \
-                        check key and account"
+                        "the provider does not say what jobs are doing: {reason}; check key and \
+                            account"
                     ));
                     return Ok(false);
                 }
@@ -244,10 +251,7 @@ impl Shared {
                         return self.end(
                             handle,
                             Outcome::Failed,
-                            &format!(
-                                "the provider does not \
-                            know the job any more: {reason}"
-                            ),
+                            &format!("the provider does not know the job any more: {reason}"),
                         );
                     }
                     trouble = reason;
@@ -255,7 +259,7 @@ impl Shared {
                 Polled::Done(address) => match self.client.fetch(job, address, &|| self.stopping())
                 {
                     Fetched::Clip(clip) => {
-                        self.lock().store.add_download(&take.0, take.1, *clip)?;
+                        self.lock().store.add_download(&sample.0, sample.1, *clip)?;
                         return Ok(true);
                     }
                     Fetched::Disk(error) => return Err(error.into()),
@@ -268,10 +272,7 @@ impl Shared {
                             return self.end(
                                 handle,
                                 Outcome::Failed,
-                                &format!(
-                                    "no clip after \
-                                {DOWNLOADS} downloads: {reason}"
-                                ),
+                                &format!("no clip after {DOWNLOADS} downloads: {reason}"),
                             );
                         }
                         wait = self.pause(downloads - 1);
@@ -281,8 +282,7 @@ impl Shared {
             }
             if now().saturating_sub(at) >= settings.deadline_secs {
                 let reason = format!(
-                    "not done after {} \
-                        seconds{}{trouble}",
+                    "not done after {} seconds{}{trouble}",
                     settings.deadline_secs,
                     if trouble.is_empty() { "" } else { ": " }
                 );

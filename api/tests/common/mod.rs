@@ -9,7 +9,7 @@ use std::{
 
 use afd_api::{
     engine::{Fetch, fetch},
-    ledger::Take,
+    ledger::Sample,
     secret::KeySource,
     service::{ApiSettings, Service},
 };
@@ -19,10 +19,10 @@ use afd_mock_api::{Dialect, MODEL, MockServer};
 pub fn settings(dialect: Dialect, url: &str, key: &Path) -> ApiSettings {
     let text = format!(
         "adapter = \"{}\"\nmodel = \"{MODEL}\"\nbase_url = \"{url}\"\nbudget = \"1000\"\nprice = \
-            {{ per_clip = \"0.10\" }}\n\
-         parameters = {{ seed = \"{{seed}}\" }}\nconcurrency = 4\ndeadline_secs = 60\n\
-         pace = {{ first_secs = 0.01, growth = 1.5, longest_secs = 0.05, jitter = 0.5 }}\n\
-         timeouts = {{ connect_secs = 5.0, answer_secs = 0.5, clip_secs = 1.0 }}\n",
+            {{ per_clip = \"0.10\" }}\nparameters = {{ seed = \"{{seed}}\" }}\nconcurrency = \
+            4\ndeadline_secs = 60\npace = {{ first_secs = 0.01, growth = 1.5, longest_secs = 0.05, \
+            jitter = 0.5 }}\ntimeouts = {{ connect_secs = 5.0, answer_secs = 0.5, clip_secs = 1.0 \
+            }}\n",
         dialect.adapter()
     );
     let mut settings: ApiSettings = toml::from_str(&text).unwrap();
@@ -47,8 +47,7 @@ impl Place {
             settings.adapter = adapter_file(
                 folder.path(),
                 "veo",
-                "first_poll_secs = \
-                10.0",
+                "first_poll_secs = 10.0",
                 "first_poll_secs = 0.0",
             );
         }
@@ -56,8 +55,7 @@ impl Place {
             settings.adapter = adapter_file(
                 folder.path(),
                 "runway",
-                "first_poll_secs = \
-                5.0",
+                "first_poll_secs = 5.0",
                 "first_poll_secs = 0.0",
             );
         }
@@ -65,8 +63,7 @@ impl Place {
             settings.adapter = adapter_file(
                 folder.path(),
                 "dashscope",
-                "first_poll_secs = \
-                10.0",
+                "first_poll_secs = 10.0",
                 "first_poll_secs = 0.0",
             );
         }
@@ -74,8 +71,7 @@ impl Place {
             settings.adapter = adapter_file(
                 folder.path(),
                 "replicate",
-                "submissions_per_minute = \
-                600",
+                "submissions_per_minute = 600",
                 "submissions_per_minute = 60000",
             );
         }
@@ -90,7 +86,7 @@ impl Place {
         Service::new(&self.settings, &self.store(), self.folder.path()).unwrap()
     }
 
-    pub fn fetch(&self, wanted: &[Take]) -> Fetch {
+    pub fn fetch(&self, wanted: &[Sample]) -> Fetch {
         fetch(&self.service(), wanted, &|| false, &mut |_| {}).unwrap()
     }
 }
@@ -107,11 +103,11 @@ pub fn adapter_file(folder: &Path, name: &str, from: &str, to: &str) -> String {
     file
 }
 
-/// `count` prompts, `takes` takes each.
-pub fn takes(prompts: &[&str], takes: u64) -> Vec<Take> {
+/// `count` prompts, `samples` samples each.
+pub fn samples(prompts: &[&str], samples: u64) -> Vec<Sample> {
     prompts
         .iter()
-        .flat_map(|prompt| (0..takes).map(|take| (prompt.to_string(), take)))
+        .flat_map(|prompt| (0..samples).map(|sample| (prompt.to_string(), sample)))
         .collect()
 }
 

@@ -122,8 +122,7 @@ impl Region {
         let columns = || self.places.iter().map(|place| usize::from(*place) % SIDE);
         let percent = |first: Option<usize>, last: Option<usize>| {
             format!(
-                "{} to {} \
-                %",
+                "{} to {} %",
                 first.unwrap_or(0) * 100 / SIDE,
                 (last.unwrap_or(0) + 1) * 100 / SIDE
             )
@@ -133,8 +132,7 @@ impl Region {
             percent(columns().min(), columns().max()),
         );
         format!(
-            "edges that never move, in nearly all clips: {down} from the top, {right} from the \
-            left"
+            "edges that never move, in nearly all clips: {down} from the top, {right} from the left"
         )
     }
 }

@@ -29,8 +29,7 @@ pub enum JournalError {
     },
     /// It is some other file.
     #[error(
-        "{0} is no journal of this program, or of another version of it; remove it or name \
-        another"
+        "{0} is no journal of this program, or of another version of it; remove it or name another"
     )]
     Foreign(PathBuf),
 }
@@ -243,13 +242,7 @@ mod tests {
             let earlier = index / 2;
             assert_eq!(
                 journal.read(places[earlier]).unwrap(),
-                record(
-                    &format!(
-                        "clip \
-                {earlier}"
-                    ),
-                    "1"
-                )
+                record(&format!("clip {earlier}"), "1")
             );
         }
         for (index, place) in places.iter().enumerate() {

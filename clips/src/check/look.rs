@@ -133,10 +133,7 @@ impl Looking {
         if brightest <= f32::from(BLACK) {
             flags.push((
                 Flag::Black,
-                format!(
-                    "the brightest part has {brightest:.0} of 255 \
-                levels"
-                ),
+                format!("the brightest part has {brightest:.0} of 255 levels"),
             ));
         } else {
             let change = |sample: &Vec<f32>| {
@@ -150,10 +147,7 @@ impl Looking {
             if largest <= STILL {
                 flags.push((
                     Flag::Static,
-                    format!(
-                        "no part changes by more than {largest:.1} of \
-                    255 levels"
-                    ),
+                    format!("no part changes by more than {largest:.1} of 255 levels"),
                 ));
             }
         }
@@ -191,17 +185,8 @@ impl Looking {
             (is_border(lines[first]) && is_border(lines[lines.len() - 1 - last]))
                 .then(|| format!("black bars of {first} pixels {before} and {last} {after}"))
         };
-        of(rows, columns.len(), ["above", "below"]).or_else(|| {
-            of(
-                columns,
-                rows.len(),
-                [
-                    "on the \
-            left",
-                    "on the right",
-                ],
-            )
-        })
+        of(rows, columns.len(), ["above", "below"])
+            .or_else(|| of(columns, rows.len(), ["on the left", "on the right"]))
     }
 }
 

@@ -228,16 +228,13 @@ impl Run<'_> {
             Ok(stamp) => Ok(self.journal.find(&file, &stamp)?.map(Found::Known)),
             Err(error) => Ok(Some(Found::Listed(Problem {
                 file,
-                problem: format!(
-                    "it cannot be \
-                read: {error}"
-                ),
+                problem: format!("it cannot be read: {error}"),
             }))),
         }
     }
 
     /// Takes one clip into the report, in the folder's order.
-    fn take(&mut self, found: Found) -> Result<(), CheckError> {
+    fn sample(&mut self, found: Found) -> Result<(), CheckError> {
         self.report.clips += 1;
         let (record, at) = match found {
             Found::Listed(problem) => {
@@ -269,11 +266,9 @@ impl Run<'_> {
                     .err()
                     .map(|error| error.to_string())
             }),
-            (_, problem) => Some(problem.unwrap_or_else(|| {
-                "nothing is known about \
-                it"
-                .to_string()
-            })),
+            (_, problem) => {
+                Some(problem.unwrap_or_else(|| "nothing is known about it".to_string()))
+            }
         };
         match (problem, record.look) {
             (None, Some(look)) => {
@@ -287,10 +282,7 @@ impl Run<'_> {
                 if let Some(like) = self.across.add(&look, at) {
                     let earlier = self.journal.read(like.at)?.file;
                     let detail = if like.exact {
-                        format!(
-                            "the same pixels as \
-                        {earlier}"
-                        )
+                        format!("the same pixels as {earlier}")
                     } else {
                         format!("nearly the same as {earlier}")
                     };

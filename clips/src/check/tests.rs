@@ -239,11 +239,9 @@ fn what_stands_still_in_the_same_corner_of_moving_clips_is_like_a_watermark() {
     let (count, details) = marked(9, 10);
     assert_eq!(count, 9);
     assert!(
-        details.iter().all(|detail| detail.contains("from the top")
-            && detail.contains(
-                "never \
-        move"
-            )),
+        details
+            .iter()
+            .all(|detail| detail.contains("from the top") && detail.contains("never move")),
         "{details:?}"
     );
     assert_eq!(marked(7, 10).0, 0, "70 % of the clips are too few");

@@ -43,15 +43,12 @@ pub(super) fn list(
             let found: Vec<&str> = headers.iter().take(20).collect();
             LayoutError::damaged(
                 &path,
-                format!(
-                    "its columns are {found:?}; expected one of \
-                {names:?} among them"
-                ),
+                format!("its columns are {found:?}; expected one of {names:?} among them"),
             )
         })
     };
     let (prompt, video) = (column(&PROMPT_NAMES)?, column(&VIDEO_NAMES)?);
-    let take = headers.iter().position(|header| header.trim() == "take");
+    let sample = headers.iter().position(|header| header.trim() == "sample");
     let mut record = StringRecord::new();
     loop {
         left.set(MAX_TEXT_BYTES);
@@ -59,17 +56,14 @@ pub(super) fn list(
         let read = reader.read_record(&mut record);
         let listed = match read {
             Ok(false) => return Ok(()),
-            Ok(true) => entry(folder, &record, prompt, video, take),
+            Ok(true) => entry(folder, &record, prompt, video, sample),
             Err(error) => match error.kind() {
                 ErrorKind::Utf8 { .. } => Err(error.to_string()),
                 _ => return Err(LayoutError::damaged(&path, format!("line {line}: {error}"))),
             },
         };
         if !each(listed.map_err(|problem| Problem {
-            file: format!(
-                "{name}, line \
-            {line}"
-            ),
+            file: format!("{name}, line {line}"),
             problem,
         })) {
             return Ok(());
@@ -82,32 +76,30 @@ fn entry(
     record: &StringRecord,
     prompt: usize,
     video: usize,
-    take: Option<usize>,
+    sample: Option<usize>,
 ) -> Result<super::Entry, String> {
     let field = |place: usize| {
         record.get(place).ok_or_else(|| {
             format!(
-                "it has {} fields; expected \
-        at least {}",
+                "it has {} fields; expected at least {}",
                 record.len(),
                 place + 1
             )
         })
     };
-    let take = match take
+    let sample = match sample
         .map(field)
         .transpose()?
         .filter(|text| !text.trim().is_empty())
     {
         None => None,
-        Some(text) => Some(text.trim().parse().map_err(|_| {
-            format!(
-                "\"take\" is {text:?}; expected \
-            a whole number from 0"
-            )
-        })?),
+        Some(text) => Some(
+            text.trim()
+                .parse()
+                .map_err(|_| format!("\"sample\" is {text:?}; expected a whole number from 0"))?,
+        ),
     };
-    folder.entry(field(prompt)?, field(video)?, take)
+    folder.entry(field(prompt)?, field(video)?, sample)
 }
 
 /// A file of which only so much is read for one record: a quote that is never closed would
@@ -123,8 +115,7 @@ impl Read for Bounded {
         let left = self.left.get().checked_sub(read as u64);
         self.left.set(left.ok_or_else(|| {
             io::Error::other(format!(
-                "a record has more than \
-                {MAX_TEXT_BYTES} bytes; is a quote not closed?"
+                "a record has more than {MAX_TEXT_BYTES} bytes; is a quote not closed?"
             ))
         })?);
         Ok(read)

@@ -34,23 +34,17 @@ pub(super) fn list(
         if line.len() as u64 > MAX_TEXT_BYTES {
             return Err(LayoutError::damaged(
                 &path,
-                format!(
-                    "line {number} has more than \
-                {MAX_TEXT_BYTES} bytes"
-                ),
+                format!("line {number} has more than {MAX_TEXT_BYTES} bytes"),
             ));
         }
         let listed = match std::str::from_utf8(&line) {
             Ok(text) if text.trim().is_empty() => continue,
             Ok(text) => manifest::parse(text)
-                .and_then(|entry| folder.entry(&entry.prompt, &entry.video, entry.take)),
+                .and_then(|entry| folder.entry(&entry.prompt, &entry.video, entry.sample)),
             Err(error) => Err(format!("it is not UTF-8 ({error})")),
         };
         if !each(listed.map_err(|problem| Problem {
-            file: format!(
-                "{name}, line \
-            {number}"
-            ),
+            file: format!("{name}, line {number}"),
             problem,
         })) {
             break;

@@ -76,7 +76,7 @@ pub struct Entry {
     /// Where its bytes are.
     pub place: Place,
     /// Which of the prompt's clips this is, counted from 0, where its maker said so.
-    pub take: Option<u64>,
+    pub sample: Option<u64>,
 }
 
 /// A clip, or a line, member or file, that cannot be used.
@@ -105,8 +105,7 @@ pub enum LayoutError {
     /// No layout, or several.
     #[error(
         "{path} holds {found}; expected one of: manifest.jsonl or metadata.csv naming clips, \
-            videos with a .txt each, .tar shards (WebDataset), \
-         .parquet files{advice}"
+            videos with a .txt each, .tar shards (WebDataset), .parquet files{advice}"
     )]
     Unclear {
         /// The folder.
@@ -184,8 +183,7 @@ impl Layout {
             0 if other.is_empty() => Err(unclear("no files".to_string(), "")),
             0 => Err(unclear(
                 format!(
-                    "no clips, but \
-                {}",
+                    "no clips, but {}",
                     other.into_iter().collect::<Vec<_>>().join(", ")
                 ),
                 "",
@@ -194,8 +192,7 @@ impl Layout {
                 let names: Vec<String> = found.iter().map(ToString::to_string).collect();
                 Err(unclear(
                     format!("several layouts: {}", names.join(", ")),
-                    "; say which with \
-                    teacher.layout or --layout",
+                    "; say which with teacher.layout or --layout",
                 ))
             }
         }
@@ -218,8 +215,7 @@ impl Layout {
         if !root.is_dir() {
             return Err(LayoutError::damaged(
                 directory,
-                "it is no directory; expected the folder \
-                that holds the clips",
+                "it is no directory; expected the folder that holds the clips",
             ));
         }
         let folder = Folder { directory, root };
@@ -263,34 +259,24 @@ impl Folder<'_> {
             )),
             [] => Err(LayoutError::damaged(
                 self.directory,
-                format!(
-                    "it holds no {}",
-                    names.join(
-                        " \
-                or "
-                    )
-                ),
+                format!("it holds no {}", names.join(" or ")),
             )),
             _ => Err(LayoutError::damaged(
                 self.directory,
-                format!(
-                    "it holds both {}; remove \
-                one",
-                    names.join(" and ")
-                ),
+                format!("it holds both {}; remove one", names.join(" and ")),
             )),
         }
     }
 
     /// An entry whose prompt says something and whose path stays inside and names a file or a
     /// directory; the error says what is wrong.
-    fn entry(&self, prompt: &str, video: &str, take: Option<u64>) -> Result<Entry, String> {
+    fn entry(&self, prompt: &str, video: &str, sample: Option<u64>) -> Result<Entry, String> {
         checked_prompt(prompt)?;
         crate::manifest::check_path(video, self.directory, &self.root)?;
         Ok(Entry {
             prompt: prompt.to_string(),
             place: Place::File(video.to_string()),
-            take,
+            sample,
         })
     }
 

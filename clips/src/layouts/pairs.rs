@@ -51,8 +51,7 @@ fn walk(
             true => {
                 return Err(LayoutError::damaged(
                     &path,
-                    "it lies too deep inside other \
-                directories",
+                    "it lies too deep inside other directories",
                 ));
             }
             false if is_video_name(&path) => each(&path),
@@ -83,8 +82,7 @@ fn prompt_of(video: &Path) -> Result<String, String> {
         File::open(&path).and_then(|file| file.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
     match read {
         Ok(length) if length as u64 > MAX_TEXT_BYTES => Err(format!(
-            "its prompt's file {name} has \
-            more than {MAX_TEXT_BYTES} bytes"
+            "its prompt's file {name} has more than {MAX_TEXT_BYTES} bytes"
         )),
         Ok(_) => Ok(text.split_whitespace().collect::<Vec<_>>().join(" ")),
         Err(error) => Err(format!("its prompt's file {name} cannot be read: {error}")),

@@ -76,9 +76,7 @@ pub(super) fn cell(path: &Path, row_group: usize, row: u64) -> Result<Vec<u8>, S
         let reader = open(path)?;
         let columns = Columns::of(&reader)?;
         let Video::Bytes(column) = columns.video else {
-            return Err("it has no column of bytes any \
-            more"
-                .to_string());
+            return Err("it has no column of bytes any more".to_string());
         };
         let mut rows = Rows::open(path, &reader, row_group, column)?;
         rows.skip(row)?;
@@ -92,11 +90,8 @@ pub(super) fn cell(path: &Path, row_group: usize, row: u64) -> Result<Vec<u8>, S
 
 /// The file is whatever strangers made; a mistake of its reader must not end the program.
 fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        Err("its reader gave up on \
-        it"
-        .to_string())
-    })
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err("its reader gave up on it".to_string()))
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -124,8 +119,8 @@ fn open(path: &Path) -> Result<SerializedFileReader<File>, String> {
     }
     if footer > MAX_FOOTER_BYTES || footer + 12 > length {
         return Err(format!(
-            "its description claims {footer} of its {length} bytes; at most \
-            {MAX_FOOTER_BYTES} are read"
+            "its description claims {footer} of its {length} bytes; at most {MAX_FOOTER_BYTES} are \
+                read"
         ));
     }
     let mut description = vec![0; footer as usize];
@@ -179,10 +174,7 @@ impl Columns {
             .map(|column| column.path().string())
             .collect();
         let prompt = find(&PROMPT_NAMES, &|_| true).ok_or_else(|| {
-            format!(
-                "its columns are {found:?}; \
-                expected one of {PROMPT_NAMES:?}"
-            )
+            format!("its columns are {found:?}; expected one of {PROMPT_NAMES:?}")
         })?;
         let bytes = find(&BYTES_NAMES, &|_| true)
             .or_else(|| find(&VIDEO_NAMES, &|column| !is_text(column)));
@@ -190,8 +182,7 @@ impl Columns {
         let video = bytes.map(Video::Bytes).or_else(path);
         let video = video.ok_or_else(|| {
             format!(
-                "its columns are {found:?}; expected one of \
-            {VIDEO_NAMES:?} or {BYTES_NAMES:?} too"
+                "its columns are {found:?}; expected one of {VIDEO_NAMES:?} or {BYTES_NAMES:?} too"
             )
         })?;
         Ok(Self { prompt, video })
@@ -230,11 +221,7 @@ fn list_file(
             }
             for prompt in said {
                 let listed = prompt
-                    .ok_or_else(|| {
-                        "its prompt is \
-                    null"
-                            .to_string()
-                    })
+                    .ok_or_else(|| "its prompt is null".to_string())
                     .and_then(|prompt| {
                         let prompt = prompt.as_utf8().map_err(text)?;
                         match columns.video {
@@ -250,15 +237,12 @@ fn list_file(
                                     row,
                                     number,
                                 },
-                                take: None,
+                                sample: None,
                             }),
                         }
                     });
                 if !each(listed.map_err(|problem| Problem {
-                    file: format!(
-                        "{name}, row \
-                    {number}"
-                    ),
+                    file: format!("{name}, row {number}"),
                     problem,
                 })) {
                     return Ok(());
@@ -306,9 +290,7 @@ impl Rows {
 
     fn skip(&mut self, rows: u64) -> Result<(), String> {
         let ColumnReader::ByteArrayColumnReader(reader) = &mut self.reader else {
-            return Err("a \
-            column holds no text"
-                .to_string());
+            return Err("a column holds no text".to_string());
         };
         reader.skip_records(rows as usize).map_err(text).map(|_| ())
     }
@@ -316,9 +298,7 @@ impl Rows {
     /// The next rows, up to `count`; none at the end.
     fn next(&mut self, count: usize) -> Result<Vec<Option<ByteArray>>, String> {
         let ColumnReader::ByteArrayColumnReader(reader) = &mut self.reader else {
-            return Err("a \
-            column holds no text"
-                .to_string());
+            return Err("a column holds no text".to_string());
         };
         let (mut levels, mut values) = (Vec::new(), Vec::new());
         let (rows, _, _) = reader
@@ -354,10 +334,7 @@ fn check_pages(path: &Path, chunk: &ColumnChunkMetaData) -> Result<(), String> {
     );
     let end = start.checked_add(bytes).filter(|end| *end <= length);
     let end = end.ok_or_else(|| {
-        format!(
-            "a column claims {bytes} bytes from byte {start} on; the \
-        file has {length}"
-        )
+        format!("a column claims {bytes} bytes from byte {start} on; the file has {length}")
     })?;
     let mut place = start;
     let mut header = Vec::new();
@@ -376,12 +353,8 @@ fn check_pages(path: &Path, chunk: &ColumnChunkMetaData) -> Result<(), String> {
                 break;
             }
         }
-        let (numbers, taken) = walked.map_err(|problem| {
-            format!(
-                "a page's header is damaged: \
-            {problem}"
-            )
-        })?;
+        let (numbers, taken) =
+            walked.map_err(|problem| format!("a page's header is damaged: {problem}"))?;
         let field = |field| {
             numbers
                 .iter()
@@ -391,8 +364,8 @@ fn check_pages(path: &Path, chunk: &ColumnChunkMetaData) -> Result<(), String> {
         let (unpacked, packed) = (field(2), field(3));
         if !(0..=MAX_PAGE_BYTES).contains(&unpacked) || !(0..=MAX_PAGE_BYTES).contains(&packed) {
             return Err(format!(
-                "a page claims {packed} bytes that unpack to {unpacked}; at most \
-                {MAX_PAGE_BYTES} are read"
+                "a page claims {packed} bytes that unpack to {unpacked}; at most {MAX_PAGE_BYTES} \
+                    are read"
             ));
         }
         place += taken as u64 + packed as u64;

@@ -126,8 +126,7 @@ impl Place {
             } => {
                 if *bytes > MAX_MEMBER_BYTES {
                     return Err(unreadable(format!(
-                        "it has {bytes} bytes; at most \
-                        {MAX_MEMBER_BYTES} are read from an archive"
+                        "it has {bytes} bytes; at most {MAX_MEMBER_BYTES} are read from an archive"
                     )));
                 }
                 let mut file = File::open(directory.join(archive)).map_err(error)?;

@@ -36,13 +36,7 @@ fn problems(listed: &[Listed]) -> Vec<String> {
     listed
         .iter()
         .filter_map(|listed| listed.as_ref().err())
-        .map(|problem| {
-            format!(
-                "{}: \
-        {}",
-                problem.file, problem.problem
-            )
-        })
+        .map(|problem| format!("{}: {}", problem.file, problem.problem))
         .collect()
 }
 
@@ -75,13 +69,13 @@ fn lines_of_json_and_records_of_csv_list_the_same_clips() {
     for (name, text) in [
         (
             "manifest.jsonl",
-            "{\"prompt\": \"a red ball\", \"video\": \"a.gif\"}\n\n{\"text\": \"a blue \
-                box\", \"file_name\": \"b.frames\"}\n",
+            "{\"prompt\": \"a red ball\", \"video\": \"a.gif\"}\n\n{\"text\": \"a blue box\", \
+                \"file_name\": \"b.frames\"}\n",
         ),
         (
             "metadata.jsonl",
-            "{\"caption\": \"a red ball\", \"path\": \"a.gif\"}\n{\"prompt_en\": \"a blue \
-                box\", \"video_path\": \"b.frames\"}",
+            "{\"caption\": \"a red ball\", \"path\": \"a.gif\"}\n{\"prompt_en\": \"a blue box\", \
+                \"video_path\": \"b.frames\"}",
         ),
         (
             "metadata.csv",
@@ -89,8 +83,7 @@ fn lines_of_json_and_records_of_csv_list_the_same_clips() {
         ),
         (
             "manifest.csv",
-            "\u{feff}prompt,video,take\r\na red ball,./a.gif,\r\na blue \
-            box,b.frames,3\r\n",
+            "\u{feff}prompt,video,sample\r\na red ball,./a.gif,\r\na blue box,b.frames,3\r\n",
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();
@@ -109,7 +102,7 @@ fn lines_of_json_and_records_of_csv_list_the_same_clips() {
         assert_eq!(problems(&all), Vec::<String>::new(), "{name}");
         assert_eq!(decoded(folder.path(), &all), expected(), "{name}");
         assert_eq!(
-            all[1].as_ref().unwrap().take,
+            all[1].as_ref().unwrap().sample,
             (name == "manifest.csv").then_some(3)
         );
     }
@@ -119,26 +112,22 @@ fn lines_of_json_and_records_of_csv_list_the_same_clips() {
 fn every_bad_line_is_named_and_the_others_are_listed() {
     let folder = tempfile::tempdir().unwrap();
     write_video(&folder.path().join("a.gif"), &video(10)).unwrap();
-    let text = "{\"prompt\": \"p\", \"video\": \"../a.gif\"}\n{\"prompt\": \"p\", \"video\": \"/etc/passwd\"}\nnonsense\n{\"prompt\": \" \", \"video\": \"a.gif\"}\n\
-                {\"prompt\": \"a red ball\", \"video\": \"a.gif\"}\n";
+    let text = "{\"prompt\": \"p\", \"video\": \"../a.gif\"}\n{\"prompt\": \"p\", \"video\": \
+        \"/etc/passwd\"}\nnonsense\n{\"prompt\": \" \", \"video\": \"a.gif\"}\n{\"prompt\": \"a \
+        red ball\", \"video\": \"a.gif\"}\n";
     fs::write(folder.path().join("manifest.jsonl"), text).unwrap();
     let (_, all) = listed(folder.path());
     let found = problems(&all);
     for (number, expected) in [
         (1, "../a.gif"),
         (2, "/etc/passwd"),
-        (
-            3,
-            "not a JSON \
-        object",
-        ),
+        (3, "not a JSON object"),
         (4, "blank"),
     ] {
         assert!(
-            found.iter().any(|problem| problem.contains(&format!(
-                "manifest.jsonl, line \
-                {number}:"
-            )) && problem.contains(expected)),
+            found.iter().any(|problem| problem
+                .contains(&format!("manifest.jsonl, line {number}:"))
+                && problem.contains(expected)),
             "{found:?}"
         );
     }
@@ -154,10 +143,7 @@ fn every_bad_line_is_named_and_the_others_are_listed() {
     let found = problems(&all);
     assert!(
         found[0].starts_with("metadata.csv, line 2: ")
-            && found[1].starts_with(
-                "metadata.csv, \
-        line 3: it has 1 fields"
-            ),
+            && found[1].starts_with("metadata.csv, line 3: it has 1 fields"),
         "{found:?}"
     );
     assert_eq!(
@@ -264,10 +250,8 @@ fn shards_list_samples_and_decode_them_from_their_place() {
         "{found:?}"
     );
     assert!(
-        found[1].contains(
-            "../1.gif: its name leaves the \
-        archive"
-        ) && found[2].contains("/2.gif: its name leaves"),
+        found[1].contains("../1.gif: its name leaves the archive")
+            && found[2].contains("/2.gif: its name leaves"),
         "{found:?}"
     );
 }
@@ -298,8 +282,7 @@ fn damaged_shards_links_and_sizes_beyond_the_end_are_named() {
     for expected in [
         "a.tar",
         "b.tar: it is empty",
-        "0.mp4: it is a member of kind \
-        Symlink",
+        "0.mp4: it is a member of kind Symlink",
         "1.mp4: it says 1099511627776 bytes",
     ] {
         assert!(
@@ -373,10 +356,7 @@ fn parquet_files_list_rows_by_path_and_by_bytes() {
     );
     assert_eq!(
         problems(&all),
-        [
-            "data/train-00000.parquet, row 1: the prompt is blank; expected \
-        what the clip shows"
-        ]
+        ["data/train-00000.parquet, row 1: the prompt is blank; expected what the clip shows"]
     );
     assert_eq!(
         all[2].as_ref().unwrap().place.to_string(),
@@ -389,11 +369,7 @@ fn parquet_files_list_rows_by_path_and_by_bytes() {
     let rows = [
         ("a red ball", b"a.gif".to_vec()),
         ("out", b"../a.gif".to_vec()),
-        (
-            "a blue \
-        box",
-            b"b.frames".to_vec(),
-        ),
+        ("a blue box", b"b.frames".to_vec()),
     ];
     parquet(&folder.path().join("x.parquet"), PATHS, &rows, 10);
     let (_, all) = listed(folder.path());
@@ -448,21 +424,15 @@ fn folders_of_no_layout_and_of_several_say_what_they_hold() {
     fs::write(folder.path().join("a.zip"), "x").unwrap();
     fs::write(folder.path().join("notes"), "x").unwrap();
     assert!(
-        message().contains("*.zip, notes")
-            && message().contains(
-                ".tar \
-        shards"
-            ),
+        message().contains("*.zip, notes") && message().contains(".tar shards"),
         "{}",
         message()
     );
     fs::write(folder.path().join("a.tar"), "x").unwrap();
     fs::write(folder.path().join("metadata.csv"), "x").unwrap();
     assert!(
-        message().contains(
-            "several layouts: csv, \
-        webdataset"
-        ) && message().contains("teacher.layout"),
+        message().contains("several layouts: csv, webdataset")
+            && message().contains("teacher.layout"),
         "{}",
         message()
     );
@@ -496,10 +466,7 @@ fn links_out_of_the_folder_pipes_and_links_to_shards_are_refused_by_name() {
     fs::write(folder.path().join("pipe.txt"), "p").unwrap();
     let (_, all) = listed(folder.path());
     assert!(
-        problems(&all)[0].starts_with(
-            "link.gif: the video's path is \"link.gif\", a link \
-        to "
-        ),
+        problems(&all)[0].starts_with("link.gif: the video's path is \"link.gif\", a link to "),
         "{all:?}"
     );
     let pipe = all[1].as_ref().unwrap();

@@ -34,11 +34,8 @@ impl Walker<'_> {
                 return Ok(());
             }
             field = match head >> 4 {
-                0 => i32::try_from(self.signed()?).map_err(|_| {
-                    "a field's number is \
-                    absurd"
-                        .to_string()
-                })?,
+                0 => i32::try_from(self.signed()?)
+                    .map_err(|_| "a field's number is absurd".to_string())?,
                 step => field.saturating_add(i32::from(step)),
             };
             match head & 15 {

@@ -83,7 +83,7 @@ impl Sample {
                 Ok(()) => Ok(Entry {
                     prompt,
                     place,
-                    take: None,
+                    sample: None,
                 }),
                 Err(problem) => Err(Problem {
                     file: place.to_string(),
@@ -113,10 +113,7 @@ fn list_shard(
         .map_err(|error| error.to_string())?
     {
         let mut member = member.map_err(|error| {
-            format!(
-                "it is damaged or cut short after \
-            {members} members ({error})"
-            )
+            format!("it is damaged or cut short after {members} members ({error})")
         })?;
         members += 1;
         if matches!(
@@ -154,8 +151,7 @@ fn list_shard(
         match ending(Path::new(&name)).as_str() {
             "txt" | "json" | "cls" if bytes > MAX_TEXT_BYTES => {
                 sample.problem.get_or_insert(format!(
-                    "{name} has {bytes} bytes; expected at most \
-                    {MAX_TEXT_BYTES}"
+                    "{name} has {bytes} bytes; expected at most {MAX_TEXT_BYTES}"
                 ));
             }
             ending @ ("txt" | "json") => {
@@ -181,10 +177,9 @@ fn list_shard(
                     bytes,
                 };
                 if sample.clip.replace(place).is_some() {
-                    sample.problem.get_or_insert(format!(
-                        "{name} is a second video of the same \
-                        key"
-                    ));
+                    sample
+                        .problem
+                        .get_or_insert(format!("{name} is a second video of the same key"));
                 }
             }
             _ => {}
@@ -216,8 +211,8 @@ fn unusable(name: &str, kind: EntryType, start: u64, bytes: u64, length: u64) ->
         .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
     if !inside {
         return Some(
-            "its name leaves the archive; expected a path without \"..\" and without a \
-            leading \"/\""
+            "its name leaves the archive; expected a path without \"..\" and without a leading \
+                \"/\""
                 .to_string(),
         );
     }
@@ -229,8 +224,7 @@ fn unusable(name: &str, kind: EntryType, start: u64, bytes: u64, length: u64) ->
     match start.checked_add(bytes) {
         Some(end) if end <= length => None,
         _ => Some(format!(
-            "it says {bytes} bytes from byte {start} on, but the archive has \
-            {length}"
+            "it says {bytes} bytes from byte {start} on, but the archive has {length}"
         )),
     }
 }
@@ -240,12 +234,8 @@ fn prompt_in(text: &str, ending: &str) -> Result<Option<String>, String> {
     if ending == "txt" {
         return Ok(Some(text.split_whitespace().collect::<Vec<_>>().join(" ")));
     }
-    let described: serde_json::Value = serde_json::from_str(text).map_err(|error| {
-        format!(
-            "it is \
-        no JSON ({error})"
-        )
-    })?;
+    let described: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| format!("it is no JSON ({error})"))?;
     Ok(PROMPT_NAMES
         .iter()
         .find_map(|name| described.get(*name)?.as_str())

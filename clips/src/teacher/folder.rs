@@ -18,10 +18,10 @@ use crate::{
 /// Most decoded bytes kept in memory (512 MiB); further clips are decoded anew each time.
 const CACHE_BYTES: usize = 512 << 20;
 
-/// Recorded clips as a teacher: take `i` of a prompt is its clip `i` modulo the number of its
+/// Recorded clips as a teacher: sample `i` of a prompt is its clip `i` modulo the number of its
 /// clips.
 ///
-/// A prompt's clips are ordered by the `take` that the folder gives them; those without one follow
+/// A prompt's clips are ordered by the `sample` that the folder gives them; those without one follow
 /// in the folder's order.
 #[derive(Debug)]
 pub struct FolderTeacher {
@@ -74,7 +74,7 @@ impl FolderTeacher {
                     numbered
                         .entry(entry.prompt)
                         .or_default()
-                        .push((entry.take.unwrap_or(u64::MAX), entry.place));
+                        .push((entry.sample.unwrap_or(u64::MAX), entry.place));
                     true
                 }
                 Err(problem) => {
@@ -93,13 +93,12 @@ impl FolderTeacher {
         }
         if prompts.is_empty() {
             return Err(TeacherError::Data(format!(
-                "{} lists no clip that can be \
-                used",
+                "{} lists no clip that can be used",
                 directory.display()
             )));
         }
         let in_order = |mut clips: Vec<(u64, Place)>| {
-            clips.sort_by_key(|&(take, _)| take); // Stable: equal takes stay in the folder's order.
+            clips.sort_by_key(|&(sample, _)| sample); // Stable: equal samples stay in the folder's order.
             clips.into_iter().map(|(_, place)| place).collect()
         };
         let clips = numbered
@@ -124,7 +123,7 @@ impl FolderTeacher {
         self.clips.get(prompt).map_or(0, Vec::len)
     }
 
-    /// Take `take` of `prompt`, prepared while it is decoded: a frame of the video and the clip are
+    /// Sample `sample` of `prompt`, prepared while it is decoded: a frame of the video and the clip are
     /// in memory.
     ///
     /// # Errors
@@ -132,16 +131,15 @@ impl FolderTeacher {
     pub fn prepared(
         &self,
         prompt: &str,
-        take: u64,
+        sample: u64,
         shape: ClipShape,
         fit: Fit,
     ) -> Result<Clip, TeacherError> {
         let places = self.places(prompt)?;
-        let place = &places[(take % places.len() as u64) as usize];
+        let place = &places[(sample % places.len() as u64) as usize];
         let unusable = |error: PrepareError| {
             TeacherError::Data(format!(
-                "{}: \
-            {error}",
+                "{}: {error}",
                 place.shown(&self.directory).display()
             ))
         };
@@ -162,8 +160,7 @@ impl FolderTeacher {
                 teacher: format!("the folder {}", self.directory.display()),
                 prompt: prompt.to_string(),
                 reason: format!(
-                    "it is not one of the {} that it lists; the nearest is \
-                {:?}",
+                    "it is not one of the {} that it lists; the nearest is {:?}",
                     self.prompts.len(),
                     self.nearest(prompt)
                 ),
@@ -209,15 +206,15 @@ fn readable(directory: &Path, place: &Place) -> Result<(), String> {
 }
 
 impl Teacher for FolderTeacher {
-    fn videos(&self, prompt: &str, takes: Range<u64>) -> Result<Vec<Video>, TeacherError> {
+    fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError> {
         let clips = self.places(prompt)?;
         // The remainder is below the number of clips, so it fits whatever the width of usize.
-        takes
-            .map(|take| self.clip(&clips[(take % clips.len() as u64) as usize]))
+        samples
+            .map(|sample| self.clip(&clips[(sample % clips.len() as u64) as usize]))
             .collect()
     }
 
-    fn takes(&self, prompt: &str) -> Option<u64> {
+    fn samples(&self, prompt: &str) -> Option<u64> {
         Some(self.clip_count(prompt) as u64)
     }
 }
@@ -280,11 +277,11 @@ mod tests {
         }
     }
 
-    fn entry(prompt: &str, video: &str, take: Option<u64>) -> ManifestEntry {
+    fn entry(prompt: &str, video: &str, sample: Option<u64>) -> ManifestEntry {
         ManifestEntry {
             prompt: prompt.to_string(),
             video: video.to_string(),
-            take,
+            sample,
         }
     }
 
@@ -296,12 +293,7 @@ mod tests {
         write_video(&folder.path().join("c.frames"), &video(30, 1, 1, 1, 10.0)).unwrap();
         let entries = [
             entry("a red ball", "b.frames", Some(1)),
-            entry(
-                "a blue \
-                box",
-                "c.frames",
-                None,
-            ),
+            entry("a blue box", "c.frames", None),
             entry("a red ball", "a.gif", Some(0)),
         ];
         Manifest::write(folder.path(), &entries).unwrap();
@@ -314,13 +306,7 @@ mod tests {
         let teacher = FolderTeacher::open(folder.path()).unwrap();
         assert_eq!(teacher.prompts(), ["a red ball", "a blue box"]);
         assert_eq!(
-            [
-                "a red ball",
-                "a blue \
-            box",
-                "none"
-            ]
-            .map(|prompt| teacher.clip_count(prompt)),
+            ["a red ball", "a blue box", "none"].map(|prompt| teacher.clip_count(prompt)),
             [2, 1, 0]
         );
         let (first, second) = (video(10, 4, 6, 3, 8.0), video(20, 9, 5, 7, 24.0));
@@ -347,19 +333,11 @@ mod tests {
         let folder = folder();
         let message = FolderTeacher::open(folder.path())
             .unwrap()
-            .videos(
-                "a blue \
-            bux",
-                0..1,
-            )
+            .videos("a blue bux", 0..1)
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("\"a blue bux\"")
-                && message.contains(
-                    "the nearest is \"a blue \
-            box\""
-                ),
+            message.contains("\"a blue bux\"") && message.contains("the nearest is \"a blue box\""),
             "{message}"
         );
     }
@@ -387,12 +365,7 @@ mod tests {
         let teacher = without(&["a.gif", "c.frames"]).unwrap();
         assert_eq!(
             (teacher.prompts(), teacher.clip_count("a red ball")),
-            (
-                &["a red \
-            ball"
-                    .to_string()][..],
-                1
-            )
+            (&["a red ball".to_string()][..], 1)
         );
         assert_eq!(
             teacher.videos("a red ball", 0..1).unwrap(),
@@ -424,15 +397,7 @@ mod tests {
         };
         let whole = teacher.videos("a red ball", 1..2).unwrap();
         assert_eq!(
-            teacher
-                .prepared(
-                    "a red \
-            ball",
-                    1,
-                    shape,
-                    Fit::Crop
-                )
-                .unwrap(),
+            teacher.prepared("a red ball", 1, shape, Fit::Crop).unwrap(),
             prepare(&whole[0], shape).unwrap()
         );
         let long = ClipShape {

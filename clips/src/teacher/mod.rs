@@ -10,24 +10,24 @@ use crate::video::Video;
 ///
 /// No scores, latents, trajectories or schedules cross this line (arXiv 2605.26105, abstract).
 pub trait Teacher: Send + Sync {
-    /// The videos numbered `takes` for `prompt`: the same prompt and take always give the same
+    /// The videos numbered `samples` for `prompt`: the same prompt and sample always give the same
     /// video.
     ///
     /// A teacher with finitely many clips per prompt repeats them in a fixed order.
-    fn videos(&self, prompt: &str, takes: Range<u64>) -> Result<Vec<Video>, TeacherError>;
+    fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError>;
 
-    /// How many different videos there are for `prompt`; `None` if every take is another one.
-    fn takes(&self, prompt: &str) -> Option<u64> {
+    /// How many different videos there are for `prompt`; `None` if every sample is another one.
+    fn samples(&self, prompt: &str) -> Option<u64> {
         let _ = prompt;
         None
     }
 
-    /// Says which takes will be asked for, in the order of need, so that a slow teacher can begin.
-    fn expect(&self, takes: Vec<(String, u64)>) {
-        let _ = takes;
+    /// Says which samples will be asked for, in the order of need, so that a slow teacher can begin.
+    fn expect(&self, samples: Vec<(String, u64)>) {
+        let _ = samples;
     }
 
-    /// Whether no take of `prompt` can be had. A slow teacher may have to wait to know; the answer
+    /// Whether no sample of `prompt` can be had. A slow teacher may have to wait to know; the answer
     /// never changes within a run.
     ///
     /// # Errors

@@ -52,10 +52,9 @@ pub(super) fn decode(
         problem,
     };
     let error = |source: io::Error| match source.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => damaged(format!(
-            "it is cut \
-            short or damaged ({source})"
-        )),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+            damaged(format!("it is cut short or damaged ({source})"))
+        }
         _ => VideoError::Io {
             action: "read",
             path: path.to_path_buf(),
@@ -99,9 +98,7 @@ fn grid(path: &Path, times: Times) -> Result<(VideoHeader, Vec<u32>), VideoError
     let (Some(&shortest), Some(&longest)) = (delays.iter().min(), delays.iter().max()) else {
         return Err(VideoError::Unreadable {
             path: path.to_path_buf(),
-            problem: "it has no \
-            frames"
-                .to_string(),
+            problem: "it has no frames".to_string(),
         });
     };
     let header = |frames_per_second| VideoHeader {
@@ -138,8 +135,7 @@ fn hand_out(
     let same_size = |found: (u32, u32)| match found == (header.width, header.height) {
         true => Ok(()),
         false => Err(format!(
-            "its size is {} x {} in one place and {} x {} in \
-            another",
+            "its size is {} x {} in one place and {} x {} in another",
             header.width, header.height, found.0, found.1
         )),
     };
@@ -168,8 +164,7 @@ fn hand_out(
         let frame = frame.map_err(text)?;
         let repeats = *repeats.get(count).ok_or_else(|| {
             format!(
-                "it has more than the {} frames \
-            that it announces",
+                "it has more than the {} frames that it announces",
                 repeats.len()
             )
         })?;
@@ -189,8 +184,7 @@ fn hand_out(
         Ok(())
     } else {
         Err(format!(
-            "it announces {} frames and holds \
-        {count}",
+            "it announces {} frames and holds {count}",
             repeats.len()
         ))
     }

@@ -96,8 +96,7 @@ impl Running {
             Ok(())
         } else {
             Err(format!(
-                "ffmpeg ended with {status} and said: \
-            {}",
+                "ffmpeg ended with {status} and said: {}",
                 self.said()
             ))
         }
@@ -243,10 +242,7 @@ mod tests {
     #[test]
     fn what_a_child_says_comes_without_addresses() {
         let mut running = Running::start(
-            shell(
-                "echo '[mov,mp4 @ 0x55d0] moov atom @ 0x55d0] gone' >&2; exit \
-                3",
-            ),
+            shell("echo '[mov,mp4 @ 0x55d0] moov atom @ 0x55d0] gone' >&2; exit 3"),
             Stdio::null(),
             Stdio::null(),
         )
@@ -257,11 +253,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("[mov,mp4] moov atom] gone")
-                && message.contains(
-                    "exit status: \
-            3"
-                ),
+            message.contains("[mov,mp4] moov atom] gone") && message.contains("exit status: 3"),
             "{message}"
         );
     }
@@ -270,10 +262,7 @@ mod tests {
     fn a_child_that_wants_too_much_memory_does_not_get_it() {
         // A heap of 1 GiB; dd says so and fails.
         let mut running = Running::start(
-            shell(
-                "sleep 0.2; dd if=/dev/zero of=/dev/null bs=1G \
-                count=1",
-            ),
+            shell("sleep 0.2; dd if=/dev/zero of=/dev/null bs=1G count=1"),
             Stdio::null(),
             Stdio::null(),
         )

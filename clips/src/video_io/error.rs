@@ -52,8 +52,7 @@ pub enum VideoError {
     },
     /// The video would not fit in memory.
     #[error(
-        "{path} is too large: {what} {found}, and the limit is {limit}; cut or shrink the \
-        video"
+        "{path} is too large: {what} {found}, and the limit is {limit}; cut or shrink the video"
     )]
     TooLarge {
         /// The file.
@@ -67,8 +66,7 @@ pub enum VideoError {
     },
     /// Decoding took longer than any clip should.
     #[error(
-        "{path} was given up after {seconds} s of decoding; cut or shrink the video, or remove \
-        it"
+        "{path} was given up after {seconds} s of decoding; cut or shrink the video, or remove it"
     )]
     Slow {
         /// The file.
@@ -79,8 +77,8 @@ pub enum VideoError {
     /// This format needs ffmpeg.
     #[error(
         "cannot {action} {path}: ffmpeg was not found ({looked}); install ffmpeg so that it is on \
-            PATH, set AFD_FFMPEG to the full path \
-         of the program, or use .gif files or .frames directories, which need no ffmpeg"
+            PATH, set AFD_FFMPEG to the full path of the program, or use .gif files or .frames \
+            directories, which need no ffmpeg"
     )]
     FfmpegMissing {
         /// "read" or "write".

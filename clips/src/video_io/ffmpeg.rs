@@ -155,9 +155,7 @@ pub(super) fn decode(
     match frames {
         0 => Err(VideoError::Unreadable {
             path: path.to_path_buf(),
-            problem: "it has no \
-            frames"
-                .to_string(),
+            problem: "it has no frames".to_string(),
         }),
         _ => Ok(header),
     }

@@ -66,16 +66,14 @@ pub(super) fn decode(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoE
     let files = numbered_files(path)?;
     if files.is_empty() {
         return Err(unreadable(
-            "it holds no numbered .png or .jpg file; expected 00000.png, \
-            00001.png, ..."
+            "it holds no numbered .png or .jpg file; expected 00000.png, 00001.png, ..."
                 .to_string(),
         ));
     }
     let frames_per_second = read_rate(&path.join(RATE_FILE))?;
     if let Some(pair) = files.windows(2).find(|pair| pair[1].0 != pair[0].0 + 1) {
         return Err(unreadable(format!(
-            "frame {} is followed by frame {}; expected frame \
-            {}",
+            "frame {} is followed by frame {}; expected frame {}",
             pair[0].0,
             pair[1].0,
             pair[0].0 + 1
@@ -112,8 +110,7 @@ fn decode_picture(
     let kind = file.symlink_metadata().map_err(error)?;
     if !kind.is_file() || kind.len() > MAX_PICTURE_BYTES {
         return Err(unreadable(format!(
-            "expected an ordinary file of at most {MAX_PICTURE_BYTES} \
-            bytes"
+            "expected an ordinary file of at most {MAX_PICTURE_BYTES} bytes"
         )));
     }
     let opened = BufReader::new(File::open(file).map_err(error)?);
@@ -121,8 +118,7 @@ fn decode_picture(
         None => limits::check(file, width, height, frames),
         Some(before) if (width, height) == (before.width, before.height) => Ok(()),
         Some(before) => Err(unreadable(format!(
-            "it is {width} x {height} pixels; the frames before it are {} x \
-                {}",
+            "it is {width} x {height} pixels; the frames before it are {} x {}",
             before.width, before.height
         ))),
     };
@@ -176,12 +172,8 @@ fn read_rate(path: &Path) -> Result<f64, VideoError> {
         path: path.to_path_buf(),
         problem,
     };
-    let rate: Rate = serde_json::from_str(&text).map_err(|error| {
-        unreadable(format!(
-            "{error}; \
-        {expected}"
-        ))
-    })?;
+    let rate: Rate =
+        serde_json::from_str(&text).map_err(|error| unreadable(format!("{error}; {expected}")))?;
     if (limits::MIN_RATE..=limits::MAX_RATE).contains(&rate.frames_per_second) {
         Ok(rate.frames_per_second)
     } else {
@@ -282,10 +274,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path());
         fs::remove_file(path.join("00004.png")).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains(
-            "frame 3 is followed by frame 5; \
-            expected frame 4"
-        ));
+        assert!(
+            read(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("frame 3 is followed by frame 5; expected frame 4")
+        );
     }
 
     #[test]
@@ -299,11 +293,7 @@ mod tests {
         for length in 0..=bytes.len() - 13 {
             fs::write(&frame, &bytes[..length]).unwrap();
             let message = read(&path)
-                .expect_err(&format!(
-                    "{length} of {} \
-                bytes",
-                    bytes.len()
-                ))
+                .expect_err(&format!("{length} of {} bytes", bytes.len()))
                 .to_string();
             assert!(message.contains("00002.png"), "{message}");
         }
@@ -352,12 +342,7 @@ mod tests {
         fs::copy(other.join("00000.png"), path.join("00003.png")).unwrap();
         let message = read(&path).unwrap_err().to_string();
         assert!(
-            message.contains("00003.png")
-                && message.contains("1 x 1")
-                && message.contains(
-                    "7 \
-            x 5"
-                ),
+            message.contains("00003.png") && message.contains("1 x 1") && message.contains("7 x 5"),
             "{message}"
         );
         for text in [
@@ -370,11 +355,7 @@ mod tests {
             fs::write(other.join(RATE_FILE), text).unwrap();
             let message = read(&other).unwrap_err().to_string();
             assert!(
-                message.contains("frames.json")
-                    && message.contains(
-                        "expected such \
-                as"
-                    ),
+                message.contains("frames.json") && message.contains("expected such as"),
                 "{message}"
             );
         }

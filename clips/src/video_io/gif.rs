@@ -65,8 +65,7 @@ fn encode(path: &Path, video: &Video) -> Result<Vec<u8>, VideoError> {
     }
     if !(MIN_RATE..=MAX_RATE).contains(&video.frames_per_second) {
         let problem = format!(
-            "{} frames per second; GIF players show {MIN_RATE:.4} to \
-            {MAX_RATE}",
+            "{} frames per second; GIF players show {MIN_RATE:.4} to {MAX_RATE}",
             video.frames_per_second
         );
         return Err(unwritable(problem));
@@ -139,8 +138,7 @@ mod tests {
                 assert_eq!(read.frames, video.frames);
                 assert!(
                     (0.0..0.01).contains(&(video.seconds() - read.seconds())),
-                    "{frames} \
-                    frames at {rate}: {}",
+                    "{frames} frames at {rate}: {}",
                     read.frames_per_second
                 );
             }
@@ -159,8 +157,7 @@ mod tests {
                 let due = index as f64 / rate;
                 assert!(
                     shown <= due + 1e-6 && due - shown < 0.01 + 1e-6,
-                    "frame {index} at \
-                    {rate}: {shown} s for {due} s"
+                    "frame {index} at {rate}: {shown} s for {due} s"
                 );
                 shown += f64::from(delay(index, rate)) / 100.0;
             }

@@ -42,19 +42,13 @@ pub(super) fn check(path: &Path, width: u32, height: u32, frames: u64) -> Result
     if width == 0 || height == 0 {
         return Err(VideoError::Unreadable {
             path: path.to_path_buf(),
-            problem: format!(
-                "its size \
-            is {width} x {height} pixels"
-            ),
+            problem: format!("its size is {width} x {height} pixels"),
         });
     }
     if width > MAX_SIDE || height > MAX_SIDE {
         return too_large(
             "its size in pixels is",
-            format!(
-                "{width} x \
-            {height}"
-            ),
+            format!("{width} x {height}"),
             format!("{MAX_SIDE} x {MAX_SIDE}"),
         );
     }
@@ -62,17 +56,13 @@ pub(super) fn check(path: &Path, width: u32, height: u32, frames: u64) -> Result
     if pixels > MAX_PIXELS {
         return too_large(
             "its number of pixels per frame is",
-            format!(
-                "{pixels} ({width} x \
-            {height})"
-            ),
+            format!("{pixels} ({width} x {height})"),
             MAX_PIXELS.to_string(),
         );
     }
     if frames > MAX_FRAMES {
         return too_large(
-            "its number of frames is at \
-            least",
+            "its number of frames is at least",
             frames.to_string(),
             MAX_FRAMES.to_string(),
         );
@@ -95,8 +85,7 @@ pub(super) fn check_rate(path: &Path, frames_per_second: f64) -> Result<(), Vide
         return Ok(());
     }
     let problem = format!(
-        "its rate is {frames_per_second} frames per second; expected {MIN_RATE} \
-        to {MAX_RATE}"
+        "its rate is {frames_per_second} frames per second; expected {MIN_RATE} to {MAX_RATE}"
     );
     Err(VideoError::Unreadable {
         path: path.to_path_buf(),
@@ -129,10 +118,7 @@ mod tests {
         let message = refused(8193, 1, 1).unwrap();
         assert!(
             message.contains("big.gif")
-                && message.contains(
-                    "8193 x \
-            1"
-                )
+                && message.contains("8193 x 1")
                 && message.contains("8192 x 8192"),
             "{message}"
         );
@@ -153,10 +139,7 @@ mod tests {
                 check_rate(Path::new("a.mp4"), rate)
                     .unwrap_err()
                     .to_string()
-                    .contains(
-                        "its \
-                rate is"
-                    )
+                    .contains("its rate is")
             );
         }
         assert!(refused(0, 5, 1).unwrap().contains("0 x 5"));

@@ -264,8 +264,7 @@ pub(crate) fn malformed(video: &Video) -> Option<String> {
     let expected = u64::from(video.width) * u64::from(video.height) * 3;
     if expected == 0 {
         return Some(format!(
-            "its size is {} x {} pixels; expected both above \
-            zero",
+            "its size is {} x {} pixels; expected both above zero",
             video.width, video.height
         ));
     }
@@ -274,8 +273,7 @@ pub(crate) fn malformed(video: &Video) -> Option<String> {
     }
     if !video.frames_per_second.is_finite() || video.frames_per_second <= 0.0 {
         return Some(format!(
-            "its rate is {} frames per second; expected more than \
-            zero",
+            "its rate is {} frames per second; expected more than zero",
             video.frames_per_second
         ));
     }
@@ -286,8 +284,7 @@ pub(crate) fn malformed(video: &Video) -> Option<String> {
         .enumerate()
         .find(|&(_, length)| length as u64 != expected)?;
     Some(format!(
-        "frame {frame} holds {found} bytes; expected {} x {} x 3 = \
-        {expected}",
+        "frame {frame} holds {found} bytes; expected {} x {} x 3 = {expected}",
         video.width, video.height
     ))
 }
@@ -318,8 +315,7 @@ impl Source {
         }
         if !kind.is_file() {
             return Err(unreadable(format!(
-                "it is {}; expected an ordinary file or a directory of \
-                frames",
+                "it is {}; expected an ordinary file or a directory of frames",
                 special(kind.file_type())
             )));
         }
@@ -374,12 +370,8 @@ impl Source {
             }
             _ => "of no known kind",
         };
-        (found != expected).then(|| {
-            format!(
-                "its name says {expected}, its first bytes say that it \
-            is {found}"
-            )
-        })
+        (found != expected)
+            .then(|| format!("its name says {expected}, its first bytes say that it is {found}"))
     }
 }
 
@@ -395,11 +387,7 @@ fn special(kind: FileType) -> &'static str {
         use std::os::unix::fs::FileTypeExt;
         for (is, name) in [
             (kind.is_fifo(), "a pipe"),
-            (
-                kind.is_socket(),
-                "a \
-                socket",
-            ),
+            (kind.is_socket(), "a socket"),
             (kind.is_char_device() || kind.is_block_device(), "a device"),
         ] {
             if is {
@@ -450,10 +438,12 @@ mod tests {
                 .contains("\"avi\"")
         );
         std::fs::write(&path, "x").unwrap();
-        assert!(read_video(&path).unwrap_err().to_string().contains(
-            "expected a file ending in \
-            .mp4"
-        ));
+        assert!(
+            read_video(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("expected a file ending in .mp4")
+        );
         assert!(
             read_video(&folder.path().join("none.gif"))
                 .unwrap_err()
@@ -512,8 +502,7 @@ mod tests {
                     frames: vec![vec![0; 6], vec![0; 5]],
                     ..video()
                 },
-                "frame 1 holds 5 bytes; \
-                expected 2 x 1 x 3 = 6",
+                "frame 1 holds 5 bytes; expected 2 x 1 x 3 = 6",
             ),
         ];
         for (video, expected) in broken {

@@ -171,13 +171,9 @@ fn from_ffprobe(json: &[u8]) -> Option<Stream> {
 /// 00:00:02.13, start: 0.000000, bitrate: 44 kb/s`.
 fn from_ffmpeg(described: &str) -> Option<Stream> {
     let mut lines = described.lines().map(str::trim);
-    let line = lines.clone().find(|line| {
-        line.starts_with("Stream #")
-            && line.contains(
-                ": \
-        Video: ",
-            )
-    })?;
+    let line = lines
+        .clone()
+        .find(|line| line.starts_with("Stream #") && line.contains(": Video: "))?;
     let (width, height) = line.split([' ', ',']).find_map(|word| {
         let (width, height) = word.split_once('x')?;
         Some((width.parse().ok()?, height.parse().ok()?))
@@ -198,14 +194,11 @@ fn from_ffmpeg(described: &str) -> Option<Stream> {
         .clone()
         .find_map(|line| clock(line.strip_prefix("Duration: ")?.split(',').next()?));
     let turn = lines.find_map(|line| {
-        line.strip_prefix(
-            "displaymatrix: rotation \
-        of ",
-        )?
-        .split_whitespace()
-        .next()?
-        .parse()
-        .ok()
+        line.strip_prefix("displaymatrix: rotation of ")?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
     });
     // Such as `yuv420p(tv, bt709)`, `yuv420p(bt470bg/unknown/unknown)`: the first name after the
     // range, if any.
@@ -280,12 +273,11 @@ mod tests {
     #[test]
     fn ffmpegs_description_is_understood() {
         let described = "Input #0, mov, from 'x.mp4':\n  Metadata:\n    title : Stream of Video: \
-            9x9\n  Duration: 00:01:02.13, start: 0.0, bitrate: 44 kb/s\n  \
-            Stream #0:0[0x1](und): Audio: aac (LC) (mp4a / 0x6134706D), 44100 Hz\n  \
-            Stream #0:1[0x2](und): Video: h264 (High) (avc1 / 0x31637661), yuv420p(tv, bt709), \
-            64x48 [SAR 1:1 DAR 4:3], 35 kb/s, 23.98 fps, 24 tbr, 16k tbn (default)\n    \
-            Side data:\n      displaymatrix: rotation of -90.00 degrees\nAt least one output file \
-            must be specified\n";
+            9x9\n  Duration: 00:01:02.13, start: 0.0, bitrate: 44 kb/s\n  Stream #0:0[0x1](und): \
+            Audio: aac (LC) (mp4a / 0x6134706D), 44100 Hz\n  Stream #0:1[0x2](und): Video: h264 \
+            (High) (avc1 / 0x31637661), yuv420p(tv, bt709), 64x48 [SAR 1:1 DAR 4:3], 35 kb/s, \
+            23.98 fps, 24 tbr, 16k tbn (default)\n    Side data:\n      displaymatrix: rotation of \
+            -90.00 degrees\nAt least one output file must be specified\n";
         let stream = from_ffmpeg(described).unwrap();
         assert_eq!(
             stream,
@@ -298,11 +290,7 @@ mod tests {
             }
         );
         let whole = described
-            .replace(
-                "23.98 fps",
-                "24 \
-            fps",
-            )
+            .replace("23.98 fps", "24 fps")
             .replace("-90.00", "180.00")
             .replace("00:01:02.13", "N/A");
         assert_eq!(

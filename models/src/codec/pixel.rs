@@ -19,7 +19,7 @@ pub struct PixelCodec {
     /// Subtracted from brightness (or colours) before scaling.
     pub mean: f32,
     /// Divided by after the mean is subtracted, > 0.
-    pub deviation: f32,
+    pub std: f32,
 }
 
 /// Brightness weights of red, green and blue (ITU-R BT.601).
@@ -67,8 +67,7 @@ impl<B: Backend> Codec<B> for PixelCodec {
     ) -> Result<[usize; 4], String> {
         if !height.is_multiple_of(self.stride) || !width.is_multiple_of(self.stride) {
             return Err(format!(
-                "codec.stride ({}) must divide the clip's height ({height}) and \
-                width ({width})",
+                "codec.stride ({}) must divide the clip's height ({height}) and width ({width})",
                 self.stride
             ));
         }
@@ -96,20 +95,17 @@ impl<B: Backend> Codec<B> for PixelCodec {
                 .fold(differences)
                 .reshape([batch * frames, 2, square, rows * columns])
                 .mean_dim(2);
-            let chroma = chroma.reshape([batch * frames, 2, rows, columns]) / self.deviation;
-            Tensor::cat(
-                vec![(self.fold(luma) - self.mean) / self.deviation, chroma],
-                1,
-            )
+            let chroma = chroma.reshape([batch * frames, 2, rows, columns]) / self.std;
+            Tensor::cat(vec![(self.fold(luma) - self.mean) / self.std, chroma], 1)
         } else {
-            (self.fold(pixels) - self.mean) / self.deviation
+            (self.fold(pixels) - self.mean) / self.std
         };
         latents.reshape([batch, frames, self.channels(), rows, columns])
     }
 
     fn decode(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
         let [batch, frames, channels, rows, columns] = latents.dims();
-        let latents = latents.reshape([batch * frames, channels, rows, columns]) * self.deviation;
+        let latents = latents.reshape([batch * frames, channels, rows, columns]) * self.std;
         let pixels = if self.subsampled_chroma {
             let square = self.stride * self.stride;
             let luma = self.unfold(latents.clone().slice_dim(1, 0..square)) + self.mean;
@@ -158,7 +154,7 @@ mod tests {
             stride: 2,
             subsampled_chroma: false,
             mean: -0.5,
-            deviation: 0.25,
+            std: 0.25,
         };
         let values: Vec<f32> = (0..2 * 3 * 4 * 4)
             .map(|index| index as f32 / 100.0 - 0.5)
@@ -190,7 +186,7 @@ mod tests {
             stride: 2,
             subsampled_chroma: true,
             mean: -0.5,
-            deviation: 0.25,
+            std: 0.25,
         };
         let values: Vec<f32> = (0..3 * 2 * 2)
             .map(|index| (index * index % 7) as f32 / 20.0 - 0.2)

@@ -292,7 +292,7 @@ pub(super) fn attend<B: Backend>(
             split.seen(&split.keys, view),
             split.seen(&split.values, view),
         );
-        for rows in split.portions(view) {
+        for rows in split.micro_batches(view) {
             let queries = cut(&split.queries, rows);
             outputs.push(if fused || queries.dtype() == DType::F32 {
                 attention(
@@ -351,7 +351,7 @@ pub(super) fn attend_backward<B: Backend>(
             split.seen(&split.keys, view),
             split.seen(&split.values, view),
         );
-        for rows in split.portions(view) {
+        for rows in split.micro_batches(view) {
             let (queries, gradient) = (cut(&split.queries, rows.clone()), cut(&gradient, rows));
             let probabilities = probabilities(queries.clone(), keys.clone(), scale);
             let for_probabilities = wide(gradient.clone().matmul(values.clone().swap_dims(2, 3)));
@@ -383,7 +383,10 @@ pub(super) fn attend_backward<B: Backend>(
 }
 
 /// A range in parts of at most `at_once`.
-pub(super) fn portions(range: Range<usize>, at_once: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn micro_batches(
+    range: Range<usize>,
+    at_once: usize,
+) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range
         .step_by(at_once.max(1))
@@ -429,8 +432,8 @@ impl<B: Backend> Split<B> {
     }
 
     /// The rows of a view's queries, as many at once as allowed.
-    fn portions(&self, view: &View) -> impl Iterator<Item = Range<usize>> {
-        portions(
+    fn micro_batches(&self, view: &View) -> impl Iterator<Item = Range<usize>> {
+        micro_batches(
             view.queries.start * self.tokens[0]..view.queries.end * self.tokens[0],
             self.at_once,
         )

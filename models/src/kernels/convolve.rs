@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use burn::tensor::{FloatDType, Slice};
 
-use super::composite::portions;
+use super::composite::micro_batches;
 
 /// How a convolution moves over `[B, T, H, W, C]` and how much zero space surrounds each frame.
 /// Time is never padded: callers prepend frames.
@@ -65,7 +65,7 @@ pub(super) fn tiled<B: Backend>(
     let frame = |frame: usize| {
         let first = frame * window.stride[0];
         let seen = x.clone().slice_dim(1, first..first + time_taps);
-        let parts = portions(0..out_rows, at_once).map(|range| {
+        let parts = micro_batches(0..out_rows, at_once).map(|range| {
             // The rows that this portion reads, counted from the first padded one.
             let (from, to) = (
                 range.start * window.stride[1],

@@ -303,7 +303,7 @@ impl Kernels for Flex {
         let positions = rows * columns;
         let mut output = Vec::with_capacity(batch * frames * positions * outputs);
         for frame in 0..batch * frames {
-            for range in composite::portions(0..positions, convolve::UNFOLDED / unfolded) {
+            for range in composite::micro_batches(0..positions, convolve::UNFOLDED / unfolded) {
                 let mut read = vec![0.0; range.len() * unfolded];
                 for (position, to) in range.clone().zip(read.chunks_exact_mut(unfolded)) {
                     reads.copy(
@@ -718,10 +718,8 @@ impl Heads {
         rows: std::ops::Range<usize>,
     ) -> ArrayViewMut2<'a, f32> {
         let (place, shape) = self.place(clip, head, &rows);
-        ArrayViewMut2::from_shape(shape.strides([self.dims[2], 1]), &mut other[place]).expect(
-            "the \
-            part lies inside the tensor",
-        )
+        ArrayViewMut2::from_shape(shape.strides([self.dims[2], 1]), &mut other[place])
+            .expect("the part lies inside the tensor")
     }
 }
 
@@ -748,13 +746,13 @@ fn for_each_view(read: &Read, visibility: &Visibility, mut work: impl FnMut(usiz
                 .chain(view.own.iter().map(|frames| (0, scaled(frames, own))))
                 .collect();
             let keys = seen.iter().map(|(_, rows)| rows.len()).sum();
-            composite::portions(scaled(&view.queries, tokens), read.at_once).map(move |queries| {
-                Seen {
+            composite::micro_batches(scaled(&view.queries, tokens), read.at_once).map(
+                move |queries| Seen {
                     queries,
                     seen: seen.clone(),
                     keys,
-                }
-            })
+                },
+            )
         })
         .collect();
     for clip in 0..read.queries.dims[0] {

@@ -29,12 +29,9 @@ fn differentiate<B: Kernels, const N: usize>(
     let gradients = (output.clone() * random(output.dims(), 99))
         .sum()
         .backward();
-    let of_inputs = inputs.iter().map(|input| {
-        input.grad(&gradients).expect(
-            "every input has a \
-        gradient",
-        )
-    });
+    let of_inputs = inputs
+        .iter()
+        .map(|input| input.grad(&gradients).expect("every input has a gradient"));
     [output.inner()].into_iter().chain(of_inputs).collect()
 }
 

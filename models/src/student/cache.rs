@@ -10,7 +10,7 @@ use super::attention::KeysValues;
 
 /// Keys (after rotation) and values of the frames a student remembers, per layer.
 #[derive(Debug, Clone)]
-pub struct Memory<B: Backend> {
+pub struct KvCache<B: Backend> {
     /// Per layer: keys and values, each `[B, frames * S, D]`.
     pub layers: Vec<KeysValues<B>>,
     /// Absolute numbers of the remembered frames, ascending.
@@ -19,16 +19,16 @@ pub struct Memory<B: Backend> {
     pub tokens_per_frame: usize,
 }
 
-impl<B: Backend> Memory<B> {
+impl<B: Backend> KvCache<B> {
     /// How many clips are remembered (B).
     pub fn clips(&self) -> usize {
         self.layers.first().map_or(0, |(keys, _)| keys.dims()[0])
     }
 
     /// The same as constants of a differentiated graph.
-    pub fn lift<D: AutodiffBackend<InnerBackend = B>>(self) -> Memory<D> {
+    pub fn lift<D: AutodiffBackend<InnerBackend = B>>(self) -> KvCache<D> {
         let layers = self.layers.into_iter().map(lifted).collect();
-        Memory {
+        KvCache {
             layers,
             frames: self.frames,
             tokens_per_frame: self.tokens_per_frame,
@@ -36,7 +36,7 @@ impl<B: Backend> Memory<B> {
     }
 
     /// The memory of both: `self` first.
-    pub fn append(self, newer: Memory<B>) -> Self {
+    pub fn append(self, newer: KvCache<B>) -> Self {
         let layers = self
             .layers
             .into_iter()
@@ -56,7 +56,7 @@ impl<B: Backend> Memory<B> {
     }
 
     /// The memory of two batches that remember the same frames: `self` first.
-    pub fn stack(self, other: Memory<B>) -> Self {
+    pub fn stack(self, other: KvCache<B>) -> Self {
         let pairs = self.layers.into_iter().zip(other.layers);
         let layers = pairs
             .map(|(own, other)| {
@@ -139,13 +139,13 @@ mod tests {
         let frames = Tensor::<NdArray, 1, Int>::arange(0..5, &Default::default())
             .float()
             .reshape([1, 5, 1]);
-        let memory = Memory {
+        let cache = KvCache {
             layers: vec![(frames.clone(), frames)],
             frames: (0..5).collect(),
             tokens_per_frame: 1,
         };
-        assert!(memory.clone().keep(&[]).is_none());
-        let kept = memory.keep(&[0..1, 3..5]).unwrap();
+        assert!(cache.clone().keep(&[]).is_none());
+        let kept = cache.keep(&[0..1, 3..5]).unwrap();
         assert_eq!(kept.frames, [0, 3, 4]);
         assert_eq!(
             kept.layers[0].1.to_data().to_vec::<f32>().unwrap(),

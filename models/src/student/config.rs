@@ -110,22 +110,19 @@ impl StudentConfig {
         }
         if !self.width.is_multiple_of(self.heads) || !self.head_width().is_multiple_of(2) {
             return Some(format!(
-                "heads ({}) must divide width ({}) into an even head \
-                width",
+                "heads ({}) must divide width ({}) into an even head width",
                 self.heads, self.width
             ));
         }
         if self.head_width() < 6 {
             return Some(format!(
-                "head width is {}, the three rotary axes need at least \
-                6",
+                "head width is {}, the three rotary axes need at least 6",
                 self.head_width()
             ));
         }
         if self.frequency_width < 2 || !self.frequency_width.is_multiple_of(2) {
             return Some(format!(
-                "frequency_width is {}, must be even and at least \
-                2",
+                "frequency_width is {}, must be even and at least 2",
                 self.frequency_width
             ));
         }

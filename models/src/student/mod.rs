@@ -8,10 +8,10 @@ pub mod rope;
 pub mod segments;
 pub mod transformer;
 
-pub use cache::Memory;
+pub use cache::KvCache;
 pub use causal::{BlockLayout, Visibility};
 pub use config::{Limits, StudentConfig};
-pub use transformer::{Student, TextMemory};
+pub use transformer::{Student, TextCache};
 
 #[cfg(test)]
 mod tests;

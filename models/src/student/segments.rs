@@ -10,7 +10,7 @@ use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::prelude::*;
 
 use super::attention::KeysValues;
-use super::cache::{Memory, lifted};
+use super::cache::{KvCache, lifted};
 use super::causal::Visibility;
 use super::config::Limits;
 use super::rope::Rotation;
@@ -38,7 +38,7 @@ pub enum Past<B: Backend> {
     /// There are none.
     Nothing,
     /// A memory that is not differentiated.
-    Constant(Memory<B>),
+    Constant(KvCache<B>),
     /// An earlier pass of this number, differentiated with it.
     Of(usize),
 }
@@ -46,12 +46,12 @@ pub enum Past<B: Backend> {
 impl<B: Backend> Past<B> {
     fn of<C: Backend>(
         &self,
-        earlier: &[Memory<C>],
-        constant: impl Fn(&Memory<B>) -> Memory<C>,
-    ) -> Option<Memory<C>> {
+        earlier: &[KvCache<C>],
+        constant: impl Fn(&KvCache<B>) -> KvCache<C>,
+    ) -> Option<KvCache<C>> {
         match self {
             Self::Nothing => None,
-            Self::Constant(memory) => Some(constant(memory)),
+            Self::Constant(cache) => Some(constant(cache)),
             Self::Of(number) => Some(earlier[*number].clone()),
         }
     }
@@ -64,11 +64,11 @@ pub fn velocity<B: Trainable>(
     text: Tensor<B::InnerBackend, 3>,
     passes: &[Pass<B::InnerBackend>],
 ) -> Tensor<B, 5> {
-    let text = student.read_text(Tensor::from_inner(text));
-    let mut memories: Vec<Memory<B>> = Vec::with_capacity(passes.len());
+    let text = student.text_cache(Tensor::from_inner(text));
+    let mut memories: Vec<KvCache<B>> = Vec::with_capacity(passes.len());
     let mut velocity = None;
     for pass in passes {
-        let past = pass.past.of(&memories, |memory| memory.clone().lift());
+        let past = pass.past.of(&memories, |cache| cache.clone().lift());
         let (timesteps, frames, visibility) =
             (&pass.timesteps[..], &pass.frames[..], &pass.visibility);
         let inputs = Inputs {
@@ -78,10 +78,10 @@ pub fn velocity<B: Trainable>(
             past: past.as_ref(),
             visibility,
         };
-        let (of_this_pass, memory) =
+        let (of_this_pass, cache) =
             student.forward(Tensor::from_inner(pass.latents.clone()), &inputs);
         velocity = Some(of_this_pass);
-        memories.push(memory);
+        memories.push(cache);
     }
     velocity.unwrap_or_else(|| unreachable!("there is at least one pass"))
 }
@@ -105,7 +105,7 @@ pub fn features<B: Kernels>(
         .enumerate()
         .take(layers.last().map_or(0, |last| last + 1))
     {
-        let constant = |memory: &Memory<B>| memory.layers[layer].clone();
+        let constant = |cache: &KvCache<B>| cache.layers[layer].clone();
         tokens = run_block(block, &passes, tokens, &shared, student.limits(), constant);
         if layers.contains(&layer) {
             features.extend(tokens.iter().cloned());
@@ -217,7 +217,7 @@ impl<B: Trainable> Segments<B> {
                 .collect::<Vec<_>>(),
         ];
         for (layer, block) in plain.blocks.iter().enumerate().take(depth) {
-            let constant = |memory: &Memory<B::InnerBackend>| memory.layers[layer].clone();
+            let constant = |cache: &KvCache<B::InnerBackend>| cache.layers[layer].clone();
             let next = run_block(
                 block,
                 &passes,
@@ -346,7 +346,7 @@ impl<B: Trainable> Segments<B> {
         self.leaves.text = Some(shared.text.clone());
         self.leaves.modulations = shared.modulations.iter().cloned().map(Some).collect();
         self.leaves.tokens[layer] = tokens.iter().cloned().map(Some).collect();
-        let constant = |memory: &Memory<B::InnerBackend>| lifted(memory.layers[layer].clone());
+        let constant = |cache: &KvCache<B::InnerBackend>| lifted(cache.layers[layer].clone());
         let next = run_block(
             &student.blocks[layer],
             &self.passes,
@@ -422,9 +422,9 @@ fn run_block<B: Kernels, I: Backend>(
     tokens: Vec<Tensor<B, 3>>,
     shared: &Shared<B>,
     limits: Limits,
-    constant: impl Fn(&Memory<I>) -> KeysValues<B>,
+    constant: impl Fn(&KvCache<I>) -> KeysValues<B>,
 ) -> Vec<Tensor<B, 3>> {
-    let text = block.read_text(shared.text.clone(), limits.precision);
+    let text = block.text_cache(shared.text.clone(), limits.precision);
     let mut own: Vec<KeysValues<B>> = Vec::with_capacity(passes.len());
     let mut next = Vec::with_capacity(passes.len());
     for (((pass, tokens), modulation), rotation) in passes
@@ -435,7 +435,7 @@ fn run_block<B: Kernels, I: Backend>(
     {
         let past = match &pass.past {
             Past::Nothing => None,
-            Past::Constant(memory) => Some(constant(memory)),
+            Past::Constant(cache) => Some(constant(cache)),
             Past::Of(earlier) => Some(own[*earlier].clone()),
         };
         let around = Surroundings {
@@ -467,10 +467,7 @@ fn pulled<B: Trainable, const N: usize>(
 
 fn sum<B: Backend>(mut parts: impl Iterator<Item = Tensor<B, 1>>) -> Tensor<B, 1> {
     let Some(first) = parts.next() else {
-        unreachable!(
-            "a loss that no token reaches has no \
-        gradient"
-        )
+        unreachable!("a loss that no token reaches has no gradient")
     };
     parts.fold(first, |sum, part| sum + part)
 }

@@ -48,7 +48,7 @@ fn largest<B: Backend, const N: usize>(a: Tensor<B, N>, b: Tensor<B, N>) -> f32 
 fn teacher_forcing_equals_sequential_cache<B: Kernels>(config: &StudentConfig) {
     let student = student::<B>(config);
     let layout = student.layout(6);
-    let text = student.read_text(random([2, 3, 8], 1));
+    let text = student.text_cache(random([2, 3, 8], 1));
     let (clean, noisy) = (
         random::<B, 5>([2, 6, 4, 4, 4], 2),
         random::<B, 5>([2, 6, 4, 4, 4], 3),
@@ -66,18 +66,18 @@ fn teacher_forcing_equals_sequential_cache<B: Kernels>(config: &StudentConfig) {
         past: None,
         visibility: &causal,
     };
-    let (_, memory) = student.forward(clean.clone(), &clean_inputs);
+    let (_, cache) = student.forward(clean.clone(), &clean_inputs);
     let forcing = Visibility::teacher_forcing(&layout);
     let inputs = Inputs {
         timesteps: &timesteps,
         frames: &frames,
         text: &text,
-        past: Some(&memory),
+        past: Some(&cache),
         visibility: &forcing,
     };
     let (parallel, _) = student.forward(noisy.clone(), &inputs);
 
-    let mut cache: Option<Memory<B>> = None;
+    let mut cache: Option<KvCache<B>> = None;
     let mut sequential = Vec::new();
     for block in layout.blocks() {
         let length = block.len();
@@ -125,7 +125,7 @@ fn teacher_forcing_on_own_rollouts_equals_the_sequential_cache() {
 #[test]
 fn one_block_over_the_whole_clip_is_the_bidirectional_transformer() {
     let student = student::<NdArray>(&config(6, 0, 0));
-    let text = student.read_text(random([1, 3, 8], 1));
+    let text = student.text_cache(random([1, 3, 8], 1));
     let frames: Vec<usize> = (0..6).collect();
     let run = |visibility: &Visibility| {
         let inputs = Inputs {
@@ -150,7 +150,7 @@ fn patches_are_embedded_and_written_back_at_their_place() {
     for block in &mut student.blocks {
         block.self_attn.o.weight = block.self_attn.o.weight.clone().map(|weight| weight * 0.0);
     }
-    let text = student.read_text(random([1, 3, 8], 1));
+    let text = student.text_cache(random([1, 3, 8], 1));
     let visibility = Visibility::bidirectional(3);
     let inputs = Inputs {
         timesteps: &[500.0; 3],
@@ -190,8 +190,8 @@ fn segments_equal_the_plain_graph<B: Trainable>(tolerance: f32) {
         Visibility::block_causal(&student.layout(6)),
         Visibility::teacher_forcing(&student.layout(6)),
     );
-    let memory_of = |student: &Student<B::InnerBackend>| {
-        let text = student.read_text(text.clone());
+    let cache_of = |student: &Student<B::InnerBackend>| {
+        let text = student.text_cache(text.clone());
         let inputs = Inputs {
             timesteps: &[0.0; 12],
             frames: &frames,
@@ -221,7 +221,7 @@ fn segments_equal_the_plain_graph<B: Trainable>(tolerance: f32) {
             &noisy,
             &timesteps,
             &forcing,
-            Past::Constant(memory_of(&student.valid())),
+            Past::Constant(cache_of(&student.valid())),
         )],
         vec![pass(&noisy, &timesteps, &causal, Past::Nothing)],
     ] {

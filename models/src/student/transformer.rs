@@ -7,7 +7,7 @@ use burn::tensor::DType;
 use burn::tensor::activation::silu;
 
 use super::attention::{Attention, KeysValues};
-use super::cache::Memory;
+use super::cache::KvCache;
 use super::causal::{BlockLayout, Visibility};
 use super::config::{Limits, StudentConfig};
 use super::rope::Rotation;
@@ -65,11 +65,11 @@ pub struct Head<B: Backend> {
 
 /// Keys and values of the text rows per layer, computed once per prompt; each `[B, L, D]`.
 #[derive(Debug, Clone)]
-pub struct TextMemory<B: Backend> {
+pub struct TextCache<B: Backend> {
     layers: Vec<KeysValues<B>>,
 }
 
-impl<B: Backend> TextMemory<B> {
+impl<B: Backend> TextCache<B> {
     /// The same, cut off from the differentiated graph.
     pub fn detach(self) -> Self {
         Self {
@@ -89,9 +89,9 @@ pub struct Inputs<'a, B: Backend> {
     /// Absolute numbers of the latent frames.
     pub frames: &'a [usize],
     /// The prompts.
-    pub text: &'a TextMemory<B>,
+    pub text: &'a TextCache<B>,
     /// Clean frames to attend to.
-    pub past: Option<&'a Memory<B>>,
+    pub past: Option<&'a KvCache<B>>,
     /// Who sees whom.
     pub visibility: &'a Visibility,
 }
@@ -157,23 +157,23 @@ impl<B: Backend> Student<B> {
 
 impl<B: Kernels> Student<B> {
     /// Text rows `[B, L, text_width]` to cross-attention keys and values.
-    pub fn read_text(&self, text: Tensor<B, 3>) -> TextMemory<B> {
+    pub fn text_cache(&self, text: Tensor<B, 3>) -> TextCache<B> {
         let rows = self.embed_text(text);
-        TextMemory {
+        TextCache {
             layers: self
                 .blocks
                 .iter()
-                .map(|block| block.read_text(rows.clone(), self.limits.precision))
+                .map(|block| block.text_cache(rows.clone(), self.limits.precision))
                 .collect(),
         }
     }
 
     /// Velocity `[B, F, C, H, W]` of latents `[B, F, C, H, W]`, and the keys and values that a
     /// later frame may attend to.
-    pub fn forward(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>) -> (Tensor<B, 5>, Memory<B>) {
+    pub fn forward(&self, latents: Tensor<B, 5>, inputs: &Inputs<B>) -> (Tensor<B, 5>, KvCache<B>) {
         let shape = latents.dims();
-        let (tokens, embedding, memory) = self.run(latents, inputs);
-        (self.velocity(tokens, embedding, shape), memory)
+        let (tokens, embedding, cache) = self.run(latents, inputs);
+        (self.velocity(tokens, embedding, shape), cache)
     }
 
     /// The head: tokens `[B, F * S, D]` and e `[B * F or 1, D]` to velocity of `shape`.
@@ -201,7 +201,7 @@ impl<B: Kernels> Student<B> {
         &self,
         latents: Tensor<B, 5>,
         inputs: &Inputs<B>,
-    ) -> (Tensor<B, 3>, Tensor<B, 2>, Memory<B>) {
+    ) -> (Tensor<B, 3>, Tensor<B, 2>, KvCache<B>) {
         let shape = latents.dims();
         let rotation = self.rotation(inputs.frames, shape);
         let embedding = self.embed_frames(inputs.timesteps, &latents.device());
@@ -209,7 +209,7 @@ impl<B: Kernels> Student<B> {
         let mut tokens = self.embed_latents(latents);
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
-            let past = inputs.past.map(|memory| &memory.layers[index]);
+            let past = inputs.past.map(|cache| &cache.layers[index]);
             let text = &inputs.text.layers[index];
             let surroundings = Surroundings {
                 modulation: &modulation,
@@ -227,7 +227,7 @@ impl<B: Kernels> Student<B> {
         (
             tokens,
             embedding,
-            Memory {
+            KvCache {
                 layers,
                 frames: inputs.frames.to_vec(),
                 tokens_per_frame,
@@ -333,7 +333,7 @@ impl<B: Kernels> StudentBlock<B> {
     ///
     /// The text is so few rows that this costs nothing, and the gradients that all blocks have for
     /// them are summed in f32.
-    pub(super) fn read_text(&self, rows: Tensor<B, 3>, precision: Precision) -> KeysValues<B> {
+    pub(super) fn text_cache(&self, rows: Tensor<B, 3>, precision: Precision) -> KeysValues<B> {
         let (keys, values) = self.cross_attn.keys_values(rows);
         (keys.cast(precision.dtype()), values.cast(precision.dtype()))
     }

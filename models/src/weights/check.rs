@@ -59,20 +59,14 @@ pub fn problems(
     let mut problems = Vec::new();
     list(&mut problems, &missing, |name| {
         format!(
-            "tensor {name:?} is \
-        missing{}",
+            "tensor {name:?} is missing{}",
             near(name, &unexpected, "the nearest one there is")
         )
     });
     list(&mut problems, &unexpected, |name| {
         format!(
             "tensor {name:?} is unexpected{}",
-            near(
-                name,
-                &missing_names,
-                "the nearest missing \
-            one is"
-            )
+            near(name, &missing_names, "the nearest missing one is")
         )
     });
     list(&mut problems, &misshapen, |(needed, found)| {
@@ -85,8 +79,7 @@ pub fn problems(
     });
     list(&mut problems, &mistyped, |(_, found)| {
         format!(
-            "tensor {:?} has type {}, expected F32, \
-        BF16 or F16",
+            "tensor {:?} has type {}, expected F32, BF16 or F16",
             found.name, found.dtype
         )
     });
@@ -151,10 +144,10 @@ mod tests {
         assert_eq!(
             problems(&needed, &offered.into(), |name| format!("m.{name}")),
             [
-                "tensor \"m.a.norm.weight\" is missing; the nearest one there \
-                    is \"m.a.norm.wieght\"",
-                "tensor \"m.a.norm.wieght\" is unexpected; the nearest missing one \
-                    is \"m.a.norm.weight\"",
+                "tensor \"m.a.norm.weight\" is missing; the nearest one there is \
+                    \"m.a.norm.wieght\"",
+                "tensor \"m.a.norm.wieght\" is unexpected; the nearest missing one is \
+                    \"m.a.norm.weight\"",
                 "tensor \"m.a.k.weight\" has shape [4, 3], expected [4, 2]",
                 "tensor \"m.a.q.weight\" has shape [2, 4], expected [4, 2]: it is transposed",
                 "tensor \"m.a.bias\" has type I64, expected F32, BF16 or F16",

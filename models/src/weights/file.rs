@@ -123,13 +123,7 @@ impl WeightFile {
             .get(super::METADATA_KEY)
             .map_or(Ok(BTreeMap::new()), |text| {
                 serde_json::from_str(text).map_err(|error| {
-                    read_error(
-                        &self.path,
-                        format!(
-                            "its \
-                metadata is damaged: {error}"
-                        ),
-                    )
+                    read_error(&self.path, format!("its metadata is damaged: {error}"))
                 })
             })
     }
@@ -167,10 +161,7 @@ impl WeightFile {
             Some(values) => Ok(HostTensor { shape, values }),
             None => Err(read_error(
                 &self.path,
-                format!(
-                    "tensor {name:?} has type {dtype:?}, \
-                expected F32, BF16 or F16"
-                ),
+                format!("tensor {name:?} has type {dtype:?}, expected F32, BF16 or F16"),
             )),
         }
     }
@@ -186,8 +177,7 @@ impl WeightFile {
                 return Err(read_error(
                     &path,
                     format!(
-                        "the values of tensor {name:?} end at byte {} \
-                    of {total}",
+                        "the values of tensor {name:?} end at byte {} of {total}",
                         pickled.place.end
                     ),
                 ));
@@ -221,10 +211,7 @@ impl WeightFile {
         let index: Index = serde_json::from_str(&text).map_err(|error| {
             read_error(
                 &path,
-                format!(
-                    "{error}; expected an index with a \
-                weight_map from tensor to file"
-                ),
+                format!("{error}; expected an index with a weight_map from tensor to file"),
             )
         })?;
         let mut shards: Vec<&String> = index.weight_map.values().collect();
@@ -236,8 +223,7 @@ impl WeightFile {
                 return Err(read_error(
                     &path,
                     format!(
-                        "it names the shard {shard:?}, expected a \
-                    file name without directories"
+                        "it names the shard {shard:?}, expected a file name without directories"
                     ),
                 ));
             }
@@ -254,18 +240,12 @@ impl WeightFile {
             };
             let held_by = self.entries.get(tensor).map(name_of);
             if held_by.as_ref() != Some(shard) {
-                let where_it_is = held_by.map_or(
-                    "no shard has \
-                    it"
-                    .to_string(),
-                    |held_by| format!("{held_by:?} has it"),
-                );
+                let where_it_is = held_by.map_or("no shard has it".to_string(), |held_by| {
+                    format!("{held_by:?} has it")
+                });
                 return Err(read_error(
                     &path,
-                    format!(
-                        "it says that tensor {tensor:?} is in \
-                    {shard:?}, but {where_it_is}"
-                    ),
+                    format!("it says that tensor {tensor:?} is in {shard:?}, but {where_it_is}"),
                 ));
             }
         }
@@ -300,8 +280,7 @@ impl WeightFile {
         let (start, held) = (8 + header_length, total - 8 - header_length);
         if parsed.data_len() as u64 != held {
             return Err(damaged(format!(
-                "its header describes {} bytes of values and {held} are \
-                there",
+                "its header describes {} bytes of values and {held} are there",
                 parsed.data_len()
             )));
         }
@@ -451,10 +430,7 @@ pub(super) mod tests {
         let write = |map: &str| {
             std::fs::write(
                 &index,
-                format!(
-                    "{{\"metadata\": \
-            {{}}, \"weight_map\": {map}}}"
-                ),
+                format!("{{\"metadata\": {{}}, \"weight_map\": {map}}}"),
             )
             .unwrap()
         };
@@ -491,8 +467,7 @@ pub(super) mod tests {
             ),
             (
                 r#"{"b": "m-1.safetensors", "a": "m-2.safetensors"}"#,
-                "but \"m-1.safetensors\" has \
-                it",
+                "but \"m-1.safetensors\" has it",
             ),
             (r#"{"a": "m-3.safetensors"}"#, "m-3.safetensors"),
             (r#"["a"]"#, "expected an index with a weight_map"),
@@ -560,8 +535,7 @@ pub(super) mod tests {
         assert!(error(&directory.path().join("absent.safetensors")).contains("absent.safetensors"));
         assert!(
             error(&directory.path().join(".")).contains("w.safetensors"),
-            "the only file of a \
-            directory is taken"
+            "the only file of a directory is taken"
         );
     }
 }

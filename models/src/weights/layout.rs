@@ -143,8 +143,7 @@ pub fn find<'a>(
         Some(part) if parts.contains(part) => Some(part),
         Some(part) => {
             return Err(mismatch(format!(
-                "it has no part {part:?}, only \
-            {:?}",
+                "it has no part {part:?}, only {:?}",
                 parts.iter().collect::<Vec<_>>()
             )));
         }

@@ -103,8 +103,8 @@ impl LoraFile {
         {
             let problem = format!(
                 "tensor {name:?} is named as Kohya's trainers name theirs, where underscores hide \
-                    which layer it is; convert the file first, such as \
-                 with musubi-tuner's convert_lora.py --target other"
+                    which layer it is; convert the file first, such as with musubi-tuner's \
+                    convert_lora.py --target other"
             );
             return Err(WeightsError::Mismatch {
                 origin: file.path().display().to_string(),
@@ -124,16 +124,15 @@ impl LoraFile {
                 (_, _, Some(layer)) => (layer, 'a'),
                 _ => {
                     problems.push(format!(
-                        "tensor {name:?} is no low-rank factor; expected names that \
-                            end in lora_A.weight or lora_B.weight"
+                        "tensor {name:?} is no low-rank factor; expected names that end in \
+                            lora_A.weight or lora_B.weight"
                     ));
                     continue;
                 }
             };
             let Some(layer) = wan_layer(layer) else {
                 problems.push(format!(
-                    "tensor {name:?} belongs to no linear layer of a Wan \
-                    transformer's blocks"
+                    "tensor {name:?} belongs to no linear layer of a Wan transformer's blocks"
                 ));
                 continue;
             };
@@ -142,8 +141,7 @@ impl LoraFile {
             match part {
                 'a' => factors.alpha = tensor.values.first().map(|alpha| f64::from(*alpha)),
                 _ if entry.shape.len() != 2 => problems.push(format!(
-                    "tensor {name:?} has shape \
-                    {:?}, expected a matrix",
+                    "tensor {name:?} has shape {:?}, expected a matrix",
                     entry.shape
                 )),
                 'A' => (factors.down, dtype) = (Some(tensor), entry.dtype),
@@ -205,8 +203,7 @@ impl LoraFile {
             let (output, input) = (shape[0], shape[1]);
             (down.shape[1] != input || up.shape[0] != output).then(|| {
                 format!(
-                    "the factors of {layer:?} are for a layer of {} x {}, it is {output} x \
-                    {input}",
+                    "the factors of {layer:?} are for a layer of {} x {}, it is {output} x {input}",
                     up.shape[0], down.shape[1]
                 )
             })
@@ -245,8 +242,7 @@ impl LoraFile {
         );
         if (self.config.scale() - config.scale()).abs() > 1e-6 * config.scale() {
             problems.push(format!(
-                "alpha / rank is {}, expected \
-                {}",
+                "alpha / rank is {}, expected {}",
                 self.config.scale(),
                 config.scale()
             ));
@@ -262,10 +258,7 @@ impl LoraFile {
             let factors = &self.layers[&layer];
             let found = if is_down { &factors.down } else { &factors.up };
             Ok(wan::transposed(found.as_ref().unwrap_or_else(|| {
-                unreachable!(
-                    "every factor was \
-                found above"
-                )
+                unreachable!("every factor was found above")
             })))
         })
     }
@@ -448,15 +441,13 @@ fn shared_config(
             }
             (Some(_), Some(_)) => {}
             (down, _) => problems.push(format!(
-                "the factors of {layer:?} lack \
-                lora_{}",
+                "the factors of {layer:?} lack lora_{}",
                 if down.is_none() { "A" } else { "B" }
             )),
         }
         if factors.alpha != alpha {
             problems.push(format!(
-                "alpha of {layer:?} is {:?}, elsewhere it is \
-                {alpha:?}",
+                "alpha of {layer:?} is {:?}, elsewhere it is {alpha:?}",
                 factors.alpha
             ));
         }
@@ -656,10 +647,8 @@ mod tests {
         let problems = LoraFile::open(&wide).unwrap().problems(&tiny());
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(
-            problems[0].contains(
-                "a layer of 24 x 48, it is 24 x \
-                24"
-            ) && problems[1].contains("\"blocks.9.self_attn.q\""),
+            problems[0].contains("a layer of 24 x 48, it is 24 x 24")
+                && problems[1].contains("\"blocks.9.self_attn.q\""),
             "{problems:?}"
         );
         assert!(

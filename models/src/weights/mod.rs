@@ -125,8 +125,7 @@ pub fn apply_where<B: Backend, M: Module<B>>(
         .filter_map(|(name, shape)| match tensors.get(name) {
             None => Some(format!("tensor {name:?} {shape:?} is missing")),
             Some(found) if found.shape != *shape => Some(format!(
-                "tensor {name:?} has shape {:?}, \
-                expected {shape:?}",
+                "tensor {name:?} has shape {:?}, expected {shape:?}",
                 found.shape
             )),
             Some(_) => None,
@@ -146,12 +145,9 @@ pub fn apply_where<B: Backend, M: Module<B>>(
     }
     let mut tensors = tensors;
     fill_where(module, wanted, |name| {
-        tensors.remove(name).ok_or_else(|| {
-            unreachable!(
-                "every name \
-        was found above"
-            )
-        })
+        tensors
+            .remove(name)
+            .ok_or_else(|| unreachable!("every name was found above"))
     })
 }
 
@@ -453,8 +449,7 @@ pub(crate) mod tests {
         let error = apply(student, tensors, "file").unwrap_err().to_string();
         for part in [
             "\"head.output.bias\" [16] is missing",
-            "\"head.output.bia\" is \
-            unexpected",
+            "\"head.output.bia\" is unexpected",
             "[1, 144], expected [144]",
         ] {
             assert!(error.contains(part), "{error}");

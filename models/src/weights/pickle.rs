@@ -44,10 +44,7 @@ pub struct Pickled {
 /// What is damaged or not understood, in words.
 pub fn tensors(file: &File) -> Result<BTreeMap<String, Pickled>, String> {
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
-        format!(
-            "{error}; expected a file of \
-            torch.save (PyTorch 1.6 or newer)"
-        )
+        format!("{error}; expected a file of torch.save (PyTorch 1.6 or newer)")
     })?;
     let mut members = BTreeMap::new();
     let mut program = None;
@@ -62,16 +59,13 @@ pub fn tensors(file: &File) -> Result<BTreeMap<String, Pickled>, String> {
             ));
         }
         let Some(start) = member.data_start() else {
-            return Err(format!(
-                "its member {name:?} has \
-            no data"
-            ));
+            return Err(format!("its member {name:?} has no data"));
         };
         if let Some(folder) = name.strip_suffix("data.pkl") {
             if size > LARGEST_PROGRAM {
                 return Err(format!(
-                    "its data.pkl has {size} bytes, more than the {LARGEST_PROGRAM} \
-                    that any checkpoint needs"
+                    "its data.pkl has {size} bytes, more than the {LARGEST_PROGRAM} that any \
+                        checkpoint needs"
                 ));
             }
             let mut bytes = Vec::new();
@@ -90,10 +84,8 @@ pub fn tensors(file: &File) -> Result<BTreeMap<String, Pickled>, String> {
         }
         members.insert(name, start..start.saturating_add(size));
     }
-    let (folder, program) = program.ok_or(
-        "it has no data.pkl; expected a file of torch.save \
-        (PyTorch 1.6 or newer)",
-    )?;
+    let (folder, program) = program
+        .ok_or("it has no data.pkl; expected a file of torch.save (PyTorch 1.6 or newer)")?;
     let mut machine = Machine::default();
     let root = machine.run(&program)?;
     let mut found = BTreeMap::new();
@@ -148,23 +140,17 @@ impl Described {
         for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
             if size > 1 && stride != expected {
                 return Err(format!(
-                    "tensor {name:?} is not stored row by row; save it as \
-                    contiguous"
+                    "tensor {name:?} is not stored row by row; save it as contiguous"
                 ));
             }
             expected = expected.checked_mul(size.max(1)).ok_or_else(|| {
-                format!(
-                    "tensor {name:?} has the \
-                    impossible shape {:?}",
-                    self.shape
-                )
+                format!("tensor {name:?} has the impossible shape {:?}", self.shape)
             })?;
         }
         let storage = members.get(&format!("{folder}data/{}", self.key));
         let storage = storage.ok_or_else(|| {
             format!(
-                "tensor {name:?} is in the storage {:?}, which \
-            is not there",
+                "tensor {name:?} is in the storage {:?}, which is not there",
                 self.key
             )
         })?;
@@ -182,8 +168,7 @@ impl Described {
                 place: start..end,
             }),
             _ => Err(format!(
-                "tensor {name:?} {:?} reaches beyond its storage \
-                {:?}",
+                "tensor {name:?} {:?} reaches beyond its storage {:?}",
                 self.shape, self.key
             )),
         }
@@ -356,8 +341,8 @@ impl Machine {
                 }
                 other => {
                     return Err(format!(
-                        "its data.pkl has the instruction 0x{other:02x} at \
-                    byte {at}, which no checkpoint needs"
+                        "its data.pkl has the instruction 0x{other:02x} at byte {at}, which no \
+                            checkpoint needs"
                     ));
                 }
             }
@@ -443,9 +428,7 @@ impl Machine {
         match (function.as_str(), &arguments[..]) {
             ("collections OrderedDict", []) => Value::Dictionary(Vec::new()),
             (
-                "torch._utils _rebuild_tensor_v2"
-                | "torch._utils \
-                _rebuild_tensor",
+                "torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor",
                 [storage, offset, shape, strides, ..],
             ) => self
                 .tensor([*storage, *offset, *shape, *strides])
@@ -590,8 +573,7 @@ impl<'a> Code<'a> {
             .filter(|length| *length <= rest.len());
         let length = length.ok_or_else(|| {
             format!(
-                "its data.pkl ends inside the instruction before \
-            byte {}",
+                "its data.pkl ends inside the instruction before byte {}",
                 self.at
             )
         })?;
@@ -610,13 +592,8 @@ impl<'a> Code<'a> {
     /// Up to the next line feed.
     fn line(&mut self) -> Result<String, String> {
         let length = self.bytes[self.at..].iter().position(|byte| *byte == b'\n');
-        let length = length.ok_or_else(|| {
-            format!(
-                "its data.pkl ends inside the name at byte \
-            {}",
-                self.at
-            )
-        })?;
+        let length = length
+            .ok_or_else(|| format!("its data.pkl ends inside the name at byte {}", self.at))?;
         let line = String::from_utf8_lossy(self.take(length as u64)?).into_owned();
         self.take(1)?;
         Ok(line)

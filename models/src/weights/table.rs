@@ -90,8 +90,8 @@ impl Table {
                 None => Err(WeightsError::Mismatch {
                     origin: file.path().display().to_string(),
                     problems: vec![format!(
-                        "the parameter {path:?} is in no table: this is a \
-                        mistake in afd, not in the file"
+                        "the parameter {path:?} is in no table: this is a mistake in afd, not in \
+                            the file"
                     )],
                 }),
             },

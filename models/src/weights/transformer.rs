@@ -106,7 +106,7 @@ impl<'a> TransformerFile<'a> {
         device: &B::Device,
     ) -> Result<Student<B>, WeightsError> {
         self.fits(config)?;
-        let rest = |path: &str| precision.at_rest(path);
+        let rest = |path: &str| precision.cast_frozen(path);
         fill(Student::new(config, device), rest, |path| {
             let name = wan::name_of(path);
             Ok(wan::to_burn(
@@ -315,18 +315,13 @@ mod tests {
                     "{layout}: {problems:?}"
                 );
                 assert!(
-                    named(
-                        &naming(renamed),
-                        "is missing; the nearest one there \
-                    is"
-                    ),
+                    named(&naming(renamed), "is missing; the nearest one there is"),
                     "{layout}: {problems:?}"
                 );
                 assert!(
                     named(
                         &naming(&misspelt),
-                        "is unexpected; the nearest missing one \
-                    is"
+                        "is unexpected; the nearest missing one is"
                     ),
                     "{layout}: {problems:?}"
                 );
@@ -335,10 +330,9 @@ mod tests {
                     "{layout}: {problems:?}"
                 );
                 assert!(
-                    problems.iter().any(|problem| problem.ends_with(
-                        "it is \
-                    transposed"
-                    )),
+                    problems
+                        .iter()
+                        .any(|problem| problem.ends_with("it is transposed")),
                     "{layout}: {problems:?}"
                 );
                 let error = transformer

@@ -272,8 +272,7 @@ impl<'a> UmT5File<'a> {
                 offered,
             ) {
                 return Err(found.mismatch(vec![format!(
-                    "tensors {:?} and {name:?} are the same \
-                    one",
+                    "tensors {:?} and {name:?} are the same one",
                     other.name
                 )]));
             }
@@ -321,8 +320,8 @@ impl<'a> UmT5File<'a> {
             .filter(|_| self.is_recognised())
             .ok_or_else(|| {
                 let wanted = "its tensors are not a umT5 encoder's; expected Wan's names \
-                (\"blocks.0.attn.q.weight\") or Hugging Face's UMT5EncoderModel's \
-                          (\"encoder.block.0.layer.0.SelfAttention.q.weight\")";
+                    (\"blocks.0.attn.q.weight\") or Hugging Face's UMT5EncoderModel's \
+                    (\"encoder.block.0.layer.0.SelfAttention.q.weight\")";
                 self.mismatch(vec![wanted.to_string()])
             })
     }
@@ -335,8 +334,7 @@ impl<'a> UmT5File<'a> {
         let embeddings = &needed["token_embedding.weight"];
         if let Some(tied) = self.tied.as_ref().filter(|tied| tied.shape != *embeddings) {
             found.push(format!(
-                "tensor {:?} has shape {:?}, expected {embeddings:?} \
-                as \"shared.weight\"",
+                "tensor {:?} has shape {:?}, expected {embeddings:?} as \"shared.weight\"",
                 tied.name, tied.shape
             ));
         }
@@ -359,15 +357,14 @@ impl<'a> UmT5File<'a> {
         let dtype = DType::from(dtype);
         if !B::supports_dtype(device, dtype) {
             problems.push(format!(
-                "the backend {} does not compute in {dtype:?}; ask for F32 or \
-                choose another backend",
+                "the backend {} does not compute in {dtype:?}; ask for F32 or choose another \
+                    backend",
                 B::name(device)
             ));
         }
         if problems.is_empty() && !self.embeddings_agree()? {
             problems.push(format!(
-                "tensors {:?} and {TIED:?} differ, but the encoder has one \
-                embedding table",
+                "tensors {:?} and {TIED:?} differ, but the encoder has one embedding table",
                 OUTSIDE[0].1
             ));
         }

@@ -457,12 +457,10 @@ mod tests {
                     "{renamed:?} is missing; the nearest one there is {misspelt:?}"
                 ));
                 named(format!(
-                    "{misspelt:?} is unexpected; the nearest missing one is \
-                    {renamed:?}"
+                    "{misspelt:?} is unexpected; the nearest missing one is {renamed:?}"
                 ));
                 named(format!(
-                    "{transposed:?} has shape {:?}, expected {:?}: it is \
-                    transposed",
+                    "{transposed:?} has shape {:?}, expected {:?}: it is transposed",
                     odd[&transposed], full[&transposed]
                 ));
                 let error = found

@@ -72,14 +72,12 @@ fn block(benchmark: &Benchmark, runs: &[&Run], label: &str, previews: &Previews)
             .collect();
         if !pictures.is_empty() {
             let class = if method.name == benchmark.reference {
-                " \
-                class=\"reference\""
+                " class=\"reference\""
             } else {
                 ""
             };
             rows += &format!(
-                "<tr{class}><th \
-                scope=\"row\">{}</th><td>{pictures}</td></tr>\n",
+                "<tr{class}><th scope=\"row\">{}</th><td>{pictures}</td></tr>\n",
                 escape(&method.title)
             );
         }
@@ -99,20 +97,17 @@ fn picture(method: &Method, run: &Run, preview: &Preview, previews: &Previews) -
         Some(Ok(address)) => {
             let words = escape(&format!("{}{seed}: {}", method.title, preview.label));
             format!(
-                "<img alt=\"{words}\" title=\"{}\" \
-                src=\"{address}\"/>",
+                "<img alt=\"{words}\" title=\"{}\" src=\"{address}\"/>",
                 escape(&format!("{}{seed}\n{}", run.directory, run.command))
             )
         }
         Some(Err(reason)) => format!(
-            "<span class=\"quiet\">no picture{}: \
-            {}</span>",
+            "<span class=\"quiet\">no picture{}: {}</span>",
             escape(&seed),
             escape(reason)
         ),
         None => format!(
-            "<span class=\"quiet\">no picture{}: {} was not \
-            read</span>",
+            "<span class=\"quiet\">no picture{}: {} was not read</span>",
             escape(&seed),
             escape(&preview.path)
         ),

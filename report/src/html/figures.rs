@@ -49,11 +49,7 @@ pub(super) fn metrics(
                 continue;
             }
             let place = if regimes.len() == 1 {
-                format!(
-                    "{}, \
-                {}",
-                    family.title, regimes[0].title
-                )
+                format!("{}, {}", family.title, regimes[0].title)
             } else {
                 family.title.clone()
             };
@@ -189,8 +185,7 @@ pub(super) fn curves(benchmark: &Benchmark, group: Option<&str>) -> Result<Strin
         }
         if !figures.is_empty() {
             html += &format!(
-                "<h3>{}</h3>\n<p>{}</p>\n<div \
-                    class=\"figures\">\n{figures}</div>\n",
+                "<h3>{}</h3>\n<p>{}</p>\n<div class=\"figures\">\n{figures}</div>\n",
                 escape(&curve.title),
                 escape(&curve.about)
             );
@@ -208,8 +203,7 @@ pub(super) fn curves(benchmark: &Benchmark, group: Option<&str>) -> Result<Strin
 
 fn figure(title: &str, place: &str, svg: &str) -> String {
     format!(
-        "<figure><figcaption><b>{}</b> \
-        <span>{}</span></figcaption>{svg}</figure>\n",
+        "<figure><figcaption><b>{}</b> <span>{}</span></figcaption>{svg}</figure>\n",
         escape(title),
         escape(place)
     )

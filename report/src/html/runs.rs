@@ -20,8 +20,7 @@ pub(super) fn link(benchmark: &Benchmark, cell: &Cell, hint: &str, text: &str) -
     let hint = escape(hint).replace('\n', "&#10;");
     match benchmark.runs.iter().find(of_cell) {
         Some(run) => format!(
-            "<a href=\"#{}\" \
-            title=\"{hint}\">{text}</a>",
+            "<a href=\"#{}\" title=\"{hint}\">{text}</a>",
             place_id(benchmark, run)
         ),
         None => format!("<span title=\"{hint}\">{text}</span>"),
@@ -86,12 +85,7 @@ pub(super) fn runs(benchmark: &Benchmark) -> String {
     }
     let bodies: String = bodies
         .iter()
-        .map(|(id, rows)| {
-            format!(
-                "<tbody \
-        id=\"{id}\">\n{rows}</tbody>\n"
-            )
-        })
+        .map(|(id, rows)| format!("<tbody id=\"{id}\">\n{rows}</tbody>\n"))
         .collect();
     let header = [
         "method",
@@ -108,19 +102,13 @@ pub(super) fn runs(benchmark: &Benchmark) -> String {
     ];
     let header: String = header
         .iter()
-        .map(|title| {
-            format!(
-                "<th \
-        scope=\"col\">{}</th>",
-                escape(title)
-            )
-        })
+        .map(|title| format!("<th scope=\"col\">{}</th>", escape(title)))
         .collect();
     format!(
         "<p>Costs in clips: student forward-backward, student rollouts, discriminator \
-            forward-backward, different teacher clips. A run opens to its \
-         command and values.</p>\n<div class=\"wide\"><table \
-         class=\"runs\">\n<thead><tr>{header}</tr></thead>\n{bodies}</table></div>\n"
+            forward-backward, different teacher clips. A run opens to its command and \
+            values.</p>\n<div class=\"wide\"><table \
+            class=\"runs\">\n<thead><tr>{header}</tr></thead>\n{bodies}</table></div>\n"
     )
 }
 
@@ -153,23 +141,17 @@ fn row(benchmark: &Benchmark, index: usize, run: &Run) -> String {
         cost.teacher_clips,
     ]
     .map(count);
-    let commit = benchmark.commit_of(run).map_or(
-        "not \
-        known"
-            .into(),
-        |commit| format!("<code>{}</code>", escape(commit)),
-    );
+    let commit = benchmark
+        .commit_of(run)
+        .map_or("not known".into(), |commit| {
+            format!("<code>{}</code>", escape(commit))
+        });
     let value = |metric: &crate::Metric| {
         let value = run.values.get(&metric.name)?;
         Some(format!(
             "<dt>{}</dt><dd>{}</dd>",
             escape(&metric.title),
-            value.map_or(
-                "no \
-            value"
-                    .into(),
-                short
-            )
+            value.map_or("no value".into(), short)
         ))
     };
     let values: String = benchmark.metrics.iter().filter_map(value).collect();

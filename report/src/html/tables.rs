@@ -87,31 +87,24 @@ fn value(
 ) -> String {
     let decimals = view::metric_decimals(summary, &metric.name);
     let seed = |seed: Option<u64>| {
-        seed.map_or(
-            "one run for all \
-        seeds"
-                .into(),
-            |seed| format!("seed {seed}"),
-        )
+        seed.map_or("one run for all seeds".into(), |seed| {
+            format!("seed {seed}")
+        })
     };
     let mut lines: Vec<String> = Vec::new();
     for sample in &cell.samples {
         lines.push(format!(
-            "{}: {} \
-            ({})",
+            "{}: {} ({})",
             seed(sample.seed),
             fixed(sample.value, decimals),
             benchmark.runs[sample.run].directory
         ));
     }
-    lines.extend(cell.absent.iter().map(|absence| {
-        format!(
-            "{}: \
-        {}",
-            seed(absence.seed),
-            absence.reason
-        )
-    }));
+    lines.extend(
+        cell.absent
+            .iter()
+            .map(|absence| format!("{}: {}", seed(absence.seed), absence.reason)),
+    );
     let (text, runs) = view::cell_parts(cell, decimals);
     let text = runs::link(benchmark, cell, &lines.join("\n"), &escape(&text));
     let runs = if runs.is_empty() {
@@ -125,8 +118,7 @@ fn value(
         .estimate
         .map_or(String::new(), |estimate| estimate.mean.to_string());
     format!(
-        "<td class=\"{class}\" \
-        data-value=\"{sorted}\">{runs}{text}{}</td>",
+        "<td class=\"{class}\" data-value=\"{sorted}\">{runs}{text}{}</td>",
         marked.map_or(String::new(), mark)
     )
 }
@@ -142,16 +134,12 @@ fn mark(comparison: Option<&Comparison>) -> String {
         view::mark(comparison.verdict),
     );
     let p = comparison.p_corrected.map_or(String::new(), |p| {
-        format!(
-            ", corrected p \
-        {}",
-            crate::number::probability(p)
-        )
+        format!(", corrected p {}", crate::number::probability(p))
     });
     let words = escape(&format!("{}{p}", view::verdict_text(comparison.verdict)));
     format!(
         "<span class=\"mark {class}\" role=\"img\" aria-label=\"{words}\" \
-        title=\"{words}\">{mark}</span>"
+            title=\"{words}\">{mark}</span>"
     )
 }
 
@@ -216,13 +204,7 @@ pub(super) fn glance(benchmark: &Benchmark, summary: &Summary, group: Option<&st
                 .collect();
             let all: String = all
                 .clone()
-                .map(|scope| {
-                    format!(
-                        "<span \
-                class=\"all\">{}</span>",
-                        sign(metric, scope)
-                    )
-                })
+                .map(|scope| format!("<span class=\"all\">{}</span>", sign(metric, scope)))
                 .collect();
             rows += &format!("<td class=\"signs\">{}{all}</td>", signs.join(" "));
         }
@@ -235,16 +217,12 @@ pub(super) fn glance(benchmark: &Benchmark, summary: &Summary, group: Option<&st
         };
         let untested = count(Verdict::TooFewSeeds);
         let untested = if untested > 0 {
-            format!(
-                " <small>{untested} not \
-            tested</small>"
-            )
+            format!(" <small>{untested} not tested</small>")
         } else {
             String::new()
         };
         rows += &format!(
-            "<td>{} / {} / \
-                {}{untested}</td></tr>\n",
+            "<td>{} / {} / {}{untested}</td></tr>\n",
             count(Verdict::Better),
             count(Verdict::Undecided),
             count(Verdict::Worse)
@@ -261,13 +239,12 @@ pub(super) fn glance(benchmark: &Benchmark, summary: &Summary, group: Option<&st
     };
     let caption = format!(
         "<p class=\"quiet\">Against {reference}, one sign per place: {}{together}. \u{25b2} \
-            better, \u{25bc} worse than {reference} after \
-         correction, \u{25cb} undecided, \u{2013} not tested.</p>\n",
+            better, \u{25bc} worse than {reference} after correction, \u{25cb} undecided, \u{2013} \
+            not tested.</p>\n",
         escape(&order.join("; "))
     );
     format!(
-        "<h3>Against {reference} at a \
-        glance</h3>\n{caption}{}",
+        "<h3>Against {reference} at a glance</h3>\n{caption}{}",
         table_of("glance", &header, &rows)
     )
 }
@@ -286,20 +263,12 @@ pub(super) fn standings(benchmark: &Benchmark, summary: &Summary, group: Option<
     let titles = [
         "metric".into(),
         "where".into(),
-        format!(
-            "{reference} is better \
-        than"
-        ),
+        format!("{reference} is better than"),
         format!("{reference} is worse than"),
     ];
     let header: Vec<(String, &str)> = titles
         .into_iter()
-        .chain([
-            "undecided".into(),
-            "not \
-            tested"
-                .into(),
-        ])
+        .chain(["undecided".into(), "not tested".into()])
         .map(|title| (title, ""))
         .collect();
     let mut rows = String::new();
@@ -319,8 +288,7 @@ pub(super) fn standings(benchmark: &Benchmark, summary: &Summary, group: Option<
         });
         let (metric, scope) = (escape(&standing.metric.title), escape(&standing.scope));
         rows += &format!(
-            "<tr><th \
-            scope=\"row\">{metric}</th><td>{scope}</td>{}</tr>\n",
+            "<tr><th scope=\"row\">{metric}</th><td>{scope}</td>{}</tr>\n",
             lists.concat()
         );
     }
@@ -350,8 +318,7 @@ fn metric_details(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> 
         "95 % interval",
         "pairs",
         "p (t)",
-        "p \
-        (exact)",
+        "p (exact)",
         "p (Holm)",
         "verdict",
     ];
@@ -388,8 +355,7 @@ fn metric_details(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> 
                             pair_hint(benchmark, comparison, decimals)
                         });
                     cells += &format!(
-                        "<td \
-                        class=\"{class}\"{hint}{}>{}</td>",
+                        "<td class=\"{class}\"{hint}{}>{}</td>",
                         comparison_order(comparison, place),
                         escape(text)
                     );
@@ -424,8 +390,7 @@ fn pair_hint(benchmark: &Benchmark, comparison: &Comparison, decimals: usize) ->
             .seed
             .map_or(String::new(), |seed| format!(", seed {seed}"));
         format!(
-            "{place}{seed}: {} \
-            ({})",
+            "{place}{seed}: {} ({})",
             signed(pair.difference, decimals),
             benchmark.runs[pair.run].directory
         )
@@ -469,8 +434,7 @@ pub(super) fn costs(benchmark: &Benchmark) -> String {
             .iter()
             .map(|mean| {
                 format!(
-                    "<td \
-                data-value=\"{mean}\">{}</td>",
+                    "<td data-value=\"{mean}\">{}</td>",
                     count(mean.round() as u64)
                 )
             })
@@ -489,12 +453,7 @@ pub(super) fn costs(benchmark: &Benchmark) -> String {
         format!(
             "<p>{} Means per run:</p>\n{}",
             escape(&view::budget(benchmark)),
-            table_of(
-                "sort \
-            tests",
-                &header,
-                &rows
-            )
+            table_of("sort tests", &header, &rows)
         )
     }
 }
@@ -521,9 +480,7 @@ pub(super) fn gaps(benchmark: &Benchmark, summary: &Summary) -> String {
         );
     }
     if rows.is_empty() {
-        "<p>Nothing: every planned run has every \
-        value.</p>\n"
-            .into()
+        "<p>Nothing: every planned run has every value.</p>\n".into()
     } else {
         table_of("sort words", &header, &rows)
     }
@@ -552,17 +509,13 @@ fn table_of(class: &str, header: &[(String, &str)], rows: &str) -> String {
         let about = if about.is_empty() {
             String::new()
         } else {
-            format!(
-                " \
-            title=\"{}\"",
-                escape(about)
-            )
+            format!(" title=\"{}\"", escape(about))
         };
         format!("<th scope=\"col\"{about}>{}</th>", escape(title))
     };
     let header: String = header.iter().map(heading).collect();
     format!(
         "<div class=\"wide\"><table \
-        class=\"{class}\">\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
+            class=\"{class}\">\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     )
 }

@@ -21,10 +21,8 @@ pub fn curve(title: &str, points: &[(u64, f64)]) -> Result<String, PlotError> {
         .iter()
         .find(|(_, value)| value.is_nan() || value.abs() > LARGEST)
     {
-        let reason = format!(
-            "found {value:e} at step {step}, expected values from -1e300 to \
-            1e300"
-        );
+        let reason =
+            format!("found {value:e} at step {step}, expected values from -1e300 to 1e300");
         return Err(PlotError {
             title: title.into(),
             reason,

@@ -238,8 +238,7 @@ mod tests {
         let (other, reference) = circles.split_at(3);
         assert!(
             reference[0].1 > other[0].1 && reference[1].1 < other[2].1,
-            "drawn last, from \
-            below to above: {circles:?}"
+            "drawn last, from below to above: {circles:?}"
         );
         assert!(
             (other[1].0 - (other[0].0 + other[2].0) / 2.0).abs() <= 0.5 && other[0].1 == other[2].1,

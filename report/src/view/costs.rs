@@ -98,8 +98,8 @@ pub(crate) fn budget(benchmark: &Benchmark) -> String {
     let [fewest, greatest] = [least, most].map(|run| count(run.cost.student_forward_backward));
     if fewest == greatest {
         return format!(
-            "Equal budgets: in every run of the main comparison {fewest} clips went \
-            forward and backward through the student."
+            "Equal budgets: in every run of the main comparison {fewest} clips went forward and \
+                backward through the student."
         );
     }
     format!(
@@ -126,10 +126,10 @@ mod tests {
             (gan.len(), gan[0].runs, gan[0].means),
             (1, 1, [400.0, 0.0, 0.0, 200.0, 61.0])
         );
-        assert!(budget(&benchmark).starts_with(
-            "Equal budgets: in every run of the main comparison \
-            400 clips"
-        ));
+        assert!(
+            budget(&benchmark)
+                .starts_with("Equal budgets: in every run of the main comparison 400 clips")
+        );
     }
 
     #[test]
@@ -142,8 +142,7 @@ mod tests {
             .unwrap();
         run.cost.student_forward_backward = 500;
         assert!(budget(&benchmark).starts_with(
-            "Unequal budgets: between 400 (runs/afd-chunk-8-0) \
-            and 500 (runs/sft-chunk-8-0)"
+            "Unequal budgets: between 400 (runs/afd-chunk-8-0) and 500 (runs/sft-chunk-8-0)"
         ));
     }
 }

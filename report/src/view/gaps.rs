@@ -132,8 +132,7 @@ mod tests {
         };
         assert_eq!(
             found("Chunk-wise, 200 clips", "1").unwrap().reason,
-            "failed: loss is NaN in \
-            round 40"
+            "failed: loss is NaN in round 40"
         );
         assert_eq!(
             found("Frame-wise, 8 clips", "0, 1, 2").unwrap().reason,
@@ -142,16 +141,11 @@ mod tests {
         let unmeasured = gaps.iter().find(|gap| gap.method.name == "afd").unwrap();
         assert_eq!(
             (unmeasured.reason.as_str(), &unmeasured.metrics[..]),
-            (
-                "no \
-            value",
-                &["Flicker"][..]
-            )
+            ("no value", &["Flicker"][..])
         );
         assert!(
             gaps.iter().all(|gap| gap.method.name != "no-warm-up"),
-            "its group was planned in \
-            one place alone"
+            "its group was planned in one place alone"
         );
     }
 }

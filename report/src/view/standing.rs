@@ -73,11 +73,7 @@ mod tests {
         let first = &standings[0];
         assert_eq!(
             (first.metric.name.as_str(), first.scope.as_str()),
-            (
-                "distance",
-                "Chunk-wise, 8 \
-            clips"
-            )
+            ("distance", "Chunk-wise, 8 clips")
         );
         assert_eq!(
             (&first.beaten[..], &first.untested[..]),

@@ -12,7 +12,7 @@ use super::Alternation;
 use super::flow::{Held, Samples};
 use super::pairs::{Sides, Texts};
 use crate::afd::direct::DirectWork;
-use crate::afd::model::{Lookback, remember, velocities};
+use crate::afd::model::{CleanContext, prefill, velocities};
 use crate::afd::reverse_chain::{ChainSteps, ReverseChainWork};
 use crate::afd::strategy::{LearnerHandle, RoundError, RoundState};
 use crate::flow::path::levels;
@@ -111,13 +111,13 @@ impl<B: Trainable> Alternation<B> {
         } else {
             1
         };
-        let mistaken = if settings.mismatch_weight > 0.0 {
+        let mismatched = if settings.mismatch_weight > 0.0 {
             teachers
         } else {
             0
         };
         self.afd.discriminator_steps
-            * ((times * both + mistaken) * self.afd.prompts_per_alternation) as u64
+            * ((times * both + mismatched) * self.afd.prompts_per_alternation) as u64
     }
 
     /// Scores of the teacher clips by the updated discriminator, per part and prompt; for direct
@@ -161,12 +161,10 @@ impl<B: Trainable> Alternation<B> {
         let [batch, frames, ..] = dims;
         let last = sampler.sigmas.len() - 1;
         let sigmas = vec![sampler.sigmas[last]; batch * frames];
-        let (shown, scores) = samples.judged.clone().unwrap_or_else(|| {
-            unreachable!(
-                "the samples \
-            of this method are judged"
-            )
-        });
+        let (shown, scores) = samples
+            .judged
+            .clone()
+            .unwrap_or_else(|| unreachable!("the samples of this method are judged"));
         let scores_per_clip = scores.first().map_or(0, Vec::len);
         let scores: Vec<f32> = scores.concat().iter().map(|score| *score as f32).collect();
         let noise = (self.discriminator.instance_noise > 0.0).then(|| {
@@ -229,7 +227,7 @@ impl<B: Trainable> Alternation<B> {
             )
         };
         let ((from, sigma, sigmas), (to, next, _)) = (of(0), of(1));
-        let Held { text, memory } = samples
+        let Held { text, cache } = samples
             .held
             .clone()
             .unwrap_or_else(|| self.held(old, samples));
@@ -238,17 +236,17 @@ impl<B: Trainable> Alternation<B> {
             from.clone(),
             &sigmas,
             &text,
-            &Lookback::on(old, frames, memory),
+            &CleanContext::on(old, frames, cache),
         );
         let reference = reference.map(|reference| {
-            let text = reference.read_text(samples.rows.clone());
-            let memory = Some(remember(reference, samples.latents.clone(), 0.0, &text));
+            let text = reference.text_cache(samples.rows.clone());
+            let cache = Some(prefill(reference, samples.latents.clone(), 0.0, &text));
             let velocity = velocities(
                 reference,
                 from.clone(),
                 &sigmas,
                 &text,
-                &Lookback::on(reference, frames, memory),
+                &CleanContext::on(reference, frames, cache),
             );
             (velocity, self.reverse_chain.divergence_weight)
         });

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::noise::{Noise, Purpose};
-use afd_models::student::{Memory, Student, TextMemory};
+use afd_models::student::{KvCache, Student, TextCache};
 use burn::prelude::*;
 
 use super::Alternation;
 use super::pairs::{Sides, Texts};
 use crate::afd::forward_process::{ForwardProcessSettings, Noised};
-use crate::afd::model::{Context, FlowWork, Lookback, remember, velocities};
-use crate::afd::shards::portions;
+use crate::afd::model::{CleanContext, Context, FlowWork, prefill, velocities};
+use crate::afd::shards::micro_batches;
 use crate::flow::path::levels;
 use crate::flow::schedule::draw_sigma;
 use crate::recipe::settings::{Method, OldPolicy};
@@ -22,7 +22,7 @@ pub(super) struct Samples<B: Backend> {
     /// Clean clips `[B, F, C, H, W]`: rollouts, then teacher clips.
     pub latents: Tensor<B, 5>,
     /// What the old policy remembers of the rollouts, if that is kept.
-    pub memory: Option<Memory<B>>,
+    pub cache: Option<KvCache<B>>,
     /// What the old policy reads and remembers of all clips, if it is held from one update to the
     /// next.
     pub held: Option<Held<B>>,
@@ -43,8 +43,8 @@ pub(super) struct Samples<B: Backend> {
 /// Text, and clean frames where blocks look back at them, as the old policy sees them.
 #[derive(Clone)]
 pub(super) struct Held<B: Backend> {
-    pub text: TextMemory<B>,
-    pub memory: Option<Memory<B>>,
+    pub text: TextCache<B>,
+    pub cache: Option<KvCache<B>>,
 }
 
 /// Added to the numbers of teacher clips, which count from zero like the rollouts.
@@ -73,7 +73,7 @@ impl<B: Trainable> Alternation<B> {
         };
         let mut samples = Samples {
             latents: own.latents.clone(),
-            memory: own.memory.clone(),
+            cache: own.cache.clone(),
             held: None,
             rows: texts.student.clone(),
             clips: own.clips.clone().collect(),
@@ -98,15 +98,15 @@ impl<B: Trainable> Alternation<B> {
         samples
     }
 
-    /// The samples in parts of at most `run.clips_at_once`. What the old policy sees of them is
+    /// The samples in parts of at most `run.micro_batch`. What the old policy sees of them is
     /// held only if they stay together.
     pub(super) fn split(
         &self,
         samples: Samples<B::InnerBackend>,
         old: &Student<B::InnerBackend>,
     ) -> Vec<Samples<B::InnerBackend>> {
-        let portions = portions(samples.clips.len(), self.clips_at_once);
-        if portions.len() == 1 {
+        let micro_batches = micro_batches(samples.clips.len(), self.micro_batch);
+        if micro_batches.len() == 1 {
             let compares = match self.method {
                 Method::DirectAdversarial => false,
                 Method::ReverseChain => true,
@@ -117,7 +117,7 @@ impl<B: Trainable> Alternation<B> {
         }
         let part = |range: Range<usize>| Samples {
             latents: samples.latents.clone().slice_dim(0, range.clone()),
-            memory: None,
+            cache: None,
             held: None,
             rows: samples.rows.clone().slice_dim(0, range.clone()),
             clips: samples.clips[range.clone()].to_vec(),
@@ -134,7 +134,7 @@ impl<B: Trainable> Alternation<B> {
             }),
             r: samples.r[range].to_vec(),
         };
-        portions.into_iter().map(part).collect()
+        micro_batches.into_iter().map(part).collect()
     }
 
     pub(super) fn held(
@@ -142,12 +142,12 @@ impl<B: Trainable> Alternation<B> {
         old: &Student<B::InnerBackend>,
         samples: &Samples<B::InnerBackend>,
     ) -> Held<B::InnerBackend> {
-        let text = old.read_text(samples.rows.clone());
-        let looks_back = self.afd.context != Context::UniformNoise;
-        let memory = looks_back
-            .then(|| remembered(old, samples, &text))
+        let text = old.text_cache(samples.rows.clone());
+        let has_context = self.afd.context != Context::UniformNoise;
+        let cache = has_context
+            .then(|| prefilled(old, samples, &text))
             .flatten();
-        Held { text, memory }
+        Held { text, cache }
     }
 
     /// Noised samples with the velocities that the loss compares the student's with.
@@ -162,31 +162,31 @@ impl<B: Trainable> Alternation<B> {
         let (clips, sigmas) = self.noised(round, step, samples);
         let noisy_past = self.afd.context == Context::UniformNoise;
         let frames = self.shape[0];
-        let lookback = |student: &Student<_>, memory| {
+        let context = |student: &Student<_>, cache| {
             if noisy_past {
-                Lookback::none(student, frames)
+                CleanContext::none(student, frames)
             } else {
-                Lookback::on(student, frames, memory)
+                CleanContext::on(student, frames, cache)
             }
         };
         let old_velocity = (self.afd.old_policy == OldPolicy::Lagging).then(|| {
-            let Held { text, memory } = samples
+            let Held { text, cache } = samples
                 .held
                 .clone()
                 .unwrap_or_else(|| self.held(old, samples));
-            velocities(old, clips.state(), &sigmas, &text, &lookback(old, memory))
+            velocities(old, clips.state(), &sigmas, &text, &context(old, cache))
         });
         let reference = reference.map(|reference| {
-            let text = reference.read_text(samples.rows.clone());
-            let memory =
-                (!noisy_past).then(|| remember(reference, samples.latents.clone(), 0.0, &text));
+            let text = reference.text_cache(samples.rows.clone());
+            let cache =
+                (!noisy_past).then(|| prefill(reference, samples.latents.clone(), 0.0, &text));
             (
                 velocities(
                     reference,
                     clips.state(),
                     &sigmas,
                     &text,
-                    &lookback(reference, memory),
+                    &context(reference, cache),
                 ),
                 self.afd.reference_weight,
             )
@@ -266,22 +266,22 @@ fn with_chosen<B: Backend, const N: usize>(
 /// What the old policy remembers of its clips: kept from the rollouts where there is room for it,
 /// else by a clean pass. Teacher clips, which come last, were never rolled out. `None` for clips of
 /// one block.
-fn remembered<B: Kernels>(
+fn prefilled<B: Kernels>(
     old: &Student<B>,
     samples: &Samples<B>,
-    text: &TextMemory<B>,
-) -> Option<Memory<B>> {
+    text: &TextCache<B>,
+) -> Option<KvCache<B>> {
     let clips = samples.clips.len();
-    let Some(kept) = &samples.memory else {
-        return Some(remember(old, samples.latents.clone(), 0.0, text));
+    let Some(kept) = &samples.cache else {
+        return Some(prefill(old, samples.latents.clone(), 0.0, text));
     };
     let rolled_out = kept.clips();
     if rolled_out == clips {
         return Some(kept.clone());
     }
     let rest = rolled_out..clips;
-    let rows = old.read_text(samples.rows.clone().slice_dim(0, rest.clone()));
-    let others = remember(old, samples.latents.clone().slice_dim(0, rest), 0.0, &rows);
+    let rows = old.text_cache(samples.rows.clone().slice_dim(0, rest.clone()));
+    let others = prefill(old, samples.latents.clone().slice_dim(0, rest), 0.0, &rows);
     let frames = 0..kept.frames.len();
     Some(kept.clone().stack(others.keep(&[frames])?))
 }

@@ -10,7 +10,7 @@ use burn::prelude::*;
 use super::Alternation;
 use crate::afd::advantage::mean;
 use crate::afd::model::{DiscriminatorWork, Penalty};
-use crate::afd::shards::portions;
+use crate::afd::shards::micro_batches;
 use crate::afd::strategy::RoundError;
 
 /// Text rows of a part's prompts.
@@ -20,7 +20,7 @@ pub(super) struct Texts<B: Backend> {
     /// Repeated for every rollout.
     pub student: Tensor<B, 3>,
     /// Of another prompt for every teacher clip.
-    pub mistaken: Option<Tensor<B, 3>>,
+    pub mismatched: Option<Tensor<B, 3>>,
 }
 
 /// Clips of a part's prompts and their scores, `[P][M]` and `[P][K]`.
@@ -40,8 +40,8 @@ impl<B: Trainable> Alternation<B> {
         text: &Tensor<B::InnerBackend, 3>,
         per_prompt: usize,
     ) -> Vec<Vec<f64>> {
-        let portions = portions(clips.dims()[0], self.clips_at_once).into_iter();
-        let scores: Vec<f64> = portions
+        let micro_batches = micro_batches(clips.dims()[0], self.micro_batch).into_iter();
+        let scores: Vec<f64> = micro_batches
             .flat_map(|portion| {
                 let text = text.clone().slice_dim(0, portion.clone());
                 discriminator
@@ -63,16 +63,16 @@ impl<B: Trainable> Alternation<B> {
     ) -> Result<Texts<B::InnerBackend>, RoundError> {
         let text = |prompts: &[String], repeats| self.batches.text(prompts, repeats);
         let teachers = self.afd.teacher_clips_per_prompt;
-        let mistaken = (self.discriminator.mismatch_weight > 0.0)
+        let mismatched = (self.discriminator.mismatch_weight > 0.0)
             .then(|| {
                 self.batches
-                    .mistaken_prompts(prompts, first, round, teachers)
+                    .mismatched_prompts(prompts, first, round, teachers)
             })
             .flatten();
         Ok(Texts {
             teacher: text(prompts, teachers)?,
             student: text(prompts, self.afd.rollouts_per_prompt)?,
-            mistaken: mistaken.map(|prompts| text(&prompts, 1)).transpose()?,
+            mismatched: mismatched.map(|prompts| text(&prompts, 1)).transpose()?,
         })
     }
 
@@ -141,8 +141,8 @@ impl<B: Trainable> Alternation<B> {
             student,
             teacher_text: texts.teacher.clone(),
             student_text: texts.student.clone(),
-            mistaken: texts
-                .mistaken
+            mismatched: texts
+                .mismatched
                 .clone()
                 .map(|text| (text, settings.mismatch_weight)),
             prompts: part.len(),

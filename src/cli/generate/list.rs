@@ -66,7 +66,7 @@ pub struct Wanted {
     /// What of.
     pub of: Listed,
     /// Which of the prompt's clips, counted from 0.
-    pub take: u64,
+    pub sample: u64,
     /// Its file in the directory.
     pub file: String,
 }
@@ -90,8 +90,7 @@ pub fn prompts(args: &GenerateArgs) -> Result<Vec<Listed>, CliError> {
     };
     if prompts.is_empty() {
         return Err(CliError::Usage(format!(
-            "{} has no prompts, expected one a \
-            line",
+            "{} has no prompts, expected one a line",
             path.display()
         )));
     }
@@ -112,8 +111,7 @@ pub fn prompts(args: &GenerateArgs) -> Result<Vec<Listed>, CliError> {
     listed.retain(|listed| seen.insert(listed.called().to_string()));
     if let (Some(file), true) = (&args.names, listed.len() < all) {
         eprintln!(
-            "{} of {all} names in {} were there before and are left \
-            out",
+            "{} of {all} names in {} were there before and are left out",
             all - listed.len(),
             file.display()
         );
@@ -126,18 +124,17 @@ pub fn file_name(
     args: &GenerateArgs,
     number: usize,
     called: &str,
-    take: u64,
+    sample: u64,
 ) -> Result<String, CliError> {
     let ending = args.format.video().extension();
     let file = match args.naming {
-        Naming::Numbers => format!("{number:05}-{take}.{ending}"),
-        Naming::Vbench => format!("{called}-{take}.{ending}"),
+        Naming::Numbers => format!("{number:05}-{sample}.{ending}"),
+        Naming::Vbench => format!("{called}-{sample}.{ending}"),
     };
     // A file name ends at 255 bytes on common file systems, and staging adds some.
     if file.contains(['/', '\\', '\0']) || file.starts_with('.') || file.len() > 240 {
         return Err(CliError::Usage(format!(
-            "{called:?} cannot be a file name; use --naming \
-            numbers, or shorter --names"
+            "{called:?} cannot be a file name; use --naming numbers, or shorter --names"
         )));
     }
     Ok(file)

@@ -97,8 +97,7 @@ pub fn run(args: &GenerateArgs) -> Result<ExitCode, CliError> {
 fn one_clip(args: &GenerateArgs, source: &Source, out: &Path) -> Result<ExitCode, CliError> {
     if out.symlink_metadata().is_ok() {
         return Err(CliError::Usage(format!(
-            "{} exists already; choose another \
-            --out",
+            "{} exists already; choose another --out",
             out.display()
         )));
     }
@@ -106,24 +105,18 @@ fn one_clip(args: &GenerateArgs, source: &Source, out: &Path) -> Result<ExitCode
         .and_then(|format| format.require(out))
         .map_err(|error| CliError::Usage(error.to_string()))?;
     let Some(prompt) = &args.prompt else {
-        unreachable!(
-            "clap asks for --out-dir beside \
-        --prompts"
-        )
+        unreachable!("clap asks for --out-dir beside --prompts")
     };
     check_words(source, [prompt])?;
     let temporary = tempfile::tempdir().map_err(|error| {
-        CliError::Failed(format!(
-            "no temporary \
-        directory can be made: {error}"
-        ))
+        CliError::Failed(format!("no temporary directory can be made: {error}"))
     })?;
     let wanted = vec![Wanted {
         of: Listed {
             prompt: prompt.clone(),
             name: None,
         },
-        take: 0,
+        sample: 0,
         file: String::new(),
     }];
     let data = data(args, source, temporary.path());
@@ -152,11 +145,11 @@ fn clips_of_a_list(
     let prompts = prompts(args)?;
     let mut wanted = Vec::new();
     for (number, of) in prompts.iter().enumerate() {
-        for take in 0..args.clips {
+        for sample in 0..args.clips {
             wanted.push(Wanted {
                 of: of.clone(),
-                take,
-                file: file_name(args, number, of.called(), take)?,
+                sample,
+                file: file_name(args, number, of.called(), sample)?,
             });
         }
     }
@@ -292,7 +285,7 @@ impl Job for GenerateJob<'_> {
             number,
             Wanted {
                 of: Listed { prompt, name },
-                take,
+                sample,
                 file,
             },
         ) in self.wanted.iter().enumerate()
@@ -306,7 +299,7 @@ impl Job for GenerateJob<'_> {
                 TensorData::new(values, [1, card.text.length, card.text.width]),
                 &device,
             );
-            let noise = clip_noise(self.seed, prompt, *take);
+            let noise = clip_noise(self.seed, prompt, *sample);
             match &mut self.to {
                 To::File(path) => filming.write(text, noise, path)?,
                 To::Directory(samples, weights) => {
@@ -317,7 +310,7 @@ impl Job for GenerateJob<'_> {
                         Made {
                             prompt,
                             name,
-                            take: *take,
+                            sample: *sample,
                             seed: self.seed,
                             weights,
                         },

@@ -26,7 +26,7 @@ pub struct FetchArgs {
     /// Print what is missing and what it may cost; ask nobody, change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Submit such takes again, in addition; what they may have cost stays spent. Not between a run
+    /// Submit such samples again, in addition; what they may have cost stays spent. Not between a run
     /// and its --resume.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STATES")]
     again: Vec<Again>,
@@ -75,7 +75,7 @@ impl From<ApiError> for CliError {
 pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let service = recipe.service()?;
-    let wanted = takes_of(&recipe.announced_takes());
+    let wanted = takes_of(&recipe.announced_samples());
     if args.dry_run {
         bill(&service, &Survey::of(&service, &wanted)?);
         return Ok(ExitCode::SUCCESS);
@@ -83,7 +83,7 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
     signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
     if !args.again.is_empty() {
         let released = release(&service, &args.again)?;
-        println!("released  {released} takes to be submitted again");
+        println!("released  {released} samples to be submitted again");
     }
     println!(
         "terms     {}: check that they allow training on the clips",
@@ -142,8 +142,7 @@ fn bill(service: &Service, survey: &Survey) {
         service.adapter.terms
     );
     println!(
-        "clips     {} wanted, {} there, {} under way, {} to \
-        submit",
+        "clips     {} wanted, {} there, {} under way, {} to submit",
         counts.wanted, counts.there, counts.open, counts.missing
     );
     println!("price     {} a clip", service.price);
@@ -169,11 +168,8 @@ struct Shown {
 
 impl Shown {
     fn new(wanted: usize) -> Self {
-        let style = ProgressStyle::with_template(
-            "clips {wide_bar} {pos}/{len} {msg} \
-                {eta}",
-        )
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template("clips {wide_bar} {pos}/{len} {msg} {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = std::io::stderr()
             .is_terminal()
             .then(|| ProgressBar::new(wanted as u64).with_style(style));
@@ -186,8 +182,7 @@ impl Shown {
     fn show(&mut self, progress: &Progress) {
         let counts = progress.counts;
         let message = format!(
-            "{} under way, {} gone, {} \
-                spent",
+            "{} under way, {} gone, {} spent",
             counts.open,
             counts.refused + counts.failed + counts.overdue,
             progress.spent

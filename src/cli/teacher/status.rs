@@ -15,7 +15,7 @@ use crate::recipe::Recipe;
 pub struct StatusArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// List at most this many takes that will not come.
+    /// List at most this many samples that will not come.
     #[arg(long, default_value_t = 20)]
     list: usize,
 }
@@ -24,7 +24,7 @@ pub struct StatusArgs {
 pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let service = recipe.service()?;
-    let survey = Survey::of(&service, &takes_of(&recipe.announced_takes()))?;
+    let survey = Survey::of(&service, &takes_of(&recipe.announced_samples()))?;
     let (counts, budget) = (survey.counts, service.settings.budget);
     println!(
         "store     {}, {} clips in all",
@@ -32,21 +32,18 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
         survey.clips.len()
     );
     println!(
-        "wanted    {}: {} there, {} under way, {} to \
-        submit",
+        "wanted    {}: {} there, {} under way, {} to submit",
         counts.wanted, counts.there, counts.open, counts.missing
     );
     println!(
-        "gone      {} refused, {} failed, {} overdue, {} \
-        unknown",
+        "gone      {} refused, {} failed, {} overdue, {} unknown",
         counts.refused, counts.failed, counts.overdue, counts.unknown
     );
     println!(
-        "spent     {} of {budget} spent or reserved, the rest may cost \
-        {}",
+        "spent     {} of {budget} spent or reserved, the rest may cost {}",
         survey.spent, survey.bill
     );
-    for ((prompt, take), standing) in survey.troubles.iter().take(args.list) {
+    for ((prompt, sample), standing) in survey.troubles.iter().take(args.list) {
         let (state, reason) = match standing {
             Standing::Gone(End::Refused, reason) => ("refused", reason.as_str()),
             Standing::Gone(End::Failed | End::FailedRetry, reason) => ("failed", reason.as_str()),
@@ -56,12 +53,11 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
                 "its answer was lost, and the provider cannot be asked",
             ),
         };
-        println!("  {state:<8} take {take} of {prompt:?}: {reason}");
+        println!("  {state:<8} sample {sample} of {prompt:?}: {reason}");
     }
     if survey.troubles.len() > args.list {
         println!(
-            "  and {} more; --list {} lists \
-            them",
+            "  and {} more; --list {} lists them",
             survey.troubles.len() - args.list,
             survey.troubles.len()
         );
@@ -69,9 +65,8 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
     if counts.unknown > 0 {
         println!(
             "unknown: look at the provider's own list of jobs. Clips that it made and nobody \
-                fetched are lost to this store; \
-             `afd teacher fetch --again unknown` submits these takes again, and counts them twice \
-             in the budget."
+                fetched are lost to this store; `afd teacher fetch --again unknown` submits these \
+                samples again, and counts them twice in the budget."
         );
     }
     Ok(ExitCode::SUCCESS)

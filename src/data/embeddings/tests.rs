@@ -217,11 +217,7 @@ fn a_cache_belongs_to_one_encoder() {
     .unwrap_err()
     .to_string();
     assert!(
-        error.contains("another text encoder (letters")
-            && error.contains(
-                "this one is \
-        numbers"
-            ),
+        error.contains("another text encoder (letters") && error.contains("this one is numbers"),
         "{error}"
     );
 }

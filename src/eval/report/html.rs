@@ -28,10 +28,10 @@ pub(super) fn page(
     .concat();
     let title = escape(&report.title);
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{sections}</body>\n</html>\n",
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+            http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n<meta name=\"viewport\" \
+            content=\"width=device-width, \
+            initial-scale=1\">\n<title>{title}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{sections}</body>\n</html>\n",
         dark_style()
     )
 }
@@ -72,10 +72,9 @@ fn scores(report: &Report) -> String {
         let cell = |text: &str| {
             let text = text.trim();
             let class = match text.rsplit_once(' ') {
-                Some((_, verdict @ ("better" | "worse"))) if index > 0 => format!(
-                    " \
-                    class=\"{verdict}\""
-                ),
+                Some((_, verdict @ ("better" | "worse"))) if index > 0 => {
+                    format!(" class=\"{verdict}\"")
+                }
                 _ => String::new(),
             };
             let tag = if index == 0 { "th" } else { "td" };
@@ -140,11 +139,7 @@ fn curve_section(metrics: &[MetricsLine]) -> String {
         section += "<div class=\"curves\">\n";
         for drawn in phase {
             let last = drawn.points.last().map_or(String::new(), |(_, value)| {
-                format!(
-                    "last \
-                {}",
-                    short(*value)
-                )
+                format!("last {}", short(*value))
             });
             section += &format!(
                 "<figure><figcaption><span>{}</span><span \
@@ -236,8 +231,7 @@ mod tests {
         );
         assert!(
             table.contains(
-                "<td>6.5000</td><td>1.2500</td><td class=\"better\">-5.2500 \
-            better</td></tr>"
+                "<td>6.5000</td><td>1.2500</td><td class=\"better\">-5.2500 better</td></tr>"
             ),
             "{table}"
         );

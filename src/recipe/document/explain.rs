@@ -37,10 +37,7 @@ impl Source<'_> {
             return if secret {
                 format!("the override \"{field}=...\"")
             } else {
-                format!(
-                    "the \
-                override {change:?}"
-                )
+                format!("the override {change:?}")
             };
         }
         match offset {
@@ -90,8 +87,7 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Re
             let within = |name: &str| dotted(&[&around[..], &[Part::Key(name.into())]].concat());
             let advice = match nearest(&field, &known) {
                 Some(name) => format!(
-                    "the nearest known field is `{}` (known there: \
-                    {})",
+                    "the nearest known field is `{}` (known there: {})",
                     within(name),
                     known.join(", ")
                 ),

@@ -32,14 +32,11 @@ fn read_value(text: &str) -> Result<Value, String> {
         return Err("no value follows the `=`; write `\"\"` for an empty text".into());
     }
     match toml::from_str::<Table>(&format!("value = {text}")) {
-        Ok(mut table) if table.len() == 1 => table.remove("value").ok_or_else(|| {
-            "expected one \
-            value"
-                .into()
-        }),
+        Ok(mut table) if table.len() == 1 => table
+            .remove("value")
+            .ok_or_else(|| "expected one value".into()),
         Err(error) if text.starts_with(['"', '\'', '[', '{']) => Err(format!(
-            "its value is not \
-            valid TOML: {}",
+            "its value is not valid TOML: {}",
             one_line(error.message())
         )),
         _ => Ok(Value::String(text.into())),
@@ -70,15 +67,14 @@ fn set(document: &mut Table, path: &[String], value: Value) -> Result<(), String
                     .and_then(|index| entries.get_mut(index))
                     .ok_or_else(|| {
                         format!(
-                            "`{parent}` is a list of {length}, expected an index \
-                        below that instead of `{key}`"
+                            "`{parent}` is a list of {length}, expected an index below that \
+                                instead of `{key}`"
                         )
                     })?
             }
             other => {
                 return Err(format!(
-                    "`{parent}` is {}, not a table that could hold \
-                `{key}`",
+                    "`{parent}` is {}, not a table that could hold `{key}`",
                     describe(other)
                 ));
             }

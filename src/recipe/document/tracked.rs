@@ -105,10 +105,7 @@ impl serde::de::Error for Failure {
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
         Self::new(Kind::WrongType {
-            found: format!(
-                "a list of \
-            {length}"
-            ),
+            found: format!("a list of {length}"),
             expected: name_expected(expected),
         })
     }
@@ -265,10 +262,7 @@ impl<'de> Deserializer<'de> for Tracked {
                 if entries.rest.len() > 0 {
                     let expected = format!("a list of {}", entries.index);
                     return Err(Failure::new(Kind::WrongType {
-                        found: format!(
-                            "a list of \
-                        {length}"
-                        ),
+                        found: format!("a list of {length}"),
                         expected,
                     }));
                 }
@@ -399,9 +393,7 @@ impl<'de> MapAccess<'de> for Fields {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Failure> {
         let Some((key, value)) = self.pending.take() else {
             return Err(Failure::new(Kind::Refused {
-                message: "a value was read before its \
-                name"
-                    .into(),
+                message: "a value was read before its name".into(),
             }));
         };
         seed.deserialize(Tracked(value))

@@ -50,11 +50,7 @@ fn truncated_files_are_errors_that_name_the_file() {
     for length in 0..bytes.len() {
         let (_folder, path) = written("cut.gif", &bytes[..length]);
         let message = read_video(&path)
-            .expect_err(&format!(
-                "{length} of {} \
-            bytes",
-                bytes.len()
-            ))
+            .expect_err(&format!("{length} of {} bytes", bytes.len()))
             .to_string();
         assert!(message.contains("cut.gif"), "{message}");
     }
@@ -68,10 +64,7 @@ fn a_gif_that_claims_to_be_huge_is_refused_before_it_is_decoded() {
     let message = read_video(&path).unwrap_err().to_string();
     assert!(
         message.contains("huge.gif")
-            && message.contains(
-                "65535 x \
-        65535"
-            )
+            && message.contains("65535 x 65535")
             && message.contains("8192 x 8192"),
         "{message}"
     );
@@ -139,8 +132,7 @@ fn animated_webp_and_png_are_read_as_they_were_drawn() {
         );
         assert!(
             (video.frames_per_second - 8.0).abs() < 0.01,
-            "{name}: \
-            {}",
+            "{name}: {}",
             video.frames_per_second
         );
         let furthest = |(a, b): (&Vec<u8>, &Vec<u8>)| {

@@ -71,8 +71,7 @@ fn without_ffmpeg_the_error_says_what_to_do() {
         "cannot read clips/a.mp4",
         "AFD_FFMPEG is not set",
         "PATH",
-        "install \
-        ffmpeg",
+        "install ffmpeg",
         ".gif",
     ] {
         assert!(unset.contains(part), "{part:?} is not in: {unset}");
@@ -131,8 +130,7 @@ fn h264_keeps_frames_rate_size_and_most_of_the_picture() {
         );
         assert!(
             (read.frames_per_second - rate).abs() < 1e-9,
-            "{} for \
-            {rate}",
+            "{} for {rate}",
             read.frames_per_second
         );
         let quality = psnr(&original, &read);
@@ -307,11 +305,7 @@ fn damaged_and_disguised_files_are_errors_that_name_the_file() {
     ] {
         fs::write(&cut, &bytes[..length]).unwrap();
         let message = read_video(&cut)
-            .expect_err(&format!(
-                "{length} of {} \
-            bytes",
-                bytes.len()
-            ))
+            .expect_err(&format!("{length} of {} bytes", bytes.len()))
             .to_string();
         assert!(message.contains("cut.mp4"), "{message}");
     }
@@ -352,10 +346,7 @@ fn a_video_over_the_frame_limit_is_refused() {
     assert!(
         message.contains("long.mp4")
             && message.contains("10050")
-            && message.contains(
-                "limit \
-        is 10000"
-            ),
+            && message.contains("limit is 10000"),
         "{message}"
     );
 }

@@ -22,7 +22,7 @@ pub struct WanVaeConfig {
     /// What is subtracted from each channel of the posterior mean.
     pub mean: Vec<f32>,
     /// What it is divided by afterwards, each > 0.
-    pub deviation: Vec<f32>,
+    pub std: Vec<f32>,
 }
 
 /// Why sizes describe no VAE.
@@ -38,7 +38,7 @@ impl WanVaeConfig {
                 -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508, 0.4134,
                 -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
             ],
-            deviation: vec![
+            std: vec![
                 2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526,
                 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
             ],
@@ -56,7 +56,7 @@ impl WanVaeConfig {
             residual_blocks: 2,
             halve_time: vec![false, true, true],
             mean: vec![0.0; latent_channels],
-            deviation: vec![1.0; latent_channels],
+            std: vec![1.0; latent_channels],
         }
     }
 
@@ -73,36 +73,33 @@ impl WanVaeConfig {
             || self.multipliers.contains(&0)
         {
             return fail(
-                "base_width, latent_channels, residual_blocks and multipliers must be at \
-                least 1"
+                "base_width, latent_channels, residual_blocks and multipliers must be at least 1"
                     .into(),
             );
         }
         if self.halve_time.len() + 1 != stages {
             return fail(format!(
-                "halve_time has {} entries, expected one between each two of \
-                {stages} stages",
+                "halve_time has {} entries, expected one between each two of {stages} stages",
                 self.halve_time.len()
             ));
         }
         if let Some(width) = self.widths()[1..].iter().find(|width| **width % 2 == 1) {
             return fail(format!(
-                "a stage has {width} channels, but the decoder halves the channels \
-                after each stage but its last"
+                "a stage has {width} channels, but the decoder halves the channels after each \
+                    stage but its last"
             ));
         }
-        for (name, values) in [("mean", &self.mean), ("deviation", &self.deviation)] {
+        for (name, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != self.latent_channels || !values.iter().all(|value| value.is_finite())
             {
                 return fail(format!(
-                    "{name} must have one finite value for each of {} channels, \
-                    found {values:?}",
+                    "{name} must have one finite value for each of {} channels, found {values:?}",
                     self.latent_channels
                 ));
             }
         }
-        match self.deviation.iter().find(|deviation| **deviation <= 0.0) {
-            Some(deviation) => fail(format!("a deviation is {deviation}, expected more than 0")),
+        match self.std.iter().find(|std| **std <= 0.0) {
+            Some(std) => fail(format!("a deviation is {std}, expected more than 0")),
             None => Ok(()),
         }
     }
@@ -201,18 +198,13 @@ mod tests {
             ),
             (
                 wrong(&|config| (config.base_width, config.multipliers) = (7, vec![1; 4])),
-                "a stage \
-                has 7 channels",
+                "a stage has 7 channels",
             ),
             (
                 wrong(&|config| config.mean = vec![0.0; 3]),
-                "mean must have one finite value for \
-                each of 4 channels",
+                "mean must have one finite value for each of 4 channels",
             ),
-            (
-                wrong(&|config| config.deviation[1] = 0.0),
-                "a deviation is 0",
-            ),
+            (wrong(&|config| config.std[1] = 0.0), "a deviation is 0"),
         ] {
             assert!(found.contains(words), "{found}");
         }

@@ -114,7 +114,7 @@ impl<B: Kernels> WanVae<B> {
             .cast(FloatDType::F32);
         let (shift, scale) = (
             self.per_channel(&self.config.mean, &mean),
-            self.per_channel(&self.config.deviation, &mean),
+            self.per_channel(&self.config.std, &mean),
         );
         // [B, F, H, W, C] -> [B, F, C, H, W]
         ((mean - shift) / scale).permute([0, 1, 4, 2, 3])
@@ -127,7 +127,7 @@ impl<B: Kernels> WanVae<B> {
         let latents = latents.permute([0, 1, 3, 4, 2]).cast(FloatDType::F32);
         let (shift, scale) = (
             self.per_channel(&self.config.mean, &latents),
-            self.per_channel(&self.config.deviation, &latents),
+            self.per_channel(&self.config.std, &latents),
         );
         let latents = self
             .dequantise
@@ -148,8 +148,7 @@ impl<B: Kernels> Codec<B> for WanVae<B> {
         let (stride, step) = (self.config.stride(), self.config.frame_stride());
         if frames == 0 || !(frames - 1).is_multiple_of(step) {
             return Err(format!(
-                "the Wan VAE encodes 1 + {step} n frames, and the clip has \
-                {frames}"
+                "the Wan VAE encodes 1 + {step} n frames, and the clip has {frames}"
             ));
         }
         if height == 0
@@ -158,8 +157,8 @@ impl<B: Kernels> Codec<B> for WanVae<B> {
             || !width.is_multiple_of(stride)
         {
             return Err(format!(
-                "the Wan VAE's stride ({stride}) must divide the clip's height \
-                ({height}) and width ({width})"
+                "the Wan VAE's stride ({stride}) must divide the clip's height ({height}) and \
+                    width ({width})"
             ));
         }
         Ok([
@@ -176,8 +175,7 @@ impl<B: Kernels> Codec<B> for WanVae<B> {
         assert_eq!(
             encoder.waiting(),
             0,
-            "clips have 1 + {} n frames: see \
-            latent_shape",
+            "clips have 1 + {} n frames: see latent_shape",
             self.config.frame_stride()
         );
         latents.expect("clips have frames: see latent_shape")

@@ -120,8 +120,8 @@ impl<B: Kernels> TextEncoder for UmT5<B> {
         let vocabulary = self.encoder.config().vocabulary;
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
             return Err(format!(
-                "the tokenizer gives id {id} in {prompt:?}, but the encoder has \
-                {vocabulary} embeddings"
+                "the tokenizer gives id {id} in {prompt:?}, but the encoder has {vocabulary} \
+                    embeddings"
             ));
         }
         // Padding changes nothing for the tokens before it, so none is computed.

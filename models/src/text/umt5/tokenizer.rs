@@ -32,8 +32,7 @@ impl Tokenizer {
         let bytes = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
         let mut pieces = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| {
             problem(format!(
-                "{error}; expected the tokenizer.json of \
-                google/umt5-xxl, not spiece.model"
+                "{error}; expected the tokenizer.json of google/umt5-xxl, not spiece.model"
             ))
         })?;
         pieces
@@ -41,26 +40,20 @@ impl Tokenizer {
             .map_err(|error| problem(error.to_string()))?
             .with_padding(None);
         let end = pieces.token_to_id("</s>").ok_or_else(|| {
-            problem(
-                "it has no \"</s>\"; expected a \
-            tokenizer of T5's kind"
-                    .to_string(),
-            )
+            problem("it has no \"</s>\"; expected a tokenizer of T5's kind".to_string())
         })?;
         match pieces.token_to_id("<pad>") {
             Some(Self::PADDING) => {}
             found => {
                 return Err(problem(format!(
-                    "the id of \"<pad>\" is {found:?}, expected \
-                {}",
+                    "the id of \"<pad>\" is {found:?}, expected {}",
                     Self::PADDING
                 )));
             }
         }
         if length == 0 {
             return Err(problem(
-                "prompts of 0 tokens leave no room for the end; expected at least \
-                1, Wan reads 512"
+                "prompts of 0 tokens leave no room for the end; expected at least 1, Wan reads 512"
                     .to_string(),
             ));
         }
@@ -90,12 +83,10 @@ impl Tokenizer {
     /// # Errors
     /// What the file's own normaliser or model cannot do.
     pub fn ids(&self, prompt: &str) -> Result<Vec<u32>, String> {
-        let encoding = self.pieces.encode(prompt, false).map_err(|error| {
-            format!(
-                "the tokenizer \
-            cannot split {prompt:?}: {error}"
-            )
-        })?;
+        let encoding = self
+            .pieces
+            .encode(prompt, false)
+            .map_err(|error| format!("the tokenizer cannot split {prompt:?}: {error}"))?;
         let kept = encoding.get_ids().iter().take(self.length - 1);
         Ok(kept.copied().chain([self.end]).collect())
     }

@@ -158,16 +158,14 @@ fn a_full_size_header_is_accepted_in_both_layouts_and_each_odd_tensor_is_named()
             assert!(
                 named(
                     &layout.name(renamed),
-                    "is missing; the nearest one there \
-                is"
+                    "is missing; the nearest one there is"
                 ),
                 "{layout:?}: {problems:?}"
             );
             assert!(
                 named(
                     &naming(&misspelt),
-                    "is unexpected; the nearest missing one \
-                is"
+                    "is unexpected; the nearest missing one is"
                 ),
                 "{layout:?}: {problems:?}"
             );
@@ -176,10 +174,9 @@ fn a_full_size_header_is_accepted_in_both_layouts_and_each_odd_tensor_is_named()
                 "{layout:?}: {problems:?}"
             );
             assert!(
-                problems.iter().any(|problem| problem.ends_with(
-                    "it is \
-                transposed"
-                )),
+                problems
+                    .iter()
+                    .any(|problem| problem.ends_with("it is transposed")),
                 "{layout:?}: {problems:?}"
             );
             let error = found
@@ -250,15 +247,17 @@ fn embeddings_may_be_there_twice_but_not_differ() {
     };
     assert_eq!(load(&tensors), Ok(()));
     tensors.get_mut(TIED).unwrap().values[3] += 1.0;
-    assert!(load(&tensors).unwrap_err().contains(
-        "\"shared.weight\" \
-        and \"encoder.embed_tokens.weight\" differ"
-    ));
+    assert!(
+        load(&tensors)
+            .unwrap_err()
+            .contains("\"shared.weight\" and \"encoder.embed_tokens.weight\" differ")
+    );
     tensors.get_mut(TIED).unwrap().shape = vec![6, 12];
-    assert!(load(&tensors).unwrap_err().contains(
-        "\"encoder.embed_tokens.weight\" has shape [6, \
-        12], expected [12, 6]"
-    ));
+    assert!(
+        load(&tensors)
+            .unwrap_err()
+            .contains("\"encoder.embed_tokens.weight\" has shape [6, 12], expected [12, 6]")
+    );
     tensors.remove("shared.weight");
     tensors.get_mut(TIED).unwrap().shape = vec![12, 6];
     assert_eq!(load(&tensors), Ok(()), "the second name alone will do");
@@ -279,8 +278,11 @@ fn other_files_are_no_encoders() {
     let file = WeightFile::open(directory.path(), Pickles::Refused).unwrap();
     let found = UmT5File::find(&file).unwrap();
     assert_eq!((found.is_recognised(), found.sizes()), (false, None));
-    assert!(found.expected_sizes().unwrap_err().to_string().contains(
-        "are not a umT5 encoder's; \
-        expected Wan's names"
-    ));
+    assert!(
+        found
+            .expected_sizes()
+            .unwrap_err()
+            .to_string()
+            .contains("are not a umT5 encoder's; expected Wan's names")
+    );
 }

@@ -75,7 +75,7 @@ pub(super) fn sizes(found: &Shapes, layout: Layout) -> Option<WanVaeConfig> {
     let config = if latent_channels == wan.latent_channels {
         WanVaeConfig {
             mean: wan.mean,
-            deviation: wan.deviation,
+            std: wan.std,
             ..config
         }
     } else {
