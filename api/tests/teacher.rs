@@ -121,7 +121,7 @@ fn a_replay_says_what_it_lacks_and_notices_what_was_changed() {
     let teacher = open(&place, &[("a", 0..2)]);
     let error = teacher.videos("a", 1..2).unwrap_err().to_string();
     assert!(
-        error.contains("take 1 of \"a\"") && error.contains("afd teacher fetch"),
+        error.contains("sample 1 of \"a\"") && error.contains("afd teacher fetch"),
         "{error}"
     );
     let record = ClipStore::list(&place.store())

@@ -212,7 +212,7 @@ impl Run<'_> {
             found[index] = Some(Found::Looked(result.map_err(CheckError::Video)?));
         }
         for found in found.into_iter().flatten() {
-            self.take(found)?;
+            self.add(found)?;
         }
         self.journal.flush()?;
         match progress(self.report.clips, self.report.problems.len() as u64) {
@@ -233,8 +233,8 @@ impl Run<'_> {
         }
     }
 
-    /// Takes one clip into the report, in the folder's order.
-    fn sample(&mut self, found: Found) -> Result<(), CheckError> {
+    /// Adds one clip to the report, in the folder's order.
+    fn add(&mut self, found: Found) -> Result<(), CheckError> {
         self.report.clips += 1;
         let (record, at) = match found {
             Found::Listed(problem) => {
