@@ -1,5 +1,5 @@
-//! The worker threads that turn wanted samples into clips: each drives one sample at a time from its
-//! intent to its clip.
+//! The worker threads that turn wanted samples into clips: each drives one sample at a time from
+//! its intent to its clip.
 
 mod drive;
 
@@ -47,9 +47,9 @@ pub struct Fetch {
     pub stopped: bool,
 }
 
-/// Fetches samples, in order and several at once, until all are there or will not come. Samples that
-/// are under way from an earlier run come first. `progress` hears about every fifth of a second,
-/// `stop` is asked as often.
+/// Fetches the clips of samples, in order and several at once, until all are there or will not come.
+/// Samples that are under way from an earlier run come first. `progress` hears about every fifth of
+/// a second, `stop` is asked as often.
 ///
 /// # Errors
 /// The key, the store, the journal. What the provider does is in [`Fetch`].

@@ -19,7 +19,7 @@ use crate::money::Money;
 /// The ledger's name in its store.
 pub const FILE_NAME: &str = "submissions.jsonl";
 
-/// A sample of a prompt.
+/// A prompt and a sample index: which of the prompt's clips, from 0.
 pub type Sample = (String, u64);
 
 /// One line.
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn released_takes_stay_paid_for() {
+    fn released_samples_stay_paid_for() {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::open(folder.path(), CENT.times(9)).unwrap();
         for name in ["a", "b", "c"] {

@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn handles_tell_takes_attempts_and_requests_apart_and_seeds_takes() {
+    fn handles_tell_samples_attempts_and_requests_apart_and_seeds_samples() {
         let service = service(&format!("{KLING}price = {{ per_clip = 1 }}\n")).unwrap();
         let sample = |prompt: &str, number| (prompt.to_string(), number);
         let handles: std::collections::BTreeSet<String> = [

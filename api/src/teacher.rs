@@ -26,8 +26,8 @@ pub type Stop = fn() -> bool;
 
 /// Clips that an API made, or will have made.
 ///
-/// Which clip answers for a sample depends on what the provider did with the sample, never on when: one
-/// that will not come (refused, failed, overdue, or perhaps submitted) is replaced by the next sample
+/// Which clip answers for a sample depends on what the provider did with it, never on when. A sample
+/// that will not come (refused, failed, overdue, or perhaps submitted) is replaced by the next one
 /// of its prompt that does, counted round the samples that were announced for the prompt.
 #[derive(Debug)]
 pub struct ApiTeacher {
@@ -65,7 +65,7 @@ impl ApiTeacher {
                 of_prompt.push(samples.clone());
             }
         }
-        let samples = takes_of(announced);
+        let samples = samples_of(announced);
         let survey = Survey::of(service, &samples)?;
         let left = service.settings.budget.minus(survey.spent);
         let source = match service.settings.live {
@@ -144,7 +144,7 @@ impl ApiTeacher {
         let samples = self
             .announced
             .iter()
-            .flat_map(|(prompt, ranges)| takes_of_ranges(prompt, ranges));
+            .flat_map(|(prompt, ranges)| samples_of_ranges(prompt, ranges));
         let gone = samples
             .filter(|sample| self.standing(sample).unavailable().is_some())
             .count() as u64;
@@ -208,7 +208,7 @@ impl Teacher for ApiTeacher {
 
     fn refuses(&self, prompt: &str) -> Result<bool, TeacherError> {
         let samples: Vec<Sample> = self.announced.get(prompt).map_or_else(Vec::new, |ranges| {
-            takes_of_ranges(prompt, ranges).into_iter().collect()
+            samples_of_ranges(prompt, ranges).into_iter().collect()
         });
         if samples
             .iter()
@@ -227,7 +227,7 @@ impl Teacher for ApiTeacher {
 }
 
 /// Every sample that is announced, once, prompt by prompt in the order of the first announcement.
-pub fn takes_of(announced: &[(String, Range<u64>)]) -> Vec<Sample> {
+pub fn samples_of(announced: &[(String, Range<u64>)]) -> Vec<Sample> {
     let mut seen = BTreeSet::new();
     let all = announced
         .iter()
@@ -235,7 +235,7 @@ pub fn takes_of(announced: &[(String, Range<u64>)]) -> Vec<Sample> {
     all.filter(|sample| seen.insert(sample.clone())).collect()
 }
 
-fn takes_of_ranges(prompt: &str, ranges: &[Range<u64>]) -> BTreeSet<Sample> {
+fn samples_of_ranges(prompt: &str, ranges: &[Range<u64>]) -> BTreeSet<Sample> {
     ranges
         .iter()
         .cloned()

@@ -60,7 +60,7 @@ fn a_live_teacher_asks_ahead_of_need_and_no_further() {
 }
 
 #[test]
-fn a_take_that_will_not_come_is_replaced_by_the_next_that_does_live_and_replayed() {
+fn a_sample_that_will_not_come_is_replaced_by_the_next_that_does_live_and_replayed() {
     let (server, mut place) = live(Dialect::Fal);
     let all = |teacher: &ApiTeacher| -> Vec<Video> {
         (0..8)

@@ -32,7 +32,8 @@ pub struct ManifestEntry {
     /// The clip's path, relative to the manifest's directory, always with forward slashes when
     /// written by this program.
     pub video: String,
-    /// Which of the prompt's clips this is, counted from 0, where its maker said so.
+    /// The sample index, counted from 0: which of the prompt's clips this is. `None` where its
+    /// maker did not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<u64>,
 }

@@ -1,9 +1,9 @@
 //! Finished videos into clips of the student's shape: resampled in time, cropped, resized,
-//! quantised.
+//! quantised to 8 bits.
 //!
 //! Teacher and student must meet after the same preparation, or the discriminator learns the
-//! preparation instead of the motion. The last step of [`prepare`] rounds to 8 bits; [`equalise`]
-//! rounds student samples the same way.
+//! preparation instead of the motion. The last step of [`prepare`] rounds to 8 bits;
+//! [`round_to_8_bits`] takes a student's clips through the same 8-bit round trip.
 
 use std::ops::Range;
 
@@ -292,12 +292,12 @@ impl Resizer {
     }
 }
 
-/// `clip` rounded to 8 bits and back, as every clip from [`prepare`] is.
+/// `clip` after the same 8-bit round trip that every clip from [`prepare`] has been through.
 ///
-/// Student samples pass through here before a discriminator or a metric sees them beside a
+/// A student's clips pass through here before a discriminator or a metric sees them beside a
 /// teacher's: otherwise the rounding alone would tell the two apart. Values are clamped to [-1, 1];
 /// clips from [`prepare`] come back unchanged.
-pub fn equalise(clip: &Clip) -> Clip {
+pub fn round_to_8_bits(clip: &Clip) -> Clip {
     Clip {
         shape: clip.shape,
         pixels: clip
@@ -607,15 +607,15 @@ mod tests {
     }
 
     #[test]
-    fn equalised_samples_carry_the_rounding_of_prepared_clips() {
+    fn a_clip_rounded_to_8_bits_carries_the_rounding_of_prepared_clips() {
         let video = grey(1, 9, 9, 8.0, |_, row, column| (row * 28 + column) as u8);
         let prepared = prepare(&video, shape(1, 4, 4, 8.0)).unwrap();
-        assert_eq!(equalise(&prepared), prepared);
+        assert_eq!(round_to_8_bits(&prepared), prepared);
         let sample = Clip {
             shape: shape(1, 1, 1, 8.0),
             pixels: vec![-3.0, 0.1234, 1.5],
         };
-        let rounded = equalise(&sample).pixels;
+        let rounded = round_to_8_bits(&sample).pixels;
         // (0.1234 + 1) * 127.5 = 143.2335, level 143.
         assert_eq!(rounded, [-1.0, 143.0 / 127.5 - 1.0, 1.0]);
     }

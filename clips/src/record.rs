@@ -22,8 +22,8 @@ pub enum RecordError {
     Teacher(#[from] TeacherError),
 }
 
-/// Records samples `0..takes` of every prompt into the store of `origin` in `directory`, in order,
-/// one clip in memory at a time.
+/// Records the clips of sample indices `0..samples` of every prompt into the store of `origin` in
+/// `directory`, in order, one clip in memory at a time.
 ///
 /// Clips that are there already stay: a recording that was stopped, or that asks for more than
 /// before, goes on. `progress` hears (clips there, clips in all) after each clip, and the recording

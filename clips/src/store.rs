@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! STORE/store.json       where its clips come from: another origin is refused
-//! STORE/manifest.jsonl   one line per clip, appended when the clip is in its place; sorted by (prompt, sample) when a job is done
-//! STORE/clips/           HASH-TAKE.ending, where HASH is of the prompt
+//! STORE/manifest.jsonl   one line per clip, appended when the clip is in its place;
+//!                        sorted by (prompt, sample) when a job is done
+//! STORE/clips/           HASH-SAMPLE.EXTENSION; HASH is of the prompt
 //! STORE/lock             held by the one process that adds clips
 //! ```
 //!
@@ -46,7 +47,7 @@ pub struct ClipRecord {
     pub prompt: String,
     /// Its path inside the store, with forward slashes.
     pub video: String,
-    /// Which of the prompt's clips it is.
+    /// The sample index: which of the prompt's clips it is, from 0.
     pub sample: u64,
     /// BLAKE3 of the file, or of the names and hashes of a directory's files in order of their
     /// names.

@@ -10,7 +10,7 @@
 pub enum Purpose {
     /// Initial weights; index = hash of the tensor's name.
     Weights = 1,
-    /// Noise a rollout starts from and re-noises with.
+    /// Noise that a rollout starts from and re-noises with.
     Rollout = 2,
     /// Noise levels of the forward process.
     Sigma = 3,
@@ -28,9 +28,9 @@ pub enum Purpose {
     Words = 9,
     /// Shifts and brightness applied to both sides of the discriminator.
     Augmentation = 10,
-    /// Which clips a held-out discriminator trains on.
+    /// Which clips the fresh discriminator of an evaluation trains on, and the noise of generation.
     Evaluation = 11,
-    /// Which other prompt a teacher clip is shown with.
+    /// Which mismatched prompt a teacher clip is paired with.
     Mismatch = 12,
     /// How a scene that is filmed again differs from the first time.
     FilmedAgain = 13,

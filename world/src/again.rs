@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_filming_is_the_take_itself_and_repetitions_differ() {
+    fn the_first_filming_is_the_sample_itself_and_repetitions_differ() {
         for prompt in PROMPTS {
             let scene = |again| World::new(3).filmed_again(again).scene(prompt, 7).unwrap();
             assert_eq!(scene(0), World::new(3).scene(prompt, 7).unwrap());
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_filming_stays_much_closer_than_another_take() {
+    fn a_second_filming_stays_much_closer_than_another_sample() {
         let distance = |one: World, other: World, prompt: &str, samples: [u64; 2]| -> f32 {
             let [one, other] = [
                 one.motion(prompt, samples[0]).unwrap(),

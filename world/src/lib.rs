@@ -78,14 +78,14 @@ impl World {
         Self { frames, ..self }
     }
 
-    /// The same samples filmed again: the scenes of the same (seed, prompt, sample), released once more
-    /// as exactly as can be.
+    /// The same samples filmed again: the scenes of the same (seed, prompt, sample), released once
+    /// more as exactly as can be.
     ///
     /// `again` numbers the repetitions; 0 is the first filming itself. Only the start differs
     /// ([`Scene::released_again`]): size and look of the balls, restitution, gravity and light are
-    /// those of the sample. Physics-IQ (Motamed et al., arXiv 2501.09038) films every scenario twice
-    /// and calls a generated continuation perfect when it is as close to the first filming as the
-    /// second filming is.
+    /// those of the sample. Physics-IQ (Motamed et al., arXiv 2501.09038) films every scenario
+    /// twice. It calls a generated continuation perfect when it is as close to the first filming as
+    /// the second take is.
     pub fn filmed_again(self, again: u64) -> Self {
         Self { again, ..self }
     }
@@ -115,8 +115,8 @@ impl World {
         Ok(scene.released_again(&mut noise))
     }
 
-    /// Where the balls of one sample truly are in each frame of its video: for tests and benchmarks,
-    /// never for training.
+    /// Where the balls of one sample truly are in each frame of its video: for tests and
+    /// benchmarks, never for training.
     ///
     /// # Errors
     /// [`TeacherError::Prompt`] where the sentence is not one of this teacher's.
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_repeat_exactly_and_differ_from_each_other() {
+    fn samples_repeat_exactly_and_differ_from_each_other() {
         let prompt = "a large blue ball is thrown to the left on jupiter";
         let world = World::new(5);
         let both = world.videos(prompt, 0..2).unwrap();

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn most_takes_of_a_collision_prompt_collide() {
+    fn most_samples_of_a_collision_prompt_collide() {
         for place in ["the moon", "earth", "jupiter"] {
             for (first, second) in [("small", "small"), ("small", "large"), ("large", "large")] {
                 let prompt = format!(

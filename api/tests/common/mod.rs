@@ -103,7 +103,7 @@ pub fn adapter_file(folder: &Path, name: &str, from: &str, to: &str) -> String {
     file
 }
 
-/// `count` prompts, `samples` samples each.
+/// `samples` samples of each prompt.
 pub fn samples(prompts: &[&str], samples: u64) -> Vec<Sample> {
     prompts
         .iter()

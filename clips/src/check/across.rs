@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::look::{Look, MAX_EDGES, SIDE};
 
-/// Levels that two clips may differ by in any part at any of the moments that are remembered.
+/// Levels that two clips may differ by in any part at any of the moments that are kept.
 const NEAR: u8 = 6;
 
 /// Fewest clips in motion that tell a watermark from chance.
@@ -37,7 +37,7 @@ pub(super) struct Across {
 }
 
 impl Across {
-    /// Takes in a clip that the journal has at `at`; says which earlier one it is like.
+    /// Adds a clip that the journal has at `at`; says which earlier one it is like.
     pub fn add(&mut self, look: &Look, at: u64) -> Option<Like> {
         if let Some(edges) = &look.edges {
             self.busy.push(at);

@@ -1,5 +1,4 @@
-//! One clip, looked at frame by frame: what is remembered of it, and what is suspicious about it
-//! alone.
+//! One clip, looked at frame by frame: what is kept of it, and what is suspicious about it alone.
 
 use super::Flag;
 use crate::video_io::VideoHeader;
@@ -10,7 +9,7 @@ pub(super) const SIDE: usize = 64;
 /// Rows and columns of its parts.
 const PARTS: usize = 8;
 
-/// Moments that are remembered to find a clip again.
+/// Moments that are kept to find a clip again.
 const MOMENTS: usize = 4;
 
 /// Most frames looked at closely, evenly spaced.
@@ -41,7 +40,7 @@ const BUSY: f64 = 0.5;
 /// still.
 pub(super) const MAX_EDGES: f64 = 0.2;
 
-/// What is remembered of a clip that can be decoded.
+/// What is kept of a clip that can be decoded.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Look {
     /// Pixels per row.
@@ -122,7 +121,7 @@ impl Looking {
         self.samples.push(small(&grey, width, height));
     }
 
-    /// What there is to remember.
+    /// What is kept of the clip.
     pub fn finish(self, header: &VideoHeader) -> Look {
         let parts: Vec<Vec<f32>> = self.samples.iter().map(|sample| parts(sample)).collect();
         let mut flags = Vec::new();

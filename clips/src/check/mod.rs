@@ -365,7 +365,7 @@ fn looked_at(
 }
 
 fn look_at(directory: &Path, entry: &Entry) -> Result<Looked, VideoError> {
-    // Taken before the clip is read: a file that changes meanwhile is looked at again.
+    // Before the clip is read: a file that changes meanwhile is looked at again.
     let stamp = entry.place.stamp(directory).unwrap_or_default();
     let file = entry.place.to_string();
     let mut looking = look::Looking::default();

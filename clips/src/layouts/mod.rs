@@ -75,7 +75,8 @@ pub struct Entry {
     pub prompt: String,
     /// Where its bytes are.
     pub place: Place,
-    /// Which of the prompt's clips this is, counted from 0, where its maker said so.
+    /// The sample index, counted from 0: which of the prompt's clips this is. `None` where its
+    /// maker did not say.
     pub sample: Option<u64>,
 }
 

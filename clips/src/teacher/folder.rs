@@ -18,11 +18,11 @@ use crate::{
 /// Most decoded bytes kept in memory (512 MiB); further clips are decoded anew each time.
 const CACHE_BYTES: usize = 512 << 20;
 
-/// Recorded clips as a teacher: sample `i` of a prompt is its clip `i` modulo the number of its
-/// clips.
+/// Recorded clips as a teacher: sample index `i` of a prompt is its clip `i` modulo the number of
+/// its clips.
 ///
-/// A prompt's clips are ordered by the `sample` that the folder gives them; those without one follow
-/// in the folder's order.
+/// A prompt's clips are ordered by the sample index that the folder gives them. Clips without one
+/// follow in the folder's order.
 #[derive(Debug)]
 pub struct FolderTeacher {
     directory: PathBuf,
@@ -98,7 +98,8 @@ impl FolderTeacher {
             )));
         }
         let in_order = |mut clips: Vec<(u64, Place)>| {
-            clips.sort_by_key(|&(sample, _)| sample); // Stable: equal samples stay in the folder's order.
+            // Stable: equal sample indices stay in the folder's order.
+            clips.sort_by_key(|&(sample, _)| sample);
             clips.into_iter().map(|(_, place)| place).collect()
         };
         let clips = numbered
@@ -123,8 +124,8 @@ impl FolderTeacher {
         self.clips.get(prompt).map_or(0, Vec::len)
     }
 
-    /// Sample `sample` of `prompt`, prepared while it is decoded: a frame of the video and the clip are
-    /// in memory.
+    /// The clip of sample index `sample` of `prompt`, prepared while its video is decoded: one frame
+    /// of the video and the clip are in memory.
     ///
     /// # Errors
     /// As for [`Teacher::videos`], and a video that cannot become a clip of `shape`.
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_go_round_the_prompts_clips_in_order() {
+    fn sample_indices_go_round_the_prompts_clips_in_order() {
         let folder = folder();
         let teacher = FolderTeacher::open(folder.path()).unwrap();
         assert_eq!(teacher.prompts(), ["a red ball", "a blue box"]);

@@ -10,24 +10,29 @@ use crate::video::Video;
 ///
 /// No scores, latents, trajectories or schedules cross this line (arXiv 2605.26105, abstract).
 pub trait Teacher: Send + Sync {
-    /// The videos numbered `samples` for `prompt`: the same prompt and sample always give the same
-    /// video.
+    /// The videos of the sample indices `samples` of `prompt`, one each: the same prompt and sample
+    /// index always give the same video.
     ///
     /// A teacher with finitely many clips per prompt repeats them in a fixed order.
+    ///
+    /// # Errors
+    /// [`TeacherError`]: the teacher cannot answer this prompt, was asked to stop while it waited,
+    /// or its files cannot be used.
     fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError>;
 
-    /// How many different videos there are for `prompt`; `None` if every sample is another one.
+    /// How many different videos there are for `prompt`; `None` if every sample index gives another.
     fn samples(&self, prompt: &str) -> Option<u64> {
         let _ = prompt;
         None
     }
 
-    /// Says which samples will be asked for, in the order of need, so that a slow teacher can begin.
+    /// Says which (prompt, sample index) will be asked for, in the order of need, so that a slow
+    /// teacher can begin.
     fn expect(&self, samples: Vec<(String, u64)>) {
         let _ = samples;
     }
 
-    /// Whether no sample of `prompt` can be had. A slow teacher may have to wait to know; the answer
+    /// Whether no video of `prompt` can be had. A slow teacher may have to wait to know; the answer
     /// never changes within a run.
     ///
     /// # Errors
