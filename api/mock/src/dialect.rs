@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::{
-    Options, Shared,
+    Options,
+    server::Shared,
     wire::{Reply, Request},
 };
 

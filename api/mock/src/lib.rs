@@ -7,24 +7,15 @@
 #![warn(missing_docs)]
 
 mod dialect;
+mod server;
 mod wire;
 
-use std::{
-    collections::BTreeMap,
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use afd_clips::{video::Video, video_io::write_gif_bytes};
-use serde_json::Value;
 
 pub use dialect::{Dialect, MODEL};
-use wire::{Reply, Request};
+pub use server::MockServer;
 
 /// Probabilities of what goes wrong with a request; at most one of them does.
 #[derive(Debug, Clone, Copy, Default)]
@@ -178,7 +169,7 @@ pub struct Log {
     /// Clips handed out whole.
     pub downloads: usize,
     /// Clips' addresses that were given out, and whether they have expired.
-    addresses: BTreeMap<u64, (usize, bool)>,
+    pub(crate) addresses: BTreeMap<u64, (usize, bool)>,
 }
 
 impl Log {
@@ -191,306 +182,11 @@ impl Log {
         seen.values().map(|count| count - 1).sum()
     }
 
-    fn open(&self, polls: u32) -> usize {
+    /// Jobs that are not done after `polls` polls each.
+    pub(crate) fn open(&self, polls: u32) -> usize {
         self.jobs
             .iter()
             .filter(|job| job.fate == Fate::Endless || job.polls < polls)
             .count()
     }
-}
-
-/// A running server; dropped, it stops.
-pub struct MockServer {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-struct Shared {
-    options: Mutex<Options>,
-    api: SocketAddr,
-    files: SocketAddr,
-    log: Mutex<Log>,
-    draws: Mutex<fastrand::Rng>,
-    stopping: AtomicBool,
-}
-
-impl MockServer {
-    /// Starts a server on two free ports: the API's, and one for files.
-    ///
-    /// # Panics
-    /// If the loopback interface has no free port: a test cannot go on then.
-    pub fn start(options: Options) -> Self {
-        let [api, files] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let address = |listener: &TcpListener| listener.local_addr().expect("a bound port");
-        let shared = Arc::new(Shared {
-            api: address(&api),
-            files: address(&files),
-            draws: Mutex::new(fastrand::Rng::with_seed(options.seed)),
-            options: Mutex::new(options),
-            log: Mutex::default(),
-            stopping: AtomicBool::new(false),
-        });
-        let serve = |listener: TcpListener, of_files: bool| {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                for stream in listener.incoming() {
-                    if shared.stopping.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let (Ok(stream), shared) = (stream, shared.clone()) else {
-                        continue;
-                    };
-                    thread::spawn(move || shared.serve(stream, of_files));
-                }
-            })
-        };
-        let threads = vec![serve(api, false), serve(files, true)];
-        Self { shared, threads }
-    }
-
-    /// `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.shared.api)
-    }
-
-    /// What happened so far.
-    pub fn log(&self) -> MutexGuard<'_, Log> {
-        self.shared.log()
-    }
-
-    /// Changes how the server behaves from now on.
-    pub fn change(&self, change: impl FnOnce(&mut Options)) {
-        change(
-            &mut self
-                .shared
-                .options
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-    }
-}
-
-impl Drop for MockServer {
-    fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        // Each listener looks up at its next connection.
-        for address in [self.shared.api, self.shared.files] {
-            let _ = TcpStream::connect(address);
-        }
-        self.threads
-            .drain(..)
-            .for_each(|thread| drop(thread.join()));
-    }
-}
-
-/// What goes wrong with one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    None,
-    Drop,
-    DropAnswer,
-    Busy,
-    BusySeconds,
-    BusyDate,
-    Error,
-    Slow,
-    Truncated,
-    Corrupt,
-}
-
-impl Shared {
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn options(&self) -> Options {
-        self.options
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn random(&self) -> f64 {
-        self.draws
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .f64()
-    }
-
-    fn draw(&self, faults: &Faults, of_clip: bool) -> Fault {
-        let mut choices = vec![
-            (Fault::Drop, faults.drop),
-            (Fault::DropAnswer, faults.drop_answer),
-            (Fault::Busy, faults.busy),
-            (Fault::BusySeconds, faults.busy_seconds),
-            (Fault::BusyDate, faults.busy_date),
-            (Fault::Error, faults.error),
-            (Fault::Slow, faults.slow),
-        ];
-        if of_clip {
-            choices.extend([
-                (Fault::Truncated, faults.truncated),
-                (Fault::Corrupt, faults.corrupt),
-            ]);
-        }
-        let mut left = self.random();
-        for (fault, share) in choices {
-            if left < share {
-                return fault;
-            }
-            left -= share;
-        }
-        Fault::None
-    }
-
-    fn serve(&self, mut stream: TcpStream, of_files: bool) {
-        // A client that was killed leaves half a request.
-        let Some(request) = wire::read(&mut stream) else {
-            return;
-        };
-        self.log().requests += 1;
-        let options = self.options();
-        thread::sleep(Duration::from_millis(options.latency_ms));
-        let of_clip = of_files || request.path.ends_with("/content");
-        let fault = self.draw(&options.faults, of_clip);
-        let refusal = match fault {
-            Fault::Drop => return,
-            Fault::Busy => Some(Reply::json(
-                429,
-                &serde_json::json!({ "message": "slow down" }),
-            )),
-            Fault::BusySeconds => Some(Reply::json(429, &Value::Null).with("Retry-After", "0")),
-            Fault::BusyDate => {
-                let date =
-                    httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(1));
-                Some(Reply::json(503, &Value::Null).with("Retry-After", &date))
-            }
-            _ => None,
-        };
-        let mut reply = match refusal {
-            Some(reply) => reply,
-            None if of_files => self.file(&options, &request),
-            None => dialect::answer(self, &options, &request),
-        };
-        match fault {
-            Fault::DropAnswer => {}
-            Fault::Error => {
-                Reply::json(500, &serde_json::json!({ "error": "internal" })).send(&mut stream)
-            }
-            Fault::Slow => reply.send_slowly(&mut stream),
-            Fault::Truncated if reply.status == 200 => reply.send_half(&mut stream),
-            Fault::Corrupt if reply.status == 200 => {
-                let middle = reply.body.len() / 2;
-                if self.random() < 0.5 {
-                    reply.body = b"<html>try again</html>".to_vec();
-                } else {
-                    reply.body.truncate(middle);
-                }
-                reply.send(&mut stream);
-            }
-            _ => {
-                if of_clip && reply.status == 200 {
-                    self.log().downloads += 1;
-                }
-                reply.send(&mut stream);
-            }
-        }
-    }
-
-    /// `GET /files/NUMBER?sig=...`: a clip, at its own host, where no key belongs.
-    fn file(&self, options: &Options, request: &Request) -> Reply {
-        let mut log = self.log();
-        if request.header("authorization").is_some() || request.header("x-goog-api-key").is_some() {
-            log.leaks += 1;
-        }
-        let number = request
-            .path
-            .strip_prefix("/files/")
-            .and_then(|rest| rest.split('?').next())
-            .and_then(|number| number.parse().ok());
-        match number.and_then(|number: u64| log.addresses.get(&number).copied()) {
-            Some((_, true)) => Reply::json(
-                403,
-                &serde_json::json!({ "message": "Request has expired" }),
-            ),
-            Some((job, false)) if request.path.contains("sig=S3CRET") => {
-                let job = log.jobs[job].clone();
-                drop(log);
-                Reply::bytes((options.maker)(&job.prompt, job.seed))
-            }
-            _ => Reply::json(404, &Value::Null),
-        }
-    }
-
-    /// A fresh address of a job's clip.
-    fn address(&self, options: &Options, job: usize) -> String {
-        let expired = self.random() < options.faults.expired;
-        let mut log = self.log();
-        let number = log.addresses.len() as u64;
-        log.addresses.insert(number, (job, expired));
-        format!("http://{}/files/{number}?sig=S3CRET", self.files)
-    }
-
-    /// Accepts a job, or finds the one that has its handle.
-    fn accept(
-        &self,
-        options: &Options,
-        handle: Option<String>,
-        prompt: &str,
-        seed: u64,
-    ) -> Accepted {
-        let mut log = self.log();
-        log.submissions += 1;
-        if let Some(known) = handle.as_ref().and_then(|handle| {
-            log.jobs
-                .iter()
-                .position(|job| job.handle.as_ref() == Some(handle))
-        }) {
-            log.repeated += 1;
-            return Accepted::Known(known);
-        }
-        if prompt.contains("forbidden") {
-            log.refused += 1;
-            return Accepted::Refused;
-        }
-        let seen = log
-            .jobs
-            .iter()
-            .any(|job| job.prompt == prompt && job.seed == seed);
-        let fate = match prompt {
-            _ if prompt.contains("unsafe") => Fate::Refused,
-            _ if prompt.contains("picky") && seed % 2 == 1 => Fate::Refused,
-            _ if prompt.contains("broken") => Fate::Failed,
-            _ if prompt.contains("flaky") && !seen => Fate::Flaky,
-            _ if prompt.contains("endless") => Fate::Endless,
-            _ => Fate::Done,
-        };
-        let number = log.jobs.len();
-        log.jobs.push(Job {
-            id: format!("job-{number}"),
-            handle,
-            prompt: prompt.to_string(),
-            seed,
-            polls: 0,
-            fate,
-        });
-        log.most_open = log.most_open.max(log.open(options.polls));
-        Accepted::New(number)
-    }
-
-    /// One more poll of a job: its fate once it is decided.
-    fn poll(&self, options: &Options, id: &str) -> Option<(usize, Option<Fate>)> {
-        let mut log = self.log();
-        let number = log.jobs.iter().position(|job| job.id == id)?;
-        let job = &mut log.jobs[number];
-        job.polls += 1;
-        let decided = job.polls >= options.polls && job.fate != Fate::Endless;
-        Some((number, decided.then_some(job.fate)))
-    }
-}
-
-enum Accepted {
-    New(usize),
-    Known(usize),
-    Refused,
 }

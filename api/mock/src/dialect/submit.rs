@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Dialect, MODEL};
 use crate::{
-    Accepted, Options, Shared,
+    Options,
+    server::{Accepted, Shared},
     wire::{Reply, Request},
 };
 
