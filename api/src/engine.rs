@@ -2,6 +2,8 @@
 //! its intent to its clip.
 
 mod drive;
+mod follow;
+mod submit;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
