@@ -1,6 +1,7 @@
 //! What a provider's interface looks like, as data: where to submit, how to ask, what its answers
 //! mean.
 
+mod check;
 mod rule;
 
 use std::{collections::BTreeMap, path::Path};
@@ -8,10 +9,13 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+pub use check::AdapterError;
 pub use rule::{Outcome, Rule};
 pub(crate) use rule::{outcome_of, text_at};
 
-use crate::{ApiError, template};
+pub use crate::template::MergeError;
+
+use crate::ApiError;
 
 /// The adapters that ship, by name.
 pub const BUILT_IN: [(&str, &str); 7] = [
@@ -260,99 +264,12 @@ impl Adapter {
     /// Reads and checks an adapter.
     ///
     /// # Errors
-    /// What was found and expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let adapter: Self =
-            toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
+    /// [`AdapterError`]: what was found and expected.
+    pub fn parse(text: &str) -> Result<Self, AdapterError> {
+        let adapter: Self = toml::from_str(text)
+            .map_err(|error| AdapterError::Toml(error.to_string().trim().replace('\n', " ")))?;
         adapter.check()?;
         Ok(adapter)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let mut paths = vec![
-            ("submit.path", &self.submit.path),
-            ("poll.path", &self.poll.path),
-        ];
-        paths.extend(self.result.path.as_ref().map(|path| ("result.path", path)));
-        if let Handle::Find { path, .. } = &self.handle {
-            paths.push(("handle.path", path));
-        }
-        for (field, path) in paths {
-            if !path.starts_with('/') || path.starts_with("//") {
-                return Err(format!(
-                    "{field} is {path:?}; expected a path below base_url, beginning with one /"
-                ));
-            }
-            if let Some(name) = template::unknown_name(path) {
-                return Err(format!(
-                    "{field} has {{{name}}}; expected one of {:?}",
-                    template::NAMES
-                ));
-            }
-        }
-        if let Some(name) = template::unknown_name_in(&self.submit.body) {
-            return Err(format!(
-                "submit.body has {{{name}}}; expected one of {:?}",
-                template::NAMES
-            ));
-        }
-        template::merge(
-            &mut self.submit.body.clone(),
-            &self.submit.parameters_at,
-            &self.parameters,
-        )?;
-        let mut pointers = vec![&self.submit.id, &self.poll.state];
-        pointers.extend(
-            self.submit
-                .poll_at
-                .iter()
-                .chain(&self.submit.result_at)
-                .chain(&self.result.url)
-                .chain(&self.messages),
-        );
-        pointers.extend(&self.price.seconds_at);
-        let mut rules: Vec<&Rule> = self
-            .submit
-            .rules
-            .iter()
-            .chain(&self.poll.rules)
-            .chain(&self.result.rules)
-            .collect();
-        if let Handle::Find {
-            id, rules: of_find, ..
-        } = &self.handle
-        {
-            pointers.push(id);
-            rules.extend(of_find);
-        }
-        pointers.extend(rules.iter().filter_map(|rule| rule.at.as_ref()));
-        if let Some(pointer) = pointers.iter().find(|pointer| !pointer.starts_with('/')) {
-            return Err(format!(
-                "{pointer:?} is no JSON pointer; expected one such as \"/data/id\""
-            ));
-        }
-        let carried = match &self.handle {
-            Handle::None | Handle::Repeat { header: Some(_) } => true,
-            Handle::Repeat { header: None } | Handle::Find { .. } => {
-                self.submit.body.to_string().contains("{handle}")
-            }
-        };
-        if !carried {
-            return Err(
-                "handle.kind says that the provider knows handles, but neither submit.body nor \
-                    handle.header sends {handle}"
-                    .to_string(),
-            );
-        }
-        match (self.result.kind, &self.result.path) {
-            (ResultKind::Bytes, None) => {
-                Err("result.kind = \"bytes\" needs result.path".to_string())
-            }
-            (ResultKind::Url, _) if self.result.url.is_empty() => {
-                Err("result.kind = \"url\" needs result.url".to_string())
-            }
-            _ => Ok(()),
-        }
     }
 }
 

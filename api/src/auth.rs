@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
 
-use crate::{ApiError, adapter::Auth, secret::Secret};
+use crate::{ApiError, adapter::Auth, secret::Secret, service::KEY_MISSING};
 
 /// Name and value; `None` where requests are not signed. `now`: seconds since 1970.
 pub(crate) fn header(
@@ -13,12 +13,7 @@ pub(crate) fn header(
     key: Option<&Secret>,
     now: u64,
 ) -> Result<Option<(String, String)>, ApiError> {
-    let needed = || {
-        ApiError::Settings(
-            "teacher.api.key is missing; name { env = \"NAME\" } or { file = \"PATH\" }"
-                .to_string(),
-        )
-    };
+    let needed = || ApiError::Settings(format!("teacher.api.{KEY_MISSING}"));
     let key = match (auth, key) {
         (Auth::None, _) => return Ok(None),
         (_, key) => key.ok_or_else(needed)?.reveal(),

@@ -23,7 +23,7 @@ use crate::{
     ledger::{Ledger, Sample},
     money::Money,
     service::Service,
-    survey::{Counts, Standing},
+    survey::{Counts, Standing, Unavailable},
 };
 
 /// How often a thread that waits looks whether it should stop.
@@ -322,7 +322,7 @@ impl Engine {
         sample: &Sample,
         ahead: usize,
         stop: &dyn Fn() -> bool,
-    ) -> Result<Result<ClipRecord, String>, ApiError> {
+    ) -> Result<Result<ClipRecord, Unavailable>, ApiError> {
         let mut state = self.shared.lock();
         if let Some(place) = state.positions.get(sample).copied() {
             state.limit = state.limit.max((place + 1).saturating_add(ahead));

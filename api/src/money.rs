@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// A text that is no amount: a sign, an exponent, more than six decimals, more than 10^13.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the amount {0:?} is not a number such as 12, 0.35 or 0.000125 with at most six decimals")]
+pub struct AmountError(pub String);
+
 /// An amount in millionths of a currency unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Money {
@@ -18,15 +23,9 @@ impl Money {
     /// An amount such as `12`, `0.35` or `0.000125`.
     ///
     /// # Errors
-    /// What was found, for anything else: signs, exponents, more than six decimals, more than
-    /// 10^13.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let refuse = || {
-            format!(
-                "the amount {text:?} is not a number such as 12, 0.35 or 0.000125 with at most six \
-                    decimals"
-            )
-        };
+    /// [`AmountError`] for anything else: signs, exponents, more than six decimals, more than 10^13.
+    pub fn parse(text: &str) -> Result<Self, AmountError> {
+        let refuse = || AmountError(text.to_string());
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if whole.is_empty()

@@ -1,6 +1,9 @@
 //! An API teacher's settings as a recipe has them, and the checked [`Service`] that they make.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -15,6 +18,10 @@ use crate::{
     secret::{KeySource, Secret},
     template::{self, Values},
 };
+
+/// What is wrong where an adapter signs requests and no key is named.
+pub(crate) const KEY_MISSING: &str =
+    "key is missing; name { env = \"NAME\" } or { file = \"PATH\" }";
 
 /// `[teacher.api]` of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,80 +154,21 @@ impl Service {
     /// # Errors
     /// [`ApiError::Settings`] names the field, what was found and what is needed.
     pub fn new(settings: &ApiSettings, store: &Path, directory: &Path) -> Result<Self, ApiError> {
-        let fail = |problem: String| ApiError::Settings(format!("teacher.api.{problem}"));
         let adapter = Adapter::find(&settings.adapter, directory)?;
-        let base_url = settings
-            .base_url
-            .as_ref()
-            .or(adapter.base_url.as_ref())
-            .map(|url| url.trim_end_matches('/').to_string());
-        let base_url = base_url.ok_or_else(|| {
-            fail(format!(
-                "base_url is missing: the adapter {} knows no address",
-                adapter.name
-            ))
-        })?;
-        let secure = base_url.starts_with("https://") || http::is_local(&base_url);
-        if http::origin(&base_url).is_none() || !secure || base_url.contains(['?', '#']) {
-            let shown = crate::secret::scrub(&base_url, &[]);
-            return Err(fail(format!(
-                "base_url is {shown:?}; expected https://HOST, or http:// for a server on this \
-                    machine"
-            )));
-        }
-        let needs_model = [adapter.submit.body.to_string(), adapter.submit.path.clone()]
-            .iter()
-            .any(|text| text.contains("{model}"));
-        if needs_model && settings.model.trim().is_empty() {
-            return Err(fail(format!(
-                "model is missing: the adapter {} sends it",
-                adapter.name
-            )));
-        }
-        if adapter.auth != Auth::None && settings.key.is_none() {
-            return Err(fail(
-                "key is missing; name { env = \"NAME\" } or { file = \"PATH\" }".to_string(),
-            ));
-        }
-        if settings.attempts == 0 || settings.deadline_secs == 0 || settings.ahead == 0 {
-            return Err(fail(
-                "attempts, ahead and deadline_secs must be at least 1".to_string(),
-            ));
-        }
-        if !(0.0..=1.0).contains(&settings.refused_share) {
-            return Err(fail(format!(
-                "refused_share is {}, must be in [0, 1]",
-                settings.refused_share
-            )));
-        }
-        if let Some(problem) = settings.pace.problem() {
-            return Err(fail(problem));
-        }
-        let Timeouts {
-            connect_secs,
-            answer_secs,
-            clip_secs,
-        } = settings.timeouts;
-        if [connect_secs, answer_secs, clip_secs]
-            .iter()
-            .any(|seconds| !(0.01..=86_400.0).contains(seconds))
-        {
-            return Err(fail(format!(
-                "timeouts is {:?}; expected seconds from 0.01 to 86400",
-                settings.timeouts
-            )));
-        }
+        let base_url = base_url(settings, &adapter)?;
+        check_needs(settings, &adapter)?;
+        check_ranges(settings)?;
         let mut parameters = adapter.parameters.clone();
         let given = serde_json::to_value(&settings.parameters)
-            .map_err(|error| fail(format!("parameters: {error}")))?;
+            .map_err(|error| invalid(format!("parameters: {error}")))?;
         let Value::Object(given) = given else {
-            return Err(fail("parameters is no table".to_string()));
+            return Err(invalid("parameters is no table"));
         };
         parameters.extend(given);
         let mut body = adapter.submit.body.clone();
         template::merge(&mut body, &adapter.submit.parameters_at, &parameters)
-            .map_err(|problem| fail(format!("parameters: {problem}")))?;
-        let price = price(&settings.price, &adapter, &parameters).map_err(fail)?;
+            .map_err(|problem| invalid(format!("parameters: {problem}")))?;
+        let price = price(&settings.price, &adapter, &parameters).map_err(invalid)?;
         Ok(Self {
             adapter,
             settings: settings.clone(),
@@ -305,36 +253,122 @@ impl Service {
     }
 }
 
+/// The refusal of a field of `[teacher.api]`; `problem` begins with its name.
+fn invalid(problem: impl Display) -> ApiError {
+    ApiError::Settings(format!("teacher.api.{problem}"))
+}
+
+/// The address below which the adapter's paths are, without a last slash.
+fn base_url(settings: &ApiSettings, adapter: &Adapter) -> Result<String, ApiError> {
+    let given = settings.base_url.as_ref().or(adapter.base_url.as_ref());
+    let url = given.ok_or_else(|| {
+        invalid(format!(
+            "base_url is missing: the adapter {} knows no address",
+            adapter.name
+        ))
+    })?;
+    let url = url.trim_end_matches('/').to_string();
+    let secure = url.starts_with("https://") || http::is_local(&url);
+    if http::origin(&url).is_none() || !secure || url.contains(['?', '#']) {
+        let shown = crate::secret::scrub(&url, &[]);
+        return Err(invalid(format!(
+            "base_url is {shown:?}; expected https://HOST, or http:// for a server on this machine"
+        )));
+    }
+    Ok(url)
+}
+
+/// What the adapter cannot do without.
+fn check_needs(settings: &ApiSettings, adapter: &Adapter) -> Result<(), ApiError> {
+    let needs_model = [adapter.submit.body.to_string(), adapter.submit.path.clone()]
+        .iter()
+        .any(|text| text.contains("{model}"));
+    if needs_model && settings.model.trim().is_empty() {
+        return Err(invalid(format!(
+            "model is missing: the adapter {} sends it",
+            adapter.name
+        )));
+    }
+    if adapter.auth != Auth::None && settings.key.is_none() {
+        return Err(invalid(KEY_MISSING));
+    }
+    Ok(())
+}
+
+/// Numbers that cannot work with any adapter.
+fn check_ranges(settings: &ApiSettings) -> Result<(), ApiError> {
+    if settings.attempts == 0 || settings.deadline_secs == 0 || settings.ahead == 0 {
+        return Err(invalid(
+            "attempts, ahead and deadline_secs must be at least 1",
+        ));
+    }
+    if !(0.0..=1.0).contains(&settings.refused_share) {
+        return Err(invalid(format!(
+            "refused_share is {}, must be in [0, 1]",
+            settings.refused_share
+        )));
+    }
+    if let Some(problem) = settings.pace.problem() {
+        return Err(invalid(problem));
+    }
+    let Timeouts {
+        connect_secs,
+        answer_secs,
+        clip_secs,
+    } = settings.timeouts;
+    let possible = |seconds: &f64| (0.01..=86_400.0).contains(seconds);
+    if ![connect_secs, answer_secs, clip_secs].iter().all(possible) {
+        return Err(invalid(format!(
+            "timeouts is {:?}; expected seconds from 0.01 to 86400",
+            settings.timeouts
+        )));
+    }
+    Ok(())
+}
+
+/// Why the price of a clip cannot be known.
+#[derive(Debug, thiserror::Error)]
+enum PriceError {
+    #[error(
+        "price has neither per_clip nor per_second; a budget cannot be kept without (0 for a \
+            server of your own)"
+    )]
+    Missing,
+    #[error("price.seconds_at is missing: say which parameter is the clip's seconds")]
+    SecondsAt,
+    #[error(
+        "price.per_second needs the clip's seconds at {0:?} of the parameters, which is not there; \
+            set that parameter"
+    )]
+    NoSeconds(String),
+    #[error("the parameter {pointer:?} is {found:?}; expected seconds")]
+    Seconds { pointer: String, found: String },
+}
+
+/// What a clip costs with these parameters.
 fn price(
     price: &Price,
     adapter: &Adapter,
     parameters: &Map<String, Value>,
-) -> Result<Money, String> {
+) -> Result<Money, PriceError> {
     if price.per_clip.is_none() && price.per_second.is_none() {
-        return Err(
-            "price has neither per_clip nor per_second; a budget cannot be kept without (0 for a \
-                server of your own)"
-                .to_string(),
-        );
+        return Err(PriceError::Missing);
     }
     let mut total = price.per_clip.unwrap_or_default();
     if let Some(per_second) = price.per_second {
         let pointer = price
             .seconds_at
             .as_ref()
-            .or(adapter.price.seconds_at.as_ref());
-        let pointer = pointer
-            .ok_or("price.seconds_at is missing: say which parameter is the clip's seconds")?;
-        let seconds = crate::adapter::text_at(&Value::Object(parameters.clone()), pointer);
-        let seconds = seconds.ok_or_else(|| {
-            format!(
-                "price.per_second needs the clip's seconds at {pointer:?} of the parameters, which \
-                    is not there; set that parameter"
-            )
-        })?;
+            .or(adapter.price.seconds_at.as_ref())
+            .ok_or(PriceError::SecondsAt)?;
+        let seconds = crate::adapter::text_at(&Value::Object(parameters.clone()), pointer)
+            .ok_or_else(|| PriceError::NoSeconds(pointer.clone()))?;
         // Some providers write 5, some "5", some "5s".
-        let number = Money::parse(seconds.trim_end_matches('s'))
-            .map_err(|_| format!("the parameter {pointer:?} is {seconds:?}; expected seconds"))?;
+        let number =
+            Money::parse(seconds.trim_end_matches('s')).map_err(|_| PriceError::Seconds {
+                pointer: pointer.clone(),
+                found: seconds.clone(),
+            })?;
         total = total.plus(per_second.times_millionths(number.micros));
     }
     Ok(total)

@@ -13,6 +13,11 @@ use crate::{
     service::Service,
 };
 
+/// Why no clip will come of a sample.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
 /// Where a sample stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -51,15 +56,15 @@ impl Standing {
     }
 
     /// Why no clip will come of the sample, if so.
-    pub fn unavailable(&self) -> Option<String> {
-        match self {
-            Self::Gone(_, reason) => Some(reason.clone()),
-            Self::Unknown => Some(
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        let reason = match self {
+            Self::Gone(_, reason) => reason,
+            Self::Unknown => {
                 "whether it was submitted is unknown; `afd teacher status` says what to do"
-                    .to_string(),
-            ),
-            Self::There | Self::Open | Self::Missing => None,
-        }
+            }
+            Self::There | Self::Open | Self::Missing => return None,
+        };
+        Some(Unavailable(reason.to_string()))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     engine::Engine,
     ledger::Sample,
     service::Service,
-    survey::{Standing, Survey},
+    survey::{Standing, Survey, Unavailable},
 };
 
 /// Whether the process was asked to stop.
@@ -105,7 +105,7 @@ impl ApiTeacher {
     }
 
     /// The clip of a sample, or why there is none.
-    fn clip_of(&self, sample: &Sample) -> Result<Result<ClipRecord, String>, TeacherError> {
+    fn clip_of(&self, sample: &Sample) -> Result<Result<ClipRecord, Unavailable>, TeacherError> {
         match &self.source {
             Source::Live(engine) => engine
                 .wait(sample, self.service.settings.ahead, &self.stop)
@@ -193,7 +193,7 @@ impl Teacher for ApiTeacher {
                 reason: format!(
                     "none of its {} samples came, the first because: {}",
                     reasons.len(),
-                    reasons.first().map_or("", String::as_str)
+                    reasons.first().map_or("", |Unavailable(reason)| reason)
                 ),
             })
         };

@@ -123,20 +123,29 @@ pub(crate) fn unknown_name_in(body: &Value) -> Option<&str> {
     }
 }
 
+/// Why parameters cannot be put into an adapter's body.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// The body has no table at that pointer.
+    #[error("parameters_at = {0:?} is no table of submit.body")]
+    NoTable(String),
+    /// A parameter has the name of a field that the adapter fills in.
+    #[error("the parameter {0:?} is filled in by the adapter itself; leave it out")]
+    FilledIn(String),
+}
+
 /// Puts `parameters` beside what stands at the JSON pointer `at`, which the template must have.
 pub(crate) fn merge(
     body: &mut Value,
     at: &str,
     parameters: &Map<String, Value>,
-) -> Result<(), String> {
+) -> Result<(), MergeError> {
     let Some(Value::Object(fields)) = body.pointer_mut(at) else {
-        return Err(format!("parameters_at = {at:?} is no table of submit.body"));
+        return Err(MergeError::NoTable(at.to_string()));
     };
     for (name, value) in parameters {
         if fields.insert(name.clone(), value.clone()).is_some() {
-            return Err(format!(
-                "the parameter {name:?} is filled in by the adapter itself; leave it out"
-            ));
+            return Err(MergeError::FilledIn(name.clone()));
         }
     }
     Ok(())
@@ -188,11 +197,13 @@ mod tests {
         assert!(
             merge(&mut body, "/input", &parameters)
                 .unwrap_err()
+                .to_string()
                 .contains("\"duration\"")
         );
         assert!(
             merge(&mut body, "/elsewhere", &parameters)
                 .unwrap_err()
+                .to_string()
                 .contains("elsewhere")
         );
         assert_eq!(unknown_name("/{id}/{what}"), Some("what"));

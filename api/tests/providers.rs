@@ -331,7 +331,7 @@ fn clips_that_never_become_whole_are_failures_and_leave_nothing() {
         0
     );
     let survey = Survey::of(&place.service(), &samples(&["a"], 1)).unwrap();
-    let reason = survey.troubles[0].1.unavailable().unwrap();
+    let reason = survey.troubles[0].1.unavailable().unwrap().to_string();
     assert!(
         reason.contains("downloads") && !reason.contains("S3CRET"),
         "{reason}"

@@ -46,7 +46,9 @@ fn adapters_that_cannot_work_are_refused_with_the_field() {
         ("[poll]", "[poll]\nspeed = 1", "speed"),
     ] {
         assert!(good.contains(from), "{from}");
-        let problem = Adapter::parse(&good.replacen(from, to, 1)).unwrap_err();
+        let problem = Adapter::parse(&good.replacen(from, to, 1))
+            .unwrap_err()
+            .to_string();
         assert!(problem.contains(part), "{to}: {problem}");
     }
     let message = Adapter::find("klang", Path::new("."))
