@@ -49,9 +49,9 @@ pub struct Fetch {
     pub stopped: bool,
 }
 
-/// Fetches the clips of samples, in order and several at once, until all are there or will not come.
-/// Samples that are under way from an earlier run come first. `progress` hears about every fifth of
-/// a second, `stop` is asked as often.
+/// Fetches the clips of samples, in order and several at once, until all are there or will not
+/// come. Samples that are under way from an earlier run come first. `progress` hears about every
+/// fifth of a second, `stop` is asked as often.
 ///
 /// # Errors
 /// The key, the store, the journal. What the provider does is in [`Fetch`].

@@ -23,7 +23,8 @@ impl Money {
     /// An amount such as `12`, `0.35` or `0.000125`.
     ///
     /// # Errors
-    /// [`AmountError`] for anything else: signs, exponents, more than six decimals, more than 10^13.
+    /// [`AmountError`] for anything else: signs, exponents, more than six decimals, more than
+    /// 10^13.
     pub fn parse(text: &str) -> Result<Self, AmountError> {
         let refuse = || AmountError(text.to_string());
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));

@@ -26,9 +26,9 @@ pub type Stop = fn() -> bool;
 
 /// Clips that an API made, or will have made.
 ///
-/// Which clip answers for a sample depends on what the provider did with it, never on when. A sample
-/// that will not come (refused, failed, overdue, or perhaps submitted) is replaced by the next one
-/// of its prompt that does, counted round the samples that were announced for the prompt.
+/// Which clip answers for a sample depends on what the provider did with it, never on when. A
+/// sample that will not come (refused, failed, overdue, or perhaps submitted) is replaced by the
+/// next one of its prompt that does, counted round the samples that were announced for the prompt.
 #[derive(Debug)]
 pub struct ApiTeacher {
     service: Service,

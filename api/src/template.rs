@@ -167,9 +167,14 @@ mod tests {
 
     #[test]
     fn bodies_are_filled_in_once_and_seeds_are_numbers() {
-        let template = json!({ "input": { "prompt": "{prompt}", "seed": "{seed}", "n": 3 }, "list": ["{model}: {seed}", "{unknown} {"] });
-        let expected = json!({ "input": { "prompt": "a {model} \"x\"", "seed": 5, "n": 3 }, "list": ["owner/app/v1/fast: 5", "{unknown} \
-            {"] });
+        let template = json!({
+            "input": { "prompt": "{prompt}", "seed": "{seed}", "n": 3 },
+            "list": ["{model}: {seed}", "{unknown} {"],
+        });
+        let expected = json!({
+            "input": { "prompt": "a {model} \"x\"", "seed": 5, "n": 3 },
+            "list": ["owner/app/v1/fast: 5", "{unknown} {"],
+        });
         assert_eq!(VALUES.fill(&template), expected);
     }
 

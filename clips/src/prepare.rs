@@ -153,8 +153,9 @@ impl Preparer {
             if shown == first {
                 resizer.resize(frame, &mut self.pixels);
             } else {
+                // A slower video shows one frame several times.
                 self.pixels
-                    .extend_from_within(self.pixels.len() - frame_values..); // A slower video shows one frame several times.
+                    .extend_from_within(self.pixels.len() - frame_values..);
             }
             shown += 1;
         }

@@ -129,7 +129,8 @@ mod tests {
             read("a.txt", " a ball \n\na box\n").unwrap(),
             ["a ball", "a box"]
         );
-        let vbench = r#"[{"prompt_en": "a ball", "dimension": ["color"]}, {"prompt_en": "a box"}, {"prompt_en": "a ball", "dimension": ["scene"]}]"#;
+        let vbench = r#"[{"prompt_en": "a ball", "dimension": ["color"]},
+            {"prompt_en": "a box"}, {"prompt_en": "a ball", "dimension": ["scene"]}]"#;
         assert_eq!(
             read("VBench_full_info.json", vbench).unwrap(),
             ["a ball", "a box"]

@@ -124,7 +124,12 @@ mod tests {
     #[test]
     fn rules_fit_by_status_and_value() {
         let rule = |text: &str| toml::from_str::<Rule>(text).unwrap();
-        let answer = json!({ "code": 1301, "error": { "message": "Safety first" }, "done": false, "nothing": null });
+        let answer = json!({
+            "code": 1301,
+            "error": { "message": "Safety first" },
+            "done": false,
+            "nothing": null,
+        });
         for (text, fits) in [
             ("http = 400\noutcome = \"refused\"", true),
             ("http = 401\noutcome = \"refused\"", false),

@@ -128,6 +128,11 @@ fn handles_tell_samples_attempts_and_requests_apart_and_seeds_samples() {
     assert_eq!(url, "https://api.klingai.com/v1/videos/text2video");
     assert_eq!(
         body,
-        json!({ "model_name": "kling-v2", "prompt": "a {handle}", "external_task_id": "h", "duration": "5" })
+        json!({
+            "model_name": "kling-v2",
+            "prompt": "a {handle}",
+            "external_task_id": "h",
+            "duration": "5",
+        })
     );
 }

@@ -1,13 +1,15 @@
 //! Folders of clips as people have them: which clip shows which prompt, whatever the folder's
 //! layout.
 //!
-//! | layout       | what the folder holds                                                                              |
-//! |--------------|----------------------------------------------------------------------------------------------------|
-//! | `jsonl`      | `manifest.jsonl` or `metadata.jsonl`: an object with a prompt and a path per line                  |
-//! | `csv`        | `manifest.csv` or `metadata.csv` (Hugging Face's videofolder): a header, then a prompt and a path  |
-//! | `pairs`      | videos or directories of frames, each with its prompt in a `.txt` of the same name                 |
-//! | `webdataset` | `.tar` shards: a video and a `.txt` or `.json` of the same key after one another                   |
-//! | `parquet`    | `.parquet` files with a prompt column and a path or bytes column (Hugging Face datasets)           |
+//! | layout       | what the folder holds                                                         |
+//! |--------------|-------------------------------------------------------------------------------|
+//! | `jsonl`      | `manifest.jsonl` or `metadata.jsonl`: a prompt and a path per line            |
+//! | `csv`        | `manifest.csv` or `metadata.csv`: a header, then a prompt and a path a record |
+//! | `pairs`      | videos or directories of frames, each with a `.txt` of the same name          |
+//! | `webdataset` | `.tar` shards: a video and a `.txt` or `.json` of the same key in succession  |
+//! | `parquet`    | `.parquet` files with a prompt column and a path or bytes column              |
+//!
+//! `csv` is Hugging Face's videofolder, and `parquet` is how its datasets are stored.
 //!
 //! Prompts are called `prompt`, `caption`, `text` or `prompt_en`; videos `video`, `file_name`,
 //! `path`, `video_path`, `file` or `bytes`. Listing streams: a folder of any size is gone through

@@ -124,8 +124,8 @@ impl FolderTeacher {
         self.clips.get(prompt).map_or(0, Vec::len)
     }
 
-    /// The clip of sample index `sample` of `prompt`, prepared while its video is decoded: one frame
-    /// of the video and the clip are in memory.
+    /// The clip of sample index `sample` of `prompt`, prepared while its video is decoded: one
+    /// frame of the video and the clip are in memory.
     ///
     /// # Errors
     /// As for [`Teacher::videos`], and a video that cannot become a clip of `shape`.

@@ -20,7 +20,8 @@ pub trait Teacher: Send + Sync {
     /// or its files cannot be used.
     fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError>;
 
-    /// How many different videos there are for `prompt`; `None` if every sample index gives another.
+    /// How many different videos there are for `prompt`; `None` if every sample index gives
+    /// another.
     fn samples(&self, prompt: &str) -> Option<u64> {
         let _ = prompt;
         None

@@ -1,13 +1,13 @@
 //! Video files in and out: GIF, directories of frames, animated WebP and PNG, and, through an
 //! installed ffmpeg, MP4 and its kin.
 //!
-//! | name                       | written by             | read by | what survives                                          |
-//! |----------------------------|------------------------|---------|--------------------------------------------------------|
-//! | `x.frames`, or no ending   | this program           | same    | every byte (PNG; JPEG is read too)                     |
-//! | `x.gif`                    | this program           | same    | 256 colours per frame; frame times to 0.01 s           |
-//! | `x.webp`, `x.png`, `x.apng`| not written            | this program | animated ones                                     |
-//! | `x.mp4`                    | ffmpeg                 | ffmpeg  | lossy; odd sizes grow to the next even one             |
-//! | `x.mov`, `x.webm`, `x.mkv` | not written            | ffmpeg  |                                                        |
+//! | name                        | written by   | read by      | what survives                    |
+//! |-----------------------------|--------------|--------------|----------------------------------|
+//! | `x.frames`, or no extension | this program | this program | every byte (PNG; reads JPEG too) |
+//! | `x.gif`                     | this program | this program | 256 colours; times to 0.01 s     |
+//! | `x.webp`, `x.png`, `x.apng` |              | this program | animated ones                    |
+//! | `x.mp4`                     | ffmpeg       | ffmpeg       | lossy; odd sides grow by one     |
+//! | `x.mov`, `x.webm`, `x.mkv`  |              | ffmpeg       |                                  |
 //!
 //! Files are whatever strangers made. The first bytes must fit the name, size, rate and number of
 //! frames are checked before decoding, frames are handed out one at a time, and ffmpeg is a child

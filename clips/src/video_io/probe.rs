@@ -308,8 +308,9 @@ mod tests {
 
     #[test]
     fn ffprobes_description_is_understood() {
-        let json = r#"{"streams": [{"width": 64, "height": 48, "avg_frame_rate": "0/0", "r_frame_rate": "25/2",
-            "side_data_list": [{"x": 1}, {"rotation": -90}]}], "format": {"duration": "2.500000"}}"#;
+        let json = r#"{"streams": [{"width": 64, "height": 48, "avg_frame_rate": "0/0",
+            "r_frame_rate": "25/2", "side_data_list": [{"x": 1}, {"rotation": -90}]}],
+            "format": {"duration": "2.500000"}}"#;
         assert_eq!(
             from_ffprobe(json.as_bytes()).unwrap(),
             Stream {

@@ -103,7 +103,14 @@ impl Question<'_> {
         let id = self.segment("/v1/predictions/", "")?;
         let (job, fate) = self.poll(&id)?;
         let failed = |error: &str| json!({ "id": id, "status": "failed", "error": error });
-        let succeeded = |output: Value| json!({ "id": id, "status": "succeeded", "output": output, "error": null });
+        let succeeded = |output: Value| {
+            json!({
+                "id": id,
+                "status": "succeeded",
+                "output": output,
+                "error": null,
+            })
+        };
         let body = match fate {
             None => json!({ "id": id, "status": "processing", "output": null, "error": null }),
             Some(Fate::Refused) => failed("NSFW content detected"),
@@ -123,8 +130,18 @@ impl Question<'_> {
         }
         let id = self.segment(&format!("/v1beta/models/{MODEL}/operations/"), "")?;
         let (_, fate) = self.poll(&id)?;
-        let done = |response: Value| json!({ "done": true, "response": { "generateVideoResponse": response } });
-        let error = |code: u32, message: &str| json!({ "done": true, "error": { "code": code, "message": message } });
+        let done = |response: Value| {
+            json!({
+                "done": true,
+                "response": { "generateVideoResponse": response },
+            })
+        };
+        let error = |code: u32, message: &str| {
+            json!({
+                "done": true,
+                "error": { "code": code, "message": message },
+            })
+        };
         let body = match fate {
             None => json!({ "name": id }),
             Some(Fate::Refused) => done(json!({
@@ -145,7 +162,14 @@ impl Question<'_> {
     fn runway(&self) -> Option<Reply> {
         let id = self.segment("/v1/tasks/", "")?;
         let (job, fate) = self.poll(&id)?;
-        let failed = |code: &str| json!({ "id": id, "status": "FAILED", "failure": "it failed", "failureCode": code });
+        let failed = |code: &str| {
+            json!({
+                "id": id,
+                "status": "FAILED",
+                "failure": "it failed",
+                "failureCode": code,
+            })
+        };
         let body = match fate {
             None if job % 2 == 0 => json!({ "id": id, "status": "THROTTLED" }),
             None => json!({ "id": id, "status": "RUNNING" }),
@@ -171,7 +195,13 @@ impl Question<'_> {
             return Some(Reply::json(404, &unknown));
         };
         let id = self.shared.log().jobs[job].id.clone();
-        let failed = |message: &str| json!({ "task_id": id, "task_status": "failed", "task_status_msg": message });
+        let failed = |message: &str| {
+            json!({
+                "task_id": id,
+                "task_status": "failed",
+                "task_status_msg": message,
+            })
+        };
         let data = match fate {
             None => json!({ "task_id": id, "task_status": "processing" }),
             Some(Fate::Refused) => failed("failure to pass the risk control system"),
