@@ -5,10 +5,11 @@
 //! preparation instead of the motion. The last step of [`prepare`] rounds to 8 bits;
 //! [`round_to_8_bits`] takes a student's clips through the same 8-bit round trip.
 
-use std::ops::Range;
+mod resize;
 
 use super::video::{Clip, ClipShape, Video, from_byte, to_byte};
-use super::video_io::{VideoHeader, malformed};
+use super::video_io::{MalformedVideo, VideoHeader, check_video};
+use resize::Resizer;
 
 /// How far before its start a source frame may be shown, in source frames.
 ///
@@ -41,7 +42,7 @@ pub enum PrepareError {
     },
     /// The video contradicts itself: a frame of the wrong length, say.
     #[error("the video is malformed: {0}")]
-    Video(String),
+    Video(#[from] MalformedVideo),
     /// The shape has no pixels, or no rate.
     #[error(
         "a clip of {0:?} holds nothing; frames, height, width and frames_per_second must all be \
@@ -77,9 +78,7 @@ pub fn prepare(video: &Video, shape: ClipShape) -> Result<Clip, PrepareError> {
 /// # Errors
 /// As for [`prepare`].
 pub fn prepare_fitted(video: &Video, shape: ClipShape, fit: Fit) -> Result<Clip, PrepareError> {
-    if let Some(problem) = malformed(video) {
-        return Err(PrepareError::Video(problem));
-    }
+    check_video(video)?;
     let header = VideoHeader {
         width: video.width,
         height: video.height,
@@ -218,81 +217,6 @@ fn too_short(rate: f64, frames: usize, shape: ClipShape) -> PrepareError {
     }
 }
 
-/// Which part of a source pixel's area goes into which pixel of the clip; the same for all frames.
-struct Resizer {
-    source_width: usize,
-    /// Rows and columns of the clip that the picture fills.
-    rows: Range<usize>,
-    columns: Range<usize>,
-    width: usize,
-    height: usize,
-    row_shares: Vec<(usize, Vec<f32>)>,
-    column_shares: Vec<(usize, Vec<f32>)>,
-}
-
-impl Resizer {
-    fn new(header: &VideoHeader, shape: ClipShape, fit: Fit) -> Self {
-        let (source_height, source_width) = (header.height as usize, header.width as usize);
-        let (height, width) = (shape.height, shape.width);
-        let ((from_rows, from_columns), (rows, columns)) = match fit {
-            Fit::Crop => (
-                centre_crop(source_height, source_width, height, width),
-                (0..height, 0..width),
-            ),
-            // The picture's place in the clip is what a clip of the picture's shape would be
-            // cropped to.
-            Fit::Pad => (
-                (0..source_height, 0..source_width),
-                centre_crop(height, width, source_height, source_width),
-            ),
-        };
-        let (row_shares, column_shares) = (
-            shares(from_rows, rows.len()),
-            shares(from_columns, columns.len()),
-        );
-        Self {
-            source_width,
-            rows,
-            columns,
-            width,
-            height,
-            row_shares,
-            column_shares,
-        }
-    }
-
-    /// Appends one frame of the clip.
-    fn resize(&self, frame: &[u8], pixels: &mut Vec<f32>) {
-        if self.rows.len() == self.height && self.columns.len() == self.width {
-            return resize(
-                frame,
-                self.source_width,
-                &self.row_shares,
-                &self.column_shares,
-                pixels,
-            );
-        }
-        let mut picture = Vec::with_capacity(self.rows.len() * self.columns.len() * 3);
-        resize(
-            frame,
-            self.source_width,
-            &self.row_shares,
-            &self.column_shares,
-            &mut picture,
-        );
-        let start = pixels.len();
-        pixels.resize(start + self.height * self.width * 3, from_byte(0));
-        for (row, values) in self
-            .rows
-            .clone()
-            .zip(picture.chunks_exact(self.columns.len() * 3))
-        {
-            let place = start + (row * self.width + self.columns.start) * 3;
-            pixels[place..place + values.len()].copy_from_slice(values);
-        }
-    }
-}
-
 /// `clip` after the same 8-bit round trip that every clip from [`prepare`] has been through.
 ///
 /// A student's clips pass through here before a discriminator or a metric sees them beside a
@@ -313,89 +237,6 @@ pub fn round_to_8_bits(clip: &Clip) -> Clip {
 fn source_frame(frame: usize, clip_rate: f64, source_rate: f64) -> usize {
     let seconds = frame as f64 / clip_rate;
     (seconds * source_rate + EARLY).floor() as usize
-}
-
-/// The largest centred `(rows, columns)` of the source with the aspect ratio `height : width`.
-///
-/// Whole pixels: a crop that splits pixels would blur videos which need no resizing.
-fn centre_crop(
-    source_height: usize,
-    source_width: usize,
-    height: usize,
-    width: usize,
-) -> (Range<usize>, Range<usize>) {
-    let kept = |source: usize, wanted: f64| {
-        let kept = (wanted.round() as usize).clamp(1, source);
-        let start = (source - kept) / 2;
-        start..start + kept
-    };
-    (
-        kept(
-            source_height,
-            source_width as f64 * height as f64 / width as f64,
-        ),
-        kept(
-            source_width,
-            source_height as f64 * width as f64 / height as f64,
-        ),
-    )
-}
-
-/// For each of `outputs` equal parts of `source`: the first source index it touches, and the share
-/// of each one from there on. Every part's shares sum to 1.
-fn shares(source: Range<usize>, outputs: usize) -> Vec<(usize, Vec<f32>)> {
-    let inputs = source.len();
-    // In units of 1 / outputs of a source pixel every border is a whole number, so the overlaps are
-    // exact.
-    (0..outputs)
-        .map(|output| {
-            let (start, end) = (output * inputs, (output + 1) * inputs);
-            let touched = start / outputs..end.div_ceil(outputs);
-            let overlap =
-                |index: usize| end.min((index + 1) * outputs) - start.max(index * outputs);
-            let shares = touched
-                .clone()
-                .map(|index| (overlap(index) as f64 / inputs as f64) as f32)
-                .collect();
-            (source.start + touched.start, shares)
-        })
-        .collect()
-}
-
-/// Appends one resized frame to `pixels`: rows first, one blended row at a time, then columns.
-fn resize(
-    frame: &[u8],
-    width: usize,
-    rows: &[(usize, Vec<f32>)],
-    columns: &[(usize, Vec<f32>)],
-    pixels: &mut Vec<f32>,
-) {
-    let mut blended = vec![0.0f32; width * 3];
-    for (first_row, row_shares) in rows {
-        blended.fill(0.0);
-        for (row, &share) in frame
-            .chunks_exact(width * 3)
-            .skip(*first_row)
-            .zip(row_shares)
-        {
-            for (sum, &byte) in blended.iter_mut().zip(row) {
-                *sum += share * f32::from(byte);
-            }
-        }
-        for (first_column, column_shares) in columns {
-            let mut mean = [0.0f32; 3];
-            for (pixel, &share) in blended
-                .chunks_exact(3)
-                .skip(*first_column)
-                .zip(column_shares)
-            {
-                for (sum, &value) in mean.iter_mut().zip(pixel) {
-                    *sum += share * value;
-                }
-            }
-            pixels.extend(mean.map(|value| from_byte(value.round() as u8)));
-        }
-    }
 }
 
 #[cfg(test)]

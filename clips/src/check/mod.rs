@@ -7,14 +7,13 @@
 //! reported.
 
 mod across;
+mod decode;
 mod journal;
 mod look;
 
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
 };
 
 pub use journal::JournalError;
@@ -27,6 +26,7 @@ use crate::{
     video_io::{VideoError, VideoHeader},
 };
 use across::Across;
+use decode::{Looked, looked_at};
 use journal::{Journal, Record};
 
 /// Clips in a batch, per thread; the journal is written after each batch.
@@ -325,76 +325,6 @@ enum Found {
     Listed(Problem),
     Known((Record, u64)),
     Looked(Looked),
-}
-
-struct Looked {
-    record: Record,
-    is_lasting: bool,
-}
-
-/// Decodes clips at the same time; results come in the order of `entries`, and stop at the first
-/// error that is not a clip's.
-fn looked_at(
-    directory: &Path,
-    entries: &[(usize, &Entry)],
-    threads: usize,
-) -> Vec<(usize, Result<Looked, VideoError>)> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some((index, entry)) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((*index, look_at(directory, entry)));
-        }
-        done
-    };
-    let mut done: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.clamp(1, entries.len().max(1)))
-            .map(|_| scope.spawn(work))
-            .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
-    });
-    done.sort_by_key(|(index, _)| *index);
-    done
-}
-
-fn look_at(directory: &Path, entry: &Entry) -> Result<Looked, VideoError> {
-    // Before the clip is read: a file that changes meanwhile is looked at again.
-    let stamp = entry.place.stamp(directory).unwrap_or_default();
-    let file = entry.place.to_string();
-    let mut looking = look::Looking::default();
-    let decoded = entry
-        .place
-        .decode(directory, &mut |header, frame| looking.frame(header, frame));
-    match decoded {
-        Ok(header) => Ok(Looked {
-            record: Record {
-                file,
-                stamp,
-                look: Some(looking.finish(&header)),
-                problem: None,
-            },
-            is_lasting: true,
-        }),
-        Err(error) if error.is_lasting() || matches!(error, VideoError::Slow { .. }) => {
-            Ok(Looked {
-                is_lasting: error.is_lasting(),
-                record: Record {
-                    file,
-                    stamp,
-                    look: None,
-                    problem: Some(error.to_string()),
-                },
-            })
-        }
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use super::*;
+use super::{resize::centre_crop, *};
 
 /// A video whose pixels come from (frame, row, column), the same in all three channels.
 fn grey(

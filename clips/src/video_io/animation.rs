@@ -1,9 +1,11 @@
 //! Animated pictures (GIF, WebP, APNG), without any other program: how long each frame is shown,
 //! read from the container without decoding; then the frames one after another.
 
+mod times;
+
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    io::{self, BufReader, Seek},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -14,6 +16,7 @@ use image::{
 };
 
 use super::{Sink, VideoError, VideoHeader, limits};
+use times::{Times, apng_times, gif_times, webp_times};
 
 /// Which container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,17 +24,6 @@ pub(super) enum Animation {
     Gif,
     WebP,
     Apng,
-}
-
-/// The container's own times.
-#[derive(Debug, Default, PartialEq)]
-struct Times {
-    width: u32,
-    height: u32,
-    /// Ticks in a second.
-    per_second: u32,
-    /// Ticks that each frame is shown.
-    delays: Vec<u32>,
 }
 
 /// How long a frame without a delay is shown, in seconds, by custom among players.
@@ -47,19 +39,11 @@ pub(super) fn decode(
     kind: Animation,
     sink: &mut Sink,
 ) -> Result<VideoHeader, VideoError> {
-    let damaged = |problem: String| VideoError::Unreadable {
-        path: path.to_path_buf(),
-        problem,
-    };
     let error = |source: io::Error| match source.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
-            damaged(format!("it is cut short or damaged ({source})"))
+            VideoError::unreadable(path, format!("it is cut short or damaged ({source})"))
         }
-        _ => VideoError::Io {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        },
+        _ => VideoError::io("read", path)(source),
     };
     let mut file = BufReader::new(File::open(path).map_err(error)?);
     let times = match kind {
@@ -74,10 +58,9 @@ pub(super) fn decode(
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         hand_out(file, kind, &header, &repeats, sink)
     }));
-    match decoded {
-        Ok(Ok(())) => Ok(header),
-        Ok(Err(problem)) => Err(damaged(problem)),
-        Err(_) => Err(damaged("the decoder gave up on it".to_string())),
+    match decoded.unwrap_or(Err(FramesError::GaveUp)) {
+        Ok(()) => Ok(header),
+        Err(problem) => Err(VideoError::unreadable(path, problem)),
     }
 }
 
@@ -96,10 +79,7 @@ fn grid(path: &Path, times: Times) -> Result<(VideoHeader, Vec<u32>), VideoError
         .filter(|delay| **delay == 0)
         .for_each(|delay| *delay = unspecified);
     let (Some(&shortest), Some(&longest)) = (delays.iter().min(), delays.iter().max()) else {
-        return Err(VideoError::Unreadable {
-            path: path.to_path_buf(),
-            problem: "it has no frames".to_string(),
-        });
+        return Err(VideoError::unreadable(path, "it has no frames"));
     };
     let header = |frames_per_second| VideoHeader {
         width,
@@ -124,50 +104,64 @@ fn grid(path: &Path, times: Times) -> Result<(VideoHeader, Vec<u32>), VideoError
     Ok((header, repeats))
 }
 
+/// Why the frames of an animated picture cannot be handed out.
+#[derive(Debug, thiserror::Error)]
+enum FramesError {
+    #[error(transparent)]
+    Decoder(#[from] ImageError),
+    #[error("the decoder gave up on it")]
+    GaveUp,
+    #[error(
+        "its size is {} x {} in one place and {} x {} in another",
+        .announced.0, .announced.1, .found.0, .found.1
+    )]
+    Size {
+        announced: (u32, u32),
+        found: (u32, u32),
+    },
+    #[error("it has more than the {0} frames that it announces")]
+    More(usize),
+    #[error("it announces {announced} frames and holds {found}")]
+    Fewer { announced: usize, found: usize },
+}
+
+/// Hands out each frame as often as `repeats` says.
 fn hand_out(
     file: BufReader<File>,
     kind: Animation,
     header: &VideoHeader,
     repeats: &[u32],
     sink: &mut Sink,
-) -> Result<(), String> {
-    let text = |error: ImageError| error.to_string();
-    let same_size = |found: (u32, u32)| match found == (header.width, header.height) {
+) -> Result<(), FramesError> {
+    let announced = (header.width, header.height);
+    let same_size = |found: (u32, u32)| match found == announced {
         true => Ok(()),
-        false => Err(format!(
-            "its size is {} x {} in one place and {} x {} in another",
-            header.width, header.height, found.0, found.1
-        )),
+        false => Err(FramesError::Size { announced, found }),
     };
     let frames: Frames = match kind {
         Animation::Gif => {
-            let mut decoder = GifDecoder::new(file).map_err(text)?;
+            let mut decoder = GifDecoder::new(file)?;
             same_size(decoder.dimensions())?;
-            decoder.set_limits(limits::for_decoder()).map_err(text)?;
+            decoder.set_limits(limits::for_decoder())?;
             decoder.into_frames()
         }
         Animation::WebP => {
-            let mut decoder = WebPDecoder::new(file).map_err(text)?;
+            let mut decoder = WebPDecoder::new(file)?;
             same_size(decoder.dimensions())?;
-            decoder.set_limits(limits::for_decoder()).map_err(text)?;
+            decoder.set_limits(limits::for_decoder())?;
             decoder.into_frames()
         }
         Animation::Apng => {
-            let decoder = PngDecoder::with_limits(file, limits::for_decoder()).map_err(text)?;
+            let decoder = PngDecoder::with_limits(file, limits::for_decoder())?;
             same_size(decoder.dimensions())?;
-            decoder.apng().map_err(text)?.into_frames()
+            decoder.apng()?.into_frames()
         }
     };
     let mut pixels = Vec::with_capacity(header.width as usize * header.height as usize * 3);
     let mut count = 0;
     for frame in frames {
-        let frame = frame.map_err(text)?;
-        let repeats = *repeats.get(count).ok_or_else(|| {
-            format!(
-                "it has more than the {} frames that it announces",
-                repeats.len()
-            )
-        })?;
+        let frame = frame?;
+        let repeats = *repeats.get(count).ok_or(FramesError::More(repeats.len()))?;
         same_size(frame.buffer().dimensions())?;
         pixels.clear();
         let over_black = |value: u8, alpha: u8| (u16::from(value) * u16::from(alpha) / 255) as u8;
@@ -183,10 +177,10 @@ fn hand_out(
     if count == repeats.len() {
         Ok(())
     } else {
-        Err(format!(
-            "it announces {} frames and holds {count}",
-            repeats.len()
-        ))
+        Err(FramesError::Fewer {
+            announced: repeats.len(),
+            found: count,
+        })
     }
 }
 
@@ -210,191 +204,6 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     } else {
         greatest_common_divisor(b, a % b)
     }
-}
-
-fn invalid(problem: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem)
-}
-
-fn bytes<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// One frame more than is allowed is enough to know.
-fn is_full(times: &Times) -> bool {
-    times.delays.len() as u64 > limits::MAX_FRAMES
-}
-
-/// GIF89a: <https://www.w3.org/Graphics/GIF/spec-gif89a.txt>.
-fn gif_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> {
-    let header = bytes::<13>(file)?;
-    if !header.starts_with(b"GIF8") {
-        return Err(invalid("it does not begin as a GIF"));
-    }
-    let side = |at: usize| u32::from(u16::from_le_bytes([header[at], header[at + 1]]));
-    let mut times = Times {
-        width: side(6),
-        height: side(8),
-        per_second: 100,
-        delays: Vec::new(),
-    };
-    let colours = |flags: u8| {
-        if flags & 0x80 == 0 {
-            0
-        } else {
-            3 << ((flags & 7) + 1)
-        }
-    };
-    skip(file, colours(header[10]))?;
-    let mut delay = 0;
-    while !is_full(&times) {
-        match bytes::<1>(file)?[0] {
-            0x3b => break,
-            0x21 if bytes::<1>(file)?[0] == 0xf9 => {
-                let control = bytes::<5>(file)?; // length, flags, delay (2), transparent colour
-                delay = u32::from(u16::from_le_bytes([control[2], control[3]]));
-                skip_blocks(file)?;
-            }
-            0x21 => skip_blocks(file)?,
-            0x2c => {
-                let image = bytes::<9>(file)?;
-                skip(file, colours(image[8]) + 1)?;
-                skip_blocks(file)?;
-                times.delays.push(delay);
-                delay = 0;
-            }
-            other => return Err(invalid(&format!("unknown block {other:#04x}"))),
-        }
-    }
-    Ok(times)
-}
-
-fn skip_blocks(file: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        match bytes::<1>(file)?[0] {
-            0 => return Ok(()),
-            length => skip(file, u64::from(length))?,
-        }
-    }
-}
-
-/// Reads on, so that a file that ends too early is noticed.
-fn skip(file: &mut impl BufRead, length: u64) -> io::Result<()> {
-    let skipped = io::copy(&mut file.by_ref().take(length), &mut io::sink())?;
-    if skipped == length {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
-}
-
-/// RIFF chunks: <https://developers.google.com/speed/webp/docs/riff_container>.
-fn webp_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> {
-    let length = length_of(file)?;
-    let header = bytes::<12>(file)?;
-    if !(header.starts_with(b"RIFF") && header.ends_with(b"WEBP")) {
-        return Err(invalid("it does not begin as a WebP"));
-    }
-    let end = u64::from(u32::from_le_bytes([
-        header[4], header[5], header[6], header[7],
-    ])) + 8;
-    if end > length {
-        return Err(invalid(&format!(
-            "it has {length} of the {end} bytes that it announces"
-        )));
-    }
-    let mut times = Times {
-        per_second: 1000,
-        ..Times::default()
-    };
-    let three = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
-    let mut place = 12;
-    while place < end && !is_full(&times) {
-        let chunk = bytes::<8>(file)?;
-        let size = u64::from(u32::from_le_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]));
-        let next = place + 8 + size + size % 2;
-        if place + 8 + size > length {
-            return Err(invalid("a chunk reaches beyond its end"));
-        }
-        match &chunk[..4] {
-            b"VP8X" if size >= 10 => {
-                let fields = bytes::<10>(file)?;
-                (times.width, times.height) = (three(&fields[4..]) + 1, three(&fields[7..]) + 1);
-            }
-            b"ANMF" if size >= 16 => times.delays.push(three(&bytes::<16>(file)?[12..])),
-            _ => {}
-        }
-        file.seek(SeekFrom::Start(next))?;
-        place = next;
-    }
-    if times.delays.is_empty() {
-        Err(invalid("it is a still picture"))
-    } else {
-        Ok(times)
-    }
-}
-
-/// PNG chunks: <https://www.w3.org/TR/png-3/#apng-frame-based-animation>.
-fn apng_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> {
-    let length = length_of(file)?;
-    if bytes::<8>(file)? != *b"\x89PNG\r\n\x1a\n" {
-        return Err(invalid("it does not begin as a PNG"));
-    }
-    let four = |bytes: &[u8]| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let mut times = Times::default();
-    let mut fractions: Vec<(u32, u32)> = Vec::new();
-    let mut place = 8;
-    loop {
-        let chunk = bytes::<8>(file)?;
-        let size = u64::from(four(&chunk));
-        let next = place + 12 + size;
-        if next > length {
-            return Err(invalid("a chunk reaches beyond its end"));
-        }
-        match &chunk[4..] {
-            b"IHDR" if size == 13 => {
-                let fields = bytes::<8>(file)?;
-                (times.width, times.height) = (four(&fields), four(&fields[4..]));
-            }
-            b"fcTL" if size == 26 => {
-                let fields = bytes::<24>(file)?;
-                let two = |at: usize| u32::from(u16::from_be_bytes([fields[at], fields[at + 1]]));
-                // A denominator of zero means hundredths.
-                fractions.push((two(20), if two(22) == 0 { 100 } else { two(22) }));
-            }
-            b"IEND" => break,
-            _ => {}
-        }
-        if fractions.len() as u64 > limits::MAX_FRAMES {
-            break;
-        }
-        file.seek(SeekFrom::Start(next))?;
-        place = next;
-    }
-    let Some(&(_, first)) = fractions.first() else {
-        return Err(invalid("it is a still picture"));
-    };
-    // Mixed denominators are rounded to milliseconds.
-    let same = fractions
-        .iter()
-        .all(|&(_, denominator)| denominator == first);
-    times.per_second = if same { first } else { 1000 };
-    let ticks = |(numerator, denominator): (u32, u32)| {
-        (f64::from(numerator) * f64::from(times.per_second) / f64::from(denominator)).round()
-    };
-    times.delays = fractions
-        .into_iter()
-        .map(|fraction| ticks(fraction) as u32)
-        .collect();
-    Ok(times)
-}
-
-fn length_of(file: &mut impl Seek) -> io::Result<u64> {
-    let length = file.seek(SeekFrom::End(0))?;
-    file.rewind()?;
-    Ok(length)
 }
 
 #[cfg(test)]

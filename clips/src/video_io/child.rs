@@ -28,6 +28,19 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Most bytes of a description that are read.
 const DESCRIPTION_BYTES: u64 = 1 << 20;
 
+/// Why a child process did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ChildError {
+    #[error("ffmpeg could not be awaited: {0}")]
+    Awaited(io::Error),
+    #[error("ffmpeg ended with {status} and said: {said}")]
+    Ended {
+        status: ExitStatus,
+        /// Its messages, on one line.
+        said: String,
+    },
+}
+
 /// A child process that does not outlive this value. Its messages go to a temporary file: an unread
 /// pipe would block it.
 pub(super) struct Running {
@@ -87,29 +100,19 @@ impl Running {
         self.lock(|child| child.stdout.take())
     }
 
-    /// Waits for the end; the error is what the child said.
-    pub fn finish(mut self) -> Result<(), String> {
-        let status = self
-            .wait()
-            .map_err(|error| format!("ffmpeg could not be awaited: {error}"))?;
+    /// Waits for the end.
+    pub fn finish(mut self) -> Result<(), ChildError> {
+        let status = self.wait().map_err(ChildError::Awaited)?;
         if status.success() {
             Ok(())
         } else {
-            Err(format!(
-                "ffmpeg ended with {status} and said: {}",
-                self.said()
-            ))
+            Err(self.ended(status))
         }
     }
 
     /// As [`Running::finish`], for a child that read `path`.
     pub fn finish_reading(mut self, path: &Path) -> Result<(), VideoError> {
-        let error = |source| VideoError::Io {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        };
-        let status = self.wait().map_err(error)?;
+        let status = self.wait().map_err(VideoError::io("read", path))?;
         if status.success() {
             return Ok(());
         }
@@ -119,21 +122,13 @@ impl Running {
                 seconds,
             });
         }
-        let problem = format!("ffmpeg ended with {status} and said: {}", self.said());
-        Err(VideoError::Unreadable {
-            path: path.to_path_buf(),
-            problem,
-        })
+        Err(VideoError::unreadable(path, self.ended(status)))
     }
 
     /// Runs a program that describes `path` to its end: what it wrote to standard output and to
     /// standard error.
     pub fn described(command: Command, path: &Path) -> Result<(Vec<u8>, Vec<u8>), VideoError> {
-        let error = |source| VideoError::Io {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        };
+        let error = VideoError::io("read", path);
         let mut running = Self::start(command, Stdio::null(), Stdio::piped()).map_err(error)?;
         let mut written = Vec::new();
         if let Some(pipe) = running.guard() {
@@ -161,8 +156,11 @@ impl Running {
         said
     }
 
-    fn said(&mut self) -> String {
-        tidy(&String::from_utf8_lossy(&self.messages()))
+    fn ended(&mut self, status: ExitStatus) -> ChildError {
+        ChildError::Ended {
+            status,
+            said: tidy(&String::from_utf8_lossy(&self.messages())),
+        }
     }
 
     /// Waits without holding the child, so that the watch can end it.

@@ -1,6 +1,7 @@
 //! Why a video could not be read or written.
 
 use std::{
+    fmt::Display,
     io,
     path::{Path, PathBuf},
 };
@@ -91,6 +92,41 @@ pub enum VideoError {
 }
 
 impl VideoError {
+    /// For `map_err`: the file system refused to `action` (read or write) `path`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::Io {
+            action,
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    /// For `map_err`: the file system refused to write `path`, or to replace what is there.
+    pub(crate) fn unwritten(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Self::Exists {
+                path: path.to_path_buf(),
+            },
+            _ => Self::io("write", path)(source),
+        }
+    }
+
+    /// What was found in `path` is no video.
+    pub(crate) fn unreadable(path: &Path, problem: impl Display) -> Self {
+        Self::Unreadable {
+            path: path.to_path_buf(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// What cannot be stored in `path`, and why.
+    pub(crate) fn unwritable(path: &Path, problem: impl Display) -> Self {
+        Self::Unwritable {
+            path: path.to_path_buf(),
+            problem: problem.to_string(),
+        }
+    }
+
     /// Whether the file itself is at fault, so that another try would end the same: not a full
     /// disk, a missing ffmpeg or a busy machine.
     pub fn is_lasting(&self) -> bool {

@@ -27,11 +27,7 @@ struct Rate {
 
 /// Writes a new directory; `video` is well formed.
 pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
-    let error = |source| VideoError::Io {
-        action: "write",
-        path: path.to_path_buf(),
-        source,
-    };
+    let error = VideoError::unwritten(path);
     let staged = stage::directory(path).map_err(error)?;
     for (index, frame) in video.frames.iter().enumerate() {
         write_synced(&staged.path().join(format!("{index:05}.png")), |file| {
@@ -48,36 +44,28 @@ pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
         Ok(serde_json::to_writer(file, &rate)?)
     })
     .map_err(error)?;
-    stage::publish_directory(staged, path).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => VideoError::Exists {
-            path: path.to_path_buf(),
-        },
-        _ => error(source),
-    })
+    stage::publish_directory(staged, path).map_err(error)
 }
 
 /// Hands out the numbered PNG or JPEG files in number order. The first number is free; each further
 /// one must be the next. Greyscale and 16-bit pictures are converted; transparency is ignored.
 pub(super) fn decode(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
-    let unreadable = |problem| VideoError::Unreadable {
-        path: path.to_path_buf(),
-        problem,
-    };
     let files = numbered_files(path)?;
     if files.is_empty() {
-        return Err(unreadable(
-            "it holds no numbered .png or .jpg file; expected 00000.png, 00001.png, ..."
-                .to_string(),
+        return Err(VideoError::unreadable(
+            path,
+            "it holds no numbered .png or .jpg file; expected 00000.png, 00001.png, ...",
         ));
     }
     let frames_per_second = read_rate(&path.join(RATE_FILE))?;
     if let Some(pair) = files.windows(2).find(|pair| pair[1].0 != pair[0].0 + 1) {
-        return Err(unreadable(format!(
+        let problem = format!(
             "frame {} is followed by frame {}; expected frame {}",
             pair[0].0,
             pair[1].0,
             pair[0].0 + 1
-        )));
+        );
+        return Err(VideoError::unreadable(path, problem));
     }
     let mut header: Option<VideoHeader> = None;
     for (_, file) in &files {
@@ -89,7 +77,7 @@ pub(super) fn decode(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoE
         });
         sink(&header, &pixels);
     }
-    header.ok_or_else(|| unreadable("it has no frames".to_string()))
+    header.ok_or_else(|| VideoError::unreadable(path, "it has no frames"))
 }
 
 /// One frame, its size compared with the frames before it prior to decoding.
@@ -98,15 +86,8 @@ fn decode_picture(
     before: Option<&VideoHeader>,
     frames: u64,
 ) -> Result<(u32, u32, Vec<u8>), VideoError> {
-    let error = |source| VideoError::Io {
-        action: "read",
-        path: file.to_path_buf(),
-        source,
-    };
-    let unreadable = |problem| VideoError::Unreadable {
-        path: file.to_path_buf(),
-        problem,
-    };
+    let error = VideoError::io("read", file);
+    let unreadable = |problem| VideoError::unreadable(file, problem);
     let kind = file.symlink_metadata().map_err(error)?;
     if !kind.is_file() || kind.len() > MAX_PICTURE_BYTES {
         return Err(unreadable(format!(
@@ -148,18 +129,10 @@ fn write_synced(
 }
 
 fn read_rate(path: &Path) -> Result<f64, VideoError> {
-    let error = |source| VideoError::Io {
-        action: "read",
-        path: path.to_path_buf(),
-        source,
-    };
+    let error = VideoError::io("read", path);
     // Opening a pipe that calls itself frames.json would wait for ever.
     if !path.symlink_metadata().map_err(error)?.is_file() {
-        let problem = "it is not an ordinary file".to_string();
-        return Err(VideoError::Unreadable {
-            path: path.to_path_buf(),
-            problem,
-        });
+        return Err(VideoError::unreadable(path, "it is not an ordinary file"));
     }
     let mut text = String::new();
     File::open(path)
@@ -168,10 +141,7 @@ fn read_rate(path: &Path) -> Result<f64, VideoError> {
         .read_to_string(&mut text)
         .map_err(error)?;
     let expected = "expected such as {\"frames_per_second\": 8.0}, from 0.01 to 1000";
-    let unreadable = |problem| VideoError::Unreadable {
-        path: path.to_path_buf(),
-        problem,
-    };
+    let unreadable = |problem: String| VideoError::unreadable(path, problem);
     let rate: Rate =
         serde_json::from_str(&text).map_err(|error| unreadable(format!("{error}; {expected}")))?;
     if (limits::MIN_RATE..=limits::MAX_RATE).contains(&rate.frames_per_second) {
@@ -187,11 +157,7 @@ fn read_rate(path: &Path) -> Result<f64, VideoError> {
 /// The directory's PNG and JPEG files whose names end in a number (`00012.png`, `frame_12.jpg`), in
 /// number order. Other files are ignored.
 fn numbered_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, VideoError> {
-    let error = |source| VideoError::Io {
-        action: "read",
-        path: directory.to_path_buf(),
-        source,
-    };
+    let error = VideoError::io("read", directory);
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(error)? {
         let path = entry.map_err(error)?.path();

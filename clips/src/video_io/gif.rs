@@ -3,17 +3,14 @@
 //! Lossy in colour: each frame has a palette of its own of at most 256 colours; a frame with no
 //! more than that is exact. Times are whole hundredths of a second.
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::{io::Write, path::Path};
 
 use image::{
     Delay, Frame, ImageError, RgbaImage,
     codecs::gif::{GifEncoder, Repeat},
 };
 
-use super::{VideoError, malformed};
+use super::{VideoError, check_video};
 use crate::{stage, video::Video};
 
 /// Players show frames of less than 0.02 s for 0.1 s instead.
@@ -40,29 +37,15 @@ pub fn write_gif_bytes(video: &Video) -> Result<Vec<u8>, VideoError> {
 /// Writes a new file.
 pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
     let bytes = encode(path, video)?;
-    let error = |source: io::Error| match source.kind() {
-        io::ErrorKind::AlreadyExists => VideoError::Exists {
-            path: path.to_path_buf(),
-        },
-        _ => VideoError::Io {
-            action: "write",
-            path: path.to_path_buf(),
-            source,
-        },
-    };
+    let error = VideoError::unwritten(path);
     let mut staged = stage::file(path).map_err(error)?;
     staged.write_all(&bytes).map_err(error)?;
     stage::publish_file(staged, path).map_err(error)
 }
 
 fn encode(path: &Path, video: &Video) -> Result<Vec<u8>, VideoError> {
-    let unwritable = |problem| VideoError::Unwritable {
-        path: PathBuf::from(path),
-        problem,
-    };
-    if let Some(problem) = malformed(video) {
-        return Err(unwritable(problem));
-    }
+    let unwritable = |problem: String| VideoError::unwritable(path, problem);
+    check_video(video).map_err(|problem| VideoError::unwritable(path, problem))?;
     if !(MIN_RATE..=MAX_RATE).contains(&video.frames_per_second) {
         let problem = format!(
             "{} frames per second; GIF players show {MIN_RATE:.4} to {MAX_RATE}",

@@ -40,10 +40,8 @@ pub(super) fn check(path: &Path, width: u32, height: u32, frames: u64) -> Result
         })
     };
     if width == 0 || height == 0 {
-        return Err(VideoError::Unreadable {
-            path: path.to_path_buf(),
-            problem: format!("its size is {width} x {height} pixels"),
-        });
+        let problem = format!("its size is {width} x {height} pixels");
+        return Err(VideoError::unreadable(path, problem));
     }
     if width > MAX_SIDE || height > MAX_SIDE {
         return too_large(
@@ -87,10 +85,7 @@ pub(super) fn check_rate(path: &Path, frames_per_second: f64) -> Result<(), Vide
     let problem = format!(
         "its rate is {frames_per_second} frames per second; expected {MIN_RATE} to {MAX_RATE}"
     );
-    Err(VideoError::Unreadable {
-        path: path.to_path_buf(),
-        problem,
-    })
+    Err(VideoError::unreadable(path, problem))
 }
 
 /// What the `image` crate's decoders may set aside: 128 MiB hold any one 16-bit RGBA picture of the

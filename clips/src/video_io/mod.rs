@@ -22,10 +22,10 @@ mod gif;
 mod limits;
 mod probe;
 mod quicktime;
+mod source;
 
 use std::{
-    fs::{File, FileType},
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -36,7 +36,7 @@ pub use ffmpeg::{ffmpeg_version, find_ffmpeg};
 pub use gif::write_gif_bytes;
 pub use limits::{MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MAX_RATE, MAX_SIDE, MIN_RATE};
 
-use animation::Animation;
+use source::Source;
 
 /// Size and rate, known before the first frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -121,12 +121,7 @@ pub fn write_video(path: &Path, video: &Video) -> Result<(), VideoError> {
             path: path.to_path_buf(),
         });
     }
-    if let Some(problem) = malformed(video) {
-        return Err(VideoError::Unwritable {
-            path: path.to_path_buf(),
-            problem,
-        });
-    }
+    check_video(video).map_err(|problem| VideoError::unwritable(path, problem))?;
     match format {
         VideoFormat::Mp4 => ffmpeg::write(path, video),
         VideoFormat::Gif => gif::write(path, video),
@@ -258,145 +253,73 @@ pub fn is_frame_directory(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(holds_frame)
 }
 
-/// What is wrong with a video's own numbers, if anything: no pixels, no frames, frames of the wrong
-/// length, no rate.
-pub(crate) fn malformed(video: &Video) -> Option<String> {
-    let expected = u64::from(video.width) * u64::from(video.height) * 3;
+/// What is wrong with a video's own numbers.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum MalformedVideo {
+    /// It has no pixels.
+    #[error("its size is {width} x {height} pixels; expected both above zero")]
+    Size {
+        /// Pixels per row.
+        width: u32,
+        /// Rows per frame.
+        height: u32,
+    },
+    /// It has no frames.
+    #[error("it has no frames")]
+    NoFrames,
+    /// Nothing is shown at its rate, in frames per second.
+    #[error("its rate is {0} frames per second; expected more than zero")]
+    Rate(f64),
+    /// A frame is not `height * width * 3` bytes long.
+    #[error(
+        "frame {frame} holds {found} bytes; expected {width} x {height} x 3 = {}",
+        u64::from(*.width) * u64::from(*.height) * 3
+    )]
+    Frame {
+        /// Which, from 0.
+        frame: usize,
+        /// Its bytes.
+        found: usize,
+        /// Pixels per row.
+        width: u32,
+        /// Rows per frame.
+        height: u32,
+    },
+}
+
+/// Checks a video's own numbers.
+///
+/// # Errors
+/// [`MalformedVideo`]: no pixels, no frames, frames of the wrong length, no rate.
+pub(crate) fn check_video(video: &Video) -> Result<(), MalformedVideo> {
+    let (width, height) = (video.width, video.height);
+    let expected = u64::from(width) * u64::from(height) * 3;
     if expected == 0 {
-        return Some(format!(
-            "its size is {} x {} pixels; expected both above zero",
-            video.width, video.height
-        ));
+        return Err(MalformedVideo::Size { width, height });
     }
     if video.frames.is_empty() {
-        return Some("it has no frames".to_string());
+        return Err(MalformedVideo::NoFrames);
     }
     if !video.frames_per_second.is_finite() || video.frames_per_second <= 0.0 {
-        return Some(format!(
-            "its rate is {} frames per second; expected more than zero",
-            video.frames_per_second
-        ));
+        return Err(MalformedVideo::Rate(video.frames_per_second));
     }
-    let (frame, found) = video
-        .frames
-        .iter()
-        .map(Vec::len)
-        .enumerate()
-        .find(|&(_, length)| length as u64 != expected)?;
-    Some(format!(
-        "frame {frame} holds {found} bytes; expected {} x {} x 3 = {expected}",
-        video.width, video.height
-    ))
-}
-
-/// How a path is read.
-enum Source {
-    Frames,
-    Animation(Animation),
-    /// With ffmpeg's name for the container. Naming it keeps ffmpeg from guessing, and so from
-    /// following a playlist that calls itself a video to other files.
-    Ffmpeg(&'static str),
-}
-
-impl Source {
-    fn of(path: &Path) -> Result<Self, VideoError> {
-        let error = |source| VideoError::Io {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        };
-        let unreadable = |problem| VideoError::Unreadable {
-            path: path.to_path_buf(),
-            problem,
-        };
-        let kind = path.metadata().map_err(error)?;
-        if kind.is_dir() {
-            return Ok(Self::Frames);
-        }
-        if !kind.is_file() {
-            return Err(unreadable(format!(
-                "it is {}; expected an ordinary file or a directory of frames",
-                special(kind.file_type())
-            )));
-        }
-        let source = match extension(path).as_str() {
-            "gif" => Self::Animation(Animation::Gif),
-            "webp" => Self::Animation(Animation::WebP),
-            "apng" | "png" => Self::Animation(Animation::Apng),
-            "mp4" | "m4v" | "mov" => Self::Ffmpeg("mov"),
-            "webm" | "mkv" => Self::Ffmpeg("matroska"),
-            found => {
-                return Err(VideoError::Format {
-                    path: PathBuf::from(path),
-                    found: found.to_string(),
-                    expected: "a file ending in .mp4, .mov, .webm, .mkv, .gif, .webp or .apng, or \
-                        a directory of PNG or JPEG frames",
-                });
-            }
-        };
-        let mut start = Vec::new();
-        File::open(path)
-            .map_err(error)?
-            .take(12)
-            .read_to_end(&mut start)
-            .map_err(error)?;
-        match source.contradiction(&start) {
-            Some(problem) => Err(unreadable(problem)),
-            None => Ok(source),
-        }
-    }
-
-    /// What is wrong with a file of this kind that starts with these (up to 12) bytes.
-    fn contradiction(&self, start: &[u8]) -> Option<String> {
-        if start.is_empty() {
-            return Some("it is empty".to_string());
-        }
-        let expected = match self {
-            Self::Frames => return None,
-            Self::Animation(Animation::Gif) => "a GIF",
-            Self::Animation(Animation::WebP) => "a WebP",
-            Self::Animation(Animation::Apng) => "a PNG",
-            Self::Ffmpeg("mov") => "an MP4 or MOV",
-            Self::Ffmpeg(_) => "a WebM or Matroska file",
-        };
-        let found = match start {
-            [b'G', b'I', b'F', b'8', ..] => "a GIF",
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => "a WebP",
-            [0x89, b'P', b'N', b'G', ..] => "a PNG",
-            [0xff, 0xd8, 0xff, ..] => "a JPEG",
-            [0x1a, 0x45, 0xdf, 0xa3, ..] => "a WebM or Matroska file",
-            [_, _, _, _, kind @ ..] if QUICKTIME.iter().any(|known| kind.starts_with(known)) => {
-                "an MP4 or MOV"
-            }
-            _ => "of no known kind",
-        };
-        (found != expected)
-            .then(|| format!("its name says {expected}, its first bytes say that it is {found}"))
+    let mut lengths = video.frames.iter().map(Vec::len).enumerate();
+    match lengths.find(|&(_, length)| length as u64 != expected) {
+        None => Ok(()),
+        Some((frame, found)) => Err(MalformedVideo::Frame {
+            frame,
+            found,
+            width,
+            height,
+        }),
     }
 }
 
-/// What an MP4 or MOV may begin with, after four bytes of length.
-const QUICKTIME: [&[u8]; 7] = [
-    b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot",
-];
-
-/// What a path that is neither file nor directory is.
-fn special(kind: FileType) -> &'static str {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        for (is, name) in [
-            (kind.is_fifo(), "a pipe"),
-            (kind.is_socket(), "a socket"),
-            (kind.is_char_device() || kind.is_block_device(), "a device"),
-        ] {
-            if is {
-                return name;
-            }
-        }
-    }
-    let _ = kind;
-    "no file"
+/// The next bytes of a file.
+fn bytes<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The ending in lower case, or nothing.

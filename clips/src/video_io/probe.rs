@@ -118,15 +118,13 @@ pub(super) fn stream(ffmpeg: &Path, path: &Path, demuxer: &str) -> Result<Stream
     // whatever size its pictures turn out to be.
     let absurd = described.contains("Picture size") && described.contains("is invalid");
     stream.filter(|_| !absurd).ok_or_else(|| {
-        let said = tidy(&described);
-        VideoError::Unreadable {
-            path: path.to_path_buf(),
-            problem: format!(
-                "no video stream with a size and a rate was found in it as a {demuxer} file; {} \
-                    said: {said}",
-                program.display()
-            ),
-        }
+        let problem = format!(
+            "no video stream with a size and a rate was found in it as a {demuxer} file; {} said: \
+                {}",
+            program.display(),
+            tidy(&described)
+        );
+        VideoError::unreadable(path, problem)
     })
 }
 

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use super::{VideoError, limits};
+use super::{VideoError, bytes, limits};
 
 /// Boxes that are gone into.
 const CONTAINERS: [&[u8; 4]; 5] = [b"moov", b"trak", b"mdia", b"minf", b"stbl"];
@@ -21,11 +21,7 @@ const MAX_BOXES: usize = 10_000;
 /// Refuses a file that claims a size, or a number of pictures, over the limits. A file whose boxes
 /// make no sense is left to ffmpeg, which says so.
 pub(super) fn check(path: &Path) -> Result<(), VideoError> {
-    let error = |source| VideoError::Io {
-        action: "read",
-        path: path.to_path_buf(),
-        source,
-    };
+    let error = VideoError::io("read", path);
     let file = File::open(path).map_err(error)?;
     let length = file.metadata().map_err(error)?.len();
     let mut claims = Claims::default();
@@ -126,12 +122,6 @@ fn read(
         _ => {}
     }
     Ok(())
-}
-
-fn bytes<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 use std::fs;
 
 use super::*;
-use crate::video_io::{read_video, write_video};
+use crate::{
+    video::Video,
+    video_io::{read_video, write_video},
+};
 
 /// ffmpeg, or a printed line and `None`: these tests pass without one.
 fn ffmpeg(test: &str) -> Option<PathBuf> {
