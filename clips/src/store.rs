@@ -12,14 +12,15 @@
 //! A clip is staged, synced and renamed before its line is written: what the manifest names is
 //! whole, whichever moment a kill hits. A clip without its line is replaced when it is made again.
 
+mod begin;
 mod download;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -36,8 +37,6 @@ use crate::{
     video_io::{VideoError, VideoFormat, write_video},
 };
 
-const ORIGIN_FILE: &str = "store.json";
-const LOCK_FILE: &str = "lock";
 const CLIPS: &str = "clips";
 
 /// One clip of a store: a line of its manifest.
@@ -119,10 +118,15 @@ pub enum StoreError {
     Video(#[from] VideoError),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Origin {
-    format: u32,
-    origin: serde_json::Value,
+impl StoreError {
+    /// For `map_err`: the file system refused to `action` `path`.
+    fn io(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::Io {
+            action,
+            path: path.to_path_buf(),
+            source,
+        }
+    }
 }
 
 /// A store, open for adding clips; the only one on its directory.
@@ -144,61 +148,12 @@ impl ClipStore {
     /// [`StoreError`]: the directory holds something else or clips of another origin, another
     /// process has it open, or the disk refused.
     pub fn open(directory: &Path, origin: &serde_json::Value) -> Result<Self, StoreError> {
-        let at = |action, path: &Path| {
-            let path = path.to_path_buf();
-            move |source| StoreError::Io {
-                action,
-                path,
-                source,
-            }
-        };
-        fs::create_dir_all(directory).map_err(at("create", directory))?;
-        let origin_path = directory.join(ORIGIN_FILE);
-        if !origin_path.exists() && !only_begun(directory).map_err(at("read", directory))? {
-            return Err(StoreError::Foreign(directory.to_path_buf()));
-        }
-        let lock_path = directory.join(LOCK_FILE);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(at("lock", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(StoreError::Locked(directory.to_path_buf()));
-            }
-            Err(fs::TryLockError::Error(source)) => return Err(at("lock", &lock_path)(source)),
-        }
-        match read_origin(&origin_path)? {
-            Some(found) if found == *origin => {}
-            Some(found) => {
-                return Err(StoreError::Origin {
-                    path: directory.to_path_buf(),
-                    found: found.to_string(),
-                    asked: origin.to_string(),
-                });
-            }
-            None => {
-                let text = serde_json::to_string_pretty(&Origin {
-                    format: 1,
-                    origin: origin.clone(),
-                });
-                let write = |text: String| {
-                    let staged = stage::file(&origin_path)?;
-                    io::Write::write_all(&mut staged.as_file(), (text + "\n").as_bytes())?;
-                    stage::publish_file(staged, &origin_path)
-                };
-                text.map_err(io::Error::from)
-                    .and_then(write)
-                    .map_err(at("write", &origin_path))?;
-            }
-        }
+        let lock = begin::lock(directory)?;
+        begin::settle_origin(directory, origin)?;
         let clips = directory.join(CLIPS);
-        fs::create_dir_all(&clips).map_err(at("create", &clips))?;
+        fs::create_dir_all(&clips).map_err(StoreError::io("create", &clips))?;
         for place in [directory, &clips] {
-            remove_staged(place).map_err(at("write", place))?;
+            begin::remove_staged(place).map_err(StoreError::io("write", place))?;
         }
         let (records, manifest) = Journal::open(&directory.join(FILE_NAME))?;
         let key = |record: &ClipRecord| (record.prompt.clone(), record.sample);
@@ -235,7 +190,7 @@ impl ClipStore {
     /// # Errors
     /// [`StoreError::Damaged`].
     pub fn origin(directory: &Path) -> Result<Option<serde_json::Value>, StoreError> {
-        read_origin(&directory.join(ORIGIN_FILE))
+        begin::read_origin(directory)
     }
 
     /// The directory.
@@ -269,11 +224,7 @@ impl ClipStore {
         }
         let name = clip_name(prompt, sample, format.extension());
         let target = self.directory.join(&name);
-        let at = |source| StoreError::Io {
-            action: "write",
-            path: target.clone(),
-            source,
-        };
+        let at = StoreError::io("write", &target);
         let staged = stage::directory(&target).map_err(at)?;
         let written = staged
             .path()
@@ -306,11 +257,7 @@ impl ClipStore {
         }
         let name = clip_name(prompt, sample, download.extension);
         let target = self.directory.join(&name);
-        stage::replace_file(download.staged, &target).map_err(|source| StoreError::Io {
-            action: "write",
-            path: target,
-            source,
-        })?;
+        stage::replace_file(download.staged, &target).map_err(StoreError::io("write", &target))?;
         self.record(prompt, sample, name, download.blake3, download.shape)
     }
 
@@ -365,59 +312,4 @@ impl ClipStore {
 fn clip_name(prompt: &str, sample: u64, extension: &str) -> String {
     let hash = blake3::hash(prompt.as_bytes()).to_hex();
     format!("{CLIPS}/{}-{sample:05}.{extension}", &hash[..24])
-}
-
-/// Whether the directory holds nothing but what a killed process leaves before `store.json` is
-/// there.
-fn only_begun(directory: &Path) -> io::Result<bool> {
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        if name != LOCK_FILE && !name.to_string_lossy().starts_with(stage::PREFIX) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn read_origin(path: &Path) -> Result<Option<serde_json::Value>, StoreError> {
-    let damaged = |problem: String| StoreError::Damaged {
-        path: path.to_path_buf(),
-        problem,
-    };
-    match fs::read(path) {
-        Err(source) if source.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StoreError::Io {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        }),
-        Ok(bytes) => match serde_json::from_slice::<Origin>(&bytes)
-            .map_err(|error| damaged(error.to_string()))?
-        {
-            Origin { format: 1, origin } => Ok(Some(origin)),
-            Origin { format, .. } => Err(damaged(format!(
-                "its format is {format}, this program knows 1"
-            ))),
-        },
-    }
-}
-
-/// What killed processes left half-written. Only under the lock: another process's work looks the
-/// same.
-fn remove_staged(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(stage::PREFIX)
-        {
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())
-            } else {
-                fs::remove_file(entry.path())
-            }?;
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use tempfile::NamedTempFile;
@@ -22,11 +22,7 @@ use crate::{
 /// The disk's.
 pub fn download_place(directory: &Path) -> Result<NamedTempFile, StoreError> {
     let path = directory.join(CLIPS).join("download");
-    stage::file(&path).map_err(|source| StoreError::Io {
-        action: "write",
-        path,
-        source,
-    })
+    stage::file(&path).map_err(StoreError::io("write", &path))
 }
 
 /// A downloaded file that is a video: every frame was decoded.
@@ -45,30 +41,22 @@ impl Verified {
     /// # Errors
     /// [`StoreError::Video`] for what is no MP4, WebM or GIF, or is damaged; the disk's.
     pub fn decode(staged: NamedTempFile) -> Result<Self, StoreError> {
-        let at = |path: &Path| {
-            let path = path.to_path_buf();
-            |source| StoreError::Io {
-                action: "read",
-                path,
-                source,
-            }
-        };
         let extension = kind(staged.path())
-            .map_err(at(staged.path()))?
-            .ok_or_else(|| VideoError::Unreadable {
-                path: PathBuf::from("the download"),
-                problem: "it begins like no MP4, WebM or GIF file".to_string(),
+            .map_err(StoreError::io("read", staged.path()))?
+            .ok_or_else(|| {
+                let problem = "it begins like no MP4, WebM or GIF file";
+                VideoError::unreadable(Path::new("the download"), problem)
             })?;
         // The reader goes by the name's ending.
         let named = staged.path().with_extension(extension);
         // Some file systems know no second names.
         fs::hard_link(staged.path(), &named)
             .or_else(|_| fs::copy(staged.path(), &named).map(|_| ()))
-            .map_err(at(&named))?;
+            .map_err(StoreError::io("read", &named))?;
         let video = read_video(&named);
-        fs::remove_file(&named).map_err(at(&named))?;
+        fs::remove_file(&named).map_err(StoreError::io("read", &named))?;
         let shape = Shape::of(&video?);
-        let blake3 = hash(staged.path()).map_err(at(staged.path()))?;
+        let blake3 = hash(staged.path()).map_err(StoreError::io("read", staged.path()))?;
         Ok(Self {
             staged,
             extension,

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::*;
+use super::{begin::ORIGIN_FILE, *};
 use crate::{
     teacher::{Teacher, folder::FolderTeacher},
     video_io::write_gif_bytes,
