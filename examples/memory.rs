@@ -10,7 +10,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use afd_models::discriminator::pieces::{Judged, Pieces};
+use afd_models::discriminator::pieces::{Pieces, ScoreBatch};
 use afd_models::discriminator::{Discriminator, RegisterConfig, RegisterDiscriminator};
 use afd_models::init::initialise;
 use afd_models::kernels::{Attention, Kernels};
@@ -150,7 +150,7 @@ fn transformer(tokens: usize, plain: bool) {
     }
 }
 
-/// A Bradley-Terry loss of one teacher clip and one rollout, judged by registers after the fourth
+/// A Bradley-Terry loss of one teacher clip and one rollout, scored by registers after the fourth
 /// and the last of 8 blocks, gradients for all weights; plain: one graph (with our attention),
 /// ours: one clip and one block at a time.
 fn registers(tokens: usize, plain: bool) {
@@ -170,11 +170,11 @@ fn registers(tokens: usize, plain: bool) {
     );
     discriminator.backbone = discriminator.backbone.within(limits);
     let frames = tokens / TOKENS_PER_FRAME;
-    let batch = Judged {
+    let batch = ScoreBatch {
         clips: random([2, frames, 4, 32, 32], 0),
         text: random([2, 8, 16], 1),
     };
-    let loss = |scores: &Tensor<B, 1>| {
+    let loss = |scores: &Tensor<B, 2>| {
         softplus(
             scores.clone().slice_dim(0, 1..2) - scores.clone().slice_dim(0, 0..1),
             1.0,

@@ -229,7 +229,7 @@ mod tests {
     use burn::backend::{Flex, NdArray};
 
     use super::*;
-    use crate::afd::model::prefill;
+    use afd_models::student::passes::prefill;
 
     fn config(frames_per_block: usize, window_frames: usize, sink_frames: usize) -> StudentConfig {
         StudentConfig {

@@ -60,7 +60,7 @@ fn compare<B: Trainable>(backend: &str, problem: Problem, steps: &[Step]) -> Vec
             "bf16"
         };
         let trained = lora.map_or("all".to_string(), |[student, discriminator]| {
-            format!("LoRA {student}, {judge}")
+            format!("LoRA {student}, {discriminator}")
         });
         let row = format!(
             "| {backend} | {} | {how} | {precision} | {trained} | {width} | {hidden} | {layers} | \

@@ -35,7 +35,7 @@ impl fmt::Display for Secret {
 }
 
 /// Where a key is found. The key itself never stands in a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeySource {
     /// The environment variable of this name.

@@ -24,7 +24,7 @@ pub(crate) const KEY_MISSING: &str =
     "key is missing; name { env = \"NAME\" } or { file = \"PATH\" }";
 
 /// `[teacher.api]` of a recipe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiSettings {
     /// A shipped adapter (`afd teacher adapters` lists them), or a path to one, relative to the
@@ -43,6 +43,7 @@ pub struct ApiSettings {
     /// What the provider is asked for besides the prompt, in its own words; replaces the adapter's
     /// defaults name by name. `"{seed}"` becomes a number of each sample's own.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub parameters: toml::Table,
     /// The most that may be spent on this store, in the provider's currency; never exceeded.
     pub budget: Money,
@@ -93,7 +94,7 @@ fn default_share() -> f64 {
 }
 
 /// What a clip costs: `per_clip`, plus `per_second` times its seconds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// For each clip.
@@ -108,7 +109,7 @@ pub struct Price {
 }
 
 /// Longest waits, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// For a connection.

@@ -52,7 +52,17 @@ pub enum PrepareError {
 }
 
 /// How a video of another aspect ratio becomes the clip's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
     /// The largest centred rectangle of whole pixels with the clip's aspect ratio; what lies

@@ -21,15 +21,21 @@ impl Video {
 }
 
 /// The size, length and rate that every clip is prepared to before teacher and student meet.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct ClipShape {
     /// Pixel frames per clip (T).
+    #[schemars(range(min = 1), extend("unit" = "frames"))]
     pub frames: usize,
     /// Rows per frame (H).
+    #[schemars(range(min = 1), extend("unit" = "px"))]
     pub height: usize,
     /// Pixels per row (W).
+    #[schemars(range(min = 1), extend("unit" = "px"))]
     pub width: usize,
     /// Frames per second.
+    #[schemars(extend("exclusiveMinimum" = 0), extend("unit" = "1/s"))]
     pub frames_per_second: f64,
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::{PlannedRun, Trainee};
 use crate::cli::STOPPED;
+use crate::out::say;
 use crate::run::files::{FileError, remove_directory, write_atomically};
 use crate::run::signals;
 use crate::session::SessionError;
@@ -176,18 +177,18 @@ impl Runner {
         if failure.exists() {
             fs::remove_file(&failure).map_err(|error| FileError::new("remove", &failure, error))?;
         }
-        println!("{} ...", run.id());
+        say!("{} ...", run.id());
         for arguments in self.steps(run) {
             match self.child(run, &arguments, stop)? {
                 Ended::Well => {}
                 Ended::Stopped => return Ok(()),
                 Ended::Badly(reason) => {
-                    println!("{} failed: {reason}", run.id());
+                    say!("{} failed: {reason}", run.id());
                     return write_atomically(&failure, reason.as_bytes());
                 }
             }
         }
-        println!(
+        say!(
             "{} done in {:.0} s",
             run.id(),
             started.elapsed().as_secs_f64()

@@ -10,6 +10,7 @@ use super::{CliError, STOPPED};
 use crate::bench::gather::gather;
 use crate::bench::plan::{CheckedPlan, PlanError};
 use crate::bench::runner::{Places, Runner, forget, found};
+use crate::out::say;
 use crate::run::signals;
 
 /// A benchmark.
@@ -86,7 +87,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
             } else {
                 "-"
             };
-            println!("{:<60} {state}", run.id());
+            say!("{:<60} {state}", run.id());
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -115,9 +116,11 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
             backend: args.backend.clone(),
         };
         let progress = runner.run(&runs).map_err(|error| failed(&error))?;
-        println!(
+        say!(
             "{} of {} runs made and measured, {} failed",
-            progress.done, progress.total, progress.failed
+            progress.done,
+            progress.total,
+            progress.failed
         );
         code = match (progress.done == progress.total, progress.failed) {
             (true, _) => ExitCode::SUCCESS,
@@ -140,7 +143,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
         .missing_previews
         .iter()
         .for_each(|problem| eprintln!("not shown: {problem}"));
-    println!("report    {}", written.html.display());
-    println!("table     {}", written.markdown.display());
+    say!("report    {}", written.html.display());
+    say!("table     {}", written.markdown.display());
     Ok(code)
 }

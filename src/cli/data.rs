@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 
 use super::bar::Bar;
 use super::{CliError, RecipeArgs, STOPPED};
+use crate::out::say;
 use crate::recipe::Recipe;
 use crate::run::files::write_atomically;
 use crate::run::signals;
@@ -108,7 +109,7 @@ fn run_prepare(args: &PrepareArgs) -> Result<ExitCode, CliError> {
         match settled {
             Err(SessionError::Check(CheckError::Stopped)) => return Ok(stopped()),
             Err(error) => return Err(error.into()),
-            Ok(Some(quarantine)) if !quarantine.clips.is_empty() => println!(
+            Ok(Some(quarantine)) if !quarantine.clips.is_empty() => say!(
                 "left out  {} clips and {} prompts, see {}",
                 quarantine.clips.len(),
                 quarantine.prompts,
@@ -215,18 +216,18 @@ fn default_journal(path: &Path) -> Option<PathBuf> {
 
 fn print(report: &Report) {
     for problem in &report.problems {
-        println!("bad         {}: {}", problem.file, problem.problem);
+        say!("bad         {}: {}", problem.file, problem.problem);
     }
     for flagged in &report.flags {
-        println!(
+        say!(
             "{:<11} {}: {}",
             flagged.flag.to_string(),
             flagged.file,
             flagged.detail
         );
     }
-    println!("layout      {}", report.layout);
-    println!(
+    say!("layout      {}", report.layout);
+    say!(
         "clips       {} can be used, {} cannot; {} warnings",
         report.good(),
         report.problems.len(),
@@ -249,11 +250,12 @@ impl Job for PrepareJob<'_> {
         })?;
         bar.end();
         match text {
-            Some(text) => println!(
+            Some(text) => say!(
                 "prompts   {} encoded, {} were there",
-                text.written, text.kept
+                text.written,
+                text.kept
             ),
-            None => println!("prompts   word vectors need no preparation"),
+            None => say!("prompts   word vectors need no preparation"),
         }
         if self.text_only {
             return Ok(ExitCode::SUCCESS);
@@ -267,7 +269,7 @@ impl Job for PrepareJob<'_> {
             bar.show(done, all)
         })?;
         bar.end();
-        println!("clips     {written} encoded, {kept} were there");
+        say!("clips     {written} encoded, {kept} were there");
         if !finished {
             return Ok(stopped());
         }

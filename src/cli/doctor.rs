@@ -14,9 +14,10 @@ use burn::prelude::*;
 use clap::Args;
 
 use super::CliError;
-use crate::afd::model::{CleanContext, prefill, velocities};
 use crate::data::video_io::{ffmpeg_version, find_ffmpeg};
+use crate::out::say;
 use crate::recipe::Recipe;
+use afd_models::student::passes::{CleanContext, prefill, velocities};
 
 /// Largest difference, relative to the largest value of a tensor, between a device's loss or
 /// gradients and the CPU's. GPUs sum in another order and use fused multiply-adds; a wrong kernel
@@ -34,11 +35,11 @@ pub struct DoctorArgs {
 /// Lists backends, devices and ffmpeg; compares loss and gradients of the base student on every
 /// device with the CPU's.
 pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
-    println!("afd {}", env!("CARGO_PKG_VERSION"));
+    say!("afd {}", env!("CARGO_PKG_VERSION"));
     let devices = afd_backends::list();
     for found in &devices {
         match &found.absent {
-            None => println!(
+            None => say!(
                 "  {:<10} {}{}",
                 found.name,
                 found.description,
@@ -48,19 +49,19 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
                     " (only when asked for)"
                 }
             ),
-            Some(reason) => println!("  {:<10} not here: {reason}", found.name),
+            Some(reason) => say!("  {:<10} not here: {reason}", found.name),
         }
     }
     for name in afd_backends::not_compiled_in() {
-        println!("  {name:<10} not compiled in; rebuild with --features {name}");
+        say!("  {name:<10} not compiled in; rebuild with --features {name}");
     }
     match find_ffmpeg() {
-        Some(path) => println!(
+        Some(path) => say!(
             "  ffmpeg     {} ({})",
             path.display(),
             ffmpeg_version().unwrap_or_else(|| "unknown version".to_string())
         ),
-        None => println!(
+        None => say!(
             "  ffmpeg     not found: .mp4 cannot be read or written; put it on PATH or name it in \
                 AFD_FFMPEG, or use .gif"
         ),
@@ -68,7 +69,7 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe, &[])?;
     let expected = compare(&recipe, "cpu")?;
     let mut wrong = false;
-    println!(
+    say!(
         "loss and gradients of {} against the CPU (at most {TOLERANCE} apart, relative):",
         student_name(&recipe)
     );
@@ -78,7 +79,7 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         let (tensor, gradient) = worst(&expected.gradients, &measured.gradients);
         let fine = loss <= TOLERANCE && gradient <= TOLERANCE;
         wrong |= !fine;
-        println!(
+        say!(
             "  {:<10} {}  loss {loss:.1e}, gradients {gradient:.1e} (most in {tensor})",
             found.name,
             if fine { "agrees" } else { "DIFFERS" }

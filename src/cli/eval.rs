@@ -11,6 +11,7 @@ use super::CliError;
 use super::checkpoint::{Found, find, recipe_of};
 use crate::data::batch::Batches;
 use crate::eval::table::{Scores, comparison_table};
+use crate::out::say;
 use crate::recipe::Recipe;
 use crate::session::build::finished_student;
 use crate::session::quarantine::{self, QUARANTINE};
@@ -88,9 +89,9 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
             .map(|(name, scores)| Ok(((*name).to_string(), serde_json::to_value(scores)?)))
             .collect::<serde_json::Result<_>>()
             .map_err(|error| CliError::Failed(error.to_string()))?;
-        println!("{}", serde_json::Value::Object(object));
+        say!("{}", serde_json::Value::Object(object));
     } else {
-        println!("{}", comparison_table(&rows));
+        say!("{}", comparison_table(&rows));
     }
     Ok(ExitCode::SUCCESS)
 }

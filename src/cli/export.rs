@@ -20,8 +20,9 @@ use serde_json::json;
 
 use super::checkpoint::Found;
 use super::{CliError, PickleArgs, checkpoint};
+use crate::out::say;
 use crate::recipe::document;
-use crate::recipe::settings::Settings;
+use crate::recipe::tables::Settings;
 use crate::run::files::{FileError, StagedDirectory};
 use crate::session::state::{FACTORS, MODEL};
 
@@ -258,7 +259,7 @@ fn write_factors(
             .map_err(|error| failed(&FileError::new("write", &path, error)))?;
     }
     staged.commit().map_err(|error| failed(&error))?;
-    println!("{}", args.out.join(name).display());
+    say!("{}", args.out.join(name).display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -345,7 +346,7 @@ fn write_transformer(
             .map_err(|error| failed(&FileError::new("write", &path, error)))?;
     }
     staged.commit().map_err(|error| failed(&error))?;
-    println!("{}", args.out.join(name).display());
+    say!("{}", args.out.join(name).display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,6 +12,7 @@ use afd_models::weights::wan_vae::WanVaeFile;
 use clap::Args;
 
 use super::{CliError, PickleArgs};
+use crate::out::say;
 use crate::run::manifest::Manifest;
 
 /// What to look at.
@@ -34,12 +35,12 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, CliError> {
     if args.path.join("MANIFEST.json").is_file() {
         let manifest =
             Manifest::verify(&args.path).map_err(|error| CliError::Failed(error.to_string()))?;
-        println!(
+        say!(
             "checkpoint of round {}, every file as its manifest says",
             manifest.step
         );
         for (name, record) in &manifest.files {
-            println!(
+            say!(
                 "  {:>10} bytes  {}  {name}",
                 record.bytes,
                 &record.blake3[..16]
@@ -54,7 +55,7 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
     let failed = |error: afd_models::weights::WeightsError| CliError::Failed(error.to_string());
     let file = WeightFile::open(&args.path, args.pickles.allowed()).map_err(failed)?;
     for (name, entry) in file.entries() {
-        println!("  {name} {} {:?}", entry.dtype, entry.shape);
+        say!("  {name} {} {:?}", entry.dtype, entry.shape);
     }
     let (parameters, bytes) = file
         .entries()
@@ -62,17 +63,17 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
         .fold((0, 0), |(count, bytes), entry| {
             (count + entry.count(), bytes + entry.bytes)
         });
-    println!(
+    say!(
         "{} tensors, {parameters} parameters, {bytes} bytes",
         file.entries().len()
     );
     for (key, value) in file.metadata() {
-        println!("{key}: {value}");
+        say!("{key}: {value}");
     }
     if LoraFile::is_recognised(&file) {
         let factors = LoraFile::open(&file).map_err(failed)?;
         let config = factors.config();
-        println!(
+        say!(
             "low-rank factors of {} layers, rank {}, alpha {}",
             factors.len(),
             config.rank,
@@ -88,7 +89,7 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
     let part = found.part.as_ref().map_or(String::new(), |part| {
         format!(", part {part} ({} tensors left alone)", found.left_alone)
     });
-    println!(
+    say!(
         "a Wan transformer in the {} layout{part}: {} blocks of width {}, feed-forward {}, {} \
             latent channels",
         found.layout.word(),
@@ -110,7 +111,7 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
 fn parts_of_wan(file: &WeightFile) -> Result<ExitCode, CliError> {
     let encoder = UmT5File::find(file).map_err(|error| CliError::Failed(error.to_string()))?;
     if let Some(config) = encoder.sizes().filter(|_| encoder.is_recognised()) {
-        println!(
+        say!(
             "a umT5 encoder in the {} layout: {} layers of width {}, {} heads, feed-forward {}, {} \
                 words",
             encoder.layout().word(),
@@ -130,7 +131,7 @@ fn parts_of_wan(file: &WeightFile) -> Result<ExitCode, CliError> {
     let vae = WanVaeFile::find(file);
     if let Some(config) = vae.sizes() {
         let (layout, channels) = (vae.layout().word(), config.latent_channels);
-        println!(
+        say!(
             "a Wan VAE in the {layout} layout: base width {}, {channels} latent channels",
             config.base_width
         );
@@ -151,7 +152,7 @@ fn verdict(
     problems: &[String],
 ) -> Result<ExitCode, CliError> {
     if problems.is_empty() {
-        println!("complete: all {tensors} tensors are there");
+        say!("complete: all {tensors} tensors are there");
         return Ok(ExitCode::SUCCESS);
     }
     Err(CliError::Failed(format!(

@@ -11,6 +11,7 @@ use clap::Args;
 use super::checkpoint::find;
 use super::{CliError, RecipeArgs};
 use crate::data::batch::Batches;
+use crate::out::say;
 use crate::recipe::Recipe;
 use crate::run::checkpoints::Checkpoints;
 use crate::run::directory::RunDirectory;
@@ -62,7 +63,7 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
     };
     let measured = afd_backends::dispatch(args.backend.as_deref(), job)??;
     for (name, value) in &measured.values {
-        println!(
+        say!(
             "{name:<40} {}",
             value.map_or("-".to_string(), |value| format!("{value:.4}"))
         );

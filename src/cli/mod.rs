@@ -157,8 +157,8 @@ impl From<crate::session::SessionError> for CliError {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
-        Verb::Distill(args) => train::run(&args, crate::recipe::settings::Kind::Distill),
-        Verb::Pretrain(args) => train::run(&args, crate::recipe::settings::Kind::Pretrain),
+        Verb::Distill(args) => train::run(&args, crate::recipe::tables::Kind::Distill),
+        Verb::Pretrain(args) => train::run(&args, crate::recipe::tables::Kind::Pretrain),
         Verb::Generate(args) => generate::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Measure(args) => measure::run(&args),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{CliError, RecipeArgs};
+use crate::out::say;
 use crate::plan::Plan;
 use crate::plan::inputs::PlanInputs;
 use crate::recipe::Recipe;
@@ -42,9 +43,9 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, CliError> {
     if args.json {
         let text = serde_json::to_string_pretty(&plan)
             .map_err(|error| CliError::Failed(error.to_string()))?;
-        println!("{text}");
+        say!("{text}");
     } else {
-        println!("{} on {backend}", args.recipe.recipe.display());
+        say!("{} on {backend}", args.recipe.recipe.display());
         print!("{plan}");
     }
     Ok(if plan.fits == Some(false) {

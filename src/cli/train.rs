@@ -12,12 +12,13 @@ use clap::Args;
 
 use super::bar::Bar;
 use super::{CliError, RecipeArgs, STOPPED};
-use crate::afd::strategy::Ending;
 use crate::data::batch::{BatchError, Batches};
+use crate::engine::rounds::Ending;
 use crate::eval::report::{Report, read_metrics, write_html};
 use crate::eval::table::comparison_table;
+use crate::out::say;
 use crate::recipe::Recipe;
-use crate::recipe::settings::Kind;
+use crate::recipe::tables::Kind;
 use crate::run::directory::{Environment, RunDirectory};
 use crate::run::signals;
 use crate::session::quarantine::{self, QUARANTINE, Quarantine};
@@ -176,8 +177,8 @@ impl Job for TrainJob<'_> {
             Kind::Pretrain => vec!["teacher", "pretrained"],
         };
         if recipe.settings.evaluation.clips_per_prompt == 0 {
-            println!("run       {}", run.path().display());
-            println!(
+            say!("run       {}", run.path().display());
+            say!(
                 "student   {}",
                 run.checkpoints(1)
                     .path_of(trained.state.round)
@@ -206,7 +207,7 @@ impl Job for TrainJob<'_> {
             recipe.settings.evaluation.preview_clips,
         )?;
         let rows: Vec<(&str, _)> = names.iter().copied().zip(&scores).collect();
-        println!("{}", comparison_table(&rows));
+        say!("{}", comparison_table(&rows));
         let report = Report {
             title: format!("{} ({:?})", recipe.settings.name, recipe.settings.kind),
             run: run.path().display().to_string(),
@@ -231,16 +232,16 @@ impl Job for TrainJob<'_> {
             &metrics,
             &[("Held-out prompts".to_string(), preview)],
         )?;
-        println!("run       {}", run.path().display());
-        println!(
+        say!("run       {}", run.path().display());
+        say!(
             "student   {}",
             run.checkpoints(1)
                 .path_of(trained.state.round)
                 .join("student")
                 .display()
         );
-        println!("preview   {}", run.samples().join("held-out.gif").display());
-        println!("report    {}", run.path().join("report.html").display());
+        say!("preview   {}", run.samples().join("held-out.gif").display());
+        say!("report    {}", run.path().join("report.html").display());
         Ok(ExitCode::SUCCESS)
     }
 }

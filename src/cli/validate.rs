@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use super::{CliError, RecipeArgs};
+use crate::out::say;
 use crate::recipe::Recipe;
-use crate::recipe::settings::TeacherKind;
+use crate::recipe::tables::TeacherKind;
 
 /// Checks the recipe, its files and its teacher, and says what it would train.
 pub fn run(args: &RecipeArgs) -> Result<ExitCode, CliError> {
@@ -16,16 +17,18 @@ pub fn run(args: &RecipeArgs) -> Result<ExitCode, CliError> {
     }
     let [frames, channels, rows, columns] = recipe.latent_shape;
     let student = &recipe.student;
-    println!("{} is valid", args.recipe.display());
-    println!(
+    say!("{} is valid", args.recipe.display());
+    say!(
         "  prompts   {} to train on, {} held out",
         recipe.train_prompts.len(),
         recipe.held_out_prompts.len()
     );
-    println!("  latents   {frames} frames x {channels} channels x {rows} x {columns}");
-    println!(
+    say!("  latents   {frames} frames x {channels} channels x {rows} x {columns}");
+    say!(
         "  student   width {}, {} layers, {} frames per block",
-        student.width, student.layers, student.frames_per_block
+        student.width,
+        student.layers,
+        student.frames_per_block
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -12,13 +12,13 @@ use afd_models::text::TextEncoder;
 use afd_models::weights::WeightsError;
 use burn::prelude::*;
 
-use super::codec::CodecPlan;
 use super::latents::{LatentError, LatentOrigin, LatentStore};
 use super::near_prompts::near_prompts;
-use super::prepare::{Fit, PrepareError, equalise, prepare_fitted};
+use super::prepare::{Fit, PrepareError, prepare_fitted, round_to_8_bits};
 use super::text::{self, TextError};
 use super::video::{Clip, ClipShape};
-use crate::recipe::settings::{TeacherKind, TextKind};
+use crate::recipe::codec::CodecPlan;
+use crate::recipe::tables::{TeacherKind, TextKind};
 use crate::recipe::{Recipe, RecipeError};
 use crate::teacher::{Teacher, TeacherError};
 
@@ -155,7 +155,7 @@ impl<B: Kernels> Batches<B> {
         let distinct: BTreeSet<&String> = self.prompts.iter().collect();
         distinct
             .into_iter()
-            .map(|prompt| takes_of(self.samples_per_prompt, &*self.teacher, prompt))
+            .map(|prompt| samples_of(self.samples_per_prompt, &*self.teacher, prompt))
             .sum()
     }
 
@@ -424,7 +424,7 @@ impl<B: Kernels> Batches<B> {
     ///
     /// Without it a discriminator separates the sides by rounding instead of by motion (method.md
     /// E.7, leak hazards).
-    pub fn equalise(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
+    pub fn round_trip(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
         let journey = |latents| {
             let bytes = ((self.codec.decode(latents) + 1.0) * 127.5).round();
             self.codec.encode(bytes / 127.5 - 1.0)
@@ -503,7 +503,7 @@ pub fn training_samples(
     let mut samples = BTreeSet::new();
     let mut all = Vec::new();
     for prompt in &recipe.train_prompts {
-        let count = takes_of(recipe.settings.teacher.samples_per_prompt, teacher, prompt)
+        let count = samples_of(recipe.settings.teacher.samples_per_prompt, teacher, prompt)
             .ok_or(BatchError::Endless)?;
         // A prompt may stand in the list twice.
         if samples.insert(prompt) {
@@ -523,7 +523,7 @@ pub fn training_samples(
 
 /// Distinct samples of a training prompt where the recipe asks for `asked` (0: as many as there are);
 /// `None` if there is no end to them.
-fn takes_of(asked: u64, teacher: &dyn Teacher, prompt: &str) -> Option<u64> {
+fn samples_of(asked: u64, teacher: &dyn Teacher, prompt: &str) -> Option<u64> {
     match (asked, teacher.samples(prompt)) {
         (0, there) => there,
         (asked, there) => Some(there.map_or(asked, |there| asked.min(there))),
@@ -549,7 +549,7 @@ pub fn decode<B: Backend>(
     let pixels = codec.decode(latents).permute([0, 1, 3, 4, 2]);
     let values: Vec<f32> = pixels.into_data().iter::<f32>().collect();
     let clip = |pixels: &[f32]| {
-        equalise(&Clip {
+        round_to_8_bits(&Clip {
             shape,
             pixels: pixels.to_vec(),
         })

@@ -1,7 +1,6 @@
 //! Everything between video files and student-sized clips.
 
 pub mod batch;
-pub mod codec;
 pub mod embeddings;
 pub mod latents;
 pub mod near_prompts;

@@ -10,7 +10,7 @@ use afd_models::text::words::WordVectors;
 use afd_models::weights::{Pickles, WeightFile, WeightsError};
 
 use super::embeddings::{self, CachedText, EmbeddingError, Prepared, Stored};
-use crate::recipe::settings::{Text, TextKind};
+use crate::recipe::tables::{TextKind, TextTable};
 
 /// The directory of embeddings below `data.path`.
 pub const EMBEDDINGS: &str = "text";
@@ -36,7 +36,7 @@ pub enum TextError {
 ///
 /// # Errors
 /// umT5 without a cache.
-pub fn reader(text: &Text, data: Option<&Path>) -> Result<Box<dyn TextEncoder>, TextError> {
+pub fn reader(text: &TextTable, data: Option<&Path>) -> Result<Box<dyn TextEncoder>, TextError> {
     match text.kind {
         TextKind::Words => Ok(Box::new(WordVectors {
             length: text.length,
@@ -60,7 +60,7 @@ pub fn reader(text: &Text, data: Option<&Path>) -> Result<Box<dyn TextEncoder>, 
 /// # Errors
 /// [`TextError`]; what was written before stays.
 pub fn prepare<B: Kernels>(
-    text: &Text,
+    text: &TextTable,
     pickles: Pickles,
     data: &Path,
     prompts: &[String],
@@ -100,7 +100,7 @@ pub fn prepare<B: Kernels>(
 ///
 /// # Errors
 /// umT5's files.
-pub fn identity(text: &Text, pickles: Pickles) -> Result<serde_json::Value, TextError> {
+pub fn identity(text: &TextTable, pickles: Pickles) -> Result<serde_json::Value, TextError> {
     match text.kind {
         TextKind::Words => {
             Ok(serde_json::json!({ "kind": "words", "length": text.length, "width": text.width }))
@@ -117,7 +117,7 @@ pub fn identity(text: &Text, pickles: Pickles) -> Result<serde_json::Value, Text
     }
 }
 
-fn files(text: &Text) -> Result<(&Path, &Path), TextError> {
+fn files(text: &TextTable) -> Result<(&Path, &Path), TextError> {
     match (&text.tokenizer, &text.checkpoint) {
         (Some(tokenizer), Some(checkpoint)) => Ok((tokenizer, checkpoint)),
         _ => Err(TextError::Recipe(

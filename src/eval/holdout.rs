@@ -9,9 +9,9 @@ use burn::module::AutodiffModule;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::prelude::*;
 
-use crate::afd::bradley_terry;
 use crate::data::batch::Batches;
 use crate::data::video::Clip;
+use crate::methods::feedback::bradley_terry;
 use crate::recipe::Recipe;
 use crate::session::SessionError;
 

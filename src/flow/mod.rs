@@ -3,3 +3,4 @@
 pub mod path;
 pub mod sampler;
 pub mod schedule;
+pub mod trajectory;

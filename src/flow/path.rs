@@ -25,6 +25,29 @@ pub fn noised<B: Backend>(
     clean.clone() + (noise - clean) * sigmas.clone()
 }
 
+/// Clips of the forward process with the noise that they are mixed with.
+#[derive(Debug, Clone)]
+pub struct Noised<B: Backend> {
+    /// Clean clips x_0, `[B, F, C, H, W]`.
+    pub clean: Tensor<B, 5>,
+    /// The noise eps they are mixed with, `[B, F, C, H, W]`.
+    pub noise: Tensor<B, 5>,
+    /// Noise levels `[B, F, 1, 1, 1]`.
+    pub sigmas: Tensor<B, 5>,
+}
+
+impl<B: Backend> Noised<B> {
+    /// `x_sigma`, `[B, F, C, H, W]`.
+    pub fn state(&self) -> Tensor<B, 5> {
+        noised(self.clean.clone(), self.noise.clone(), &self.sigmas)
+    }
+
+    /// The velocity that leads from the clean clips to the noise, `eps - x_0`.
+    pub fn velocity(&self) -> Tensor<B, 5> {
+        self.noise.clone() - self.clean.clone()
+    }
+}
+
 /// The clean estimate `x_sigma - sigma v`.
 pub fn clean_estimate<B: Backend>(
     noised: Tensor<B, 5>,

@@ -33,6 +33,25 @@ pub fn draw_sigma(levels: &[f32], shift: f64, draw: &mut Noise) -> f32 {
     }
 }
 
+/// Noise levels of a clip's `frames`, one drawn per block of `per_block` frames; see [`draw_sigma`].
+pub fn draw_block_sigmas(
+    levels: &[f32],
+    shift: f64,
+    frames: usize,
+    per_block: usize,
+    draw: &mut Noise,
+) -> Vec<f32> {
+    let mut sigmas = Vec::with_capacity(frames);
+    let mut current = 0.0;
+    for frame in 0..frames {
+        if frame % per_block == 0 {
+            current = draw_sigma(levels, shift, draw);
+        }
+        sigmas.push(current);
+    }
+    sigmas
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use super::inputs::{DiscriminatorSizes, Distill, PlanInputs};
 use super::phases::{Part, Phase, Rounds, part, run, student, supervised, update, update_flops};
 use super::transformer::{Computed, Flops, cache_values, conv_scales};
 use super::weights::Weights;
-use crate::afd::model::Context;
+use crate::recipe::tables::Context;
 
 /// One alternation.
 pub(super) struct Alternation<'a> {

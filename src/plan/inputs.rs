@@ -9,10 +9,10 @@ use afd_models::text::umt5::UmT5Config;
 use serde::Serialize;
 
 use super::codec::{CodecSizes, TextEncoderSizes};
-use crate::afd::model::Context;
-use crate::data::codec::CodecPlan;
 use crate::recipe::Recipe;
-use crate::recipe::settings::{DiscriminatorKind, OldPolicy, TextKind};
+use crate::recipe::codec::CodecPlan;
+use crate::recipe::tables::Context;
+use crate::recipe::tables::{DiscriminatorKind, OldPolicy, TextKind};
 
 /// Everything that memory and work depend on.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -9,7 +9,7 @@ use afd_models::student::StudentConfig;
 use super::Plan;
 use super::codec::CodecSizes;
 use super::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, Schedule};
-use crate::afd::model::Context;
+use crate::recipe::tables::Context;
 
 fn factors(rank: usize) -> LoraConfig {
     LoraConfig {

@@ -16,7 +16,7 @@ use explain::{Source, explain, syntax_error};
 /// Why a recipe cannot be used: one sentence with the field, what was found, what was expected, and
 /// where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecipeError {
+pub enum DocumentError {
     /// The text is not TOML; a key given twice is of this kind.
     #[error("{place} is not valid TOML: {message}")]
     Syntax {
@@ -92,12 +92,12 @@ pub enum RecipeError {
 /// buffers, is that attribute needed.
 ///
 /// # Errors
-/// [`RecipeError`], for the first problem found.
+/// [`DocumentError`], for the first problem found.
 pub fn parse<T: DeserializeOwned>(
     text: &str,
     origin: &Path,
     overrides: &[String],
-) -> Result<T, RecipeError> {
+) -> Result<T, DocumentError> {
     let mut table: Table =
         toml::from_str(text).map_err(|error| syntax_error(text, origin, &error))?;
     let mut overridden = Vec::with_capacity(overrides.len());
@@ -121,10 +121,10 @@ pub fn parse<T: DeserializeOwned>(
 /// The value as TOML that [`parse`] reads back.
 ///
 /// # Errors
-/// [`RecipeError::Snapshot`] for what TOML cannot hold: integers from 2^63, absent values inside
+/// [`DocumentError::Snapshot`] for what TOML cannot hold: integers from 2^63, absent values inside
 /// lists, a value that is no table.
-pub fn to_toml<T: Serialize>(value: &T) -> Result<String, RecipeError> {
-    let refuse = |message: &str| RecipeError::Snapshot {
+pub fn to_toml<T: Serialize>(value: &T) -> Result<String, DocumentError> {
+    let refuse = |message: &str| DocumentError::Snapshot {
         message: one_line(message),
     };
     let text = toml::to_string(value).map_err(|error| refuse(&error.to_string()))?;
@@ -196,7 +196,7 @@ mod tests {
 
     const GOOD: &str = "name = \"first\"\n\n[afd]\nbeta = 1\ngroup_size = 4\n";
 
-    fn with(overrides: &[&str]) -> Result<Recipe, RecipeError> {
+    fn with(overrides: &[&str]) -> Result<Recipe, DocumentError> {
         let overrides: Vec<_> = overrides.iter().map(ToString::to_string).collect();
         parse(GOOD, Path::new("recipe.toml"), &overrides)
     }
@@ -428,7 +428,7 @@ mod tests {
         ] {
             let error = with(&[change]).unwrap_err();
             assert!(
-                matches!(&error, RecipeError::Override { text, .. } if text == change),
+                matches!(&error, DocumentError::Override { text, .. } if text == change),
                 "{error}"
             );
         }
@@ -464,10 +464,13 @@ mod tests {
 
     #[test]
     fn what_toml_cannot_hold_is_an_error() {
-        assert!(matches!(to_toml(&7u64), Err(RecipeError::Snapshot { .. })));
+        assert!(matches!(
+            to_toml(&7u64),
+            Err(DocumentError::Snapshot { .. })
+        ));
         assert!(matches!(
             to_toml(&std::collections::BTreeMap::from([("seed", u64::MAX)])),
-            Err(RecipeError::Snapshot { .. })
+            Err(DocumentError::Snapshot { .. })
         ));
     }
 }

@@ -18,9 +18,10 @@ use burn::prelude::*;
 
 use super::SessionError;
 use super::state::{FACTORS, MODEL, StudentCard};
-use crate::afd::model::AfdModel;
+use crate::engine::model::{AfdModel, TrainedDiscriminator};
+use crate::methods::entry;
 use crate::recipe::Recipe;
-use crate::recipe::settings::{DiscriminatorKind, Method};
+use crate::recipe::tables::DiscriminatorKind;
 
 /// A student with the weights of a file in any layout, held as `precision` has them at rest; `part`
 /// chooses among a training checkpoint's.
@@ -87,7 +88,7 @@ pub fn sampled_base<B: Backend>(
         &recipe.student,
         &file,
         settings.student.part.as_deref(),
-        rest(recipe),
+        held_in(recipe),
         device,
     )?;
     Ok(student.within(Limits {
@@ -96,9 +97,9 @@ pub fn sampled_base<B: Backend>(
     }))
 }
 
-/// How the weights that a recipe starts from rest: what is trained is held in f32 whatever it is
-/// computed in.
-fn rest(recipe: &Recipe) -> Precision {
+/// The type that the weights of the start are held in: what is trained is held in f32 whatever it
+/// is computed in.
+fn held_in(recipe: &Recipe) -> Precision {
     if recipe.settings.student.lora.is_some() {
         recipe.settings.run.precision
     } else {
@@ -120,7 +121,7 @@ pub fn base_student<B: Backend>(
                 &recipe.student,
                 &file,
                 settings.student.part.as_deref(),
-                rest(recipe),
+                held_in(recipe),
                 device,
             )?
         }
@@ -134,16 +135,7 @@ pub fn base_student<B: Backend>(
         Some(lora) => initialise_where(adapted(student, lora), settings.seed, "student", is_factor),
         None => student,
     };
-    Ok(student.within(limits(recipe)))
-}
-
-fn limits(recipe: &Recipe) -> Limits {
-    let run = &recipe.settings.run;
-    Limits {
-        attention_queries: run.attention_queries,
-        recompute_blocks: run.recompute_blocks,
-        precision: run.precision,
-    }
+    Ok(student.within(settings.run.limits()))
 }
 
 fn supported<B: Backend>(precision: Precision, device: &B::Device) -> Result<(), SessionError> {
@@ -184,7 +176,7 @@ pub fn discriminator<B: Backend>(
                 feed_forward_width: settings.width,
                 sigma: 0.0,
             };
-            // The base student's weights; where they rest, in the same memory.
+            // The base student's weights; where they are frozen, in the same memory.
             let base = without_factors(base.clone());
             let backbone = match &settings.lora {
                 Some(lora) => adapted(frozen_copy(base), lora),
@@ -198,26 +190,37 @@ pub fn discriminator<B: Backend>(
 }
 
 /// Student, lagging copies and discriminator as the recipe's method needs them.
+///
+/// # Errors
+/// Weights that cannot be read, or a precision that the backend lacks.
 pub fn model<B: Trainable>(
     recipe: &Recipe,
     device: &B::Device,
 ) -> Result<AfdModel<B>, SessionError> {
+    model_with(recipe, device, |student| {
+        discriminator(recipe, student, recipe.settings.seed, device)
+    })
+}
+
+/// The same with a discriminator of the caller's, made from the student of the start.
+///
+/// # Errors
+/// As [`model`].
+pub fn model_with<B: Trainable, D: TrainedDiscriminator<B>>(
+    recipe: &Recipe,
+    device: &B::Device,
+    discriminator: impl FnOnce(&Student<B>) -> D,
+) -> Result<AfdModel<B, D>, SessionError> {
     let student = base_student::<B>(recipe, device)?;
     let copy = || frozen_copy(student.clone());
     let settings = &recipe.settings;
-    let plays = !settings.is_supervised();
+    let method = entry(settings);
     let evaluation = copy();
-    let old = plays.then(copy);
-    let weight = match settings.method {
-        Method::ReverseChain => settings.reverse_chain.divergence_weight,
-        Method::DirectAdversarial | Method::Supervised => 0.0,
-        _ => settings.afd.reference_weight,
-    };
+    let old = method.adversarial.then(copy);
     // Whoever learns from its own trajectories learns from those of the student that it was.
-    let reference = ((plays && weight > 0.0) || recipe.trajectories.is_some())
-        .then(|| cast_frozen(without_factors(copy()), recipe.settings.run.precision));
-    let discriminator =
-        plays.then(|| discriminator(recipe, &student, recipe.settings.seed, device));
+    let refers = (method.reference_weight)(settings) > 0.0 || recipe.trajectories.is_some();
+    let reference = refers.then(|| cast_frozen(without_factors(copy()), settings.run.precision));
+    let discriminator = method.adversarial.then(|| discriminator(&student));
     Ok(AfdModel {
         student,
         old,

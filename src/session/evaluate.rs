@@ -7,7 +7,6 @@ use afd_models::student::Student;
 
 use super::SessionError;
 use super::generate::{Request, generate};
-use crate::afd::alternation::sampler;
 use crate::data::batch::Batches;
 use crate::data::video::Clip;
 use crate::data::video_io::write_gif_bytes;
@@ -35,7 +34,7 @@ pub fn held_out_clips<B: Trainable>(
     device: &B::Device,
 ) -> Result<Vec<PromptClips>, SessionError> {
     let evaluation = &recipe.settings.evaluation;
-    let (sampler, samples) = (sampler(recipe), evaluation.clips_per_prompt);
+    let (sampler, samples) = (recipe.settings.sampler.build(), evaluation.clips_per_prompt);
     let of_prompt = |prompt: &String| -> Result<PromptClips, SessionError> {
         let first = evaluation.first_sample;
         let request = Request {

@@ -13,26 +13,11 @@ use crate::data::batch::Batches;
 use crate::data::video::{Clip, ClipShape, to_byte};
 use crate::data::video_io::VideoWriter;
 use crate::flow::sampler::Sampler;
-use crate::flow::schedule::few_step_sigmas;
-use crate::recipe::settings;
 use crate::rollout::{Generator, RolloutNoise};
 
 /// The noise of a clip, which is a pure function of (weights, seed, prompt, sample).
 pub fn clip_noise(seed: u64, prompt: &str, sample: u64) -> Noise {
     Noise::new(seed, Purpose::Evaluation, sample, key_of(prompt))
-}
-
-/// The sampler that `settings` describe.
-pub fn sampler(settings: &settings::Sampler) -> Sampler {
-    let sigmas = few_step_sigmas(
-        &settings.denoising_step_list,
-        settings.timestep_shift,
-        settings.warp_denoising_step,
-    );
-    Sampler {
-        fresh_noise: settings.kind.fresh_noise(),
-        sigmas,
-    }
 }
 
 /// Generates the clips numbered `samples` of a prompt, `batch` at a time.

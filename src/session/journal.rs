@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 
+use afd_models::discriminator::AnyDiscriminator;
 use afd_models::kernels::Trainable;
 use burn::module::AutodiffModule;
 
 use super::SessionError;
 use super::state::{StudentCard, write_student, write_training_state};
-use crate::afd::model::AfdModel;
-use crate::afd::optimizer::AfdOptimizer;
-use crate::afd::strategy::{Cost, Journal, RoundError, RoundReport, RoundState};
+use crate::engine::model::{AfdModel, TrainedDiscriminator};
+use crate::engine::optimizer::AfdOptimizer;
+use crate::engine::report::{Cost, RoundReport};
+use crate::engine::rounds::{Journal, RoundError, RoundState};
 use crate::run::checkpoints::Checkpoints;
 use crate::run::directory::RunDirectory;
 use crate::run::events::MetricsLog;
@@ -77,25 +79,25 @@ fn timings(run: &RunDirectory) -> Result<Vec<serde_json::Value>, SessionError> {
 const TIMINGS: &str = "timings.jsonl";
 
 /// The journal of a run directory.
-pub struct RunJournal<B: Trainable> {
+pub struct RunJournal<B: Trainable, D: TrainedDiscriminator<B> = AnyDiscriminator<B>> {
     metrics: MetricsLog,
     events: TensorBoard,
     timings: File,
     checkpoints: Checkpoints,
     every: u64,
     saved: Option<u64>,
-    optimizer: AfdOptimizer<B>,
+    optimizer: AfdOptimizer<B, D>,
     card: StudentCard,
 }
 
-impl<B: Trainable> RunJournal<B> {
+impl<B: Trainable, D: TrainedDiscriminator<B>> RunJournal<B, D> {
     /// Opens the run's logs at `round`: later lines, left by a run that was killed, are cut off.
     pub fn open(
         run: &RunDirectory,
         round: u64,
         every: u64,
         keep: usize,
-        optimizer: AfdOptimizer<B>,
+        optimizer: AfdOptimizer<B, D>,
         card: StudentCard,
     ) -> Result<Self, SessionError> {
         let path = run.path().join(TIMINGS);
@@ -134,7 +136,11 @@ impl<B: Trainable> RunJournal<B> {
             })
     }
 
-    fn checkpoint(&mut self, model: &AfdModel<B>, state: &RoundState) -> Result<(), SessionError> {
+    fn checkpoint(
+        &mut self,
+        model: &AfdModel<B, D>,
+        state: &RoundState,
+    ) -> Result<(), SessionError> {
         if self.saved == Some(state.round) {
             return Ok(());
         }
@@ -168,15 +174,15 @@ impl From<CheckpointError> for SaveError {
     }
 }
 
-impl<B: Trainable> Journal<B> for RunJournal<B> {
+impl<B: Trainable, D: TrainedDiscriminator<B>> Journal<B, D> for RunJournal<B, D> {
     fn after_round(
         &mut self,
-        model: &AfdModel<B>,
+        model: &AfdModel<B, D>,
         state: &RoundState,
         report: &RoundReport,
         last: bool,
     ) -> Result<(), RoundError> {
-        let files = |error: SessionError| RoundError::Files(error.to_string());
+        let files = |error: SessionError| RoundError::Journal(Box::new(error));
         self.log(state, report).map_err(files)?;
         if last || state.round.is_multiple_of(self.every) {
             self.checkpoint(model, state).map_err(files)?;
@@ -188,8 +194,8 @@ impl<B: Trainable> Journal<B> for RunJournal<B> {
         signals::stop_requested()
     }
 
-    fn save(&mut self, model: &AfdModel<B>, state: &RoundState) -> Result<(), RoundError> {
+    fn save(&mut self, model: &AfdModel<B, D>, state: &RoundState) -> Result<(), RoundError> {
         self.checkpoint(model, state)
-            .map_err(|error| RoundError::Files(error.to_string()))
+            .map_err(|error| RoundError::Journal(Box::new(error)))
     }
 }

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionError;
 use super::generate::{Request, generate};
-use crate::afd::alternation::sampler;
 use crate::data::batch::Batches;
 use crate::data::prepare::prepare_fitted;
 use crate::data::video::{Clip, ClipShape};
@@ -22,7 +21,7 @@ use crate::eval::holdout::{self, PromptGroup};
 use crate::eval::physics::{self, PHYSICS_METRICS, PromptEvidence};
 use crate::eval::preview::side_by_side;
 use crate::eval::table::{METRICS, score};
-use crate::recipe::settings::{CodecKind, TeacherKind};
+use crate::recipe::tables::{CodecKind, TeacherKind};
 use crate::recipe::{Recipe, RecipeError};
 use crate::rollout::{Generator, RolloutNoise};
 use crate::run::files::{FileError, write_atomically};
@@ -263,7 +262,7 @@ impl<B: Trainable> Bench<'_, B> {
         generate(
             student,
             self.batches,
-            &sampler(recipe),
+            &recipe.settings.sampler.build(),
             &request,
             self.device,
         )
@@ -369,7 +368,10 @@ impl<B: Trainable> Bench<'_, B> {
             )
         };
         let noise = RolloutNoise::of((0..CONTINUATIONS).map(stream).collect());
-        let (text, sampler) = (student.text_cache(rows), sampler(self.recipe));
+        let (text, sampler) = (
+            student.text_cache(rows),
+            self.recipe.settings.sampler.build(),
+        );
         let generator = Generator {
             student,
             text: &text,

@@ -24,9 +24,12 @@ pub enum SessionError {
     /// Weights.
     #[error(transparent)]
     Weights(#[from] afd_models::weights::WeightsError),
+    /// A value that cannot work, in a recipe or in what a student carries away.
+    #[error(transparent)]
+    Problem(#[from] crate::recipe::Problem),
     /// A round.
     #[error(transparent)]
-    Round(#[from] crate::afd::strategy::RoundError),
+    Round(#[from] crate::engine::rounds::RoundError),
     /// The run directory.
     #[error(transparent)]
     Run(#[from] crate::run::directory::RunError),
@@ -60,6 +63,9 @@ pub enum SessionError {
     /// Too many of them are bad.
     #[error(transparent)]
     Quarantine(#[from] quarantine::QuarantineError),
+    /// Threads.
+    #[error(transparent)]
+    Thread(#[from] crate::engine::shards::ThreadError),
     /// A directory of generated clips.
     #[error(transparent)]
     Samples(#[from] samples::SamplesError),

@@ -10,7 +10,7 @@ use afd_clips::layouts::{Layout, LayoutError, Problem};
 
 use super::SessionError;
 use crate::recipe::Recipe;
-use crate::recipe::settings::TeacherKind;
+use crate::recipe::tables::TeacherKind;
 use crate::run::files::{FileError, write_atomically};
 
 /// The file's name, in the run's directory or beside the prepared data.
@@ -344,7 +344,7 @@ fn leave_out(recipe: &mut Recipe, bad: Vec<Problem>) -> Result<Quarantine, Sessi
         recipe.train_prompts.len(),
         recipe.settings.afd.prompts_per_alternation,
     );
-    if recipe.settings.kind == crate::recipe::settings::Kind::Distill && left < needed {
+    if recipe.settings.kind == crate::recipe::tables::Kind::Distill && left < needed {
         return Err(QuarantineError::TooFewPrompts { left, needed }.into());
     }
     Ok(quarantine)

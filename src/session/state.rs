@@ -17,13 +17,15 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::SessionError;
-use crate::afd::model::AfdModel;
-use crate::afd::optimizer::AfdOptimizer;
-use crate::afd::strategy::RoundState;
-use crate::data::codec::CodecPlan;
 use crate::data::video::ClipShape;
-use crate::recipe::settings::{Codec, Sampler, Text};
-use crate::recipe::{Recipe, check};
+use crate::engine::model::{AfdModel, TrainedDiscriminator};
+use crate::engine::optimizer::AfdOptimizer;
+use crate::engine::rounds::RoundState;
+use crate::recipe::codec::CodecPlan;
+use crate::recipe::tables::{
+    CodecTable, SamplerTable, TextTable, reads_latents, reads_text, whole_tokens,
+};
+use crate::recipe::{Problem, Recipe, check_bounds_of};
 use crate::run::files::FileError;
 use crate::run::manifest::hash;
 
@@ -36,11 +38,11 @@ pub struct StudentCard {
     /// Clips it makes.
     pub clip: ClipShape,
     /// Its codec.
-    pub codec: Codec,
+    pub codec: CodecTable,
     /// Its text encoder.
-    pub text: Text,
+    pub text: TextTable,
     /// Its sampler.
-    pub sampler: Sampler,
+    pub sampler: SamplerTable,
     /// The type of its products and weights at rest.
     #[serde(default)]
     pub precision: Precision,
@@ -141,20 +143,23 @@ impl StudentCard {
     ///
     /// # Errors
     /// Field, value found, what is needed.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), Problem> {
         if let Some(problem) = self.student.problem() {
-            return Err(format!("student: {problem}"));
+            return Err(Problem::new(problem).about("student"));
         }
-        check::clip(&self.clip)?;
-        check::text(&self.text)?;
-        check::rows(&self.text, &self.student)?;
-        check::sampler(&self.sampler)?;
+        check_bounds_of("clip", &self.clip)?;
+        check_bounds_of("codec", &self.codec)?;
+        check_bounds_of("text", &self.text)?;
+        check_bounds_of("sampler", &self.sampler)?;
+        self.text.check()?;
+        reads_text(&self.text, &self.student)?;
+        self.sampler.check()?;
         match self
             .adapter
             .as_ref()
             .and_then(|adapter| adapter.lora.problem())
         {
-            Some(problem) => Err(format!("adapter.lora.{problem}")),
+            Some(problem) => Err(Problem::new(format!("adapter.lora.{problem}"))),
             None => Ok(()),
         }
     }
@@ -163,10 +168,10 @@ impl StudentCard {
     ///
     /// # Errors
     /// Files that cannot be read; clips or a student that do not fit them.
-    pub fn codec(&self, pickles: Pickles) -> Result<(CodecPlan, [usize; 4]), String> {
+    pub fn codec(&self, pickles: Pickles) -> Result<(CodecPlan, [usize; 4]), Problem> {
         let codec = CodecPlan::of(&self.codec, pickles)?;
-        check::channels(codec.channels(), &self.student)?;
-        check::patches(&self.clip, codec.stride() * self.student.patch)?;
+        reads_latents(codec.channels(), &self.student)?;
+        whole_tokens(&self.clip, codec.stride() * self.student.patch)?;
         let shape = codec.latent_shape(&self.clip)?;
         Ok((codec, shape))
     }
@@ -228,10 +233,10 @@ pub fn write_student<B: Backend>(
 }
 
 /// Writes `training_state/`: all weights that move, both optimizers and the round.
-pub fn write_training_state<B: Trainable>(
+pub fn write_training_state<B: Trainable, D: TrainedDiscriminator<B>>(
     directory: &Path,
-    model: &AfdModel<B>,
-    optimizer: &AfdOptimizer<B>,
+    model: &AfdModel<B, D>,
+    optimizer: &AfdOptimizer<B, D>,
     state: &RoundState,
 ) -> Result<(), SessionError> {
     let directory = directory.join("training_state");
@@ -251,11 +256,11 @@ pub fn write_training_state<B: Trainable>(
 }
 
 /// Puts a checkpoint's training state back.
-pub fn read_training_state<B: Trainable>(
+pub fn read_training_state<B: Trainable, D: TrainedDiscriminator<B>>(
     checkpoint: &Path,
-    model: AfdModel<B>,
-    optimizer: &AfdOptimizer<B>,
-) -> Result<(AfdModel<B>, RoundState), SessionError> {
+    model: AfdModel<B, D>,
+    optimizer: &AfdOptimizer<B, D>,
+) -> Result<(AfdModel<B, D>, RoundState), SessionError> {
     let path = checkpoint.join("student/config.json");
     let card: StudentCard = serde_json::from_slice(
         &fs::read(&path).map_err(|error| FileError::new("read", &path, error))?,
@@ -282,7 +287,9 @@ pub fn read_training_state<B: Trainable>(
 
 /// Which tensors of the model move: with low-rank factors, what they stand beside is read from its
 /// own file instead.
-fn moving<B: Trainable>(model: &AfdModel<B>) -> impl Fn(&str) -> bool + use<B> {
+fn moving<B: Trainable, D: TrainedDiscriminator<B>>(
+    model: &AfdModel<B, D>,
+) -> impl Fn(&str) -> bool + use<B, D> {
     let names = shapes(model);
     let adapted = |part: &str| {
         names

@@ -1,24 +1,29 @@
 //! A small problem, the steps that training samples on it, and what the plan says of the same.
 
-use afd::afd::bradley_terry::DiscriminatorLoss;
-use afd::afd::forward_process::{ForwardProcessSettings, LossForm, Noised};
-use afd::afd::model::{
-    AfdModel, CleanContext, Context, DiscriminatorWork, FlowWork, Penalty, SupervisedWork, Work,
-    prefill, velocities,
-};
+use afd::engine::model::AfdModel;
+use afd::engine::update::Update;
+use afd::flow::path::Noised;
 use afd::flow::sampler::Sampler;
+use afd::methods::feedback::{PairUpdate, Penalty};
+use afd::methods::forward_process::FlowUpdate;
+use afd::methods::forward_process::loss::ForwardProcessSettings;
+use afd::methods::supervised::SupervisedUpdate;
 use afd::plan::Plan;
 use afd::plan::inputs::{
     DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, Pretrain, Schedule,
 };
+use afd::recipe::tables::{Context, DiscriminatorLoss, LossForm};
 use afd::rollout::{Generator, RolloutNoise};
 use afd_models::copies::frozen_copy;
-use afd_models::discriminator::{AnyDiscriminator, RegisterConfig, RegisterDiscriminator};
+use afd_models::discriminator::{
+    AnyDiscriminator, Discriminator, RegisterConfig, RegisterDiscriminator,
+};
 use afd_models::init::{initialise, initialise_where};
 use afd_models::kernels::Trainable;
 use afd_models::lora::{LoraConfig, adapted, is_factor, without_factors};
 use afd_models::noise::{Noise, Purpose};
 use afd_models::precision::{Precision, cast_frozen};
+use afd_models::student::passes::{CleanContext, prefill, velocities};
 use afd_models::student::{Limits, Student, StudentConfig};
 use burn::module::AutodiffModule;
 use burn::prelude::*;
@@ -236,18 +241,23 @@ impl Problem {
     }
 
     /// What an update learns from; `None` of a step without one.
-    fn work<B: Trainable>(&self, step: Step, text: &Tensor<B::InnerBackend, 3>) -> Option<Work<B>> {
+    fn update<B: Trainable>(
+        &self,
+        step: Step,
+        text: &Tensor<B::InnerBackend, 3>,
+    ) -> Option<Update<B, AnyDiscriminator<B>>> {
         let (sigmas, text) = (vec![0.5; self.frames], text.clone());
         Some(match step {
             Step::Rollout | Step::Scores | Step::Velocities => return None,
-            Step::TeacherForcing | Step::DiffusionForcing => Work::Supervised(SupervisedWork {
-                clips: self.noised(),
-                sigmas,
-                context: (step == Step::TeacherForcing).then(|| self.clips(1, 4)),
-                context_sigma: 0.0,
-                text,
-            }),
-            Step::Flow => Work::Flow(Box::new(FlowWork {
+            Step::TeacherForcing | Step::DiffusionForcing => {
+                Update::Student(Box::new(SupervisedUpdate {
+                    clips: self.noised(),
+                    sigmas,
+                    context: (step == Step::TeacherForcing).then(|| self.clips(1, 4)),
+                    text,
+                }))
+            }
+            Step::Flow => Update::Student(Box::new(FlowUpdate {
                 clips: self.noised(),
                 sigmas,
                 r: Tensor::full([1, 1, 1, 1, 1], 0.7, &Default::default()),
@@ -262,7 +272,7 @@ impl Problem {
                     advantage_clip: 1.0,
                 },
             })),
-            Step::Discriminator => Work::Discriminator(DiscriminatorWork {
+            Step::Discriminator => Update::Discriminator(Box::new(PairUpdate {
                 teacher: self.clips(1, 1),
                 student: self.clips(1, 2),
                 teacher_text: text.clone(),
@@ -276,7 +286,7 @@ impl Problem {
                     r1: 0.01,
                     r2: 0.01,
                 }),
-            }),
+            })),
         })
     }
 
@@ -284,7 +294,7 @@ impl Problem {
     pub fn measured<B: Trainable>(&self, step: Step) -> u64 {
         let model = self.model::<B>();
         let text = random::<B::InnerBackend, 3>([1, TEXT_ROWS, 16], 3);
-        let work = self.work::<B>(step, &text);
+        let update = self.update::<B>(step, &text);
         let (student, device) = (model.student.valid(), Default::default());
         let discriminator = model.discriminator.as_ref().unwrap().valid();
         let read = student.text_cache(text.clone());
@@ -303,8 +313,8 @@ impl Problem {
         settle::<B>();
         let before = MEMORY.current_usage();
         MEMORY.reset_peak_usage();
-        match (step, work) {
-            (_, Some(work)) => drop(model.step(work)),
+        match (step, update) {
+            (_, Some(update)) => drop(model.step(update)),
             (Step::Scores, _) => drop(discriminator.score_within_limits(noised.clean, text)),
             (Step::Velocities, _) => {
                 for policy in [&model.old, &model.reference] {

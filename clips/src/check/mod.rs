@@ -35,7 +35,16 @@ const BATCH: usize = 16;
 /// What makes a clip suspicious. It may be exactly what is wanted; so a flag is a warning unless a
 /// recipe says otherwise.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Flag {

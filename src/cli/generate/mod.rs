@@ -19,11 +19,12 @@ use super::{CliError, STOPPED};
 use crate::data::manifest;
 use crate::data::text;
 use crate::data::video_io::VideoFormat;
+use crate::out::say;
 use crate::recipe::Recipe;
-use crate::recipe::settings::TextKind;
+use crate::recipe::tables::TextKind;
 use crate::run::signals;
 use crate::session::SessionError;
-use crate::session::generate::{Filming, clip_noise, sampler};
+use crate::session::generate::{Filming, clip_noise};
 use crate::session::samples::{Made, Samples};
 
 /// Clips of one prompt, or of a list.
@@ -129,7 +130,7 @@ fn one_clip(args: &GenerateArgs, source: &Source, out: &Path) -> Result<ExitCode
         to: To::File(out),
     };
     afd_backends::dispatch(args.backend.as_deref(), job)??;
-    println!("{}", out.display());
+    say!("{}", out.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -176,7 +177,7 @@ fn clips_of_a_list(
         }
     }
     samples.finish(&files).map_err(SessionError::from)?;
-    println!("{}", directory.join(manifest::FILE_NAME).display());
+    say!("{}", directory.join(manifest::FILE_NAME).display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -212,7 +213,9 @@ fn settings(
     prompts: &[Listed],
 ) -> Result<Map<String, Value>, SessionError> {
     let card = source.card();
-    let (codec, _) = card.codec(source.pickles()).map_err(SessionError::Other)?;
+    let (codec, _) = card
+        .codec(source.pickles())
+        .map_err(SessionError::Problem)?;
     let list =
         serde_json::to_vec(prompts).map_err(|error| SessionError::Other(error.to_string()))?;
     let Value::Object(settings) = json!({
@@ -269,13 +272,13 @@ impl Job for GenerateJob<'_> {
         }
         let (codec, latent_shape) = card
             .codec(self.source.pickles())
-            .map_err(SessionError::Other)?;
+            .map_err(SessionError::Problem)?;
         let codec = codec.load::<B::InnerBackend>(&device)?;
         let student = self.source.load::<B::InnerBackend>(&device)?;
         let filming = Filming {
             student: &student,
             codec: &*codec,
-            sampler: &sampler(&card.sampler),
+            sampler: &card.sampler.build(),
             clip: card.clip,
             latent_shape,
             device: &device,

@@ -9,12 +9,13 @@ use afd_api::engine::{self, Progress};
 use afd_api::ledger::{End, Ledger, State};
 use afd_api::service::Service;
 use afd_api::survey::Survey;
-use afd_api::teacher::takes_of;
+use afd_api::teacher::samples_of;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{CliError, RecipeArgs, STOPPED};
 use crate::data::store::ClipStore;
+use crate::out::say;
 use crate::recipe::Recipe;
 use crate::run::signals;
 
@@ -75,7 +76,7 @@ impl From<ApiError> for CliError {
 pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let service = recipe.service()?;
-    let wanted = takes_of(&recipe.announced_samples());
+    let wanted = samples_of(&recipe.announced_samples());
     if args.dry_run {
         bill(&service, &Survey::of(&service, &wanted)?);
         return Ok(ExitCode::SUCCESS);
@@ -83,9 +84,9 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
     signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
     if !args.again.is_empty() {
         let released = release(&service, &args.again)?;
-        println!("released  {released} samples to be submitted again");
+        say!("released  {released} samples to be submitted again");
     }
-    println!(
+    say!(
         "terms     {}: check that they allow training on the clips",
         service.adapter.terms
     );
@@ -98,19 +99,20 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
     )?;
     shown.end();
     let counts = fetch.progress.counts;
-    println!(
+    say!(
         "clips     {} of {} are in {}",
         counts.there,
         counts.wanted,
         service.store.display()
     );
-    println!(
+    say!(
         "spent     {} of {} may be spent",
-        fetch.progress.spent, service.settings.budget
+        fetch.progress.spent,
+        service.settings.budget
     );
     let gone = counts.refused + counts.failed + counts.overdue + counts.unknown;
     if gone > 0 {
-        println!("not there {gone} will not come by themselves; `afd teacher status` lists them");
+        say!("not there {gone} will not come by themselves; `afd teacher status` lists them");
     }
     if let Some(reason) = fetch.halted {
         return Err(CliError::Failed(reason));
@@ -136,27 +138,31 @@ fn release(service: &Service, again: &[Again]) -> Result<usize, ApiError> {
 fn bill(service: &Service, survey: &Survey) {
     let (counts, budget) = (survey.counts, service.settings.budget);
     let left = budget.minus(survey.spent);
-    println!("adapter   {} at {}", service.adapter.name, service.base_url);
-    println!(
+    say!("adapter   {} at {}", service.adapter.name, service.base_url);
+    say!(
         "terms     {}: check that they allow training on the clips",
         service.adapter.terms
     );
-    println!(
+    say!(
         "clips     {} wanted, {} there, {} under way, {} to submit",
-        counts.wanted, counts.there, counts.open, counts.missing
+        counts.wanted,
+        counts.there,
+        counts.open,
+        counts.missing
     );
-    println!("price     {} a clip", service.price);
-    println!(
+    say!("price     {} a clip", service.price);
+    say!(
         "bill      {} for {} clips, if each succeeds at once",
-        survey.bill, counts.missing
+        survey.bill,
+        counts.missing
     );
-    println!(
+    say!(
         "budget    {budget}, {} of it spent or reserved, {left} left",
         survey.spent
     );
     match survey.bill > left {
-        true => println!("the budget does not cover the bill: the fetch will stop at {budget}"),
-        false => println!("the budget covers the bill"),
+        true => say!("the budget does not cover the bill: the fetch will stop at {budget}"),
+        false => say!("the budget covers the bill"),
     }
 }
 

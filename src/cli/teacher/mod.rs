@@ -11,6 +11,8 @@ use clap::{Args, Subcommand};
 
 use super::CliError;
 
+use crate::out::say;
+
 /// What to do with a teacher.
 #[derive(Debug, Subcommand)]
 pub enum TeacherVerb {
@@ -60,8 +62,8 @@ fn adapters(args: &AdaptersArgs) -> Result<ExitCode, CliError> {
         return Ok(ExitCode::SUCCESS);
     }
     for (name, text) in BUILT_IN {
-        let adapter = Adapter::parse(text).map_err(CliError::Failed)?;
-        println!("{name:<10} {} (terms: {})", adapter.about, adapter.terms);
+        let adapter = Adapter::parse(text).map_err(|error| CliError::Failed(error.to_string()))?;
+        say!("{name:<10} {} (terms: {})", adapter.about, adapter.terms);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use crate::cli::{CliError, RecipeArgs, STOPPED};
 use crate::data::record::{RecordError, record};
 use crate::data::store::StoreError;
 use crate::data::video_io::VideoFormat;
+use crate::out::say;
 use crate::recipe::Recipe;
 use crate::run::signals;
 
@@ -91,6 +92,6 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
         eprintln!("stopped; run the same command again to go on");
         return Ok(ExitCode::from(STOPPED));
     }
-    println!("{}", args.out.join("manifest.jsonl").display());
+    say!("{}", args.out.join("manifest.jsonl").display());
     Ok(ExitCode::SUCCESS)
 }

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use afd_api::ledger::End;
 use afd_api::survey::{Standing, Survey};
-use afd_api::teacher::takes_of;
+use afd_api::teacher::samples_of;
 use clap::Args;
 
 use crate::cli::{CliError, RecipeArgs};
+use crate::out::say;
 use crate::recipe::Recipe;
 
 /// Which recipe.
@@ -24,24 +25,31 @@ pub struct StatusArgs {
 pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     let service = recipe.service()?;
-    let survey = Survey::of(&service, &takes_of(&recipe.announced_samples()))?;
+    let survey = Survey::of(&service, &samples_of(&recipe.announced_samples()))?;
     let (counts, budget) = (survey.counts, service.settings.budget);
-    println!(
+    say!(
         "store     {}, {} clips in all",
         service.store.display(),
         survey.clips.len()
     );
-    println!(
+    say!(
         "wanted    {}: {} there, {} under way, {} to submit",
-        counts.wanted, counts.there, counts.open, counts.missing
+        counts.wanted,
+        counts.there,
+        counts.open,
+        counts.missing
     );
-    println!(
+    say!(
         "gone      {} refused, {} failed, {} overdue, {} unknown",
-        counts.refused, counts.failed, counts.overdue, counts.unknown
+        counts.refused,
+        counts.failed,
+        counts.overdue,
+        counts.unknown
     );
-    println!(
+    say!(
         "spent     {} of {budget} spent or reserved, the rest may cost {}",
-        survey.spent, survey.bill
+        survey.spent,
+        survey.bill
     );
     for ((prompt, sample), standing) in survey.troubles.iter().take(args.list) {
         let (state, reason) = match standing {
@@ -53,17 +61,17 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
                 "its answer was lost, and the provider cannot be asked",
             ),
         };
-        println!("  {state:<8} sample {sample} of {prompt:?}: {reason}");
+        say!("  {state:<8} sample {sample} of {prompt:?}: {reason}");
     }
     if survey.troubles.len() > args.list {
-        println!(
+        say!(
             "  and {} more; --list {} lists them",
             survey.troubles.len() - args.list,
             survey.troubles.len()
         );
     }
     if counts.unknown > 0 {
-        println!(
+        say!(
             "unknown: look at the provider's own list of jobs. Clips that it made and nobody \
                 fetched are lost to this store; `afd teacher fetch --again unknown` submits these \
                 samples again, and counts them twice in the budget."

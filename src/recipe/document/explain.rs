@@ -7,7 +7,7 @@ use toml::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::tracked::{self, Failure, Kind, Part, dotted};
-use super::{RecipeError, one_line};
+use super::{DocumentError, one_line};
 
 /// Where the fields of a document came from.
 pub(super) struct Source<'a> {
@@ -78,7 +78,7 @@ impl Source<'_> {
 }
 
 /// Places a failure in the document and says what was meant.
-pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> RecipeError {
+pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> DocumentError {
     let Failure { path, kind } = failure;
     match kind {
         Kind::UnknownField { field, known } => {
@@ -94,7 +94,7 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Re
                 None => "remove it, no field is known there".into(),
             };
             let full = [&around[..], &[Part::Key(field.clone())]].concat();
-            RecipeError::UnknownField {
+            DocumentError::UnknownField {
                 field: dotted(&full),
                 place: source.place_of(&full),
                 advice,
@@ -102,7 +102,7 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Re
         }
         Kind::MissingField { field } => {
             let place = source.place_of(&path);
-            RecipeError::MissingField {
+            DocumentError::MissingField {
                 field: dotted(&[&path[..], &[Part::Key(field)]].concat()),
                 place,
             }
@@ -114,7 +114,7 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Re
                 Some(name) => format!("{name:?} or another of: {}", known.join(", ")),
                 None => "nothing".into(),
             };
-            RecipeError::WrongValue {
+            DocumentError::WrongValue {
                 field: dotted(&path),
                 place: source.place_of(&path),
                 found: format!("{found:?}"),
@@ -124,14 +124,14 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Re
         Kind::WrongType { found, expected } => {
             let path = tracked::find(document, &path, |value| tracked::describe(value) == found)
                 .unwrap_or(path);
-            RecipeError::WrongValue {
+            DocumentError::WrongValue {
                 field: dotted(&path),
                 place: source.place_of(&path),
                 found,
                 expected,
             }
         }
-        Kind::Refused { message } => RecipeError::Refused {
+        Kind::Refused { message } => DocumentError::Refused {
             field: dotted(&path),
             place: source.place_of(&path),
             message: one_line(&message),
@@ -149,7 +149,7 @@ fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
 }
 
 /// The TOML reader's complaint with its line and column.
-pub(super) fn syntax_error(text: &str, origin: &Path, error: &toml::de::Error) -> RecipeError {
+pub(super) fn syntax_error(text: &str, origin: &Path, error: &toml::de::Error) -> DocumentError {
     let place = match error.span() {
         Some(span) => {
             let (line, column) = line_and_column(text, span.start);
@@ -157,7 +157,7 @@ pub(super) fn syntax_error(text: &str, origin: &Path, error: &toml::de::Error) -
         }
         None => origin.display().to_string(),
     };
-    RecipeError::Syntax {
+    DocumentError::Syntax {
         place,
         message: one_line(error.message()),
     }

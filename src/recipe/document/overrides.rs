@@ -3,12 +3,12 @@
 use toml::{Table, Value};
 
 use super::tracked::describe;
-use super::{RecipeError, one_line};
+use super::{DocumentError, one_line};
 
 /// Sets one field and returns its path. Tables on the way are created; whether the field is known
 /// is found out later.
-pub(super) fn apply(document: &mut Table, change: &str) -> Result<Vec<String>, RecipeError> {
-    let refuse = |reason: String| RecipeError::Override {
+pub(super) fn apply(document: &mut Table, change: &str) -> Result<Vec<String>, DocumentError> {
+    let refuse = |reason: String| DocumentError::Override {
         text: change.into(),
         reason,
     };

@@ -1,0 +1,194 @@
+//! One optimizer step's gradients, graph by graph.
+
+use afd_models::discriminator::pieces::{Pieces, ScoreBatch};
+use afd_models::kernels::Trainable;
+use afd_models::student::KvCache;
+use afd_models::student::passes::prefill;
+use afd_models::student::segments::{self, Segments};
+use burn::module::AutodiffModule;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::prelude::*;
+use burn::train::TrainOutput;
+
+use super::model::{AfdModel, Outcome, TrainedDiscriminator};
+use super::update::{RunLoss, StudentUpdate, Update};
+
+/// A step in the making: one or more graphs, each built by [`Step::forward`] and then consumed by
+/// [`Step::backward`].
+///
+/// The two are apart because the parts of a batch (see [`super::shards`]) must not build graphs
+/// while others are walked backwards: burn-autodiff 0.21 ends a backward pass by freeing what looks
+/// unused in *every* graph of the process, and a node whose consumer another thread has not
+/// registered yet looks unused. The gradient that should have passed through it is then silently
+/// missing.
+pub struct Step<B: Trainable, D: TrainedDiscriminator<B>> {
+    model: AfdModel<B, D>,
+    update: Update<B, D>,
+    /// Keys and values of the clips that blocks attend to, where they are constants.
+    cache: Option<KvCache<B::InnerBackend>>,
+    /// The student's current run, where its transformer blocks are run again.
+    segments: Option<Segments<B>>,
+    /// The discriminator's, where its backbone's are.
+    pieces: Option<Pieces<B>>,
+    gradients: GradientsAccumulator<AfdModel<B, D>>,
+    item: Outcome,
+}
+
+impl<B: Trainable, D: TrainedDiscriminator<B>> Step<B, D> {
+    /// The step of `model` that `update` asks for.
+    pub fn new(model: AfdModel<B, D>, update: Update<B, D>) -> Self {
+        let cache = match &update {
+            Update::Student(update) => update.frozen_context().map(|clips| {
+                let student = model.student.valid();
+                let text = student.text_cache(update.text().clone());
+                prefill(&student, clips.clone(), 0.0, &text)
+            }),
+            Update::Discriminator(_) => None,
+        };
+        Self {
+            model,
+            update,
+            cache,
+            segments: None,
+            pieces: None,
+            gradients: GradientsAccumulator::new(),
+            item: Outcome::default(),
+        }
+    }
+
+    /// How many graphs the step has: one per run of the student, each cut into pieces where
+    /// transformer blocks are run again.
+    pub fn graphs(&self) -> usize {
+        match &self.update {
+            Update::Student(update) => update.runs(&self.model.student) * self.graphs_per_run(),
+            Update::Discriminator(_) => self.graphs_per_run(),
+        }
+    }
+
+    fn graphs_per_run(&self) -> usize {
+        let student = &self.model.student;
+        match &self.update {
+            Update::Discriminator(update) => match self.discriminator().in_pieces() {
+                Some(registers) => Pieces::graphs(registers, update.clips()),
+                None => 1,
+            },
+            Update::Student(_) if student.limits().recompute_blocks => Segments::graphs(student),
+            Update::Student(_) => 1,
+        }
+    }
+
+    /// Builds graph number `graph` and returns its loss, scaled so that the losses of all graphs
+    /// add up to the step's; or, for a piece of a run, a scalar with the loss's gradients.
+    pub fn forward(&mut self, graph: usize) -> Tensor<B, 1> {
+        let per_run = self.graphs_per_run();
+        let (run, piece) = (graph / per_run, graph % per_run);
+        if piece > 0 {
+            return self.next_piece(piece);
+        }
+        let RunLoss {
+            value,
+            share,
+            scalars,
+        } = match &self.update {
+            Update::Discriminator(update) => {
+                let (scores, pieces) = self.scores(update.batches());
+                self.pieces = pieces;
+                let (value, scalars) = update.loss(&scores);
+                RunLoss {
+                    value,
+                    share: 1.0,
+                    scalars,
+                }
+            }
+            Update::Student(update) => {
+                let (velocity, segments) = self.velocity(&**update, run);
+                self.segments = segments;
+                update.loss(velocity, &self.model, run)
+            }
+        };
+        self.item.add(scalars, share);
+        if share == 1.0 { value } else { value * share }
+    }
+
+    fn next_piece(&mut self, piece: usize) -> Tensor<B, 1> {
+        if let Some(segments) = &mut self.segments {
+            return segments.graph(&self.model.student, piece);
+        }
+        let registers = self
+            .model
+            .discriminator
+            .as_ref()
+            .and_then(|found| found.in_pieces());
+        match (&mut self.pieces, registers) {
+            (Some(pieces), Some(registers)) => pieces.graph(registers, piece),
+            _ => unreachable!("a run has several graphs only if it is cut into pieces"),
+        }
+    }
+
+    /// The student's velocities in run `run`, and its segments if its blocks are run again.
+    fn velocity(
+        &self,
+        update: &dyn StudentUpdate<B, D>,
+        run: usize,
+    ) -> (Tensor<B, 5>, Option<Segments<B>>) {
+        let student = &self.model.student;
+        let passes = update.passes(student, self.cache.as_ref(), run);
+        if !student.limits().recompute_blocks {
+            let velocity = segments::velocity(student, update.text().clone(), &passes);
+            return (velocity, None);
+        }
+        let mut segments = Segments::new(student, update.text().clone(), passes);
+        (segments.velocity(student), Some(segments))
+    }
+
+    /// The scores of all batches, each `[B, S]`, and the pieces if the backbone's blocks are run
+    /// again.
+    fn scores(
+        &self,
+        batches: Vec<ScoreBatch<B::InnerBackend>>,
+    ) -> (Vec<Tensor<B, 2>>, Option<Pieces<B>>) {
+        let discriminator = self.discriminator();
+        if let Some(registers) = discriminator.in_pieces() {
+            let pieces = Pieces::new(registers, batches);
+            return (pieces.scores().to_vec(), Some(pieces));
+        }
+        let score = |batch: ScoreBatch<B::InnerBackend>| {
+            discriminator.score(
+                Tensor::from_inner(batch.clips),
+                Tensor::from_inner(batch.text),
+            )
+        };
+        (batches.into_iter().map(score).collect(), None)
+    }
+
+    fn discriminator(&self) -> &D {
+        let found = self.model.discriminator.as_ref();
+        found.unwrap_or_else(|| unreachable!("its update is asked of models that have one"))
+    }
+
+    /// Consumes a graph and keeps its gradients.
+    pub fn backward(&mut self, loss: Tensor<B, 1>) {
+        let mut gradients = loss.backward();
+        if let Some(segments) = &mut self.segments {
+            segments.absorb(&mut gradients);
+        }
+        if let Some(pieces) = &mut self.pieces {
+            pieces.absorb(&mut gradients);
+        }
+        let gradients = match (&self.update, &self.model.discriminator) {
+            (Update::Discriminator(_), Some(discriminator)) => {
+                GradientsParams::from_module::<B, _>(&mut gradients, discriminator)
+            }
+            _ => GradientsParams::from_module::<B, _>(&mut gradients, &self.model.student),
+        };
+        self.gradients.accumulate(&self.model, gradients);
+    }
+
+    /// Gradients and measurements of all graphs.
+    pub fn finish(mut self) -> TrainOutput<Outcome> {
+        TrainOutput {
+            grads: self.gradients.grads(),
+            item: self.item,
+        }
+    }
+}

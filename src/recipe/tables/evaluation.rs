@@ -1,0 +1,53 @@
+//! `[evaluation]`: the final table.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::Problem;
+
+/// The final table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationTable {
+    /// Clips per held-out prompt, of the teacher and of each student; at least 4, or 0 to leave the
+    /// table out.
+    pub clips_per_prompt: u64,
+    /// First sample of the teacher's evaluation clips; far from the samples that training draws.
+    pub first_sample: u64,
+    /// Clips generated at once.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+    /// Updates of the freshly trained held-out discriminator; 0 leaves it out.
+    pub holdout_steps: u64,
+    /// Clips shown side by side in the preview.
+    pub preview_clips: usize,
+}
+
+impl Default for EvaluationTable {
+    fn default() -> Self {
+        Self {
+            clips_per_prompt: 32,
+            first_sample: 1 << 40,
+            batch: 64,
+            holdout_steps: 60,
+            preview_clips: 6,
+        }
+    }
+}
+
+impl EvaluationTable {
+    /// Fewest clips per prompt that the table's statistics can be made of.
+    const FEWEST: u64 = 4;
+
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        let clips = self.clips_per_prompt;
+        if clips == 0 || clips >= Self::FEWEST {
+            return Ok(());
+        }
+        Err(Problem::new(format!(
+            "evaluation.clips_per_prompt is {clips}, must be at least {}, or 0 to leave the table \
+             out",
+            Self::FEWEST
+        )))
+    }
+}
