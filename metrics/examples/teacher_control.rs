@@ -45,8 +45,8 @@ const LONG: ClipShape = ClipShape {
 const SAMPLES: u64 = 32;
 /// The student's first block.
 const PREFIX: usize = 3;
-const CONTINUED_TAKES: u64 = 8;
-const SAMPLES: u64 = 4;
+const CONTINUED_SAMPLES: u64 = 8;
+const CONTINUATIONS: u64 = 4;
 const REPEATS: u64 = 5;
 
 /// Sideways acceleration of [`Broken::Wind`], m/s^2.
@@ -340,7 +340,7 @@ fn clips_of(prompt: &str, broken: Broken, first: u64) -> Result<Clips, Box<dyn E
     let long_teacher = samples(prompt, first..first + SAMPLES, Broken::Nothing)?;
     let long_student = samples(prompt, first + SAMPLES..first + 2 * SAMPLES, broken)?;
     let mut continuations = Vec::new();
-    for sample in first..first + CONTINUED_TAKES {
+    for sample in first..first + CONTINUED_SAMPLES {
         let scene = world.scene(prompt, sample)?;
         let truth = filmed(&scene, SHAPE)?;
         let second_take = filmed(&world.filmed_again(1).scene(prompt, sample)?, SHAPE)?;
@@ -357,11 +357,11 @@ fn clips_of(prompt: &str, broken: Broken, first: u64) -> Result<Clips, Box<dyn E
                 Broken::Frozen => frozen_from(&truth, PREFIX - 1),
                 Broken::OneSample => head(&long_student[0], SHAPE.frames),
                 Broken::OtherGravity | Broken::DullBounces | Broken::UnknownRestitution => {
-                    continued(prompt, &scene, broken, sample * SAMPLES + draw)?
+                    continued(prompt, &scene, broken, sample * CONTINUATIONS + draw)?
                 }
             })
         };
-        let generated = (0..SAMPLES).map(draw).collect::<Result<_, _>>()?;
+        let generated = (0..CONTINUATIONS).map(draw).collect::<Result<_, _>>()?;
         continuations.push(Case {
             prefix: PREFIX,
             truth,

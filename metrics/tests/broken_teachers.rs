@@ -169,11 +169,11 @@ fn each_broken_teacher_is_told_from_the_teacher_by_the_metric_made_for_it() {
     let one_sample = scores(|prompt| samples(prompt, (0..SAMPLES).map(|_| SAMPLES), |_| ()));
     assert!(
         one_sample.coverage < 0.5 && one_sample.variance_ratio.unwrap() < 1e-6,
-        "{one_take:?}"
+        "{one_sample:?}"
     );
     assert!(
         vertical(&one_sample) < 2.0 * vertical(&floor),
-        "what it shows is right: {one_take:?}"
+        "what it shows is right: {one_sample:?}"
     );
 
     let stops_late = scores(|prompt| {

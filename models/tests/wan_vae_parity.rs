@@ -177,7 +177,7 @@ fn random(shape: [usize; 5], index: u64) -> Tensor<Flex, 5> {
 
 fn small() -> WanVae<Flex> {
     let mut config = WanVaeConfig::sized(4, 3);
-    (config.mean, config.deviation) = (vec![0.5, -0.25, 0.0], vec![2.0, 0.5, 1.0]);
+    (config.mean, config.std) = (vec![0.5, -0.25, 0.0], vec![2.0, 0.5, 1.0]);
     initialise(WanVae::new(&config, &Default::default()).unwrap(), 5, "vae")
 }
 
@@ -280,7 +280,7 @@ fn latents_are_normalised_with_the_configured_mean_and_deviation() {
         5,
         "vae",
     );
-    (config.mean, config.deviation) = (vec![0.5, -0.25, 0.0], vec![2.0, 0.5, 1.0]);
+    (config.mean, config.std) = (vec![0.5, -0.25, 0.0], vec![2.0, 0.5, 1.0]);
     let latents = plain.encode(clip.clone());
     let device = Default::default();
     let row =

@@ -65,10 +65,10 @@ pub fn velocity<B: Trainable>(
     passes: &[Pass<B::InnerBackend>],
 ) -> Tensor<B, 5> {
     let text = student.text_cache(Tensor::from_inner(text));
-    let mut memories: Vec<KvCache<B>> = Vec::with_capacity(passes.len());
+    let mut caches: Vec<KvCache<B>> = Vec::with_capacity(passes.len());
     let mut velocity = None;
     for pass in passes {
-        let past = pass.past.of(&memories, |cache| cache.clone().lift());
+        let past = pass.past.of(&caches, |cache| cache.clone().lift());
         let (timesteps, frames, visibility) =
             (&pass.timesteps[..], &pass.frames[..], &pass.visibility);
         let inputs = Inputs {
@@ -81,7 +81,7 @@ pub fn velocity<B: Trainable>(
         let (of_this_pass, cache) =
             student.forward(Tensor::from_inner(pass.latents.clone()), &inputs);
         velocity = Some(of_this_pass);
-        memories.push(cache);
+        caches.push(cache);
     }
     velocity.unwrap_or_else(|| unreachable!("there is at least one pass"))
 }

@@ -97,14 +97,12 @@ fn structure(found: &Shapes, layout: Layout) -> Option<(usize, usize)> {
     for name in found.keys().filter_map(|name| name.strip_prefix(prefix)) {
         let segments: Vec<&str> = name.split('.').collect();
         match (layout, &segments[..]) {
-            (Layout::Wan, [number, "residual", ..]) => drop(blocks.insert((*number, ""))),
-            (Layout::Wan, [number, "resample", ..]) => drop(steps.insert(*number)),
-            (Layout::Diffusers, [stage, "resnets", block, ..]) => {
-                drop(blocks.insert((*stage, *block)))
-            }
-            (Layout::Diffusers, [stage, "upsamplers", ..]) => drop(steps.insert(*stage)),
-            _ => {}
-        }
+            (Layout::Wan, [number, "residual", ..]) => blocks.insert((*number, "")),
+            (Layout::Wan, [number, "resample", ..]) => steps.insert(*number),
+            (Layout::Diffusers, [stage, "resnets", block, ..]) => blocks.insert((*stage, *block)),
+            (Layout::Diffusers, [stage, "upsamplers", ..]) => steps.insert(*stage),
+            _ => false,
+        };
     }
     let stages = steps.len() + 1;
     let sensible = stages <= 8 && blocks.len() <= 64 && blocks.len() / stages >= 2;
