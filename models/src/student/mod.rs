@@ -4,6 +4,7 @@ pub mod attention;
 pub mod cache;
 pub mod causal;
 pub mod config;
+pub mod passes;
 pub mod rope;
 pub mod segments;
 pub mod transformer;

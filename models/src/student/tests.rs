@@ -12,7 +12,11 @@ use crate::init::initialise;
 use crate::kernels::{Kernels, Trainable};
 use crate::noise::{Noise, Purpose};
 
-fn config(frames_per_block: usize, window_frames: usize, sink_frames: usize) -> StudentConfig {
+pub(super) fn config(
+    frames_per_block: usize,
+    window_frames: usize,
+    sink_frames: usize,
+) -> StudentConfig {
     StudentConfig {
         width: 24,
         layers: 2,
@@ -28,20 +32,20 @@ fn config(frames_per_block: usize, window_frames: usize, sink_frames: usize) -> 
     }
 }
 
-fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {
+pub(super) fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {
     let values = Noise::new(9, Purpose::Evaluation, 0, index).normals(shape.iter().product());
     Tensor::from_data(TensorData::new(values, shape), &Default::default())
 }
 
 /// A student whose every weight is random, the zero-initialised output included.
-fn student<B: Kernels>(config: &StudentConfig) -> Student<B> {
+pub(super) fn student<B: Kernels>(config: &StudentConfig) -> Student<B> {
     let mut student = initialise(Student::<B>::new(config, &Default::default()), 5, "student");
     student.head.output.weight =
         Param::from_tensor(random(student.head.output.weight.dims(), 77) * 0.1);
     student
 }
 
-fn largest<B: Backend, const N: usize>(a: Tensor<B, N>, b: Tensor<B, N>) -> f32 {
+pub(super) fn largest<B: Backend, const N: usize>(a: Tensor<B, N>, b: Tensor<B, N>) -> f32 {
     (a - b).abs().max().into_scalar().elem()
 }
 
