@@ -97,7 +97,7 @@ impl<B: Backend> ConvDiscriminator<B> {
 }
 
 impl<B: Kernels> Discriminator<B> for ConvDiscriminator<B> {
-    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
+    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 2> {
         let device = clips.device();
         let [batch, frames, _, rows, columns] = clips.dims();
         // [B, F, C, H, W] -> [B, F, H, W, C]
@@ -120,8 +120,8 @@ impl<B: Kernels> Discriminator<B> for ConvDiscriminator<B> {
             .prompt
             .forward(layer_norm(text.mean_dim(1).squeeze_dim::<2>(1), 1e-5));
         let width = phi.dims()[1] as f64;
-        let scores = self.judge.forward(phi.clone()) + (phi * asked).sum_dim(1) / width.sqrt();
-        scores.reshape([batch])
+        // [B, 1]
+        self.judge.forward(phi.clone()) + (phi * asked).sum_dim(1) / width.sqrt()
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
         );
         let clips = random([3, 6, 12, 8, 8], 4);
         let scores = discriminator.score(clips.clone(), random([3, 5, 8], 5));
-        assert_eq!(scores.dims(), [3]);
+        assert_eq!(scores.dims(), [3, 1]);
         let other = discriminator.score(clips, random([3, 5, 8], 6));
         assert!((scores - other).abs().max().into_scalar() > 1e-4);
     }

@@ -40,10 +40,10 @@ impl<B: Backend> Judged<B> {
 /// of one clip after another, and hands each one's gradients to [`Pieces::absorb`].
 pub struct Pieces<B: Trainable> {
     batches: Vec<Judged<B::InnerBackend>>,
-    /// The scores of each batch, `[B]`: leaves until the loss's slopes are known.
-    scores: Vec<Tensor<B, 1>>,
-    /// Slope of the loss for the score of every clip of every batch, in order, each `[1]`.
-    slopes: Vec<Tensor<B::InnerBackend, 1>>,
+    /// The scores of each batch, `[B, 1]`: leaves until the loss's slopes are known.
+    scores: Vec<Tensor<B, 2>>,
+    /// Slope of the loss for the score of every clip of every batch, in order, each `[1, 1]`.
+    slopes: Vec<Tensor<B::InnerBackend, 2>>,
     /// The clip that is being walked.
     segments: Option<Segments<B>>,
 }
@@ -78,8 +78,8 @@ impl<B: Trainable> Pieces<B> {
         Segments::graphs_down_to(&discriminator.backbone, depth(discriminator))
     }
 
-    /// The scores of each batch, `[B]`, for the loss to be made of: the first graph.
-    pub fn scores(&self) -> &[Tensor<B, 1>] {
+    /// The scores of each batch, `[B, 1]`, for the loss to be made of: the first graph.
+    pub fn scores(&self) -> &[Tensor<B, 2>] {
         &self.scores
     }
 
@@ -162,7 +162,7 @@ mod tests {
     use crate::discriminator::{Discriminator, RegisterConfig};
     use crate::init::initialise;
     use crate::noise::{Noise, Purpose};
-    use crate::student::StudentConfig;
+    use crate::student::{Limits, StudentConfig};
     use crate::weights::collect_gradients;
 
     fn random<B: Backend, const N: usize>(shape: [usize; N], index: u64) -> Tensor<B, N> {
@@ -214,7 +214,11 @@ mod tests {
         ]
     }
 
-    fn loss<B: Backend>(scores: &[Tensor<B, 1>]) -> Tensor<B, 1> {
+    fn loss<B: Backend>(scores: &[Tensor<B, 2>]) -> Tensor<B, 1> {
+        let scores: Vec<Tensor<B, 1>> = scores
+            .iter()
+            .map(|scores| scores.clone().reshape([5]))
+            .collect();
         let (teacher, student) = (
             scores[0].clone().slice_dim(0, 0..2),
             scores[0].clone().slice_dim(0, 2..5),
@@ -242,7 +246,7 @@ mod tests {
                 Tensor::from_inner(batch.text),
             )
         };
-        let scores: Vec<Tensor<B, 1>> = batches().into_iter().map(score).collect();
+        let scores: Vec<Tensor<B, 2>> = batches().into_iter().map(score).collect();
         let mut gradients = loss(&scores).backward();
         let expected = collect_gradients(
             &GradientsParams::from_module::<B, _>(&mut gradients, discriminator),
@@ -317,5 +321,29 @@ mod tests {
     fn scores_and_gradients_in_pieces_equal_those_of_the_plain_graph() {
         trained_and_frozen::<Autodiff<NdArray>>();
         trained_and_frozen::<Autodiff<Flex>>();
+    }
+    fn only_blocks_that_are_run_again_bound_the_clips<B: Trainable>() {
+        let all_at_once = discriminator::<B>();
+        assert!(all_at_once.in_pieces().is_none());
+        let mut bounded = all_at_once.clone();
+        bounded.backbone = bounded.backbone.within(Limits {
+            recompute_blocks: true,
+            ..Limits::default()
+        });
+        assert!(bounded.in_pieces().is_some());
+        let score = |discriminator: &RegisterDiscriminator<B>| {
+            discriminator.score_within_limits(random([2, 3, 4, 4, 6], 1), random([2, 3, 8], 2))
+        };
+        let (expected, found) = (score(&all_at_once), score(&bounded));
+        assert_eq!(found.dims(), [2, 1]);
+        // The same sums, clip by clip: rounding of f32.
+        let gap: f32 = (expected - found).abs().max().into_scalar().elem();
+        assert!(gap < 1e-5, "{gap}");
+    }
+
+    #[test]
+    fn scores_within_limits_are_those_of_all_clips_at_once() {
+        only_blocks_that_are_run_again_bound_the_clips::<Autodiff<NdArray>>();
+        only_blocks_that_are_run_again_bound_the_clips::<Autodiff<Flex>>();
     }
 }

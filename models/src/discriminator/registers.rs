@@ -13,6 +13,7 @@ use crate::kernels::Kernels;
 use crate::layers::{FeedForward, affine_layer_norm, layer_norm, rms_norm};
 use crate::precision::Precision;
 use crate::student::attention::Attention;
+use crate::student::passes::NUM_TRAIN_TIMESTEPS;
 use crate::student::segments::{self, Pass, Past};
 use crate::student::{Limits, Student, StudentConfig, Visibility};
 
@@ -107,7 +108,7 @@ impl<B: Backend> RegisterDiscriminator<B> {
         let [batch, frames, ..] = clips.dims();
         Pass {
             latents: clips,
-            timesteps: vec![1000.0 * self.sigma; batch * frames],
+            timesteps: vec![NUM_TRAIN_TIMESTEPS * self.sigma; batch * frames],
             frames: (0..frames).collect(),
             visibility: Visibility::bidirectional(frames),
             past: Past::Nothing,
@@ -116,8 +117,8 @@ impl<B: Backend> RegisterDiscriminator<B> {
 }
 
 impl<B: Kernels> RegisterDiscriminator<B> {
-    /// Scores `[B]`, one clip at a time.
-    pub fn score_one_by_one(&self, batch: &Judged<B>) -> Tensor<B, 1> {
+    /// Scores `[B, 1]`, one clip at a time.
+    pub fn score_one_by_one(&self, batch: &Judged<B>) -> Tensor<B, 2> {
         let score = |index| {
             let Judged { clips, text } = batch.clip(index);
             self.score(clips, text)
@@ -125,9 +126,9 @@ impl<B: Kernels> RegisterDiscriminator<B> {
         Tensor::cat((0..batch.len()).map(score).collect(), 0)
     }
 
-    /// Scores `[B]` of clips whose tokens after the chosen blocks are `features`, each `[B, F * S,
+    /// Scores `[B, 1]` of clips whose tokens after the chosen blocks are `features`, each `[B, F * S,
     /// D]`.
-    pub(super) fn judge(&self, features: Vec<Tensor<B, 3>>) -> Tensor<B, 1> {
+    pub(super) fn judge(&self, features: Vec<Tensor<B, 3>>) -> Tensor<B, 2> {
         let registers = rms_norm(&self.register_norm, self.registers.val());
         let width = registers.dims()[1];
         let [batch, ..] = features[0].dims();
@@ -147,18 +148,32 @@ impl<B: Kernels> RegisterDiscriminator<B> {
             })
             .collect();
         let joined = affine_layer_norm(&self.head_norm, Tensor::<B, 2>::cat(read, 1));
-        self.head.forward(joined).reshape([batch])
+        self.head.forward(joined)
     }
 }
 
 impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
-    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 1> {
+    fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 2> {
         self.judge(segments::features(
             &self.backbone,
             &text,
             self.pass(clips),
             &self.layers,
         ))
+    }
+
+    /// One clip at a time where the backbone's blocks are run again, so that memory does not grow
+    /// with the clips.
+    fn score_within_limits(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 2> {
+        if self.backbone.limits().recompute_blocks {
+            self.score_one_by_one(&Judged { clips, text })
+        } else {
+            self.score(clips, text)
+        }
+    }
+
+    fn in_pieces(&self) -> Option<&RegisterDiscriminator<B>> {
+        self.backbone.limits().recompute_blocks.then_some(self)
     }
 }
 
