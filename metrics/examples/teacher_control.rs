@@ -4,9 +4,9 @@
 //! cargo run --release -p afd-metrics --example teacher_control
 //! ```
 //!
-//! Each metric compares samples of the built-in world with other samples of it, five times over: the
-//! mean is the metric's noise floor, the standard deviation its spread. Then samples of broken worlds
-//! stand in for a student. A metric is worth something where it moves by several spreads.
+//! Each metric compares samples of the built-in world with other samples of it, five times over:
+//! the mean is the metric's noise floor, the standard deviation its spread. Then samples of broken
+//! worlds stand in for a student. A metric is worth something where it moves by several spreads.
 //! docs/results/metrics.md has the result.
 
 use std::error::Error;

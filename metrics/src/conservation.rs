@@ -53,7 +53,8 @@ impl Tally {
 pub struct Conservation {
     /// |horizontal acceleration| of each flight, px/frame^2, weighted by its intervals. Physics: 0.
     pub sideways: Tally,
-    /// |vertical acceleration - the prompt's gravity| of each flight, px/frame^2, weighted by its intervals. Physics: 0.
+    /// |vertical acceleration - the prompt's gravity| of each flight, px/frame^2, weighted by its
+    /// intervals. Physics: 0.
     pub downwards: Tally,
     /// Standard deviation of the energy per unit of mass within each flight, px^2/frame^2, weighted
     /// by its intervals. Physics: 0.
@@ -63,7 +64,8 @@ pub struct Conservation {
     pub energy: Tally,
     /// Speed after over speed before each bounce off floor or walls. Physics: the restitution.
     pub bounces: Vec<f64>,
-    /// |momentum after - before - gravity's part| of each ball-ball collision, over the sum of both balls' momenta before. Physics: 0.
+    /// |momentum after - before - gravity's part| of each ball-ball collision, over the sum of both
+    /// balls' momenta before. Physics: 0.
     pub collisions: Tally,
 }
 
@@ -363,8 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn collisions_keep_the_momentum_of_the_true_motion_and_not_of_a_ball_that_passes_it_on_to_nothing()
-     {
+    fn collisions_keep_the_momentum_of_the_true_motion_and_not_of_a_ball_that_stops_dead() {
         let found = measure(COLLISION, 30, |_| ());
         assert!(
             found.collisions.weight() >= 10.0 && found.collisions.mean().unwrap() < 0.02,

@@ -60,7 +60,8 @@ pub struct Measures {
 pub struct ContinuationScores {
     /// Generated against true continuations.
     pub generated: Measures,
-    /// Second takes against true continuations: the world's own sample-to-sample variance.
+    /// Second takes against true continuations: how far the world itself is from repeating
+    /// a scene.
     pub second_take: Measures,
     /// Physics-IQ score in [0, 100], 100 = as close to the truth as a second take: `100 (mean of
     /// the three IoUs' ratios generated / second take - (MSE generated - MSE second take))`,
@@ -290,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_four_measures_match_a_case_counted_by_hand() {
-        // Two frames are judged. Truth: place 0 flashes in frame 1 (and is remembered in frame 2).
+        // Two frames are compared. Truth: place 0 flashes in frame 1 (and its average lasts to frame 2).
         // Generated: place 0 in frame 2, place 3 too.
         let (truth, generated) = (lights(3, &[(1, 0)]), lights(3, &[(2, 0), (2, 3)]));
         let measures = compare(&case(truth.clone(), truth.clone(), vec![]), &generated);

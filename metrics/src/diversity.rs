@@ -2,14 +2,14 @@
 //!
 //! Density and coverage: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative
 //! Models" (ICML 2020, arXiv 2002.09797), on the bodies' paths, where the nearest neighbours of a
-//! clip are the samples that look like it. A student that repeats one fine sample has high density, and
-//! low coverage and variance.
+//! clip are the samples that look like it. A student that repeats one fine sample has high density,
+//! and low coverage and variance.
 
 use super::{EvalError, energy_distance::euclidean, mean};
 
-/// Neighbours that make a sample's surroundings, as Naeem et al. advise. With equal sets of n samples
-/// on each side, coverage is then expected at `1 - prod_{i<k} (n - 1 - i) / (2n - 1 - i)`, which is
-/// 0.97 or more.
+/// Neighbours that make a sample's surroundings, as Naeem et al. advise. With equal sets of n
+/// samples on each side, coverage is then expected at `1 - prod_{i<k} (n - 1 - i) / (2n - 1 - i)`,
+/// which is 0.97 or more.
 pub const NEIGHBOURS: usize = 5;
 
 /// Diversity of a student's clips of one prompt against the teacher's.
@@ -18,9 +18,9 @@ pub struct Diversity {
     /// Share of the teacher's samples that have a student's clip in their surroundings; in [0, 1];
     /// higher is better, about 0.97 for the teacher.
     pub coverage: f64,
-    /// How many surroundings a student's clip lies in, over how many it would if it were a sample of
-    /// the teacher; >= 0, about 1 for the teacher. Fidelity rather than diversity: clips unlike any
-    /// sample lower it.
+    /// How many surroundings a student's clip lies in, over how many it would if it were a sample
+    /// of the teacher; >= 0, about 1 for the teacher. Fidelity rather than diversity: clips unlike
+    /// any sample lower it.
     pub density: f64,
     /// Total variance of the student's vectors over that of the teacher's; >= 0; 1 for the teacher,
     /// below 1 too little variety, above too much.
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn one_take_repeated_is_dense_but_covers_and_varies_little() {
+    fn one_sample_repeated_is_dense_but_covers_and_varies_little() {
         let teacher = cloud(1, 64, 1.0);
         // The sample nearest to the middle: many surroundings include it.
         let norm = |vector: &Vec<f32>| vector.iter().map(|value| value * value).sum::<f32>();

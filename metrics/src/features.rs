@@ -15,7 +15,7 @@
 //! | convolution | 3 x 3 x 3 | 2, 2, 2 | 3 x 2 x 2 x 64 |
 //! | projection | | | 64 |
 //!
-//! Zero padding of 1; leaky rectifier (slope 0.2) after each convolution; normal weights of
+//! Zero padding of 1; leaky ReLU (slope 0.2) after each convolution; normal weights of
 //! variance 2 / inputs (He et al., arXiv 1502.01852), no biases. The last map is projected whole,
 //! not pooled: where a ball is and when must not be averaged away.
 

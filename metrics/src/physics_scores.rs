@@ -42,8 +42,8 @@ pub struct PhysicsScores {
     /// Share of the teacher's samples with a student's clip like them; in [0, 1]; higher is better,
     /// about 0.97 for the teacher.
     pub coverage: f64,
-    /// How much a student's clips are like samples of the teacher; >= 0; 1 for the teacher, above it
-    /// the student keeps to the usual.
+    /// How much a student's clips are like samples of the teacher; >= 0; 1 for the teacher, above
+    /// it the student keeps to the usual.
     pub density: f64,
     /// Variance of the student's paths over that of the teacher's; >= 0; 1 for the teacher.
     pub variance_ratio: Option<f64>,

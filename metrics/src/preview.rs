@@ -303,7 +303,8 @@ mod tests {
             greys(1, 30, 8.0, 120),
             greys(1, 30, 8.0, 140),
         ];
-        clips[0].pixels[(2 * 30 + 5) * 3..][..3].copy_from_slice(&[1.0, -1.0, -1.0]); // row 2, column 5
+        // Row 2, column 5.
+        clips[0].pixels[(2 * 30 + 5) * 3..][..3].copy_from_slice(&[1.0, -1.0, -1.0]);
         let sheet = side_by_side(&[("a", &clips[..2]), ("b", &clips[2..])], 2);
         // "a" is 5 px wide, so it is drawn at the largest magnification; the first row starts below
         // 3 * 7 px of label.

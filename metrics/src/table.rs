@@ -50,7 +50,7 @@ pub struct Scores {
 /// The student's scores: per-prompt metrics averaged over (prompt, teacher clips, student clips),
 /// `holdout_pair_accuracy` left open.
 ///
-/// The teacher's clips should be takes the student never saw.
+/// The teacher's clips should be samples that the student never saw.
 ///
 /// # Errors
 /// [`EvalError`] without prompts, below two clips on a side, below three frames, for mixed shapes
@@ -201,7 +201,7 @@ fn average(scores: Vec<Scores>) -> Result<Scores, EvalError> {
     })
 }
 
-/// The rows of the table, the ones that judge first.
+/// The rows of the table, the most telling ones first.
 pub const METRICS: [Metric<Scores>; 9] = [
     Metric {
         name: "trajectory_energy_distance",
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn other_takes_of_the_teacher_score_near_zero_and_a_shifted_student_does_not() {
+    fn other_samples_of_the_teacher_score_near_zero_and_a_shifted_student_does_not() {
         let prompt = "a red ball drifts".to_string();
         let close = score(&[(prompt.clone(), samples(8, 0.0, 0.0), samples(8, 0.5, 0.0))]).unwrap();
         let far = score(&[(prompt.clone(), samples(8, 0.0, 0.0), samples(8, 0.5, 3.0))]).unwrap();
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_aligns_shows_directions_and_judges_the_last_step() {
+    fn the_table_aligns_shows_directions_and_says_whether_the_last_step_is_better() {
         let (base, distilled) = (scores(6.33), scores(0.64));
         let table = comparison_table(&[
             ("teacher", &scores(0.0)),

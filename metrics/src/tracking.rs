@@ -23,8 +23,8 @@ pub const COLOURS: [(&str, [f32; 3]); 9] = [
 /// A pixel covered by less than this share of a body does not count: blur and noise stay out of the
 /// centre.
 const SMALLEST_COVER: f32 = 0.25;
-/// A pixel whose median over all samples is this share of a body's colour shows a resting body rather
-/// than the background.
+/// A pixel whose median over all samples is this share of a body's colour shows a resting body
+/// rather than the background.
 const RESTING_COVER: f32 = 0.5;
 /// ... and by no more than this share of its difference from the surroundings off that colour: a
 /// grey wall's corner on a black moon is 0.44 off yellow.
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_rests_in_every_take_is_still_a_body() {
+    fn a_body_that_rests_in_every_sample_is_still_a_body() {
         let sample = drifting([8.0, 12.0], [0.0, 0.0]);
         let tracker =
             Tracker::for_prompt("a red ball rests", &[sample.clone(), sample.clone()]).unwrap();

@@ -1,4 +1,5 @@
-//! Trajectory energy distance: do the student's bodies go where the teacher's go, sample after sample?
+//! Trajectory energy distance: do the student's bodies go where the teacher's go, sample after
+//! sample?
 
 use super::{EvalError, energy_distance::energy_distance, tracking::Track};
 
