@@ -32,8 +32,10 @@ pub struct ConvDiscriminator<B: Backend> {
     /// Pooled features of all scales to phi.
     pub gather: Projection<B>,
     /// phi to a scalar that does not read the prompt.
+    // Initial weights are drawn by field name and checkpoints are keyed by it: a new name would
+    // change exact results.
     pub judge: Projection<B>,
-    /// Mean text row, normalised, to the projection vector.
+    /// Mean text embedding, normalised, to the projection vector.
     pub prompt: Projection<B>,
 }
 
@@ -60,7 +62,7 @@ pub struct ChannelAffine<B: Backend> {
 }
 
 impl<B: Backend> ConvDiscriminator<B> {
-    /// A discriminator for latents `[F, C, H, W]` = `clip` and text rows of `text_width`.
+    /// A discriminator for latents `[F, C, H, W]` = `clip` and text embeddings of `text_width`.
     pub fn new(
         config: &ConvConfig,
         clip: [usize; 4],
@@ -113,8 +115,8 @@ impl<B: Kernels> Discriminator<B> for ConvDiscriminator<B> {
         let flat = x.dims()[1..].iter().product::<usize>();
         features.push(x.reshape([batch, flat]));
         let phi = leaky_relu(self.gather.forward(Tensor::cat(features, 1)));
-        // Rows past the prompt's length are zero; normalised, a prompt speaks as loudly as the clip
-        // whatever its length and L. (Without it the projection starts so small that the scores
+        // Embeddings past the prompt's length are zero; normalised, a prompt speaks as loudly as the
+        // clip whatever its length and L. (Without it the projection starts so small that the scores
         // hardly depend on the prompt within a few hundred updates.)
         let asked = self
             .prompt

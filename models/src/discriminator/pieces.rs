@@ -13,16 +13,16 @@ use super::RegisterDiscriminator;
 use crate::kernels::Trainable;
 use crate::student::segments::Segments;
 
-/// Clips with the prompts they are judged by.
+/// Clips with the prompts that they are scored for.
 #[derive(Debug, Clone)]
-pub struct Judged<B: Backend> {
+pub struct ScoreBatch<B: Backend> {
     /// Clean latents `[B, F, C, H, W]`.
     pub clips: Tensor<B, 5>,
-    /// Text rows `[B, L, text_width]`.
+    /// Text embeddings `[B, L, text_width]`.
     pub text: Tensor<B, 3>,
 }
 
-impl<B: Backend> Judged<B> {
+impl<B: Backend> ScoreBatch<B> {
     pub(super) fn len(&self) -> usize {
         self.clips.dims()[0]
     }
@@ -39,7 +39,7 @@ impl<B: Backend> Judged<B> {
 /// A loss of scores in the making. The caller walks the graphs in order, the loss first, then those
 /// of one clip after another, and hands each one's gradients to [`Pieces::absorb`].
 pub struct Pieces<B: Trainable> {
-    batches: Vec<Judged<B::InnerBackend>>,
+    batches: Vec<ScoreBatch<B::InnerBackend>>,
     /// The scores of each batch, `[B, 1]`: leaves until the loss's slopes are known.
     scores: Vec<Tensor<B, 2>>,
     /// Slope of the loss for the score of every clip of every batch, in order, each `[1, 1]`.
@@ -52,7 +52,7 @@ impl<B: Trainable> Pieces<B> {
     /// Scores all clips without a graph, one at a time.
     pub fn new(
         discriminator: &RegisterDiscriminator<B>,
-        batches: Vec<Judged<B::InnerBackend>>,
+        batches: Vec<ScoreBatch<B::InnerBackend>>,
     ) -> Self {
         let plain = discriminator.valid();
         let scores = batches
@@ -118,7 +118,7 @@ impl<B: Trainable> Pieces<B> {
     fn tail(&mut self, discriminator: &RegisterDiscriminator<B>, mut index: usize) -> Tensor<B, 1> {
         let slope = self.slopes[index].clone();
         let mut batches = self.batches.iter();
-        let Some(Judged { clips, text }) =
+        let Some(ScoreBatch { clips, text }) =
             batches.find_map(|batch| match index.checked_sub(batch.len()) {
                 Some(later) => {
                     index = later;
@@ -137,7 +137,7 @@ impl<B: Trainable> Pieces<B> {
             vec![discriminator.pass(clips)],
             depth(discriminator),
         );
-        let score = discriminator.judge(
+        let score = discriminator.score_features(
             self.segments
                 .insert(segments)
                 .features(discriminator.layers()),
@@ -202,15 +202,15 @@ mod tests {
 
     /// Two teacher clips and three rollouts, and the same moved a little: what a penalised
     /// Bradley-Terry loss reads.
-    fn batches<B: Backend>() -> Vec<Judged<B>> {
+    fn batches<B: Backend>() -> Vec<ScoreBatch<B>> {
         let (clips, text) = (random([5, 3, 4, 4, 6], 1), random([5, 3, 8], 2));
         let moved = clips.clone() + random([5, 3, 4, 4, 6], 3) * 0.05;
         vec![
-            Judged {
+            ScoreBatch {
                 clips,
                 text: text.clone(),
             },
-            Judged { clips: moved, text },
+            ScoreBatch { clips: moved, text },
         ]
     }
 
@@ -240,7 +240,7 @@ mod tests {
         tensors: usize,
         graphs: usize,
     ) {
-        let score = |batch: Judged<_>| {
+        let score = |batch: ScoreBatch<_>| {
             discriminator.score(
                 Tensor::from_inner(batch.clips),
                 Tensor::from_inner(batch.text),

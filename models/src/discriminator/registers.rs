@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
-use super::pieces::Judged;
+use super::pieces::ScoreBatch;
 use crate::kernels::Kernels;
 use crate::layers::{FeedForward, affine_layer_norm, layer_norm, rms_norm};
 use crate::precision::Precision;
@@ -118,17 +118,17 @@ impl<B: Backend> RegisterDiscriminator<B> {
 
 impl<B: Kernels> RegisterDiscriminator<B> {
     /// Scores `[B, 1]`, one clip at a time.
-    pub fn score_one_by_one(&self, batch: &Judged<B>) -> Tensor<B, 2> {
+    pub fn score_one_by_one(&self, batch: &ScoreBatch<B>) -> Tensor<B, 2> {
         let score = |index| {
-            let Judged { clips, text } = batch.clip(index);
+            let ScoreBatch { clips, text } = batch.clip(index);
             self.score(clips, text)
         };
         Tensor::cat((0..batch.len()).map(score).collect(), 0)
     }
 
-    /// Scores `[B, 1]` of clips whose tokens after the chosen blocks are `features`, each `[B, F * S,
-    /// D]`.
-    pub(super) fn judge(&self, features: Vec<Tensor<B, 3>>) -> Tensor<B, 2> {
+    /// Scores `[B, 1]` of clips whose tokens after the chosen blocks are `features`, each
+    /// `[B, F * S, D]`.
+    pub(super) fn score_features(&self, features: Vec<Tensor<B, 3>>) -> Tensor<B, 2> {
         let registers = rms_norm(&self.register_norm, self.registers.val());
         let width = registers.dims()[1];
         let [batch, ..] = features[0].dims();
@@ -154,7 +154,7 @@ impl<B: Kernels> RegisterDiscriminator<B> {
 
 impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
     fn score(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 2> {
-        self.judge(segments::features(
+        self.score_features(segments::features(
             &self.backbone,
             &text,
             self.pass(clips),
@@ -166,7 +166,7 @@ impl<B: Kernels> Discriminator<B> for RegisterDiscriminator<B> {
     /// with the clips.
     fn score_within_limits(&self, clips: Tensor<B, 5>, text: Tensor<B, 3>) -> Tensor<B, 2> {
         if self.backbone.limits().recompute_blocks {
-            self.score_one_by_one(&Judged { clips, text })
+            self.score_one_by_one(&ScoreBatch { clips, text })
         } else {
             self.score(clips, text)
         }
@@ -189,7 +189,7 @@ impl<B: Kernels> Reader<B> {
         let seen = self
             .attention
             .keys_values(affine_layer_norm(&self.norm, tokens).cast(dtype));
-        // There is one register, and it stays wide.
+        // There is one register, and it stays in f32.
         let read = register.clone()
             + self
                 .attention
