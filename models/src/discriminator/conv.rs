@@ -152,10 +152,10 @@ fn halved(length: usize) -> usize {
     length.div_ceil(2)
 }
 
-/// [`Kernels::leak`] of a tensor of any rank.
+/// [`Kernels::leaky_relu`] of a tensor of any rank.
 fn leaky_relu<B: Kernels, const N: usize>(x: Tensor<B, N>) -> Tensor<B, N> {
     let dims = x.dims();
-    B::leak(rows(x)).reshape(dims)
+    <B as Kernels>::leaky_relu(rows(x)).reshape(dims)
 }
 
 /// Mean over frames, rows and columns: `[B, F, H, W, C] -> [B, C]`.

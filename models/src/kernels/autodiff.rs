@@ -109,7 +109,11 @@ impl<B: Kernels> Backward<B, 1> for LeakyReluStep {
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = tensor(grads.consume::<B>(&ops.node));
         let x = ops.state.clone();
-        register(ops, grads, [B::leak_backward(x, gradient)]);
+        register(
+            ops,
+            grads,
+            [<B as Kernels>::leaky_relu_backward(x, gradient)],
+        );
     }
 }
 
@@ -152,7 +156,7 @@ impl<B: Kernels, const N: usize> Backward<B, N> for AttendStep {
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = tensor(grads.consume::<B>(&ops.node));
         let (inputs, output) = ops.state.clone();
-        // Parents: queries, keys, values, past keys, past values. A remembered past is usually a
+        // Parents: queries, keys, values, past keys, past values. A cached past is usually a
         // constant.
         let past = ops.parents.iter().skip(3).any(Option::is_some);
         register(
@@ -194,9 +198,9 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         node!(GeluStep, [x], state, output)
     }
 
-    fn leak(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn leaky_relu(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
         let state = inner(&x);
-        let output = B::leak(state.clone());
+        let output = <B as Kernels>::leaky_relu(state.clone());
         node!(LeakyReluStep, [x], state, output)
     }
 
@@ -231,7 +235,7 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             values,
             past,
             heads: inputs.heads,
-            at_once: inputs.at_once,
+            query_chunk: inputs.query_chunk,
         };
         let output = B::attend(inner_inputs.clone(), visibility);
         let state = (inner_inputs, output.clone());

@@ -14,8 +14,8 @@ use crate::student::Visibility;
 use crate::student::causal::View;
 use crate::student::rope::Rotation;
 
-// What is held in 16 bits is widened for everything but matrix products, and the result narrowed
-// again. In f32 these casts are nothing.
+// What is held in bf16 is cast to f32 for everything but matrix products, and the result back to
+// bf16. In f32 these casts are nothing.
 
 pub(super) fn normalise<B: Backend>(
     x: Tensor<B, 2>,
@@ -23,7 +23,7 @@ pub(super) fn normalise<B: Backend>(
     norm: Norm,
 ) -> Tensor<B, 2> {
     let (dims, dtype) = (x.dims(), x.dtype());
-    let (normed, _) = normed(wide(x), norm);
+    let (normed, _) = normed(to_f32(x), norm);
     let pieces = pieces(normed, &affine.scale);
     let of = pieces.dims()[0];
     let scaled = pieces * spread(affine.scale, of);
@@ -34,12 +34,12 @@ pub(super) fn normalise<B: Backend>(
     shifted.reshape(dims).cast(dtype)
 }
 
-fn wide<B: Backend, const N: usize>(x: Tensor<B, N>) -> Tensor<B, N> {
+fn to_f32<B: Backend, const N: usize>(x: Tensor<B, N>) -> Tensor<B, N> {
     x.cast(DType::F32)
 }
 
-/// With `n` the normed row and `h` the gradient of `n`: `dx = (h - mean(h) - n mean(h n)) /
-/// deviation`, without `mean(h)` for an RMS norm.
+/// With `n` the normed row and `h` the gradient of `n`: `dx = (h - mean(h) - n mean(h n)) / std`,
+/// without `mean(h)` for an RMS norm.
 pub(super) fn normalise_backward<B: Backend>(
     x: Tensor<B, 2>,
     scale: Tensor<B, 2>,
@@ -47,20 +47,20 @@ pub(super) fn normalise_backward<B: Backend>(
     norm: Norm,
 ) -> [Tensor<B, 2>; 3] {
     let (dims, dtype) = (x.dims(), x.dtype());
-    let (normed, inverse) = normed(wide(x), norm);
-    let gradient = pieces(wide(gradient), &scale);
+    let (normed, inverse) = normed(to_f32(x), norm);
+    let gradient = pieces(to_f32(gradient), &scale);
     let of = gradient.dims()[0];
     let for_scale = gather(gradient.clone() * pieces(normed.clone(), &scale), &scale);
     let for_shift = gather(gradient.clone(), &scale);
     let for_normed = (gradient * spread(scale, of)).reshape(dims);
     let along = (for_normed.clone() * normed.clone()).mean_dim(1);
-    let rest = if norm.centred {
+    let centred = if norm.centred {
         for_normed.clone() - for_normed.mean_dim(1)
     } else {
         for_normed
     };
     [
-        ((rest - normed * along) * inverse).cast(dtype),
+        ((centred - normed * along) * inverse).cast(dtype),
         for_scale,
         for_shift,
     ]
@@ -121,7 +121,7 @@ pub(super) fn add_gated<B: Backend>(
     gate: Tensor<B, 2>,
 ) -> Tensor<B, 2> {
     let (rows, dtype) = (x.dims()[0], x.dtype());
-    (wide(x) + wide(branch) * spread(gate, rows)).cast(dtype)
+    (to_f32(x) + to_f32(branch) * spread(gate, rows)).cast(dtype)
 }
 
 pub(super) fn add_gated_backward<B: Backend>(
@@ -130,8 +130,8 @@ pub(super) fn add_gated_backward<B: Backend>(
     gradient: Tensor<B, 2>,
 ) -> [Tensor<B, 2>; 2] {
     let (rows, dtype) = (branch.dims()[0], branch.dtype());
-    let gradient = wide(gradient);
-    let for_gate = gather(gradient.clone() * wide(branch), &gate);
+    let gradient = to_f32(gradient);
+    let for_gate = gather(gradient.clone() * to_f32(branch), &gate);
     [(gradient * spread(gate, rows)).cast(dtype), for_gate]
 }
 
@@ -143,7 +143,7 @@ pub(super) const CUBIC: f64 = SLOPE * 0.044_715;
 /// CPU backends.
 pub(super) fn gelu_tanh<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     let dtype = x.dtype();
-    let x = wide(x);
+    let x = to_f32(x);
     let twice = (x.clone() * x.clone() * CUBIC + SLOPE) * x.clone();
     (x * sigmoid(twice)).cast(dtype)
 }
@@ -154,18 +154,18 @@ pub(super) fn gelu_tanh_backward<B: Backend>(
     gradient: Tensor<B, 2>,
 ) -> Tensor<B, 2> {
     let dtype = x.dtype();
-    let (x, gradient) = (wide(x), wide(gradient));
+    let (x, gradient) = (to_f32(x), to_f32(gradient));
     let square = x.clone() * x.clone();
     let share = sigmoid((square.clone() * CUBIC + SLOPE) * x.clone());
     let slope = (share.clone() * -1.0 + 1.0) * x * (square * (3.0 * CUBIC) + SLOPE) + 1.0;
     (gradient * share * slope).cast(dtype)
 }
 
-/// A fifth of the value below zero.
-pub(super) const LEAK: f64 = 0.2;
+/// The slope of leaky ReLU below zero.
+pub(super) const LEAKY_SLOPE: f64 = 0.2;
 
 pub(super) fn leaky_relu<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
-    burn::tensor::activation::leaky_relu(x, LEAK)
+    burn::tensor::activation::leaky_relu(x, LEAKY_SLOPE)
 }
 
 pub(super) fn leaky_relu_backward<B: Backend>(
@@ -173,7 +173,7 @@ pub(super) fn leaky_relu_backward<B: Backend>(
     gradient: Tensor<B, 2>,
 ) -> Tensor<B, 2> {
     let below = x.lower_elem(0.0);
-    gradient.clone().mask_where(below, gradient * LEAK)
+    gradient.clone().mask_where(below, gradient * LEAKY_SLOPE)
 }
 
 pub(super) fn unfold<B: Backend>(x: Tensor<B, 5>) -> Tensor<B, 5> {
@@ -261,7 +261,7 @@ pub(super) fn rotate<B: Backend>(
     back: bool,
 ) -> Tensor<B, 3> {
     let (dims, dtype) = (x.dims(), x.dtype());
-    let x = wide(x);
+    let x = to_f32(x);
     let [batch, tokens, width] = dims;
     let head_width = rotation.quarter_turn.dims()[0];
     // One large product: [B * S * heads, d] x [d, d].
@@ -292,7 +292,7 @@ pub(super) fn attend<B: Backend>(
             split.seen(&split.keys, view),
             split.seen(&split.values, view),
         );
-        for rows in split.micro_batches(view) {
+        for rows in split.chunks(view) {
             let queries = cut(&split.queries, rows);
             outputs.push(if fused || queries.dtype() == DType::F32 {
                 attention(
@@ -319,14 +319,14 @@ fn probabilities<B: Backend>(
     keys: Tensor<B, 4>,
     scale: f64,
 ) -> Tensor<B, 4> {
-    softmax(wide(queries.matmul(keys.swap_dims(2, 3))) * scale, 3)
+    softmax(to_f32(queries.matmul(keys.swap_dims(2, 3))) * scale, 3)
 }
 
 /// Computes the probabilities again, some queries at a time: with `P` the probabilities and `dP =
 /// dO v^T`, the scores' gradient is `dS = P (dP - sum(dP P))`.
 ///
-/// What the portions of queries give to keys and values is summed in f32: in 16 bits, 32 portions
-/// lose four times as much as the products do.
+/// What the chunks of queries give to keys and values is summed in f32: in bf16, 32 chunks lose
+/// four times as much as the products do.
 pub(super) fn attend_backward<B: Backend>(
     inputs: Attention<B>,
     gradient: Tensor<B, 3>,
@@ -351,10 +351,10 @@ pub(super) fn attend_backward<B: Backend>(
             split.seen(&split.keys, view),
             split.seen(&split.values, view),
         );
-        for rows in split.micro_batches(view) {
+        for rows in split.chunks(view) {
             let (queries, gradient) = (cut(&split.queries, rows.clone()), cut(&gradient, rows));
             let probabilities = probabilities(queries.clone(), keys.clone(), scale);
-            let for_probabilities = wide(gradient.clone().matmul(values.clone().swap_dims(2, 3)));
+            let for_probabilities = to_f32(gradient.clone().matmul(values.clone().swap_dims(2, 3)));
             let mean = (for_probabilities.clone() * probabilities.clone()).sum_dim(3);
             let for_scores =
                 (probabilities.clone() * (for_probabilities - mean) * scale).cast(dtype);
@@ -382,15 +382,12 @@ pub(super) fn attend_backward<B: Backend>(
     gradients
 }
 
-/// A range in parts of at most `at_once`.
-pub(super) fn micro_batches(
-    range: Range<usize>,
-    at_once: usize,
-) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
+/// A range in parts of at most `length`.
+pub(super) fn chunks(range: Range<usize>, length: usize) -> impl Iterator<Item = Range<usize>> {
+    let (end, length) = (range.end, length.max(1));
     range
-        .step_by(at_once.max(1))
-        .map(move |start| start..(start + at_once.max(1)).min(end))
+        .step_by(length)
+        .map(move |start| start..(start + length).min(end))
 }
 
 /// Inputs with their heads apart, `[B, heads, S, d]`. Keys and values: the sequence's own, then
@@ -401,7 +398,7 @@ struct Split<B: Backend> {
     values: Vec<Tensor<B, 4>>,
     /// Tokens of a frame of queries and of a frame of each source of keys.
     tokens: [usize; 2],
-    at_once: usize,
+    query_chunk: usize,
 }
 
 impl<B: Backend> Split<B> {
@@ -423,7 +420,7 @@ impl<B: Backend> Split<B> {
                 .map(heads)
                 .collect(),
             tokens: [tokens, own],
-            at_once: inputs.at_once,
+            query_chunk: inputs.query_chunk,
         }
     }
 
@@ -431,11 +428,11 @@ impl<B: Backend> Split<B> {
         (self.queries.dims()[3] as f64).sqrt().recip()
     }
 
-    /// The rows of a view's queries, as many at once as allowed.
-    fn micro_batches(&self, view: &View) -> impl Iterator<Item = Range<usize>> {
-        micro_batches(
+    /// The tokens of a view's queries, in chunks.
+    fn chunks(&self, view: &View) -> impl Iterator<Item = Range<usize>> {
+        chunks(
             view.queries.start * self.tokens[0]..view.queries.end * self.tokens[0],
-            self.at_once,
+            self.query_chunk,
         )
     }
 
@@ -460,7 +457,7 @@ impl<B: Backend> Split<B> {
             };
             let [batch, heads, _, width] = total.dims();
             let place = [0..batch, 0..heads, range, 0..width];
-            let sum = total.clone().slice(place.clone()) + wide(part);
+            let sum = total.clone().slice(place.clone()) + to_f32(part);
             *total = total.clone().slice_assign(place, sum);
         }
     }

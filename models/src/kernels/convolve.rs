@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use burn::tensor::{FloatDType, Slice};
 
-use super::composite::micro_batches;
+use super::composite::chunks;
 
 /// How a convolution moves over `[B, T, H, W, C]` and how much zero space surrounds each frame.
 /// Time is never padded: callers prepend frames.
@@ -61,12 +61,12 @@ pub(super) fn tiled<B: Backend>(
         .cast(FloatDType::F32);
     let bias = bias.reshape([1, outputs]).cast(FloatDType::F32);
     let dtype = FloatDType::from(x.dtype());
-    let at_once = UNFOLDED / (batch * out_columns * unfolded);
+    let rows_at_once = UNFOLDED / (batch * out_columns * unfolded);
     let frame = |frame: usize| {
         let first = frame * window.stride[0];
         let seen = x.clone().slice_dim(1, first..first + time_taps);
-        let parts = micro_batches(0..out_rows, at_once).map(|range| {
-            // The rows that this portion reads, counted from the first padded one.
+        let parts = chunks(0..out_rows, rows_at_once).map(|range| {
+            // The rows that this chunk reads, counted from the first padded one.
             let (from, to) = (
                 range.start * window.stride[1],
                 (range.end - 1) * window.stride[1] + row_taps,

@@ -25,7 +25,7 @@ impl Kernels for Flex {
         let per_group = rows * width / piece / groups;
         let mut output = vec![0.0; rows * width];
         let (x, scale, shift) = (slice(&x), slice(&scale), shift.as_ref().map(slice));
-        wide(|| {
+        vectorised(|| {
             for (row, (x, output)) in x
                 .chunks_exact(width)
                 .zip(output.chunks_exact_mut(width))
@@ -68,7 +68,7 @@ impl Kernels for Flex {
         let mut for_x = vec![0.0; rows * width];
         let (mut for_scale, mut for_shift) = (vec![0.0; groups * piece], vec![0.0; groups * piece]);
         let (x, scale, gradient) = (slice(&x), slice(&scale), slice(&gradient));
-        wide(|| {
+        vectorised(|| {
             let mut normed = vec![0.0; width];
             let rows = x
                 .chunks_exact(width)
@@ -103,13 +103,13 @@ impl Kernels for Flex {
                     }
                 }
                 let along = dot(for_x, &normed) / width as f32;
-                let rest = if norm.centred {
+                let centre = if norm.centred {
                     sum(for_x) / width as f32
                 } else {
                     0.0
                 };
                 for (for_x, normed) in for_x.iter_mut().zip(&normed) {
-                    *for_x = (*for_x - rest - normed * along) * inverse;
+                    *for_x = (*for_x - centre - normed * along) * inverse;
                 }
             }
         });
@@ -132,7 +132,7 @@ impl Kernels for Flex {
         let (x, branch, gate) = (values(x), values(branch), values(gate));
         let mut output = slice(&x).to_vec();
         let (branch, gate) = (slice(&branch), slice(&gate));
-        wide(|| {
+        vectorised(|| {
             for (row, (output, branch)) in output
                 .chunks_exact_mut(width)
                 .zip(branch.chunks_exact(width))
@@ -164,7 +164,7 @@ impl Kernels for Flex {
         let mut for_branch = slice(&gradient).to_vec();
         let mut for_gate = vec![0.0; groups * width];
         let (branch, gate) = (slice(&branch), slice(&gate));
-        wide(|| {
+        vectorised(|| {
             for (row, (gradient, branch)) in for_branch
                 .chunks_exact_mut(width)
                 .zip(branch.chunks_exact(width))
@@ -196,7 +196,7 @@ impl Kernels for Flex {
         let dims = x.dims();
         let x = values(x);
         let mut output = slice(&x).to_vec();
-        wide(|| {
+        vectorised(|| {
             for x in &mut output {
                 *x *= sigmoid(*x * (*x * *x * CUBIC + SLOPE));
             }
@@ -212,7 +212,7 @@ impl Kernels for Flex {
         let (x, gradient) = (values(x), values(gradient));
         let mut output = slice(&gradient).to_vec();
         let x = slice(&x);
-        wide(|| {
+        vectorised(|| {
             for (gradient, x) in output.iter_mut().zip(x) {
                 let square = x * x;
                 let share = sigmoid(x * (square * CUBIC + SLOPE));
@@ -222,13 +222,13 @@ impl Kernels for Flex {
         made(output, dims)
     }
 
-    fn leak(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn leaky_relu(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
         if !single(&x) {
             return composite::leaky_relu(x);
         }
         let dims = x.dims();
         let mut output = slice(&values(x)).to_vec();
-        wide(|| {
+        vectorised(|| {
             for x in &mut output {
                 *x *= slope(*x);
             }
@@ -236,14 +236,14 @@ impl Kernels for Flex {
         made(output, dims)
     }
 
-    fn leak_backward(x: Tensor<Self, 2>, gradient: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    fn leaky_relu_backward(x: Tensor<Self, 2>, gradient: Tensor<Self, 2>) -> Tensor<Self, 2> {
         if !single(&x) {
             return composite::leaky_relu_backward(x, gradient);
         }
         let dims = x.dims();
         let x = values(x);
         let mut output = slice(&values(gradient)).to_vec();
-        wide(|| {
+        vectorised(|| {
             for (gradient, x) in output.iter_mut().zip(slice(&x)) {
                 *gradient *= slope(*x);
             }
@@ -273,7 +273,7 @@ impl Kernels for Flex {
         let gradient = values(gradient);
         let gradient = slice(&gradient);
         let mut output = vec![0.0; dims.iter().product()];
-        wide(|| {
+        vectorised(|| {
             taps.for_each(|to, from| {
                 for (sum, gradient) in output[to..to + taps.channels()]
                     .iter_mut()
@@ -303,7 +303,7 @@ impl Kernels for Flex {
         let positions = rows * columns;
         let mut output = Vec::with_capacity(batch * frames * positions * outputs);
         for frame in 0..batch * frames {
-            for range in composite::micro_batches(0..positions, convolve::UNFOLDED / unfolded) {
+            for range in composite::chunks(0..positions, convolve::UNFOLDED / unfolded) {
                 let mut read = vec![0.0; range.len() * unfolded];
                 for (position, to) in range.clone().zip(read.chunks_exact_mut(unfolded)) {
                     reads.copy(
@@ -343,7 +343,7 @@ impl Kernels for Flex {
         let mut output = slice(&x).to_vec();
         let (cosine, sine) = (slice(&cosine), slice(&sine));
         let sign = if back { -1.0 } else { 1.0 };
-        wide(|| {
+        vectorised(|| {
             for clip in output.chunks_exact_mut(dims[1] * dims[2]) {
                 for ((pair, cosine), sine) in clip
                     .chunks_exact_mut(2)
@@ -442,7 +442,7 @@ impl Kernels for Flex {
             for (row, slopes) in slopes.chunks_exact_mut(view.keys).enumerate() {
                 let mean = gradient.row(row).dot(&output.row(row));
                 if let Some(probabilities) = probabilities.row(row).to_slice() {
-                    wide(|| {
+                    vectorised(|| {
                         for (slope, probability) in slopes.iter_mut().zip(probabilities) {
                             *slope = probability * (*slope - mean) * scale;
                         }
@@ -496,10 +496,14 @@ impl Kernels for Flex {
 const SLOPE: f32 = composite::SLOPE as f32;
 const CUBIC: f32 = composite::CUBIC as f32;
 
-/// 1, or less below zero.
+/// The slope of leaky ReLU at `x`.
 #[inline(always)]
 fn slope(x: f32) -> f32 {
-    if x < 0.0 { composite::LEAK as f32 } else { 1.0 }
+    if x < 0.0 {
+        composite::LEAKY_SLOPE as f32
+    } else {
+        1.0
+    }
 }
 
 /// Where the taps of a 3x3x3 convolution of stride 2 lie: `[B, F, H, W, C]` and `[B, F / 2, H / 2,
@@ -633,7 +637,7 @@ struct Read {
     queries: Heads,
     keys: Vec<Heads>,
     values: Vec<Heads>,
-    at_once: usize,
+    query_chunk: usize,
 }
 
 impl Read {
@@ -652,7 +656,7 @@ impl Read {
                 .chain(past_values)
                 .map(heads)
                 .collect(),
-            at_once: inputs.at_once,
+            query_chunk: inputs.query_chunk,
         }
     }
 
@@ -746,13 +750,13 @@ fn for_each_view(read: &Read, visibility: &Visibility, mut work: impl FnMut(usiz
                 .chain(view.own.iter().map(|frames| (0, scaled(frames, own))))
                 .collect();
             let keys = seen.iter().map(|(_, rows)| rows.len()).sum();
-            composite::micro_batches(scaled(&view.queries, tokens), read.at_once).map(
-                move |queries| Seen {
+            composite::chunks(scaled(&view.queries, tokens), read.query_chunk).map(move |queries| {
+                Seen {
                     queries,
                     seen: seen.clone(),
                     keys,
-                },
-            )
+                }
+            })
         })
         .collect();
     for clip in 0..read.queries.dims[0] {
@@ -787,7 +791,7 @@ fn probabilities<'a>(
         );
         from += rows.len();
     }
-    wide(|| {
+    vectorised(|| {
         for row in buffer.chunks_exact_mut(shape[1]) {
             let largest = largest(row);
             for score in row.iter_mut() {
@@ -834,7 +838,7 @@ fn made<const N: usize>(values: Vec<f32>, shape: [usize; N]) -> Tensor<Flex, N> 
 
 /// Runs `work` compiled for the widest vector instructions of this machine.
 #[inline(always)]
-fn wide<R>(work: impl FnOnce() -> R) -> R {
+fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
@@ -889,7 +893,7 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
-/// Mean (0 for an RMS norm) and one over the deviation of a row.
+/// Mean (0 for an RMS norm) and one over the standard deviation of a row.
 #[inline(always)]
 fn statistics(row: &[f32], norm: Norm) -> (f32, f32) {
     let mean = if norm.centred {

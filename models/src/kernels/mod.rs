@@ -32,9 +32,9 @@ pub trait Kernels: Backend {
 
     /// Each row of `x [rows, D]` normalised, times a scale, plus a shift.
     ///
-    /// Scale and shift are `[groups, W]` with D a multiple of W: cut into pieces of W values, `x`
-    /// is shared out evenly over the groups, in order. One group: the same for all rows. One per
-    /// (clip, frame): Wan's modulation.
+    /// Scale and shift are `[groups, W]` with D a multiple of W, broadcast per group: `x`, cut into
+    /// pieces of W values, is divided evenly among the groups, in order. One group: the same for all
+    /// rows. One group per (clip, frame): Wan's modulation.
     fn normalise(x: Tensor<Self, 2>, affine: Affine<Self>, norm: Norm) -> Tensor<Self, 2> {
         composite::normalise(x, affine, norm)
     }
@@ -50,8 +50,8 @@ pub trait Kernels: Backend {
         composite::normalise_backward(x, scale, gradient, norm)
     }
 
-    /// `x + branch * gate`, `x` and `branch` `[rows, D]`, gate `[groups, D]` shared out as in
-    /// [`Kernels::normalise`].
+    /// `x + branch * gate`, `x` and `branch` `[rows, D]`, gate `[groups, D]` broadcast per group
+    /// as in [`Kernels::normalise`].
     fn add_gated(
         x: Tensor<Self, 2>,
         branch: Tensor<Self, 2>,
@@ -80,13 +80,13 @@ pub trait Kernels: Backend {
         composite::gelu_tanh_backward(x, gradient)
     }
 
-    /// `x` where it is positive, else a fifth of it.
-    fn leak(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    /// Leaky ReLU with slope 0.2 below zero: `x` where it is positive, else `0.2 x`.
+    fn leaky_relu(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
         composite::leaky_relu(x)
     }
 
-    /// Gradient of [`Kernels::leak`] for `x`.
-    fn leak_backward(x: Tensor<Self, 2>, gradient: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    /// Gradient of [`Kernels::leaky_relu`] for `x`.
+    fn leaky_relu_backward(x: Tensor<Self, 2>, gradient: Tensor<Self, 2>) -> Tensor<Self, 2> {
         composite::leaky_relu_backward(x, gradient)
     }
 
@@ -221,13 +221,13 @@ pub struct Attention<B: Backend> {
     pub keys: Tensor<B, 3>,
     /// Like the keys.
     pub values: Tensor<B, 3>,
-    /// Keys and values of remembered frames.
+    /// Keys and values of the cached frames.
     pub past: Option<(Tensor<B, 3>, Tensor<B, 3>)>,
     /// Heads that D is split into.
     pub heads: usize,
-    /// Queries of a clip and head whose scores are held at once, at least 1. Only memory and speed
-    /// depend on it.
-    pub at_once: usize,
+    /// Queries of a clip and head whose attention scores are held at once, at least 1. Only memory
+    /// and speed depend on it.
+    pub query_chunk: usize,
 }
 
 #[cfg(test)]

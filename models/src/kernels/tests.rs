@@ -135,8 +135,8 @@ fn add_gated_agrees<B: Kernels>() {
 }
 
 fn gelu_agrees<B: Kernels>() {
-    let wide = |x: &[Tensor<Autodiff<B>, 2>]| Autodiff::gelu_tanh(x[0].clone() * 3.0);
-    agree::<B, 2>(&[[7, 37]], wide, |x| {
+    let large = |x: &[Tensor<Autodiff<B>, 2>]| Autodiff::gelu_tanh(x[0].clone() * 3.0);
+    agree::<B, 2>(&[[7, 37]], large, |x| {
         burn::tensor::activation::gelu_approximate(x[0].clone() * 3.0)
     });
 }
@@ -145,7 +145,11 @@ fn leaky_relu_agrees<B: Kernels>() {
     let plain = |x: &[Tensor<Autodiff<NdArray>, 2>]| {
         burn::tensor::activation::leaky_relu(x[0].clone(), 0.2)
     };
-    agree::<B, 2>(&[[7, 37]], |x| Autodiff::leak(x[0].clone()), plain);
+    agree::<B, 2>(
+        &[[7, 37]],
+        |x| <Autodiff<B> as Kernels>::leaky_relu(x[0].clone()),
+        plain,
+    );
 }
 
 /// Unfold and one matrix product against Burn's own convolution: 3x3x3, stride 2, padding 1, odd
@@ -211,7 +215,7 @@ fn attend_agrees<B: Kernels>() {
         Visibility::rollout(4, 6),
     ];
     // All queries of a view at once, and pieces that do not divide it.
-    for (visibility, at_once) in views
+    for (visibility, query_chunk) in views
         .iter()
         .flat_map(|visibility| [(visibility, 64), (visibility, 4)])
     {
@@ -224,8 +228,8 @@ fn attend_agrees<B: Kernels>() {
         };
         agree::<B, 3>(
             &shapes,
-            |x| Autodiff::attend(inputs(x, 2, at_once), visibility),
-            |x| masked(inputs(x, 2, at_once), visibility, 3, 3),
+            |x| Autodiff::attend(inputs(x, 2, query_chunk), visibility),
+            |x| masked(inputs(x, 2, query_chunk), visibility, 3, 3),
         );
     }
     // Text: other keys than queries.
@@ -238,7 +242,7 @@ fn attend_agrees<B: Kernels>() {
     );
 }
 
-fn inputs<B: Backend>(x: &[Tensor<B, 3>], heads: usize, at_once: usize) -> Attention<B> {
+fn inputs<B: Backend>(x: &[Tensor<B, 3>], heads: usize, query_chunk: usize) -> Attention<B> {
     let past = (x.len() == 5).then(|| (x[3].clone(), x[4].clone()));
     Attention {
         queries: x[0].clone(),
@@ -246,7 +250,7 @@ fn inputs<B: Backend>(x: &[Tensor<B, 3>], heads: usize, at_once: usize) -> Atten
         values: x[2].clone(),
         past,
         heads,
-        at_once,
+        query_chunk,
     }
 }
 
@@ -345,7 +349,7 @@ fn a_constant_past_gets_no_gradient_and_changes_nothing_else() {
             values,
             past: Some(past.clone()),
             heads: 2,
-            at_once: 64,
+            query_chunk: 64,
         };
         let gradients = Autodiff::attend(inputs, &visibility)
             .square()
@@ -360,20 +364,20 @@ fn a_constant_past_gets_no_gradient_and_changes_nothing_else() {
 }
 
 /// In bf16 what goes into products and comes out of them is rounded; gradients of keys and values,
-/// which all queries add to, no more often for being added portion by portion.
+/// which all queries add to, no more often for being added chunk by chunk.
 #[test]
-fn portions_of_queries_do_not_add_rounding_to_gradients_in_bf16() {
+fn chunks_of_queries_do_not_add_rounding_to_gradients_in_bf16() {
     let visibility = Visibility::bidirectional(1);
-    let narrow: Vec<Tensor<Flex, 3>> =
+    let bf16: Vec<Tensor<Flex, 3>> =
         draw(&[[1, 1024, 32], [1, 64, 32], [1, 64, 32], [1, 1024, 32]])
             .into_iter()
             .map(|x: Tensor<Flex, 3>| x.cast(DType::BF16))
             .collect();
-    let wide: Vec<_> = narrow.iter().map(|x| x.clone().cast(DType::F32)).collect();
-    let gradients = |x: &[Tensor<Flex, 3>], at_once: usize| {
-        let output = Flex::attend(inputs(&x[..3], 2, at_once), &visibility);
+    let f32: Vec<_> = bf16.iter().map(|x| x.clone().cast(DType::F32)).collect();
+    let gradients = |x: &[Tensor<Flex, 3>], query_chunk: usize| {
+        let output = Flex::attend(inputs(&x[..3], 2, query_chunk), &visibility);
         Flex::attend_backward(
-            inputs(&x[..3], 2, at_once),
+            inputs(&x[..3], 2, query_chunk),
             output,
             x[3].clone(),
             &visibility,
@@ -381,15 +385,15 @@ fn portions_of_queries_do_not_add_rounding_to_gradients_in_bf16() {
         )
     };
     let length = |x: Tensor<Flex, 3>| x.square().sum().into_scalar().sqrt();
-    for at_once in [1024, 16] {
-        for (found, expected) in gradients(&narrow, at_once)
+    for query_chunk in [1024, 16] {
+        for (found, expected) in gradients(&bf16, query_chunk)
             .into_iter()
-            .zip(gradients(&wide, 1024))
+            .zip(gradients(&f32, 1024))
         {
             let gap = length(found.cast(DType::F32) - expected.clone()) / length(expected);
-            // Measured 4.1e-3 in one portion and 4.4e-3 in 64, whose sums in bf16 would make it
+            // Measured 4.1e-3 in one chunk and 4.4e-3 in 64, whose sums in bf16 would make it
             // 1.1e-2.
-            assert!(gap < 6e-3, "{at_once} queries at once: {gap}");
+            assert!(gap < 6e-3, "{query_chunk} queries at once: {gap}");
         }
     }
 }

@@ -75,7 +75,7 @@ impl<B: Kernels> Attention<B> {
             values,
             past: None,
             heads: self.heads,
-            at_once: limits.attention_queries,
+            query_chunk: limits.attention_queries,
         };
         // One "frame" of queries that sees one "frame" of text.
         self.o
@@ -99,14 +99,13 @@ impl<B: Kernels> Attention<B> {
         );
         let (keys, values) = self.keys_values(x);
         let keys = B::rotate(keys, rotation, false);
-        let (heads, at_once) = (self.heads, limits.attention_queries);
         let inputs = kernels::Attention {
             queries,
             keys: keys.clone(),
             values: values.clone(),
             past: past.cloned(),
-            heads,
-            at_once,
+            heads: self.heads,
+            query_chunk: limits.attention_queries,
         };
         (
             self.o.forward(B::attend(inputs, visibility)),

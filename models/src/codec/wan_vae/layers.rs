@@ -139,7 +139,7 @@ impl<B: Kernels> ResidualBlock<B> {
 }
 
 /// Queries of a frame whose scores are held at once.
-const QUERIES_AT_ONCE: usize = 1024;
+const QUERY_CHUNK: usize = 1024;
 
 /// Self-attention of each frame's positions among themselves, one head, added to the input.
 #[derive(Module, Debug)]
@@ -185,7 +185,7 @@ impl<B: Kernels> FrameAttention<B> {
             values: part(2),
             past: None,
             heads: 1,
-            at_once: QUERIES_AT_ONCE,
+            query_chunk: QUERY_CHUNK,
         };
         let attended = B::attend(inputs, &Visibility::bidirectional(1))
             .reshape([batch, frames, rows, columns, channels]);
