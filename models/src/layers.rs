@@ -47,8 +47,8 @@ impl<B: Kernels> FeedForward<B> {
 /// A linear layer over the last dimension, `x W + b`, with low-rank factors beside its weight if it
 /// has been given some.
 ///
-/// It computes in the type of its input: weights that are held wider are narrowed when they are
-/// used, so that their gradients stay wide, and weights that rest narrower are widened.
+/// It computes in the type of its input: trained weights, in f32, are cast to bf16 where they are
+/// used, so that their gradients stay in f32, and frozen weights in bf16 are cast to f32.
 #[derive(Module, Debug)]
 pub struct Projection<B: Backend> {
     /// `[input, output]`.

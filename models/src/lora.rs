@@ -1,5 +1,5 @@
-//! Low-rank adaptation ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)): `x W + scale (x A)
-//! B` with W at rest and A, B trained.
+//! Low-rank adaptation ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)):
+//! `x W + scale (x A) B` with W frozen and A, B trained.
 
 use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
@@ -21,7 +21,7 @@ pub struct Lora<B: Backend> {
 }
 
 impl<B: Backend> Lora<B> {
-    /// `scale (x A) B` for `x [rows, input]`, in the type of `x`.
+    /// `scale (x A) B` for `x [tokens, input]`, in the type of `x`.
     pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         let dtype = x.dtype();
         x.matmul(self.down.val().cast(dtype))
@@ -111,7 +111,7 @@ impl LoraConfig {
 /// `student` with factors beside every layer that `config` names, unset: follow with
 /// [`crate::init::initialise_where`] or load a file.
 ///
-/// Everything else is at rest: only the factors are differentiated.
+/// Everything else is frozen: only the factors are differentiated.
 pub fn adapted<B: Backend>(student: Student<B>, config: &LoraConfig) -> Student<B> {
     with_factors(student, config).map(&mut OnlyFactors { path: Vec::new() })
 }
@@ -313,7 +313,7 @@ pub(crate) mod tests {
             );
         }
         let found = collect_gradients(&sum.grads(), &student);
-        // Two factors for each of the ten layers of both blocks, and nothing of what rests.
+        // Two factors for each of the ten layers of both blocks, and nothing of what is frozen.
         assert_eq!(found.len(), 2 * 2 * 10, "{:?}", found.keys());
 
         let weights = collect(&student);

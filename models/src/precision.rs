@@ -1,4 +1,4 @@
-//! The number type that a transformer's tokens and resting weights are held in.
+//! The number type that a transformer's tokens and frozen weights are held in.
 
 use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::student::Student;
 
-/// The type of what products of matrices read and make, of keys and values, and of weights at rest.
+/// The type of what products of matrices read and make, of keys and values, and of frozen weights.
 ///
 /// Tokens between the branches of a block, modulation, norms, the softmax, rotations and losses are
 /// in f32 in either case, trained weights are held in f32, and so are the products that are too
@@ -37,9 +37,9 @@ impl Precision {
         self.dtype().size()
     }
 
-    /// The type that the parameter at a student's Burn path rests in: projections narrow,
-    /// everything that bends the modulation or a norm in f32.
-    pub fn cast_frozen(self, path: &str) -> DType {
+    /// The type of the parameter at a student's Burn path where it is frozen: projections in this
+    /// precision, everything that bends the modulation or a norm in f32.
+    pub fn frozen_dtype(self, path: &str) -> DType {
         let is_projection = path.ends_with(".weight") || path.ends_with(".bias");
         let is_timing = path.contains("time_embedding_in")
             || path.contains("time_embedding_out")
@@ -52,24 +52,24 @@ impl Precision {
     }
 }
 
-/// `student` with every weight that is not differentiated in the type that it rests in.
+/// `student` with every weight that is not differentiated cast to [`Precision::frozen_dtype`].
 pub fn cast_frozen<B: Backend>(student: Student<B>, precision: Precision) -> Student<B> {
     if precision == Precision::F32 {
         student
     } else {
-        student.map(&mut AtRest {
+        student.map(&mut CastFrozen {
             precision,
             path: Vec::new(),
         })
     }
 }
 
-struct AtRest {
+struct CastFrozen {
     precision: Precision,
     path: Vec<String>,
 }
 
-impl<B: Backend> ModuleMapper<B> for AtRest {
+impl<B: Backend> ModuleMapper<B> for CastFrozen {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_string());
     }
@@ -79,7 +79,7 @@ impl<B: Backend> ModuleMapper<B> for AtRest {
     }
 
     fn map_float<const N: usize>(&mut self, param: Param<Tensor<B, N>>) -> Param<Tensor<B, N>> {
-        let dtype = self.precision.cast_frozen(&self.path.join("."));
+        let dtype = self.precision.frozen_dtype(&self.path.join("."));
         param.map(|tensor| {
             if tensor.is_require_grad() {
                 tensor

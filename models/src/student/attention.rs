@@ -1,5 +1,5 @@
-//! Self-attention with full-width q/k normalisation, rotation and memory; cross-attention to text
-//! (method.md B.2.5).
+//! Self-attention with full-width q/k normalisation, rotation and a KV cache; cross-attention to
+//! text (method.md B.2.5).
 
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::prelude::*;
@@ -60,8 +60,8 @@ impl<B: Kernels> Attention<B> {
         )
     }
 
-    /// Cross-attention of `[B, S, D]` to keys and values computed once per prompt. No mask: padded
-    /// text rows are attended to (B.2.3).
+    /// Cross-attention of `[B, S, D]` to keys and values `[B, L, D]` computed once per prompt. No
+    /// mask: the padding of the text is attended to (B.2.3).
     pub fn cross(
         &self,
         x: Tensor<B, 3>,
@@ -82,8 +82,8 @@ impl<B: Kernels> Attention<B> {
             .forward(B::attend(inputs, &Visibility::bidirectional(1)))
     }
 
-    /// Self-attention of `[B, S, D]`: returns the output and the sequence's own keys (rotated) and
-    /// values.
+    /// Self-attention of `[B, S, D]`, to itself and to the cached keys and values `past`: returns
+    /// the output `[B, S, D]` and the sequence's own keys (rotated) and values.
     pub fn own(
         &self,
         x: Tensor<B, 3>,

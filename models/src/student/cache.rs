@@ -8,19 +8,19 @@ use burn::tensor::backend::AutodiffBackend;
 
 use super::attention::KeysValues;
 
-/// Keys (after rotation) and values of the frames a student remembers, per layer.
+/// The KV cache of a student: keys (after rotation) and values of earlier frames, per layer.
 #[derive(Debug, Clone)]
 pub struct KvCache<B: Backend> {
     /// Per layer: keys and values, each `[B, frames * S, D]`.
     pub layers: Vec<KeysValues<B>>,
-    /// Absolute numbers of the remembered frames, ascending.
+    /// Absolute numbers of the cached frames, ascending.
     pub frames: Vec<usize>,
     /// Tokens per frame (S).
     pub tokens_per_frame: usize,
 }
 
 impl<B: Backend> KvCache<B> {
-    /// How many clips are remembered (B).
+    /// How many clips are cached (B).
     pub fn clips(&self) -> usize {
         self.layers.first().map_or(0, |(keys, _)| keys.dims()[0])
     }
@@ -35,7 +35,7 @@ impl<B: Backend> KvCache<B> {
         }
     }
 
-    /// The memory of both: `self` first.
+    /// The frames of both caches: `self` first.
     pub fn append(self, newer: KvCache<B>) -> Self {
         let layers = self
             .layers
@@ -55,7 +55,7 @@ impl<B: Backend> KvCache<B> {
         }
     }
 
-    /// The memory of two batches that remember the same frames: `self` first.
+    /// The clips of both caches, which must hold the same frames: `self` first.
     pub fn stack(self, other: KvCache<B>) -> Self {
         let pairs = self.layers.into_iter().zip(other.layers);
         let layers = pairs

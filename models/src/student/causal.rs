@@ -1,4 +1,4 @@
-//! Which frames a block may look at: block-causal, teacher-forcing, window and sink (method.md
+//! Which frames a block may attend to: block-causal, teacher-forcing, window and sink (method.md
 //! B.4).
 
 // Lists of frame ranges are data here, and often hold one range.
@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-/// How a clip's latent frames fall into blocks, and how far a block looks back.
+/// How a clip's latent frames fall into blocks, and which context a block has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockLayout {
     /// Latent frames of the clip.
@@ -27,8 +27,8 @@ impl BlockLayout {
             .map(|start| start..(start + self.frames_per_block).min(self.frames))
     }
 
-    /// The frames before `block` that it may look at: the sink, and the last `window - sink` frames
-    /// counted from the block's end.
+    /// The frames before `block` that it may attend to: the sink, and the last `window - sink`
+    /// frames counted from the block's end.
     ///
     /// This is exactly what a rolling cache of `window_frames` frames still holds when the block is
     /// generated.
@@ -56,11 +56,11 @@ fn non_empty<const N: usize>(ranges: [Range<usize>; N]) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// For each block of query frames: what it sees of the remembered past, and what of the sequence it
+/// For each block of query frames: what it sees of the KV cache, and what of the sequence that it
 /// stands in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visibility {
-    /// Frames held by the memory that the sequence attends to; 0 without one.
+    /// Frames in the KV cache that the sequence attends to; 0 without one.
     pub past_frames: usize,
     /// Frames of the sequence itself.
     pub own_frames: usize,
@@ -73,7 +73,7 @@ pub struct Visibility {
 pub struct View {
     /// Query frames.
     pub queries: Range<usize>,
-    /// Frames of the memory.
+    /// Frames of the KV cache, by their place in it.
     pub past: Vec<Range<usize>>,
     /// Frames of the sequence itself.
     pub own: Vec<Range<usize>>,
@@ -116,8 +116,8 @@ impl Visibility {
         }
     }
 
-    /// A noisy block sees itself and the clean memory of earlier blocks (the noisy half of teacher
-    /// forcing).
+    /// A noisy block sees itself and the cached clean frames of earlier blocks (the noisy half of
+    /// teacher forcing).
     pub fn teacher_forcing(layout: &BlockLayout) -> Self {
         let view = |block: Range<usize>| View {
             past: layout.past_of(&block),

@@ -21,7 +21,7 @@ pub struct StudentConfig {
     pub latent_channels: usize,
     /// Rows and columns of latent pixels per token; Wan: 2.
     pub patch: usize,
-    /// Width of the text encoder's rows.
+    /// Width of the text embeddings.
     pub text_width: usize,
     /// Width of the sinusoidal timestep embedding; even. Wan: 256.
     pub frequency_width: usize,
@@ -33,7 +33,7 @@ pub struct StudentConfig {
     pub sink_frames: usize,
 }
 
-/// What bounds the memory of a pass. Results depend on it by rounding only.
+/// What bounds the working memory of a pass. Results depend on it by rounding only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Queries of a clip and head whose attention scores are held at once, at least 1.
@@ -41,7 +41,7 @@ pub struct Limits {
     /// Whether a differentiated run holds the graph of one block at a time and runs the blocks
     /// twice (see [`super::segments`]).
     pub recompute_blocks: bool,
-    /// The type of products of matrices and of weights at rest.
+    /// The type of products of matrices and of frozen weights.
     pub precision: Precision,
 }
 

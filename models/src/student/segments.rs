@@ -28,16 +28,16 @@ pub struct Pass<B: Backend> {
     pub frames: Vec<usize>,
     /// Who sees whom.
     pub visibility: Visibility,
-    /// What is remembered.
+    /// The context.
     pub past: Past<B>,
 }
 
-/// Where the keys and values of remembered frames come from.
+/// Where the keys and values of the context come from.
 #[derive(Debug, Clone)]
 pub enum Past<B: Backend> {
-    /// There are none.
+    /// There is no context.
     Nothing,
-    /// A memory that is not differentiated.
+    /// A KV cache that is not differentiated.
     Constant(KvCache<B>),
     /// An earlier pass of this number, differentiated with it.
     Of(usize),
@@ -415,7 +415,7 @@ impl<B: Kernels> Shared<B> {
     }
 }
 
-/// One block for all passes; `constant` gives this block's keys and values of a memory.
+/// One block for all passes; `constant` gives this block's keys and values of a KV cache.
 fn run_block<B: Kernels, I: Backend>(
     block: &StudentBlock<B>,
     passes: &[Pass<I>],

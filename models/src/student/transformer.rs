@@ -21,7 +21,7 @@ pub struct Student<B: Backend> {
     /// Patch embedding as a linear layer over (channel, row, column) with the channel slowest:
     /// Wan's Conv3d with kernel = stride.
     pub patch_embedding: Projection<B>,
-    /// Text rows to token width, tanh-GELU in between.
+    /// Text embeddings to token width, tanh-GELU in between.
     pub text_embedding: FeedForward<B>,
     /// Sinusoidal embedding to e, first layer.
     pub time_embedding_in: Projection<B>,
@@ -63,7 +63,7 @@ pub struct Head<B: Backend> {
     pub output: Projection<B>,
 }
 
-/// Keys and values of the text rows per layer, computed once per prompt; each `[B, L, D]`.
+/// Keys and values of the text embeddings per layer, computed once per prompt; each `[B, L, D]`.
 #[derive(Debug, Clone)]
 pub struct TextCache<B: Backend> {
     layers: Vec<KeysValues<B>>,
@@ -90,7 +90,7 @@ pub struct Inputs<'a, B: Backend> {
     pub frames: &'a [usize],
     /// The prompts.
     pub text: &'a TextCache<B>,
-    /// Clean frames to attend to.
+    /// The context: clean frames to attend to.
     pub past: Option<&'a KvCache<B>>,
     /// Who sees whom.
     pub visibility: &'a Visibility,
@@ -139,7 +139,7 @@ impl<B: Backend> Student<B> {
         &self.config
     }
 
-    /// What bounds the memory of its passes.
+    /// What bounds the working memory of its passes.
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -156,14 +156,14 @@ impl<B: Backend> Student<B> {
 }
 
 impl<B: Kernels> Student<B> {
-    /// Text rows `[B, L, text_width]` to cross-attention keys and values.
+    /// Text embeddings `[B, L, text_width]` to cross-attention keys and values.
     pub fn text_cache(&self, text: Tensor<B, 3>) -> TextCache<B> {
-        let rows = self.embed_text(text);
+        let text = self.embed_text(text);
         TextCache {
             layers: self
                 .blocks
                 .iter()
-                .map(|block| block.text_cache(rows.clone(), self.limits.precision))
+                .map(|block| block.text_cache(text.clone(), self.limits.precision))
                 .collect(),
         }
     }
@@ -183,20 +183,21 @@ impl<B: Kernels> Student<B> {
         embedding: Tensor<B, 2>,
         shape: [usize; 5],
     ) -> Tensor<B, 5> {
-        let [rows, width] = embedding.dims();
+        let [groups, width] = embedding.dims();
         // b0 shift, b1 scale of e (not e0).
-        let modulation = self.head.modulation.val() + embedding.reshape([rows, 1, width]);
+        let modulation = self.head.modulation.val() + embedding.reshape([groups, 1, width]);
         let modulated_tokens = modulated(tokens, vector(&modulation, 0), vector(&modulation, 1));
         self.unpatchify(self.head.output.forward(modulated_tokens), shape)
     }
 
-    /// Text rows `[B, L, text_width]` as [`StudentBlock::read_text`] reads them, `[B, L, D]`.
+    /// Text embeddings `[B, L, text_width]` as [`StudentBlock::text_cache`] reads them,
+    /// `[B, L, D]`.
     pub(super) fn embed_text(&self, text: Tensor<B, 3>) -> Tensor<B, 3> {
         self.text_embedding.forward(text)
     }
 
     /// All blocks: tokens `[B, F * S, D]`, the time embedding e `[B * F or 1, D]`, and the
-    /// sequence's own memory.
+    /// sequence's own keys and values.
     fn run(
         &self,
         latents: Tensor<B, 5>,
@@ -329,12 +330,12 @@ pub(super) struct Surroundings<'a, B: Backend> {
 }
 
 impl<B: Kernels> StudentBlock<B> {
-    /// Keys and values of embedded text rows `[B, L, D]`: computed in f32 and narrowed at the end.
+    /// Keys and values of the embedded text `[B, L, D]`: computed in f32 and cast at the end.
     ///
-    /// The text is so few rows that this costs nothing, and the gradients that all blocks have for
-    /// them are summed in f32.
-    pub(super) fn text_cache(&self, rows: Tensor<B, 3>, precision: Precision) -> KeysValues<B> {
-        let (keys, values) = self.cross_attn.keys_values(rows);
+    /// The text has so few tokens that this costs nothing, and the gradients that all blocks have
+    /// for them are summed in f32.
+    pub(super) fn text_cache(&self, text: Tensor<B, 3>, precision: Precision) -> KeysValues<B> {
+        let (keys, values) = self.cross_attn.keys_values(text);
         (keys.cast(precision.dtype()), values.cast(precision.dtype()))
     }
 
@@ -347,9 +348,9 @@ impl<B: Kernels> StudentBlock<B> {
         // feed-forward network.
         let modulation = self.modulation.val() + around.modulation.clone();
         let part = |index: usize| vector(&modulation, index);
-        // Tokens between the branches are in f32; what a branch's products read may be narrower.
-        let narrow = |x: Tensor<B, 3>| x.cast(around.limits.precision.dtype());
-        let modulated_tokens = narrow(modulated(tokens.clone(), part(0), part(1)));
+        // Tokens between the branches are in f32; what a branch's products read may be in bf16.
+        let to_precision = |x: Tensor<B, 3>| x.cast(around.limits.precision.dtype());
+        let modulated_tokens = to_precision(modulated(tokens.clone(), part(0), part(1)));
         let (attended, own) = self.self_attn.own(
             modulated_tokens,
             around.rotation,
@@ -358,14 +359,16 @@ impl<B: Kernels> StudentBlock<B> {
             around.limits,
         );
         let after_self = add_gated(tokens, attended, part(2));
-        let asked = narrow(affine_layer_norm(&self.norm3, after_self.clone()));
+        let asked = to_precision(affine_layer_norm(&self.norm3, after_self.clone()));
         let read = self
             .cross_attn
             .cross(asked, around.text.clone(), around.limits);
         let after_cross = after_self + read.cast(DType::F32);
-        let proposed = self
-            .ffn
-            .forward(narrow(modulated(after_cross.clone(), part(3), part(4))));
+        let proposed = self.ffn.forward(to_precision(modulated(
+            after_cross.clone(),
+            part(3),
+            part(4),
+        )));
         (add_gated(after_cross, proposed, part(5)), own)
     }
 }

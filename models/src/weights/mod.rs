@@ -152,17 +152,17 @@ pub fn apply_where<B: Backend, M: Module<B>>(
 }
 
 /// Replaces every float tensor of `module` by what `read` gives for its Burn path, one at a time:
-/// no more than one is held twice. `rest` gives the type that it is held in.
+/// no more than one is held twice. `dtype` gives the type that it is held in.
 ///
 /// # Errors
 /// `read`'s first one; the module is lost with it. Shapes must be the module's own.
 pub fn fill<B: Backend, M: Module<B>>(
     module: M,
-    rest: impl Fn(&str) -> DType,
+    dtype: impl Fn(&str) -> DType,
     mut read: impl FnMut(&str) -> Result<HostTensor, WeightsError>,
 ) -> Result<M, WeightsError> {
     fill_some(module, |path| {
-        Some(read(path).map(|tensor| (tensor, rest(path))))
+        Some(read(path).map(|tensor| (tensor, dtype(path))))
     })
 }
 

@@ -94,8 +94,8 @@ impl<'a> TransformerFile<'a> {
         })
     }
 
-    /// The student with these weights, read tensor by tensor and held as `precision` has them at
-    /// rest.
+    /// The student with these weights, read tensor by tensor and held as `precision` has frozen
+    /// ones.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] with all problems, before anything is read.
@@ -106,8 +106,8 @@ impl<'a> TransformerFile<'a> {
         device: &B::Device,
     ) -> Result<Student<B>, WeightsError> {
         self.fits(config)?;
-        let rest = |path: &str| precision.cast_frozen(path);
-        fill(Student::new(config, device), rest, |path| {
+        let dtype = |path: &str| precision.frozen_dtype(path);
+        fill(Student::new(config, device), dtype, |path| {
             let name = wan::name_of(path);
             Ok(wan::to_burn(
                 &name,
@@ -142,7 +142,7 @@ impl<'a> TransformerFile<'a> {
             .collect();
         let entry = |name: &str| &self.file.entries()[name];
         let stored = |name: &str| dtype.unwrap_or(entry(name).dtype);
-        // Wide types first keeps every value aligned, as the format asks.
+        // Larger types first keeps every value aligned, as the format asks.
         tensors.sort_by_key(|(name, _, from)| (Reverse(stored(from).bitsize()), name.clone()));
         let mut end = 0;
         let infos = tensors.iter().map(|(name, _, from)| {
