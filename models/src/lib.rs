@@ -3,7 +3,7 @@
 //!
 //! No training, no files outside weights, no command line. Everything is generic over a Burn
 //! [`Backend`](burn::prelude::Backend). Shape letters: B batch, F latent frames, T pixel frames, C
-//! channels, H W rows and columns, S tokens, D width, L text rows.
+//! channels, H W rows and columns, S tokens, D width, L tokens of the text.
 #![warn(missing_docs)]
 
 pub mod codec;

@@ -1,4 +1,4 @@
-//! The umT5 encoder as a whole: prompts to rows, and what loading it takes.
+//! The umT5 encoder as a whole: prompts to embeddings, and what loading it takes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -68,24 +68,31 @@ fn weights(directory: &Path, config: &UmT5Config) -> WeightFile {
 }
 
 #[test]
-fn a_prompt_is_cleaned_and_its_rows_are_followed_by_zeros() {
+fn a_prompt_is_cleaned_and_its_embeddings_are_followed_by_zeros() {
     let _alone = ALONE.lock();
     let directory = tempfile::tempdir().unwrap();
     let file = weights(directory.path(), &small());
     let encoder =
         UmT5::<NdArray>::open(&tokenizer(), &file, FloatDType::F32, &Default::default()).unwrap();
     assert_eq!(encoder.shape(), [512, 32]);
-    let rows = encoder.encode("A red ball &amp;amp;  a “cafÃ©” ").unwrap();
-    assert_eq!(rows, encoder.encode("A red ball & a \"café\"").unwrap());
+    let embeddings = encoder.encode("A red ball &amp;amp;  a “cafÃ©” ").unwrap();
+    assert_eq!(
+        embeddings,
+        encoder.encode("A red ball & a \"café\"").unwrap()
+    );
     let tokenizer = Tokenizer::open(&tokenizer(), 512).unwrap();
     let ids = tokenizer.ids("A red ball & a \"café\"").unwrap();
-    assert_eq!(rows.len(), 512 * 32);
+    assert_eq!(embeddings.len(), 512 * 32);
     assert!(
-        rows[..ids.len() * 32]
+        embeddings[..ids.len() * 32]
             .chunks(32)
             .all(|row| row.iter().any(|value| *value != 0.0))
     );
-    assert!(rows[ids.len() * 32..].iter().all(|value| *value == 0.0));
+    assert!(
+        embeddings[ids.len() * 32..]
+            .iter()
+            .all(|value| *value == 0.0)
+    );
 
     // The same as a prompt that is padded to the full length and masked.
     let module = UmT5File::find(&file)
@@ -103,12 +110,12 @@ fn a_prompt_is_cleaned_and_its_rows_are_followed_by_zeros() {
         .into_data()
         .iter::<f32>()
         .collect();
-    let furthest = rows
+    let furthest = embeddings
         .iter()
         .zip(&padded)
         .map(|(row, padded)| (row - padded).abs())
         .fold(0.0, f32::max);
-    let largest = rows
+    let largest = embeddings
         .iter()
         .fold(0.0_f32, |largest, value| largest.max(value.abs()));
     // Sums of f32 over 512 keys, all but a few of them zero, in another order.
@@ -144,7 +151,7 @@ fn tokenizer_and_weights_must_belong_together() {
     );
 }
 
-/// The real file is 11 GB of bf16: it must not be held twice, nor widened.
+/// The real file is 11 GB of bf16: it must not be held twice, nor cast to f32.
 #[test]
 fn loading_bf16_takes_little_more_than_the_weights() {
     let _alone = ALONE.lock();

@@ -11,9 +11,9 @@ use burn::backend::{Flex, NdArray};
 use burn::prelude::*;
 use burn::tensor::{FloatDType, Int};
 
-/// Largest deviation in f32, as a share of the largest magnitude. The reference is computed in f64
-/// with f32 norms; two layers of f32 sums in another order deviate by less than 1e-6 (printed by
-/// the tests). The exact GELU instead of its tanh form deviates by 2e-4.
+/// Largest error in f32, as a share of the largest magnitude. The reference is computed in f64
+/// with f32 norms; two layers of f32 sums in another order are off by less than 1e-6 (printed by
+/// the tests). The exact GELU instead of its tanh form is off by 2e-4.
 const TOLERANCE: f64 = 1e-4;
 
 /// The same with weights held in bf16, whose steps are 2^-8 of a value: 6e-3 here; transformers
@@ -30,7 +30,7 @@ fn model() -> WeightFile {
     WeightFile::open(&path("umt5_model.safetensors"), Pickles::Refused).unwrap()
 }
 
-fn rows() -> Tensors {
+fn references() -> Tensors {
     read_file(&path("umt5_rows.safetensors")).unwrap().0
 }
 
@@ -62,8 +62,8 @@ fn ids<B: Backend>(ids: &HostTensor) -> Tensor<B, 2, Int> {
     )
 }
 
-/// The largest deviation as a share of the expected tensor's largest magnitude.
-fn deviation<B: Backend>(found: Tensor<B, 3>, expected: &HostTensor) -> f64 {
+/// The largest error as a share of the expected tensor's largest magnitude.
+fn relative_error<B: Backend>(found: Tensor<B, 3>, expected: &HostTensor) -> f64 {
     assert_eq!(found.dims().to_vec(), expected.shape);
     let found: Vec<f32> = found.into_data().iter::<f32>().collect();
     let largest = expected
@@ -87,14 +87,14 @@ fn deviation<B: Backend>(found: Tensor<B, 3>, expected: &HostTensor) -> f64 {
     furthest / largest
 }
 
-fn rows_agree<B: Kernels>(dtype: FloatDType, tolerance: f64) {
-    let (encoder, rows) = (encoder::<B>(dtype), rows());
-    let lengths: Vec<usize> = rows["lengths"]
+fn embeddings_agree<B: Kernels>(dtype: FloatDType, tolerance: f64) {
+    let (encoder, references) = (encoder::<B>(dtype), references());
+    let lengths: Vec<usize> = references["lengths"]
         .values
         .iter()
         .map(|length| *length as usize)
         .collect();
-    let padded = encoder.forward(ids(&rows["ids"]), &lengths);
+    let padded = encoder.forward(ids(&references["ids"]), &lengths);
     let after = padded
         .clone()
         .slice([1..2, lengths[1]..lengths[0]])
@@ -102,41 +102,41 @@ fn rows_agree<B: Kernels>(dtype: FloatDType, tolerance: f64) {
         .max()
         .into_scalar()
         .elem::<f32>();
-    assert_eq!(after, 0.0, "rows of padding are zero");
-    let long = encoder.forward(ids(&rows["long_ids"]), &[150]);
+    assert_eq!(after, 0.0, "embeddings of padding are zero");
+    let long = encoder.forward(ids(&references["long_ids"]), &[150]);
     for (name, found) in [("rows", padded), ("long_rows", long)] {
-        let deviation = deviation(found, &rows[name]);
-        println!("{name} in {dtype:?}: {deviation:e}");
+        let error = relative_error(found, &references[name]);
+        println!("{name} in {dtype:?}: {error:e}");
         assert!(
-            deviation < tolerance,
-            "{name} deviate by {deviation:e} of their largest value, tolerated are {tolerance:e}"
+            error < tolerance,
+            "{name} are off by {error:e} of their largest value, tolerated are {tolerance:e}"
         );
     }
 }
 
 #[test]
-fn rows_equal_transformers_on_ndarray() {
-    rows_agree::<NdArray>(FloatDType::F32, TOLERANCE);
+fn embeddings_equal_transformers_on_ndarray() {
+    embeddings_agree::<NdArray>(FloatDType::F32, TOLERANCE);
 }
 
 #[test]
-fn rows_equal_transformers_on_flex() {
-    rows_agree::<Flex>(FloatDType::F32, TOLERANCE);
+fn embeddings_equal_transformers_on_flex() {
+    embeddings_agree::<Flex>(FloatDType::F32, TOLERANCE);
 }
 
 #[test]
-fn rows_of_bf16_weights_equal_transformers_on_flex() {
-    rows_agree::<Flex>(FloatDType::BF16, TOLERANCE_BF16);
+fn embeddings_of_bf16_weights_equal_transformers_on_flex() {
+    embeddings_agree::<Flex>(FloatDType::BF16, TOLERANCE_BF16);
 }
 
-/// One prompt at a time without padding, as prompts are encoded, gives the rows of the padded
+/// One prompt at a time without padding, as prompts are encoded, gives the embeddings of the padded
 /// batch.
 #[test]
 fn padding_changes_nothing_for_the_tokens_before_it() {
-    let (encoder, rows) = (encoder::<NdArray>(FloatDType::F32), rows());
-    let all = ids::<NdArray>(&rows["ids"]);
+    let (encoder, references) = (encoder::<NdArray>(FloatDType::F32), references());
+    let all = ids::<NdArray>(&references["ids"]);
     let expected = Tensor::<NdArray, 3>::from_data(
-        TensorData::new(rows["rows"].values.clone(), [2, 16, 48]),
+        TensorData::new(references["rows"].values.clone(), [2, 16, 48]),
         &Default::default(),
     );
     let alone = encoder.forward(all.slice([1..2, 0..9]), &[9]);
@@ -145,14 +145,14 @@ fn padding_changes_nothing_for_the_tokens_before_it() {
         .into_data()
         .iter::<f32>()
         .collect();
-    let deviation = deviation(
+    let error = relative_error(
         alone,
         &HostTensor {
             shape: vec![1, 9, 48],
             values: expected,
         },
     );
-    assert!(deviation < TOLERANCE, "{deviation:e}");
+    assert!(error < TOLERANCE, "{error:e}");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn buckets_equal_transformers_for_every_distance() {
     let found: Vec<f32> = (-300..=300)
         .map(|distance| bucket(distance, &UmT5Config::xxl()) as f32)
         .collect();
-    assert_eq!(found, rows()["buckets"].values);
+    assert_eq!(found, references()["buckets"].values);
 }
 
 #[test]

@@ -17,13 +17,13 @@ use burn::backend::{Flex, NdArray};
 use burn::prelude::*;
 use burn::tensor::FloatDType;
 
-/// Largest deviation from the reference, as a share of the largest magnitude.
+/// Largest error against the reference, as a share of the largest magnitude.
 ///
-/// The reference is computed in f64; diffusers itself deviates by 4e-7 in f32 (the fixture's script
-/// prints it). Layers that forget the older of their two remembered frames deviate by 3e-1.
+/// The reference is computed in f64; diffusers itself is off by 4e-7 in f32 (the fixture's script
+/// prints it). Layers that lose the older of their two cached frames are off by 3e-1.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same in bf16. diffusers' own bf16, which rounds its norms too, deviates by 6e-3 (encoding)
+/// The same in bf16. diffusers' own bf16, which rounds its norms too, is off by 6e-3 (encoding)
 /// and 1.2e-2 (decoding).
 const HALF_TOLERANCE: f64 = 1e-2;
 
@@ -59,8 +59,8 @@ fn first<B: Backend>(x: &Tensor<B, 5>, frames: usize) -> Tensor<B, 5> {
     x.clone().slice_dim(1, 0..frames)
 }
 
-/// Largest and root-mean-square deviation as shares of the largest expected magnitude.
-fn deviation<B: Backend>(found: Tensor<B, 5>, expected: Tensor<B, 5>) -> [f64; 2] {
+/// Largest and root-mean-square error as shares of the largest expected magnitude.
+fn relative_error<B: Backend>(found: Tensor<B, 5>, expected: Tensor<B, 5>) -> [f64; 2] {
     assert_eq!(found.dims(), expected.dims());
     let values = |tensor: Tensor<B, 5>| tensor.into_data().iter::<f64>().collect::<Vec<_>>();
     let (found, expected) = (values(found), values(expected));
@@ -86,17 +86,17 @@ fn assert_close<B: Backend>(
     expected: Tensor<B, 5>,
     tolerance: f64,
 ) {
-    let [most, _] = deviation(found, expected);
+    let [most, _] = relative_error(found, expected);
     assert!(
         most < tolerance,
-        "{what} deviates by {most:e} of its largest value, tolerated are {tolerance:e}"
+        "{what} is off by {most:e} of its largest value, tolerated are {tolerance:e}"
     );
 }
 
 #[test]
 fn both_layouts_names_are_those_that_diffusers_converts_into_each_other() {
     let file = WeightFile::open(&path("wan_vae.safetensors"), Pickles::Refused).unwrap();
-    let judged: BTreeMap<String, String> =
+    let theirs: BTreeMap<String, String> =
         serde_json::from_str(&file.metadata()["original_names"]).unwrap();
     let [wan, diffusers] = [Layout::Wan, Layout::Diffusers]
         .map(|layout| wan_vae::table(&WanVaeConfig::sized(4, 3), layout));
@@ -105,7 +105,7 @@ fn both_layouts_names_are_those_that_diffusers_converts_into_each_other() {
         .iter()
         .map(|(path, stored)| (stored.name.clone(), wan.rows()[path].name.clone()))
         .collect();
-    assert_eq!(ours, judged);
+    assert_eq!(ours, theirs);
 }
 
 /// 1, 5, 9 and 13 frames; as a stream and at once.
@@ -160,12 +160,12 @@ fn clips_agree_with_diffusers_in_bf16_on_flex() {
     let vae = vae.to_dtype(FloatDType::BF16);
     let [clip, mean, latents, video] =
         ["clip", "mean", "latents", "video"].map(|name| tensor::<Flex>(&fixture, name));
-    let encoded = deviation(vae.encode(clip), mean);
-    let decoded = deviation(vae.decode(latents), video);
+    let encoded = relative_error(vae.encode(clip), mean);
+    let decoded = relative_error(vae.decode(latents), video);
     for [most, _] in [encoded, decoded] {
         assert!(
             most < HALF_TOLERANCE,
-            "(largest, average) deviations: encoded {encoded:?}, decoded {decoded:?}"
+            "(largest, average) errors: encoded {encoded:?}, decoded {decoded:?}"
         );
     }
 }
@@ -272,7 +272,7 @@ fn eighty_one_frames_are_twenty_one_latents_and_back_and_other_sizes_are_refused
 }
 
 #[test]
-fn latents_are_normalised_with_the_configured_mean_and_deviation() {
+fn latents_are_normalised_with_the_configured_mean_and_std() {
     let mut config = WanVaeConfig::sized(4, 3);
     let clip = random([1, 5, 3, 8, 8], 6).tanh();
     let plain = initialise(

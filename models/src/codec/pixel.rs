@@ -8,8 +8,8 @@ use super::{Codec, DecodeStream};
 /// variance. Frames are kept: F = T.
 ///
 /// With `subsampled_chroma` the square keeps a brightness per pixel but only one pair of colour
-/// differences (as video's 4:2:0 does): half the channels, so that a narrow student spends its
-/// width on motion. Without it the codec is exact.
+/// differences (as video's 4:2:0 does): half the channels, so that a student of small width spends
+/// it on motion. Without it the codec is exact.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PixelCodec {
     /// Pixels per latent row and column.
@@ -136,7 +136,7 @@ impl<B: Backend> Codec<B> for PixelCodec {
     }
 }
 
-/// Frames do not depend on each other: there is nothing to remember.
+/// Frames do not depend on each other: there is nothing to keep.
 impl<B: Backend> DecodeStream<B> for PixelCodec {
     fn push(&mut self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
         self.decode(latents)

@@ -115,9 +115,9 @@ impl<B: Kernels> Discriminator<B> for ConvDiscriminator<B> {
         let flat = x.dims()[1..].iter().product::<usize>();
         features.push(x.reshape([batch, flat]));
         let phi = leaky_relu(self.gather.forward(Tensor::cat(features, 1)));
-        // Embeddings past the prompt's length are zero; normalised, a prompt speaks as loudly as the
-        // clip whatever its length and L. (Without it the projection starts so small that the scores
-        // hardly depend on the prompt within a few hundred updates.)
+        // Embeddings past the prompt's length are zero; normalised, a prompt speaks as loudly as
+        // the clip whatever its length and L. (Without it the projection starts so small that the
+        // scores hardly depend on the prompt within a few hundred updates.)
         let asked = self
             .prompt
             .forward(layer_norm(text.mean_dim(1).squeeze_dim::<2>(1), 1e-5));

@@ -33,8 +33,8 @@ pub trait Kernels: Backend {
     /// Each row of `x [rows, D]` normalised, times a scale, plus a shift.
     ///
     /// Scale and shift are `[groups, W]` with D a multiple of W, broadcast per group: `x`, cut into
-    /// pieces of W values, is divided evenly among the groups, in order. One group: the same for all
-    /// rows. One group per (clip, frame): Wan's modulation.
+    /// pieces of W values, is divided evenly among the groups, in order. One group: the same for
+    /// all rows. One group per (clip, frame): Wan's modulation.
     fn normalise(x: Tensor<Self, 2>, affine: Affine<Self>, norm: Norm) -> Tensor<Self, 2> {
         composite::normalise(x, affine, norm)
     }

@@ -101,7 +101,18 @@ fn remove_terminal_escapes(text: &str) -> String {
 /// Without control characters that are not white space, deprecated Arabic forms, annotation marks
 /// and byte order marks.
 fn remove_controls(text: &str) -> String {
-    let unwanted = |character: &char| matches!(character, '\0'..='\x08' | '\x0b' | '\x0e'..='\x1f' | '\x7f' | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}');
+    let unwanted = |character: &char| {
+        matches!(
+            character,
+            '\0'..='\x08'
+                | '\x0b'
+                | '\x0e'..='\x1f'
+                | '\x7f'
+                | '\u{206a}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffc}'
+        )
+    };
     text.chars()
         .filter(|character| !unwanted(character))
         .collect()

@@ -3,16 +3,16 @@
 use super::TextEncoder;
 use crate::noise::{Noise, Purpose, key_of};
 
-/// One row per word: a fixed random vector of the word plus a sinusoidal code of its place in the
-/// sentence.
+/// One embedding per word: a fixed random vector of the word plus a sinusoidal code of its place in
+/// the sentence.
 ///
 /// Any word has a vector, so a folder of clips may use any language; words that training never saw
 /// carry no meaning.
 #[derive(Debug, Clone, Copy)]
 pub struct WordVectors {
-    /// Rows per prompt (L): the longest prompt in words.
+    /// Embeddings per prompt (L): the longest prompt in words.
     pub length: usize,
-    /// Width of a row.
+    /// Width of an embedding.
     pub width: usize,
 }
 
@@ -30,10 +30,14 @@ impl TextEncoder for WordVectors {
                 self.length
             ));
         }
-        let mut rows = vec![0.0; self.length * self.width];
-        for (place, (word, row)) in words.iter().zip(rows.chunks_mut(self.width)).enumerate() {
+        let mut embeddings = vec![0.0; self.length * self.width];
+        for (place, (word, embedding)) in words
+            .iter()
+            .zip(embeddings.chunks_mut(self.width))
+            .enumerate()
+        {
             let vector = Noise::new(0, Purpose::Words, 0, key_of(word)).normals(self.width);
-            for (index, (value, component)) in row.iter_mut().zip(vector).enumerate() {
+            for (index, (value, component)) in embedding.iter_mut().zip(vector).enumerate() {
                 let angle =
                     place as f64 * libm::pow(100.0, -((index / 2 * 2) as f64) / self.width as f64);
                 let code = if index.is_multiple_of(2) {
@@ -44,7 +48,7 @@ impl TextEncoder for WordVectors {
                 *value = component + code as f32;
             }
         }
-        Ok(rows)
+        Ok(embeddings)
     }
 }
 

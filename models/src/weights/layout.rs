@@ -251,7 +251,10 @@ mod tests {
     #[test]
     fn the_averaged_generator_is_found_below_its_wrappers() {
         let names = [
-            "generator_ema.model._fsdp_wrapped_module.blocks.0._checkpoint_wrapped_module.ffn.0.weight",
+            concat!(
+                "generator_ema.model._fsdp_wrapped_module.",
+                "blocks.0._checkpoint_wrapped_module.ffn.0.weight"
+            ),
             "generator_ema.model._fsdp_wrapped_module.patch_embedding.weight",
             "generator.model.patch_embedding.weight",
             "critic.model.patch_embedding.weight",

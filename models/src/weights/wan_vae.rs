@@ -245,8 +245,8 @@ impl<'a> WanVaeFile<'a> {
     /// The sizes that most of the tensors agree on, so that single odd ones can be named; `None`
     /// where too little is there to tell.
     ///
-    /// The file says nothing about latents' means and deviations: 16 channels get Wan 2.1's, others
-    /// 0 and 1.
+    /// The file says nothing about latents' means and standard deviations: 16 channels get Wan
+    /// 2.1's, others 0 and 1.
     pub fn sizes(&self) -> Option<WanVaeConfig> {
         let shapes: Shapes = self
             .file

@@ -46,7 +46,7 @@ impl WanVaeConfig {
         }
     }
 
-    /// Wan's structure with other widths; latents are the posterior mean as it is (mean 0,
+    /// Wan's structure with other widths; latents are the posterior mean as it is (mean 0, standard
     /// deviation 1).
     pub fn sized(base_width: usize, latent_channels: usize) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl WanVaeConfig {
     ///
     /// # Errors
     /// What is wrong with them: a size of zero, lists whose lengths do not fit each other, an odd
-    /// width where the decoder halves it, or a deviation that is not a positive number.
+    /// width where the decoder halves it, or a standard deviation that is not a positive number.
     pub fn check(&self) -> Result<(), UnusableSizes> {
         let fail = |what: String| Err(UnusableSizes(what));
         let stages = self.multipliers.len();
@@ -99,7 +99,7 @@ impl WanVaeConfig {
             }
         }
         match self.std.iter().find(|std| **std <= 0.0) {
-            Some(std) => fail(format!("a deviation is {std}, expected more than 0")),
+            Some(std) => fail(format!("a std is {std}, expected more than 0")),
             None => Ok(()),
         }
     }
@@ -204,7 +204,7 @@ mod tests {
                 wrong(&|config| config.mean = vec![0.0; 3]),
                 "mean must have one finite value for each of 4 channels",
             ),
-            (wrong(&|config| config.std[1] = 0.0), "a deviation is 0"),
+            (wrong(&|config| config.std[1] = 0.0), "a std is 0"),
         ] {
             assert!(found.contains(words), "{found}");
         }

@@ -33,7 +33,7 @@ impl<B: Backend> Convolution<B> {
 }
 
 impl<B: Kernels> Convolution<B> {
-    /// Without a look back: the kernel stays inside the given frames.
+    /// Without earlier frames: the kernel stays inside the given ones.
     pub(super) fn forward(&self, x: Tensor<B, 5>, window: Window) -> Tensor<B, 5> {
         B::convolve(x, self.weight.val(), self.bias.val(), window)
     }

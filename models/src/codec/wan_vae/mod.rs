@@ -1,10 +1,10 @@
 //! Wan's causal video VAE (method.md C): 8 x 8 pixels and 4 frames to one latent position, the
 //! first frame alone.
 //!
-//! Every layer that looks back in time keeps its last two input frames, so that clips stream
-//! through in pieces of any length: encoding and decoding go group by group (1, 4, 4, ... frames),
-//! which bounds memory by one group whatever the clip's length, and a stream gives the same values
-//! as the clip at once. Activations are channels-last.
+//! Every layer that is causal in time keeps its last two input frames, so that clips stream through
+//! in pieces of any length: encoding and decoding go group by group (1, 4, 4, ... frames), which
+//! bounds memory by one group whatever the clip's length, and a stream gives the same values as the
+//! clip at once. Activations are channels-last.
 
 pub mod config;
 pub mod decoder;

@@ -1,8 +1,8 @@
-//! What the causal layers remember of earlier frames (method.md C.3).
+//! What the causal layers keep of earlier frames (method.md C.3): the feature cache.
 
 use burn::prelude::*;
 
-/// The last two input frames of every layer that looks back in time, in the order in which the
+/// The last two input frames of every layer that is causal in time, in the order in which the
 /// layers run.
 ///
 /// A layer that has seen nothing finds `None`. Nothing here is shared: a copy is an independent
@@ -32,7 +32,7 @@ impl<B: Backend> Past<B> {
         self.next = 0;
     }
 
-    /// The memory of the layer that runs next.
+    /// What the layer that runs next has kept.
     pub fn slot(&mut self) -> &mut Option<Tensor<B, 5>> {
         if self.next == self.slots.len() {
             self.slots.push(None);

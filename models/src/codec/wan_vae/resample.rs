@@ -27,8 +27,8 @@ impl<B: Backend> Downsample<B> {
 }
 
 impl<B: Kernels> Downsample<B> {
-    /// The very first frame passes alone, and is the first that the next ones look back to; each
-    /// later output sees the two frames that it stands for and the one before.
+    /// The very first frame passes alone, and is the first that the next ones read; each later
+    /// output sees the two frames that it stands for and the one before.
     pub(super) fn forward(&self, x: Tensor<B, 5>, past: &mut Past<B>) -> Tensor<B, 5> {
         let x = self.space.forward(
             x,
@@ -135,9 +135,9 @@ fn doubled<B: Kernels>(time: &Convolution<B>, x: Tensor<B, 5>, past: &mut Past<B
 fn enlarged<B: Backend>(x: Tensor<B, 5>) -> Tensor<B, 5> {
     let [batch, frames, rows, columns, channels] = x.dims();
     // [.., H, W, C] -> [.., H, W, 2 C] = [.., H, 2 W, C] -> [.., H, 4 W C] = [.., 2 H, 2 W, C]
-    let wide =
+    let doubled =
         Tensor::cat(vec![x.clone(), x], 4).reshape([batch * frames * rows, 2 * columns * channels]);
-    Tensor::cat(vec![wide.clone(), wide], 1).reshape([
+    Tensor::cat(vec![doubled.clone(), doubled], 1).reshape([
         batch,
         frames,
         2 * rows,

@@ -3,9 +3,9 @@
 /// Sizes of an encoder; [`UmT5Config::xxl`] is the one that Wan was trained with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UmT5Config {
-    /// Rows of the embedding table.
+    /// Entries of the embedding table.
     pub vocabulary: usize,
-    /// Width of a row (D).
+    /// Width of an embedding (D).
     pub width: usize,
     /// Attention heads (H).
     pub heads: usize,

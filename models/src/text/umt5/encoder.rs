@@ -1,4 +1,4 @@
-//! The encoder: token ids to rows (method.md D).
+//! The encoder: token ids to text embeddings (method.md D).
 //!
 //! Unlike the T5 of the paper, every layer has its own table of relative positions; like it,
 //! attention is not scaled by 1/sqrt(d). Shape letters: B prompts, S tokens, D width, H heads, h
@@ -101,8 +101,8 @@ impl<B: Backend> UmT5Encoder<B> {
 }
 
 impl<B: Kernels> UmT5Encoder<B> {
-    /// Rows `[B, S, D]` in f32 of `ids [B, S]`, of which the first `lengths[b]` (1 to S) of a
-    /// prompt are its own; rows of padding are zero.
+    /// Embeddings `[B, S, D]` in f32 of `ids [B, S]`, of which the first `lengths[b]` (1 to S) of a
+    /// prompt are its own; those of padding are zero.
     pub fn forward(&self, ids: Tensor<B, 2, Int>, lengths: &[usize]) -> Tensor<B, 3> {
         let ([batch, length], width, device) = (ids.dims(), self.config.width, ids.device());
         assert_eq!(lengths.len(), batch, "one length per prompt");
@@ -179,7 +179,7 @@ fn feed_forward<B: Kernels>(layer: &Layer<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
     product(&layer.fc2, product(&layer.fc1, x) * gate).reshape(dims)
 }
 
-/// `x [rows, in]` times `weight [out, in]`, in the weight's type: `[rows, out]` in f32.
+/// `x [tokens, in]` times `weight [out, in]`, in the weight's type: `[tokens, out]` in f32.
 fn product<B: Backend>(weight: &Param<Tensor<B, 2>>, x: Tensor<B, 2>) -> Tensor<B, 2> {
     let weight = weight.val();
     let x = x.cast(float_type(&weight));

@@ -50,13 +50,13 @@ pub enum UmT5Error {
         weights: PathBuf,
         /// Ids in the tokenizer.
         ids: usize,
-        /// Rows of the embedding table.
+        /// Entries of the embedding table.
         vocabulary: usize,
     },
 }
 
-/// Rows per prompt that Wan reads.
-pub const ROWS: usize = 512;
+/// Tokens of a prompt that Wan reads, padding included (its `text_len`).
+pub const TEXT_LENGTH: usize = 512;
 
 /// The encoder on a device, with its tokenizer.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl<B: Backend> UmT5<B> {
         dtype: FloatDType,
         device: &B::Device,
     ) -> Result<Self, UmT5Error> {
-        let (tokenizer, path) = (Tokenizer::open(tokenizer, ROWS)?, tokenizer);
+        let (tokenizer, path) = (Tokenizer::open(tokenizer, TEXT_LENGTH)?, tokenizer);
         let file = UmT5File::find(weights)?;
         let config = file.expected_sizes()?;
         let (ids, vocabulary) = (tokenizer.vocabulary(), config.vocabulary);
@@ -128,14 +128,14 @@ impl<B: Kernels> TextEncoder for UmT5<B> {
         let length = ids.len();
         let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
         let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [1, length]), &self.device);
-        let mut rows: Vec<f32> = self
+        let mut embeddings: Vec<f32> = self
             .encoder
             .forward(ids, &[length])
             .into_data()
             .convert_dtype(DType::F32)
             .iter::<f32>()
             .collect();
-        rows.resize(self.shape().iter().product(), 0.0);
-        Ok(rows)
+        embeddings.resize(self.shape().iter().product(), 0.0);
+        Ok(embeddings)
     }
 }

@@ -21,8 +21,8 @@ pub fn bucket(distance: i64, config: &UmT5Config) -> usize {
     first + (exact + (octaves * (half - exact) as f32) as usize).min(half - 1)
 }
 
-/// The buckets of every key for every query of `length` tokens, row by row of queries: `[length *
-/// length]`.
+/// The buckets of every key for every query of `length` tokens, query by query:
+/// `[length * length]`.
 pub(super) fn buckets(length: usize, config: &UmT5Config) -> Vec<i32> {
     // One logarithm per distance, not per pair.
     let by_distance: Vec<i32> = (1 - length as i64..length as i64)
