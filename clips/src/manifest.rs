@@ -68,7 +68,7 @@ pub enum ManifestError {
         /// Counted from 1.
         line: usize,
         /// What was found and what was expected.
-        problem: String,
+        problem: EntryError,
     },
     /// There is no line at all.
     #[error("{0} names no clip; expected one JSON object per line, such as {EXAMPLE}")]
@@ -76,6 +76,47 @@ pub enum ManifestError {
     /// There is a manifest already.
     #[error("{0} exists already and is never overwritten; choose another directory")]
     Exists(PathBuf),
+}
+
+/// Why a line of a manifest, or what another layout says of a clip, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// The line is no JSON object.
+    #[error("not a JSON object ({0}); expected a line such as {EXAMPLE}")]
+    NoObject(serde_json::Error),
+    /// The sample index is something else.
+    #[error("\"sample\" is {0}; expected a whole number from 0")]
+    Sample(String),
+    /// A field holds something else.
+    #[error("{name:?} is {value}; expected a string")]
+    NoString {
+        /// The field.
+        name: &'static str,
+        /// What it holds.
+        value: Value,
+    },
+    /// A field is there under none of its names.
+    #[error("none of {0:?} is in it; expected a line such as {EXAMPLE}")]
+    Missing(&'static [&'static str]),
+    /// The prompt says nothing.
+    #[error("the prompt is blank; expected what the clip shows")]
+    BlankPrompt,
+    /// The video's path leads out of the directory.
+    #[error(
+        "the video's path is {0:?}; expected a path inside the manifest's directory, without \"..\""
+    )]
+    Outside(String),
+    /// A link leads out of the directory.
+    #[error(
+        "the video's path is {path:?}, a link to {target}; expected a file inside the manifest's \
+            directory"
+    )]
+    LinkOutside {
+        /// The video's path.
+        path: String,
+        /// Where the link leads.
+        target: PathBuf,
+    },
 }
 
 impl Manifest {
@@ -155,18 +196,15 @@ impl Manifest {
     }
 }
 
-/// One line's fields; the error says what was found and what was expected.
-pub(crate) fn parse(line: &str) -> Result<ManifestEntry, String> {
-    let fields: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
-        format!("not a JSON object ({error}); expected a line such as {EXAMPLE}")
-    })?;
+/// One line's fields.
+pub(crate) fn parse(line: &str) -> Result<ManifestEntry, EntryError> {
+    let fields: Map<String, Value> = serde_json::from_str(line).map_err(EntryError::NoObject)?;
     let sample = match fields.get("sample") {
         None | Some(Value::Null) => None,
-        Some(value) => Some(
-            value
-                .as_u64()
-                .ok_or_else(|| format!("\"sample\" is {value}; expected a whole number from 0"))?,
-        ),
+        Some(value) => {
+            let number = value.as_u64();
+            Some(number.ok_or_else(|| EntryError::Sample(value.to_string()))?)
+        }
     };
     Ok(ManifestEntry {
         prompt: string_field(&fields, &PROMPT_NAMES)?,
@@ -176,48 +214,54 @@ pub(crate) fn parse(line: &str) -> Result<ManifestEntry, String> {
 }
 
 /// The first of `names` that is present.
-fn string_field(fields: &Map<String, Value>, names: &[&str]) -> Result<String, String> {
+fn string_field(
+    fields: &Map<String, Value>,
+    names: &'static [&'static str],
+) -> Result<String, EntryError> {
     match names
         .iter()
         .find_map(|&name| fields.get(name).map(|value| (name, value)))
     {
         Some((_, Value::String(value))) => Ok(value.clone()),
-        Some((name, value)) => Err(format!("{name:?} is {value}; expected a string")),
-        None => Err(format!(
-            "none of {names:?} is in it; expected a line such as {EXAMPLE}"
-        )),
+        Some((name, value)) => Err(EntryError::NoString {
+            name,
+            value: value.clone(),
+        }),
+        None => Err(EntryError::Missing(names)),
     }
 }
 
 /// A prompt that says something, and a path inside `directory`; `root` is that directory with links
 /// resolved.
-fn check(entry: &ManifestEntry, directory: &Path, root: &Path) -> Result<(), String> {
-    if entry.prompt.trim().is_empty() {
-        return Err("the prompt is blank; expected what the clip shows".to_string());
-    }
+fn check(entry: &ManifestEntry, directory: &Path, root: &Path) -> Result<(), EntryError> {
+    check_prompt(&entry.prompt)?;
     check_path(&entry.video, directory, root)
+}
+
+/// A prompt that says something.
+pub(crate) fn check_prompt(prompt: &str) -> Result<(), EntryError> {
+    if prompt.trim().is_empty() {
+        return Err(EntryError::BlankPrompt);
+    }
+    Ok(())
 }
 
 /// A path of a file or directory inside `directory`, links resolved; `root` is that directory with
 /// links resolved.
-pub(crate) fn check_path(path: &str, directory: &Path, root: &Path) -> Result<(), String> {
+pub(crate) fn check_path(path: &str, directory: &Path, root: &Path) -> Result<(), EntryError> {
     let video = Path::new(path);
     let inside = video
         .components()
         .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
     if !inside || video.file_name().is_none() || path.contains('\0') {
-        return Err(format!(
-            "the video's path is {path:?}; expected a path inside the manifest's directory, \
-                without \"..\""
-        ));
+        return Err(EntryError::Outside(path.to_string()));
     }
     // A path that does not resolve names nothing that could be read.
     match directory.join(video).canonicalize() {
-        Ok(resolved) if !resolved.starts_with(root) => Err(format!(
-            "the video's path is {path:?}, a link to {}; expected a file inside the manifest's \
-                directory",
-            resolved.display()
-        )),
+        Ok(target) if !target.starts_with(root) => Err(EntryError::LinkOutside {
+            path: path.to_string(),
+            target,
+        }),
         _ => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::layouts::PROMPT_NAMES;
+use crate::{layouts::PROMPT_NAMES, video_io::extension};
 
 /// Most bytes of a list.
 const MAX_BYTES: u64 = 64 << 20;
@@ -64,11 +64,7 @@ pub fn read_prompts(path: &Path) -> Result<Vec<String>, PromptsError> {
     if read as u64 > MAX_BYTES {
         return Err(form(format!("it has more than {MAX_BYTES} bytes")));
     }
-    let ending = path
-        .extension()
-        .map(|ending| ending.to_string_lossy().to_ascii_lowercase())
-        .unwrap_or_default();
-    let values: Vec<Value> = match ending.as_str() {
+    let values: Vec<Value> = match extension(path).as_str() {
         "json" => serde_json::from_str(&text)
             .map_err(|error| form(format!("it is no JSON array ({error})")))?,
         "jsonl" => {

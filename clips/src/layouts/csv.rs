@@ -10,7 +10,10 @@ use std::{
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::{Folder, LayoutError, Listed, MAX_TEXT_BYTES, PROMPT_NAMES, Problem, VIDEO_NAMES};
+use super::{
+    Entry, EntryError, Folder, LayoutError, Listed, MAX_TEXT_BYTES, PROMPT_NAMES, Problem,
+    VIDEO_NAMES,
+};
 
 pub(super) const NAMES: [&str; 2] = ["manifest.csv", "metadata.csv"];
 
@@ -53,38 +56,45 @@ pub(super) fn list(
     loop {
         left.set(MAX_TEXT_BYTES);
         let line = reader.position().line();
-        let read = reader.read_record(&mut record);
-        let listed = match read {
+        let listed = match reader.read_record(&mut record) {
             Ok(false) => return Ok(()),
             Ok(true) => entry(folder, &record, prompt, video, sample),
             Err(error) => match error.kind() {
-                ErrorKind::Utf8 { .. } => Err(error.to_string()),
+                ErrorKind::Utf8 { .. } => Err(RecordError::Utf8(error)),
                 _ => return Err(LayoutError::damaged(&path, format!("line {line}: {error}"))),
             },
         };
-        if !each(listed.map_err(|problem| Problem {
-            file: format!("{name}, line {line}"),
-            problem,
-        })) {
+        let listed =
+            listed.map_err(|problem| Problem::new(format!("{name}, line {line}"), problem));
+        if !each(listed) {
             return Ok(());
         }
     }
 }
 
+/// Why a record lists no clip.
+#[derive(Debug, thiserror::Error)]
+enum RecordError {
+    #[error("it has {found} fields; expected at least {expected}")]
+    Fields { found: usize, expected: usize },
+    #[error(transparent)]
+    Utf8(csv::Error),
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+}
+
+/// The clip of a record; `prompt`, `video` and `sample` are the columns' numbers.
 fn entry(
     folder: &Folder,
     record: &StringRecord,
     prompt: usize,
     video: usize,
     sample: Option<usize>,
-) -> Result<super::Entry, String> {
+) -> Result<Entry, RecordError> {
     let field = |place: usize| {
-        record.get(place).ok_or_else(|| {
-            format!(
-                "it has {} fields; expected at least {}",
-                record.len(),
-                place + 1
-            )
+        record.get(place).ok_or_else(|| RecordError::Fields {
+            found: record.len(),
+            expected: place + 1,
         })
     };
     let sample = match sample
@@ -93,13 +103,12 @@ fn entry(
         .filter(|text| !text.trim().is_empty())
     {
         None => None,
-        Some(text) => Some(
-            text.trim()
-                .parse()
-                .map_err(|_| format!("\"sample\" is {text:?}; expected a whole number from 0"))?,
-        ),
+        Some(text) => {
+            let number = text.trim().parse();
+            Some(number.map_err(|_| EntryError::Sample(format!("{text:?}")))?)
+        }
     };
-    folder.entry(field(prompt)?, field(video)?, sample)
+    Ok(folder.entry(field(prompt)?, field(video)?, sample)?)
 }
 
 /// A file of which only so much is read for one record: a quote that is never closed would

@@ -3,12 +3,22 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
+    str::Utf8Error,
 };
 
-use super::{Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem};
+use super::{EntryError, Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem};
 use crate::manifest;
 
 pub(super) const NAMES: [&str; 2] = [manifest::FILE_NAME, "metadata.jsonl"];
+
+/// Why a line lists no clip.
+#[derive(Debug, thiserror::Error)]
+enum LineError {
+    #[error("it is not UTF-8 ({0})")]
+    Utf8(Utf8Error),
+    #[error(transparent)]
+    Entry(EntryError),
+}
 
 pub(super) fn list(
     folder: &Folder,
@@ -40,13 +50,12 @@ pub(super) fn list(
         let listed = match std::str::from_utf8(&line) {
             Ok(text) if text.trim().is_empty() => continue,
             Ok(text) => manifest::parse(text)
-                .and_then(|entry| folder.entry(&entry.prompt, &entry.video, entry.sample)),
-            Err(error) => Err(format!("it is not UTF-8 ({error})")),
+                .and_then(|entry| folder.entry(&entry.prompt, &entry.video, entry.sample))
+                .map_err(LineError::Entry),
+            Err(error) => Err(LineError::Utf8(error)),
         };
-        if !each(listed.map_err(|problem| Problem {
-            file: format!("{name}, line {number}"),
-            problem,
-        })) {
+        if !each(listed.map_err(|problem| Problem::new(format!("{name}, line {number}"), problem)))
+        {
             break;
         }
     }

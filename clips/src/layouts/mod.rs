@@ -15,6 +15,7 @@
 //! `path`, `video_path`, `file` or `bytes`. Listing streams: a folder of any size is gone through
 //! with a line, a member or a few rows in memory.
 
+mod archives;
 mod csv;
 mod jsonl;
 mod pairs;
@@ -30,6 +31,11 @@ use std::{
 };
 
 pub use place::Place;
+
+use crate::{
+    manifest::{EntryError, check_path, check_prompt},
+    video_io::extension,
+};
 
 /// Names that a prompt goes by.
 pub(crate) const PROMPT_NAMES: [&str; 4] = ["prompt", "caption", "text", "prompt_en"];
@@ -100,6 +106,15 @@ pub struct Problem {
     pub problem: String,
 }
 
+impl Problem {
+    fn new(file: impl Into<String>, problem: impl std::fmt::Display) -> Self {
+        Self {
+            file: file.into(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
 /// What a folder lists: a clip, or why there is none.
 pub type Listed = Result<Entry, Problem>;
 
@@ -167,18 +182,18 @@ impl Layout {
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default();
             let at_top = path.parent() == Some(directory);
-            match ending(&path).as_str() {
+            match extension(&path).as_str() {
                 "tar" => _ = found.insert(Self::Webdataset),
                 "parquet" => _ = found.insert(Self::Parquet),
                 _ if at_top && jsonl::NAMES.contains(&name.as_str()) => {
                     _ = found.insert(Self::Jsonl)
                 }
                 _ if at_top && csv::NAMES.contains(&name.as_str()) => _ = found.insert(Self::Csv),
-                ending if other.len() < 8 => {
-                    _ = other.insert(if ending.is_empty() {
+                extension if other.len() < 8 => {
+                    _ = other.insert(if extension.is_empty() {
                         name
                     } else {
-                        format!("*.{ending}")
+                        format!("*.{extension}")
                     })
                 }
                 _ => {}
@@ -281,10 +296,10 @@ impl Folder<'_> {
     }
 
     /// An entry whose prompt says something and whose path stays inside and names a file or a
-    /// directory; the error says what is wrong.
-    fn entry(&self, prompt: &str, video: &str, sample: Option<u64>) -> Result<Entry, String> {
-        checked_prompt(prompt)?;
-        crate::manifest::check_path(video, self.directory, &self.root)?;
+    /// directory.
+    fn entry(&self, prompt: &str, video: &str, sample: Option<u64>) -> Result<Entry, EntryError> {
+        check_prompt(prompt)?;
+        check_path(video, self.directory, &self.root)?;
         Ok(Entry {
             prompt: prompt.to_string(),
             place: Place::File(video.to_string()),
@@ -301,11 +316,9 @@ impl Folder<'_> {
     }
 }
 
-fn checked_prompt(prompt: &str) -> Result<(), String> {
-    if prompt.trim().is_empty() {
-        return Err("the prompt is blank; expected what the clip shows".to_string());
-    }
-    Ok(())
+/// A prompt of several lines as one.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The ordinary files of `directory` and of directories inside, `depth` levels in all, in order of
@@ -341,13 +354,6 @@ fn children(directory: &Path) -> Result<Vec<PathBuf>, LayoutError> {
     }
     paths.sort();
     Ok(paths)
-}
-
-/// The name's ending in lower case.
-fn ending(path: &Path) -> String {
-    path.extension()
-        .map(|ending| ending.to_string_lossy().to_ascii_lowercase())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! `a.mp4` and `a.txt`, `b/` (frames) and `b.txt`: videos whose prompts lie beside them, in any
 //! directory of the folder.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
-use super::{Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem, children};
+use super::{EntryError, Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem, children, one_line};
 use crate::video_io::{is_frame_directory, is_video_name};
 
 /// Directories inside directories that are gone into.
@@ -25,11 +29,8 @@ pub(super) fn list(
 ) -> Result<(), LayoutError> {
     walk(folder.directory, MAX_DEPTH, &mut |path| {
         let name = folder.name(path);
-        let listed = prompt_of(path).and_then(|prompt| folder.entry(&prompt, &name, None));
-        each(listed.map_err(|problem| Problem {
-            file: name,
-            problem,
-        }))
+        let listed = prompt_of(path).and_then(|prompt| Ok(folder.entry(&prompt, &name, None)?));
+        each(listed.map_err(|problem| Problem::new(name, problem)))
     })
     .map(|_| ())
 }
@@ -64,8 +65,23 @@ fn walk(
     Ok(true)
 }
 
+/// Why a video has no prompt.
+#[derive(Debug, thiserror::Error)]
+enum PairError {
+    #[error("its prompt's file {0} is missing")]
+    Missing(String),
+    #[error("its prompt's file {0} is no ordinary file")]
+    NoFile(String),
+    #[error("its prompt's file {0} has more than {MAX_TEXT_BYTES} bytes")]
+    Long(String),
+    #[error("its prompt's file {name} cannot be read: {source}")]
+    Io { name: String, source: io::Error },
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+}
+
 /// The prompt beside a video, its line breaks made spaces.
-fn prompt_of(video: &Path) -> Result<String, String> {
+fn prompt_of(video: &Path) -> Result<String, PairError> {
     let path = video.with_extension("txt");
     let name = path
         .file_name()
@@ -74,17 +90,15 @@ fn prompt_of(video: &Path) -> Result<String, String> {
         .into_owned();
     match path.symlink_metadata() {
         Ok(kind) if kind.is_file() => {}
-        Ok(_) => return Err(format!("its prompt's file {name} is no ordinary file")),
-        Err(_) => return Err(format!("its prompt's file {name} is missing")),
+        Ok(_) => return Err(PairError::NoFile(name)),
+        Err(_) => return Err(PairError::Missing(name)),
     }
     let mut text = String::new();
     let read =
         File::open(&path).and_then(|file| file.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
     match read {
-        Ok(length) if length as u64 > MAX_TEXT_BYTES => Err(format!(
-            "its prompt's file {name} has more than {MAX_TEXT_BYTES} bytes"
-        )),
-        Ok(_) => Ok(text.split_whitespace().collect::<Vec<_>>().join(" ")),
-        Err(error) => Err(format!("its prompt's file {name} cannot be read: {error}")),
+        Ok(length) if length as u64 > MAX_TEXT_BYTES => Err(PairError::Long(name)),
+        Ok(_) => Ok(one_line(&text)),
+        Err(source) => Err(PairError::Io { name, source }),
     }
 }

@@ -4,37 +4,26 @@
 //! A file's own counts are compared with its size before its reader believes them. Prompts and
 //! paths are read some rows at a time; a video's bytes when it is decoded.
 
-use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-};
+mod claims;
+mod error;
+
+use std::{fs::File, path::Path};
 
 use parquet::{
     basic::{ConvertedType, LogicalType, Type},
     column::reader::ColumnReader,
     data_type::ByteArray,
-    file::{
-        metadata::ColumnChunkMetaData,
-        reader::{FileReader, SerializedFileReader},
-    },
+    file::reader::{FileReader, SerializedFileReader},
     schema::types::ColumnDescriptor,
 };
 
 use super::{
-    Entry, Folder, LayoutError, Listed, PROMPT_NAMES, Place, Problem, VIDEO_NAMES, checked_prompt,
-    ending, files, thrift,
+    Entry, Folder, LayoutError, Listed, PROMPT_NAMES, Place, Problem, VIDEO_NAMES,
+    archives::{guarded, list_each},
 };
-
-/// Most bytes of a file's description of itself.
-const MAX_FOOTER_BYTES: u64 = 4 << 20;
-
-/// Most bytes of a page's header, statistics included.
-const MAX_HEADER_BYTES: u64 = 1 << 20;
-
-/// Most bytes of a page, unpacked: one long video.
-const MAX_PAGE_BYTES: i64 = 160 << 20;
+use crate::manifest::check_prompt;
+use claims::{check_pages, open};
+use error::{FileError, RowError};
 
 /// Rows read at once.
 const ROWS: usize = 256;
@@ -46,37 +35,18 @@ pub(super) fn list(
     folder: &Folder,
     each: &mut dyn FnMut(Listed) -> bool,
 ) -> Result<(), LayoutError> {
-    for path in files(folder.directory, 2)?
-        .into_iter()
-        .filter(|path| ending(path) == "parquet")
-    {
-        let name = folder.name(&path);
-        let mut goes_on = true;
-        let mut heard = |listed| {
-            goes_on = each(listed);
-            goes_on
-        };
-        let problem = guarded(|| list_file(folder, &path, &name, &mut heard)).err();
-        if let Some(problem) = problem {
-            goes_on = each(Err(Problem {
-                file: name,
-                problem,
-            }));
-        }
-        if !goes_on {
-            break;
-        }
-    }
-    Ok(())
+    list_each(folder, "parquet", each, |path, name, each| {
+        list_file(folder, path, name, each)
+    })
 }
 
 /// The bytes of the video in one row.
-pub(super) fn cell(path: &Path, row_group: usize, row: u64) -> Result<Vec<u8>, String> {
+pub(super) fn cell(path: &Path, row_group: usize, row: u64) -> Result<Vec<u8>, FileError> {
     guarded(|| {
         let reader = open(path)?;
         let columns = Columns::of(&reader)?;
         let Video::Bytes(column) = columns.video else {
-            return Err("it has no column of bytes any more".to_string());
+            return Err(FileError::NoBytesColumn);
         };
         let mut rows = Rows::open(path, &reader, row_group, column)?;
         rows.skip(row)?;
@@ -84,57 +54,8 @@ pub(super) fn cell(path: &Path, row_group: usize, row: u64) -> Result<Vec<u8>, S
         value
             .map(|value| value.data().to_vec())
             .filter(|bytes| !bytes.is_empty())
-            .ok_or_else(|| "the row holds no bytes".to_string())
+            .ok_or(FileError::NoBytes)
     })
-}
-
-/// The file is whatever strangers made; a mistake of its reader must not end the program.
-fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err("its reader gave up on it".to_string()))
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
-
-/// Opens a file whose description of itself is whole.
-fn open(path: &Path) -> Result<SerializedFileReader<File>, String> {
-    let kind = path.symlink_metadata().map_err(text)?;
-    if !kind.is_file() {
-        return Err("it is no ordinary file; links are not followed".to_string());
-    }
-    let mut file = File::open(path).map_err(text)?;
-    let length = file.seek(SeekFrom::End(0)).map_err(text)?;
-    let mut end = [0; 8];
-    if length < 12 {
-        return Err(format!("it has {length} bytes; expected a Parquet file"));
-    }
-    file.seek(SeekFrom::Start(length - 8))
-        .and_then(|_| file.read_exact(&mut end))
-        .map_err(text)?;
-    let footer = u64::from(u32::from_le_bytes([end[0], end[1], end[2], end[3]]));
-    if &end[4..] != b"PAR1" {
-        return Err("it does not end as a Parquet file; is it cut short?".to_string());
-    }
-    if footer > MAX_FOOTER_BYTES || footer + 12 > length {
-        return Err(format!(
-            "its description claims {footer} of its {length} bytes; at most {MAX_FOOTER_BYTES} are \
-                read"
-        ));
-    }
-    let mut description = vec![0; footer as usize];
-    file.seek(SeekFrom::Start(length - 8 - footer))
-        .and_then(|_| file.read_exact(&mut description))
-        .map_err(text)?;
-    thrift::walk(&description)
-        .map_err(|problem| format!("its description is damaged: {problem}"))?;
-    let reader = SerializedFileReader::new(file).map_err(text)?;
-    let rows = reader.metadata().file_metadata().num_rows();
-    if u64::try_from(rows).is_ok_and(|rows| rows <= length) {
-        return Ok(reader);
-    }
-    Err(format!("it claims {rows} rows in {length} bytes"))
 }
 
 /// Which columns say what a clip shows and where it is.
@@ -150,7 +71,7 @@ enum Video {
 }
 
 impl Columns {
-    fn of(reader: &SerializedFileReader<File>) -> Result<Self, String> {
+    fn of(reader: &SerializedFileReader<File>) -> Result<Self, FileError> {
         let schema = reader.metadata().file_metadata().schema_descr();
         let usable = |column: &ColumnDescriptor| {
             column.max_rep_level() == 0 && column.physical_type() == Type::BYTE_ARRAY
@@ -173,19 +94,17 @@ impl Columns {
             .take(20)
             .map(|column| column.path().string())
             .collect();
-        let prompt = find(&PROMPT_NAMES, &|_| true).ok_or_else(|| {
-            format!("its columns are {found:?}; expected one of {PROMPT_NAMES:?}")
-        })?;
+        let Some(prompt) = find(&PROMPT_NAMES, &|_| true) else {
+            return Err(FileError::NoPrompt { found });
+        };
         let bytes = find(&BYTES_NAMES, &|_| true)
             .or_else(|| find(&VIDEO_NAMES, &|column| !is_text(column)));
         let path = || find(&VIDEO_NAMES, &is_text).map(Video::Path);
         let video = bytes.map(Video::Bytes).or_else(path);
-        let video = video.ok_or_else(|| {
-            format!(
-                "its columns are {found:?}; expected one of {VIDEO_NAMES:?} or {BYTES_NAMES:?} too"
-            )
-        })?;
-        Ok(Self { prompt, video })
+        match video {
+            Some(video) => Ok(Self { prompt, video }),
+            None => Err(FileError::NoVideo { found }),
+        }
     }
 }
 
@@ -194,7 +113,7 @@ fn list_file(
     path: &Path,
     name: &str,
     each: &mut dyn FnMut(Listed) -> bool,
-) -> Result<(), String> {
+) -> Result<(), FileError> {
     let reader = open(path)?;
     let columns = Columns::of(&reader)?;
     let mut number = 0u64;
@@ -209,42 +128,30 @@ fn list_file(
         while row < rows {
             let count = ROWS.min((rows - row) as usize);
             let said = prompts.next(count)?;
-            let mut lie = match &mut paths {
+            let mut paths_here = match &mut paths {
                 Some(paths) => paths.next(count)?,
                 None => Vec::new(),
             }
             .into_iter();
             if said.is_empty() {
-                return Err(format!(
-                    "row group {row_group} claims {rows} rows and holds {row}"
-                ));
+                return Err(FileError::RowGroup {
+                    row_group,
+                    rows,
+                    held: row,
+                });
             }
             for prompt in said {
-                let listed = prompt
-                    .ok_or_else(|| "its prompt is null".to_string())
-                    .and_then(|prompt| {
-                        let prompt = prompt.as_utf8().map_err(text)?;
-                        match columns.video {
-                            Video::Path(_) => {
-                                let path = lie.next().flatten().ok_or("its path is null")?;
-                                folder.entry(prompt, path.as_utf8().map_err(text)?, None)
-                            }
-                            Video::Bytes(_) => checked_prompt(prompt).map(|()| Entry {
-                                prompt: prompt.to_string(),
-                                place: Place::Cell {
-                                    file: name.to_string(),
-                                    row_group,
-                                    row,
-                                    number,
-                                },
-                                sample: None,
-                            }),
-                        }
-                    });
-                if !each(listed.map_err(|problem| Problem {
-                    file: format!("{name}, row {number}"),
-                    problem,
-                })) {
+                let listed = match columns.video {
+                    Video::Path(_) => path_entry(folder, prompt, || paths_here.next().flatten()),
+                    Video::Bytes(_) => bytes_entry(prompt, || Place::Cell {
+                        file: name.to_string(),
+                        row_group,
+                        row,
+                        number,
+                    }),
+                };
+                let problem = |problem| Problem::new(format!("{name}, row {number}"), problem);
+                if !each(listed.map_err(problem)) {
                     return Ok(());
                 }
                 row += 1;
@@ -253,6 +160,33 @@ fn list_file(
         }
     }
     Ok(())
+}
+
+/// A row's clip, whose path is in the folder.
+fn path_entry(
+    folder: &Folder,
+    prompt: Option<ByteArray>,
+    path: impl FnOnce() -> Option<ByteArray>,
+) -> Result<Entry, RowError> {
+    let prompt = prompt.ok_or(RowError::NullPrompt)?;
+    let prompt = prompt.as_utf8().map_err(RowError::Utf8)?;
+    let path = path().ok_or(RowError::NullPath)?;
+    Ok(folder.entry(prompt, path.as_utf8().map_err(RowError::Utf8)?, None)?)
+}
+
+/// A row's clip, whose bytes are in the row.
+fn bytes_entry(
+    prompt: Option<ByteArray>,
+    place: impl FnOnce() -> Place,
+) -> Result<Entry, RowError> {
+    let prompt = prompt.ok_or(RowError::NullPrompt)?;
+    let prompt = prompt.as_utf8().map_err(RowError::Utf8)?;
+    check_prompt(prompt)?;
+    Ok(Entry {
+        prompt: prompt.to_string(),
+        place: place(),
+        sample: None,
+    })
 }
 
 /// One column of one row group, from the top.
@@ -267,43 +201,40 @@ impl Rows {
         reader: &SerializedFileReader<File>,
         row_group: usize,
         column: usize,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, FileError> {
         let groups = reader.num_row_groups();
         if row_group >= groups {
-            return Err(format!(
-                "it has {groups} row groups; expected number {row_group} too"
-            ));
+            return Err(FileError::NoRowGroup { groups, row_group });
         }
-        let group = reader.get_row_group(row_group).map_err(text)?;
+        let group = reader.get_row_group(row_group)?;
         let chunk = group
             .metadata()
             .columns()
             .get(column)
-            .ok_or("a row group lacks a column")?;
+            .ok_or(FileError::NoColumn)?;
         check_pages(path, chunk)?;
         let highest = chunk.column_descr().max_def_level();
         Ok(Self {
-            reader: group.get_column_reader(column).map_err(text)?,
+            reader: group.get_column_reader(column)?,
             highest,
         })
     }
 
-    fn skip(&mut self, rows: u64) -> Result<(), String> {
+    fn skip(&mut self, rows: u64) -> Result<(), FileError> {
         let ColumnReader::ByteArrayColumnReader(reader) = &mut self.reader else {
-            return Err("a column holds no text".to_string());
+            return Err(FileError::NoText);
         };
-        reader.skip_records(rows as usize).map_err(text).map(|_| ())
+        reader.skip_records(rows as usize)?;
+        Ok(())
     }
 
     /// The next rows, up to `count`; none at the end.
-    fn next(&mut self, count: usize) -> Result<Vec<Option<ByteArray>>, String> {
+    fn next(&mut self, count: usize) -> Result<Vec<Option<ByteArray>>, FileError> {
         let ColumnReader::ByteArrayColumnReader(reader) = &mut self.reader else {
-            return Err("a column holds no text".to_string());
+            return Err(FileError::NoText);
         };
         let (mut levels, mut values) = (Vec::new(), Vec::new());
-        let (rows, _, _) = reader
-            .read_records(count, Some(&mut levels), None, &mut values)
-            .map_err(text)?;
+        let (rows, _, _) = reader.read_records(count, Some(&mut levels), None, &mut values)?;
         let mut values = values.into_iter();
         if self.highest == 0 {
             return Ok(values.map(Some).collect());
@@ -320,55 +251,4 @@ impl Rows {
             })
             .collect())
     }
-}
-
-/// Goes from page header to page header: none may claim to unpack to more than [`MAX_PAGE_BYTES`].
-fn check_pages(path: &Path, chunk: &ColumnChunkMetaData) -> Result<(), String> {
-    let mut file = File::open(path).map_err(text)?;
-    let length = file.metadata().map_err(text)?.len();
-    let dictionary = chunk.dictionary_page_offset().filter(|offset| *offset > 0);
-    let start = dictionary.unwrap_or(i64::MAX).min(chunk.data_page_offset());
-    let (start, bytes) = (
-        u64::try_from(start).map_err(text)?,
-        u64::try_from(chunk.compressed_size()).map_err(text)?,
-    );
-    let end = start.checked_add(bytes).filter(|end| *end <= length);
-    let end = end.ok_or_else(|| {
-        format!("a column claims {bytes} bytes from byte {start} on; the file has {length}")
-    })?;
-    let mut place = start;
-    let mut header = Vec::new();
-    while place < end {
-        header.clear();
-        file.seek(SeekFrom::Start(place)).map_err(text)?;
-        // Headers are short; one with long statistics is read again.
-        let mut walked = Err(String::new());
-        for bytes in [256, MAX_HEADER_BYTES] {
-            (&file)
-                .take(bytes.min(end - place) - header.len() as u64)
-                .read_to_end(&mut header)
-                .map_err(text)?;
-            walked = thrift::walk(&header);
-            if walked.is_ok() {
-                break;
-            }
-        }
-        let (numbers, taken) =
-            walked.map_err(|problem| format!("a page's header is damaged: {problem}"))?;
-        let field = |field| {
-            numbers
-                .iter()
-                .find(|(number, _)| *number == field)
-                .map_or(-1, |&(_, value)| value)
-        };
-        let (unpacked, packed) = (field(2), field(3));
-        if !(0..=MAX_PAGE_BYTES).contains(&unpacked) || !(0..=MAX_PAGE_BYTES).contains(&packed) {
-            return Err(format!(
-                "a page claims {packed} bytes that unpack to {unpacked}; at most {MAX_PAGE_BYTES} \
-                    are read"
-            ));
-        }
-        place += taken as u64 + packed as u64;
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use std::{
 use tempfile::{Builder, NamedTempFile};
 
 use super::parquet;
-use crate::video_io::{Sink, VideoError, VideoHeader, decode_video};
+use crate::video_io::{Sink, VideoError, VideoHeader, decode_video, extension};
 
 /// Most bytes of one clip inside an archive.
 const MAX_MEMBER_BYTES: u64 = 1 << 30;
@@ -102,20 +102,13 @@ impl Place {
     /// As [`decode_video`], and a link that leads out of `directory`.
     pub fn decode(&self, directory: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
         let shown = self.shown(directory);
-        let error = |source| VideoError::Io {
-            action: "read",
-            path: shown.clone(),
-            source,
-        };
-        let unreadable = |problem| VideoError::Unreadable {
-            path: shown.clone(),
-            problem,
-        };
+        let error = VideoError::io("read", &shown);
         let copy = match self {
             Self::File(path) => {
                 // Looked at again: the folder may have changed since it was listed.
                 let root = directory.canonicalize().map_err(error)?;
-                crate::manifest::check_path(path, directory, &root).map_err(unreadable)?;
+                crate::manifest::check_path(path, directory, &root)
+                    .map_err(|problem| VideoError::unreadable(&shown, problem))?;
                 return decode_video(&directory.join(path), sink);
             }
             Self::Member {
@@ -125,9 +118,10 @@ impl Place {
                 ..
             } => {
                 if *bytes > MAX_MEMBER_BYTES {
-                    return Err(unreadable(format!(
+                    let problem = format!(
                         "it has {bytes} bytes; at most {MAX_MEMBER_BYTES} are read from an archive"
-                    )));
+                    );
+                    return Err(VideoError::unreadable(&shown, problem));
                 }
                 let mut file = File::open(directory.join(archive)).map_err(error)?;
                 file.seek(SeekFrom::Start(*start)).map_err(error)?;
@@ -141,7 +135,8 @@ impl Place {
                 copy.write_all(&beginning).map_err(error)?;
                 let copied = io::copy(&mut file.take(rest), &mut copy).map_err(error)?;
                 if copied != rest {
-                    return Err(unreadable("the archive ends before it does".to_string()));
+                    let problem = "the archive ends before it does";
+                    return Err(VideoError::unreadable(&shown, problem));
                 }
                 copy
             }
@@ -151,8 +146,8 @@ impl Place {
                 row,
                 ..
             } => {
-                let bytes =
-                    parquet::cell(&directory.join(file), *row_group, *row).map_err(unreadable)?;
+                let bytes = parquet::cell(&directory.join(file), *row_group, *row)
+                    .map_err(|problem| VideoError::unreadable(&shown, problem))?;
                 let mut copy = self.copy(&bytes[..bytes.len().min(12)]).map_err(error)?;
                 copy.write_all(&bytes).map_err(error)?;
                 copy
@@ -164,8 +159,8 @@ impl Place {
     /// An empty temporary file that is named as a member is, or as its first bytes say where it has
     /// no name.
     fn copy(&self, beginning: &[u8]) -> io::Result<NamedTempFile> {
-        let ending = match self {
-            Self::Member { name, .. } => super::ending(Path::new(name)),
+        let extension = match self {
+            Self::Member { name, .. } => extension(Path::new(name)),
             _ => match beginning {
                 [b'G', b'I', b'F', ..] => "gif",
                 [b'R', b'I', b'F', b'F', ..] => "webp",
@@ -177,7 +172,7 @@ impl Place {
         };
         Builder::new()
             .prefix("afd-")
-            .suffix(&format!(".{ending}"))
+            .suffix(&format!(".{extension}"))
             .tempfile()
     }
 }

@@ -6,11 +6,35 @@
 /// Structures inside structures that are gone into.
 const MAX_DEPTH: usize = 32;
 
+/// Why bytes are no structure.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ThriftError {
+    #[error("it is cut short")]
+    CutShort,
+    #[error("a string or number is cut short")]
+    ValueCutShort,
+    #[error("structures lie too deep inside each other")]
+    DeepStructures,
+    #[error("lists lie too deep inside each other")]
+    DeepLists,
+    #[error("a field's number is absurd")]
+    Field,
+    #[error("a value is of the unknown kind {0}")]
+    Kind(u8),
+    #[error("a list claims {size} elements and has {left} bytes left for them")]
+    List { size: u64, left: usize },
+    #[error("a number has too many digits")]
+    Digits,
+}
+
+/// Whole numbers with their fields' numbers.
+type Numbers = Vec<(i32, i64)>;
+
 /// The whole-number fields of a structure's outermost level, in order of appearance, and how many
-/// bytes it takes; the error says what is wrong.
+/// bytes it takes.
 ///
 /// Every list and every string fits into the bytes that are there.
-pub(super) fn walk(bytes: &[u8]) -> Result<(Vec<(i32, i64)>, usize), String> {
+pub(super) fn walk(bytes: &[u8]) -> Result<(Numbers, usize), ThriftError> {
     let mut walker = Walker { bytes, at: 0 };
     let mut numbers = Vec::new();
     walker.structure(&mut |field, value| numbers.push((field, value)), 0)?;
@@ -23,9 +47,13 @@ struct Walker<'a> {
 }
 
 impl Walker<'_> {
-    fn structure(&mut self, number: &mut dyn FnMut(i32, i64), depth: usize) -> Result<(), String> {
+    fn structure(
+        &mut self,
+        number: &mut dyn FnMut(i32, i64),
+        depth: usize,
+    ) -> Result<(), ThriftError> {
         if depth > MAX_DEPTH {
-            return Err("structures lie too deep inside each other".to_string());
+            return Err(ThriftError::DeepStructures);
         }
         let mut field = 0i32;
         loop {
@@ -34,8 +62,7 @@ impl Walker<'_> {
                 return Ok(());
             }
             field = match head >> 4 {
-                0 => i32::try_from(self.signed()?)
-                    .map_err(|_| "a field's number is absurd".to_string())?,
+                0 => i32::try_from(self.signed()?).map_err(|_| ThriftError::Field)?,
                 step => field.saturating_add(i32::from(step)),
             };
             match head & 15 {
@@ -47,7 +74,7 @@ impl Walker<'_> {
     }
 
     /// A value that is not a structure's own truth value or whole number.
-    fn value(&mut self, kind: u8, depth: usize) -> Result<(), String> {
+    fn value(&mut self, kind: u8, depth: usize) -> Result<(), ThriftError> {
         match kind {
             1..=3 => self.skip(1),
             4..=6 => self.signed().map(|_| ()),
@@ -79,43 +106,41 @@ impl Walker<'_> {
                 Ok(())
             }
             12 => self.structure(&mut |_, _| {}, depth + 1),
-            other => Err(format!("a value is of the unknown kind {other}")),
+            other => Err(ThriftError::Kind(other)),
         }
     }
 
-    fn elements(&mut self, size: u64, kind: u8, depth: usize) -> Result<(), String> {
+    fn elements(&mut self, size: u64, kind: u8, depth: usize) -> Result<(), ThriftError> {
         self.fits(size)?;
         if depth > MAX_DEPTH {
-            return Err("lists lie too deep inside each other".to_string());
+            return Err(ThriftError::DeepLists);
         }
         (0..size).try_for_each(|_| self.value(kind, depth + 1))
     }
 
     /// Every element takes at least a byte.
-    fn fits(&self, size: u64) -> Result<(), String> {
+    fn fits(&self, size: u64) -> Result<(), ThriftError> {
         let left = self.bytes.len() - self.at;
         if size > left as u64 {
-            return Err(format!(
-                "a list claims {size} elements and has {left} bytes left for them"
-            ));
+            return Err(ThriftError::List { size, left });
         }
         Ok(())
     }
 
-    fn byte(&mut self) -> Result<u8, String> {
-        let byte = self.bytes.get(self.at).copied().ok_or("it is cut short")?;
+    fn byte(&mut self) -> Result<u8, ThriftError> {
+        let byte = self.bytes.get(self.at).copied();
+        let byte = byte.ok_or(ThriftError::CutShort)?;
         self.at += 1;
         Ok(byte)
     }
 
-    fn skip(&mut self, length: u64) -> Result<(), String> {
-        self.fits(length)
-            .map_err(|_| "a string or number is cut short".to_string())?;
+    fn skip(&mut self, length: u64) -> Result<(), ThriftError> {
+        self.fits(length).map_err(|_| ThriftError::ValueCutShort)?;
         self.at += length as usize;
         Ok(())
     }
 
-    fn unsigned(&mut self) -> Result<u64, String> {
+    fn unsigned(&mut self) -> Result<u64, ThriftError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -124,11 +149,11 @@ impl Walker<'_> {
                 return Ok(value);
             }
         }
-        Err("a number has too many digits".to_string())
+        Err(ThriftError::Digits)
     }
 
     /// Zigzag.
-    fn signed(&mut self) -> Result<i64, String> {
+    fn signed(&mut self) -> Result<i64, ThriftError> {
         let value = self.unsigned()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
@@ -159,9 +184,15 @@ mod tests {
         assert!(
             walk(&bytes)
                 .unwrap_err()
+                .to_string()
                 .contains("claims 2147483647 elements")
         );
-        assert!(walk(&[0x1c; 100]).unwrap_err().contains("too deep"));
+        assert!(
+            walk(&[0x1c; 100])
+                .unwrap_err()
+                .to_string()
+                .contains("too deep")
+        );
         assert!(walk(&[0x19; 200]).is_err());
     }
 }

@@ -47,7 +47,7 @@ impl Verified {
                 let problem = "it begins like no MP4, WebM or GIF file";
                 VideoError::unreadable(Path::new("the download"), problem)
             })?;
-        // The reader goes by the name's ending.
+        // The reader goes by the name's extension.
         let named = staged.path().with_extension(extension);
         // Some file systems know no second names.
         fs::hard_link(staged.path(), &named)

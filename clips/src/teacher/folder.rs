@@ -12,7 +12,7 @@ use crate::{
     layouts::{Layout, Place, Problem},
     prepare::{Fit, PrepareError, Preparer},
     video::{Clip, ClipShape, Video},
-    video_io::check_readable,
+    video_io::{VideoError, check_readable},
 };
 
 /// Most decoded bytes kept in memory (512 MiB); further clips are decoded anew each time.
@@ -52,38 +52,36 @@ impl FolderTeacher {
         layout: Option<Layout>,
         quarantined: &BTreeSet<String>,
     ) -> Result<Self, TeacherError> {
-        let data = |error: &dyn std::fmt::Display| TeacherError::Data(error.to_string());
         let layout = layout
             .map_or_else(|| Layout::detect(directory), Ok)
-            .map_err(|error| data(&error))?;
+            .map_err(TeacherError::data)?;
         let mut prompts = Vec::new();
         let mut numbered: BTreeMap<String, Vec<(u64, Place)>> = BTreeMap::new();
         let mut unusable = None;
         let list = layout.list(directory, &mut |listed| {
-            let listed = match listed {
+            let entry = match listed {
                 Ok(entry) if quarantined.contains(&entry.place.to_string()) => return true,
                 Err(problem) if quarantined.contains(&problem.file) => return true,
-                Ok(entry) => readable(directory, &entry.place).map(|()| entry),
-                Err(Problem { file, problem }) => Err(format!("{file}: {problem}")),
+                Ok(entry) => entry,
+                Err(Problem { file, problem }) => {
+                    unusable = Some(format!("{file}: {problem}"));
+                    return false;
+                }
             };
-            match listed {
-                Ok(entry) => {
-                    if !numbered.contains_key(&entry.prompt) {
-                        prompts.push(entry.prompt.clone());
-                    }
-                    numbered
-                        .entry(entry.prompt)
-                        .or_default()
-                        .push((entry.sample.unwrap_or(u64::MAX), entry.place));
-                    true
-                }
-                Err(problem) => {
-                    unusable = Some(problem);
-                    false
-                }
+            if let Err(error) = readable(directory, &entry.place) {
+                unusable = Some(error.to_string());
+                return false;
             }
+            if !numbered.contains_key(&entry.prompt) {
+                prompts.push(entry.prompt.clone());
+            }
+            numbered
+                .entry(entry.prompt)
+                .or_default()
+                .push((entry.sample.unwrap_or(u64::MAX), entry.place));
+            true
         });
-        list.map_err(|error| data(&error))?;
+        list.map_err(TeacherError::data)?;
         if let Some(problem) = unusable {
             let shown = directory.display();
             return Err(TeacherError::Data(format!(
@@ -148,7 +146,7 @@ impl FolderTeacher {
         let decoded = place.decode(&self.directory, &mut |header, frame| {
             preparer.frame(header, frame)
         });
-        decoded.map_err(|error| TeacherError::Data(error.to_string()))?;
+        decoded.map_err(TeacherError::data)?;
         preparer.finish().map_err(unusable)
     }
 
@@ -181,7 +179,7 @@ impl FolderTeacher {
         }
         let mut frames = Vec::new();
         let header = place.decode(&self.directory, &mut |_, frame| frames.push(frame.to_vec()));
-        let header = header.map_err(|error| TeacherError::Data(error.to_string()))?;
+        let header = header.map_err(TeacherError::data)?;
         let video = Video {
             width: header.width,
             height: header.height,
@@ -197,11 +195,9 @@ impl FolderTeacher {
 }
 
 /// Whether decoding could start: what lies in an archive was looked at when it was listed.
-fn readable(directory: &Path, place: &Place) -> Result<(), String> {
+fn readable(directory: &Path, place: &Place) -> Result<(), VideoError> {
     match place {
-        Place::File(path) => {
-            check_readable(&directory.join(path)).map_err(|error| error.to_string())
-        }
+        Place::File(path) => check_readable(&directory.join(path)),
         Place::Member { .. } | Place::Cell { .. } => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 pub mod folder;
 
-use std::ops::Range;
+use std::{fmt::Display, ops::Range};
 
 use crate::video::Video;
 
@@ -63,4 +63,11 @@ pub enum TeacherError {
     /// The teacher's files cannot be used.
     #[error("{0}")]
     Data(String),
+}
+
+impl TeacherError {
+    /// For `map_err`: what is wrong with the teacher's files.
+    pub fn data(error: impl Display) -> Self {
+        Self::Data(error.to_string())
+    }
 }

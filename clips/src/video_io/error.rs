@@ -9,14 +9,14 @@ use std::{
 /// Why a video could not be read or written. Every message names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum VideoError {
-    /// The name's ending is not one that is known.
+    /// The name's extension is not one that is known.
     #[error("{path} ends in {found:?}; expected {expected}")]
     Format {
         /// The path as given.
         path: PathBuf,
-        /// Its ending.
+        /// Its extension.
         found: String,
-        /// The endings that are known.
+        /// The extensions that are known.
         expected: &'static str,
     },
     /// The target exists.

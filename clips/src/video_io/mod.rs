@@ -66,7 +66,7 @@ pub enum VideoFormat {
 }
 
 impl VideoFormat {
-    /// The name's ending, without the dot.
+    /// The name's extension, without the dot.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Mp4 => "mp4",
@@ -88,11 +88,11 @@ impl VideoFormat {
         }
     }
 
-    /// The format that a path's ending asks for when writing; a name without an ending is a
-    /// directory of frames.
+    /// The format that a path's extension asks for when writing; a name without one is a directory
+    /// of frames.
     ///
     /// # Errors
-    /// [`VideoError::Format`] for any other ending.
+    /// [`VideoError::Format`] for any other extension.
     pub fn of(path: &Path) -> Result<Self, VideoError> {
         match extension(path).as_str() {
             "mp4" => Ok(Self::Mp4),
@@ -107,12 +107,12 @@ impl VideoFormat {
     }
 }
 
-/// Writes `video` in the format that `path`'s ending asks for.
+/// Writes `video` in the format that `path`'s extension asks for.
 ///
 /// The file is staged beside `path` and renamed when complete. Its directory must exist.
 ///
 /// # Errors
-/// [`VideoError`]: `path` exists, its ending is unknown, `video` is malformed, ffmpeg is needed and
+/// [`VideoError`]: `path` exists, its extension is unknown, `video` is malformed, ffmpeg is needed and
 /// missing, or the disk refused.
 pub fn write_video(path: &Path, video: &Video) -> Result<(), VideoError> {
     let format = VideoFormat::of(path)?;
@@ -141,7 +141,7 @@ impl VideoWriter {
     /// Starts a video of `height` x `width` pixels; the file appears when it is finished.
     ///
     /// # Errors
-    /// [`VideoError`]: `path` exists, its ending is unknown, ffmpeg is needed and missing, or the
+    /// [`VideoError`]: `path` exists, its extension is unknown, ffmpeg is needed and missing, or the
     /// disk refused.
     pub fn create(
         path: &Path,
@@ -237,7 +237,7 @@ pub fn check_readable(path: &Path) -> Result<(), VideoError> {
     }
 }
 
-/// Whether a name ends as a video file's does; directories of frames have no ending.
+/// Whether a name ends as a video file's does; directories of frames have no extension.
 pub fn is_video_name(path: &Path) -> bool {
     matches!(
         extension(path).as_str(),
@@ -322,8 +322,8 @@ fn bytes<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// The ending in lower case, or nothing.
-fn extension(path: &Path) -> String {
+/// The name's extension in lower case, or nothing.
+pub(crate) fn extension(path: &Path) -> String {
     path.extension()
         .map(|extension| extension.to_string_lossy().to_ascii_lowercase())
         .unwrap_or_default()

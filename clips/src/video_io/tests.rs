@@ -10,7 +10,7 @@ fn video() -> Video {
 }
 
 #[test]
-fn the_ending_decides_the_format_and_unknown_ones_are_errors() {
+fn the_extension_decides_the_format_and_unknown_ones_are_errors() {
     for (name, format) in [
         ("a.MP4", VideoFormat::Mp4),
         ("a.gif", VideoFormat::Gif),
