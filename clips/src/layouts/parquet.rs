@@ -142,7 +142,7 @@ fn list_file(
             }
             for prompt in said {
                 let listed = match columns.video {
-                    Video::Path(_) => path_entry(folder, prompt, || paths_here.next().flatten()),
+                    Video::Path(_) => path_entry(folder, prompt, paths_here.next().flatten()),
                     Video::Bytes(_) => bytes_entry(prompt, || Place::Cell {
                         file: name.to_string(),
                         row_group,
@@ -166,11 +166,11 @@ fn list_file(
 fn path_entry(
     folder: &Folder,
     prompt: Option<ByteArray>,
-    path: impl FnOnce() -> Option<ByteArray>,
+    path: Option<ByteArray>,
 ) -> Result<Entry, RowError> {
     let prompt = prompt.ok_or(RowError::NullPrompt)?;
     let prompt = prompt.as_utf8().map_err(RowError::Utf8)?;
-    let path = path().ok_or(RowError::NullPath)?;
+    let path = path.ok_or(RowError::NullPath)?;
     Ok(folder.entry(prompt, path.as_utf8().map_err(RowError::Utf8)?, None)?)
 }
 

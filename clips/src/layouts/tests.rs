@@ -293,6 +293,9 @@ fn damaged_shards_links_and_sizes_beyond_the_end_are_named() {
     assert!(all.iter().all(Result::is_err), "{all:?}");
 }
 
+/// A prompt that is written as null.
+const NULL: &str = "null";
+
 /// A Parquet file with a prompt column and a column of videos.
 fn parquet(path: &Path, schema: &str, rows: &[(&str, Vec<u8>)], rows_per_group: usize) {
     use ::parquet::{
@@ -309,15 +312,16 @@ fn parquet(path: &Path, schema: &str, rows: &[(&str, Vec<u8>)], rows_per_group: 
             .unwrap();
     for rows in rows.chunks(rows_per_group) {
         let mut group = writer.next_row_group().unwrap();
-        let columns: [Vec<ByteArray>; 2] = [
+        let columns: [Vec<Option<ByteArray>>; 2] = [
             rows.iter()
-                .map(|row| row.0.as_bytes().to_vec().into())
+                .map(|row| (row.0 != NULL).then(|| row.0.as_bytes().to_vec().into()))
                 .collect(),
-            rows.iter().map(|row| row.1.clone().into()).collect(),
+            rows.iter().map(|row| Some(row.1.clone().into())).collect(),
         ];
         for values in columns {
             let mut column = group.next_column().unwrap().unwrap();
-            let levels = vec![1; values.len()];
+            let levels: Vec<i16> = values.iter().map(|value| value.is_some().into()).collect();
+            let values: Vec<ByteArray> = values.into_iter().flatten().collect();
             column
                 .typed::<ByteArrayType>()
                 .write_batch(&values, Some(&levels), None)
@@ -375,6 +379,22 @@ fn parquet_files_list_rows_by_path_and_by_bytes() {
     let (_, all) = listed(folder.path());
     assert_eq!(decoded(folder.path(), &all), expected());
     assert!(problems(&all)[0].starts_with("x.parquet, row 1: the video's path is \"../a.gif\""));
+}
+
+#[test]
+fn a_row_without_a_prompt_leaves_the_rows_after_it_their_own_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    write_video(&folder.path().join("a.gif"), &video(10)).unwrap();
+    write_video(&folder.path().join("b.frames"), &video(20)).unwrap();
+    let rows = [
+        ("a red ball", b"a.gif".to_vec()),
+        (NULL, b"a.gif".to_vec()),
+        ("a blue box", b"b.frames".to_vec()),
+    ];
+    parquet(&folder.path().join("x.parquet"), PATHS, &rows, 10);
+    let (_, all) = listed(folder.path());
+    assert_eq!(problems(&all), ["x.parquet, row 1: its prompt is null"]);
+    assert_eq!(decoded(folder.path(), &all), expected());
 }
 
 #[test]
