@@ -83,7 +83,7 @@ fn attend(tokens: usize, plain: bool) {
                 values,
                 past: None,
                 heads: HEADS,
-                at_once: Limits::default().attention_queries,
+                query_chunk: Limits::default().attention_queries,
             },
             &visibility,
         )

@@ -31,7 +31,7 @@ impl<B: Backend> Lora<B> {
 }
 
 /// Linear layers of a block that can be adapted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoraTarget {
     /// Query, key, value and output of the self-attention.
@@ -43,12 +43,14 @@ pub enum LoraTarget {
 }
 
 /// Low-rank adaptation of a transformer's blocks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
     /// Width of the factors, at least 1. Astrolabe's students: 256.
+    #[schemars(range(min = 1))]
     pub rank: usize,
     /// The product of the factors counts `alpha / rank`; > 0.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
     /// What is adapted in every block; all of it unless told.
     #[serde(default = "LoraConfig::all")]

@@ -13,7 +13,9 @@ use crate::student::Student;
 /// in f32 in either case, trained weights are held in f32, and so are the products that are too
 /// small to be worth rounding: those of patches, timesteps and text, and the head's. They begin and
 /// end every pass, where a rounding reaches everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// 32 bits.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use afd_models::precision::Precision;
-use afd_models::text::umt5::ROWS as UMT5_LENGTH;
+use afd_models::text::umt5::TEXT_LENGTH as UMT5_LENGTH;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
