@@ -118,6 +118,20 @@ pub fn parse<T: DeserializeOwned>(
     })
 }
 
+/// The fields of the table at `path` of a `T` (dotted; empty for the document itself), in the order
+/// of its type. Empty if there is no such table.
+pub fn fields_of<T: DeserializeOwned>(path: &str) -> Vec<String> {
+    // No field is called "?", so the reader says which ones there are.
+    let mut table = Table::from_iter([("?".to_string(), Value::Boolean(true))]);
+    for name in path.rsplit('.').filter(|name| !name.is_empty()) {
+        table = Table::from_iter([(name.to_string(), Value::Table(table))]);
+    }
+    match tracked::read::<T>(Value::Table(table)) {
+        Err(failure) => failure.known_fields(),
+        Ok(_) => Vec::new(),
+    }
+}
+
 /// The value as TOML that [`parse`] reads back.
 ///
 /// # Errors
@@ -205,6 +219,16 @@ mod tests {
         parse::<Recipe>(text, Path::new("recipe.toml"), &[])
             .unwrap_err()
             .to_string()
+    }
+
+    #[test]
+    fn the_fields_of_a_table_come_in_the_order_of_its_type() {
+        assert_eq!(
+            fields_of::<Recipe>("afd"),
+            ["beta", "group_size", "learning_rate", "loss", "betas"]
+        );
+        assert_eq!(fields_of::<Recipe>("")[..2], ["name", "device"]);
+        assert!(fields_of::<Recipe>("nothing").is_empty());
     }
 
     #[test]

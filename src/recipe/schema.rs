@@ -7,13 +7,29 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::Problem;
+use super::document::fields_of;
 use super::tables::Settings;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let mut schema = schemars::schema_for!(Settings).to_value();
     schema["title"] = "afd recipe".into();
+    shorten(&mut schema);
     schema
 });
+
+/// Writes f32 values without the digits that f64 adds.
+fn shorten(value: &mut Value) {
+    match value {
+        Value::Number(number) if !number.is_u64() && !number.is_i64() => {
+            if let Ok(short) = number_text(number).parse::<f64>() {
+                *value = short.into();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        _ => {}
+    }
+}
 
 /// The JSON Schema (draft 2020-12) of a recipe. Editors complete and check TOML with it.
 pub fn schema() -> &'static Value {
@@ -67,7 +83,10 @@ fn collect(path: &str, schema: &Value, defaults: &Value, tables: &mut Vec<Table>
         doc: first_paragraph(schema),
         fields: Vec::new(),
     });
-    for (name, property) in properties {
+    for name in fields_of::<Settings>(path) {
+        let Some((name, property)) = properties.get_key_value(&name) else {
+            continue;
+        };
         let inner = resolve(property);
         let full = if path.is_empty() {
             name.clone()
@@ -185,7 +204,11 @@ fn bound(property: &Value) -> String {
     let mut parts = Vec::new();
     let schema = resolve(property);
     let of_items = &schema["items"];
-    for (of, prefix) in [(property, ""), (schema, ""), (of_items, "each ")] {
+    let of_property = (!std::ptr::eq(property, schema)).then_some((property, ""));
+    for (of, prefix) in of_property
+        .into_iter()
+        .chain([(schema, ""), (of_items, "each ")])
+    {
         let unsigned = of["format"]
             .as_str()
             .is_some_and(|format| format.starts_with("uint"));
@@ -204,7 +227,6 @@ fn bound(property: &Value) -> String {
             add("maximum", "<=");
         }
     }
-    parts.dedup();
     parts.join(", ")
 }
 
@@ -216,16 +238,17 @@ fn default_text(default: Option<&Value>) -> String {
     }
 }
 
-/// A default as one would write it: f32 values without the digits that f64 adds.
+/// A number as one would write it: f32 values without the digits that f64 adds.
 fn number_text(number: &serde_json::Number) -> String {
     match number.as_f64() {
         Some(value) if !number.is_u64() && !number.is_i64() => {
             let short = value as f32;
-            if f64::from(short) == value {
-                short.to_string()
+            let text = if f64::from(short) == value {
+                format!("{short:?}")
             } else {
-                value.to_string()
-            }
+                format!("{value:?}")
+            };
+            text.strip_suffix(".0").unwrap_or(&text).to_string()
         }
         _ => number.to_string(),
     }

@@ -71,6 +71,14 @@ impl Failure {
         }
     }
 
+    /// The fields that are known where an unknown one stands; `"?"` at the top is the caller's own.
+    pub(super) fn known_fields(self) -> Vec<String> {
+        match self.kind {
+            Kind::UnknownField { field, known } if field == "?" => known,
+            _ => Vec::new(),
+        }
+    }
+
     fn inside(mut self, part: Part) -> Self {
         self.path.insert(0, part);
         self
