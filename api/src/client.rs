@@ -248,14 +248,7 @@ impl Client {
             .or_else(|| (answer.status < 300).then(by_state).flatten());
         match (outcome, answer.status) {
             (Some(Outcome::Pending | Outcome::Running), _) => Polled::Working,
-            (Some(Outcome::Done), _) => Polled::Done(
-                self.service
-                    .adapter
-                    .result
-                    .url
-                    .iter()
-                    .find_map(|pointer| url_at(&answer.json, pointer)),
-            ),
+            (Some(Outcome::Done), _) => Polled::Done(self.named_clip(&answer)),
             (Some(Outcome::Again), _) => Polled::Again(answer.retry_after, reason),
             (Some(Outcome::Stop), _) | (None, 401 | 403) => Polled::Stop(reason),
             (Some(outcome @ (Outcome::Failed | Outcome::FailedRetry | Outcome::Refused)), _) => {
@@ -354,14 +347,16 @@ impl Client {
             _ if !(200..300).contains(&answer.status) => return Err(Fetched::Again(reason)),
             _ => {}
         }
-        let named = self
-            .service
-            .adapter
-            .result
-            .url
+        self.named_clip(&answer)
+            .ok_or_else(|| Fetched::Again(format!("{reason}, and names no clip")))
+    }
+
+    /// The clip's address in an answer, if it names one.
+    fn named_clip(&self, answer: &Answer) -> Option<String> {
+        let pointers = &self.service.adapter.result.url;
+        pointers
             .iter()
-            .find_map(|pointer| url_at(&answer.json, pointer));
-        named.ok_or_else(|| Fetched::Again(format!("{reason}, and names no clip")))
+            .find_map(|pointer| url_at(&answer.json, pointer))
     }
 }
 

@@ -54,7 +54,8 @@ pub struct Fetch {
 /// fifth of a second, `stop` is asked as often.
 ///
 /// # Errors
-/// The key, the store, the journal. What the provider does is in [`Fetch`].
+/// [`ApiError::Settings`] for the key, [`ApiError::Store`] and [`ApiError::Journal`] for the store.
+/// What the provider does is in [`Fetch`].
 pub fn fetch(
     service: &Service,
     wanted: &[Sample],
@@ -250,7 +251,8 @@ impl Engine {
     /// `ahead` of `wanted`.
     ///
     /// # Errors
-    /// The key, the store, the journal.
+    /// [`ApiError::Settings`] for the key, [`ApiError::Store`] and [`ApiError::Journal`] for the
+    /// store.
     pub(crate) fn start(
         service: &Service,
         wanted: Vec<Sample>,

@@ -121,7 +121,7 @@ impl Submissions {
     /// As the ledger in `directory` has them now. Takes no lock and changes nothing.
     ///
     /// # Errors
-    /// [`JournalError`].
+    /// [`JournalError`] for a ledger that cannot be read, or was edited.
     pub fn read(directory: &Path) -> Result<Self, JournalError> {
         Ok(Self::of(Journal::read(&directory.join(FILE_NAME))?))
     }
@@ -265,7 +265,7 @@ impl Ledger {
     /// Opens the ledger in `directory`, which the caller has locked.
     ///
     /// # Errors
-    /// [`JournalError`].
+    /// [`JournalError`] for a ledger that cannot be read or written, or was edited.
     pub fn open(directory: &Path, budget: Money) -> Result<Self, JournalError> {
         let (lines, journal) = Journal::open(&Self::path(directory))?;
         Ok(Self {
@@ -287,7 +287,8 @@ impl Ledger {
     /// Reserves the cost of an attempt, before its request is sent.
     ///
     /// # Errors
-    /// [`ReserveError`].
+    /// [`ReserveError::Budget`] where it would exceed the budget; [`ReserveError::Journal`] where
+    /// the disk refuses.
     pub fn reserve(
         &mut self,
         sample: &Sample,
@@ -349,7 +350,7 @@ impl Ledger {
     /// number.
     ///
     /// # Errors
-    /// [`JournalError`].
+    /// [`JournalError`] where the disk refuses.
     pub fn release(&mut self, wanted: &dyn Fn(&State) -> bool) -> Result<usize, JournalError> {
         let handles: Vec<String> = self
             .submissions

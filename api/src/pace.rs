@@ -14,8 +14,8 @@ pub struct Pace {
     pub growth: f64,
     /// Longest wait in seconds.
     pub longest_secs: f64,
-    /// Up to this share is added at random, so that many clients do not come back at once; in [0,
-    /// 1].
+    /// Up to this share is added at random, so that many clients do not come back at once; in
+    /// [0, 1].
     pub jitter: f64,
 }
 

@@ -48,7 +48,7 @@ impl KeySource {
     /// Reads the key.
     ///
     /// # Errors
-    /// Names the variable or the file, never what is in it.
+    /// [`ApiError::Settings`] names the variable or the file, never what is in it.
     pub fn read(&self) -> Result<Secret, ApiError> {
         let (place, text) = match self {
             Self::Env(name) => (

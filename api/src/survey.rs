@@ -127,7 +127,8 @@ impl Survey {
     /// nobody, changes nothing.
     ///
     /// # Errors
-    /// A store of another origin, or one that cannot be read.
+    /// [`ApiError::Store`] for a store of another origin, or one that cannot be read;
+    /// [`ApiError::Journal`] for its submissions.
     pub fn of(service: &Service, wanted: &[Sample]) -> Result<Self, ApiError> {
         if let Some(found) =
             ClipStore::origin(&service.store)?.filter(|found| *found != service.origin())

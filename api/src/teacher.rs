@@ -52,7 +52,8 @@ impl ApiTeacher {
     /// [`Teacher::expect`] names them.
     ///
     /// # Errors
-    /// The key, the store, a budget that cannot cover the announced samples that are missing.
+    /// [`ApiError::Settings`] for the key, and for a budget that cannot cover the announced samples
+    /// that are missing; [`ApiError::Store`] and [`ApiError::Journal`] for the store.
     pub fn open(
         service: &Service,
         announced: &[(String, Range<u64>)],
@@ -172,7 +173,7 @@ impl ApiTeacher {
             );
             return Err(TeacherError::Data(problem));
         }
-        read_video(&path).map_err(|error| TeacherError::Data(error.to_string()))
+        read_video(&path).map_err(TeacherError::data)
     }
 }
 

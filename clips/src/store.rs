@@ -176,7 +176,7 @@ impl ClipStore {
     /// adds clips.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError::Journal`] for a manifest that cannot be read, or was edited.
     pub fn list(directory: &Path) -> Result<BTreeMap<(String, u64), ClipRecord>, StoreError> {
         let records = Journal::<ClipRecord>::read(&directory.join(FILE_NAME))?;
         Ok(records
@@ -188,12 +188,13 @@ impl ClipStore {
     /// Where the store's clips come from; `None` where there is no store.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`].
+    /// [`StoreError::Damaged`] for a `store.json` that this program did not write, and
+    /// [`StoreError::Io`].
     pub fn origin(directory: &Path) -> Result<Option<serde_json::Value>, StoreError> {
         begin::read_origin(directory)
     }
 
-    /// The directory.
+    /// The store's directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -203,15 +204,16 @@ impl ClipStore {
         &self.clips
     }
 
-    /// This clip, if it is there.
+    /// The clip of this sample index of `prompt`, if it is there.
     pub fn get(&self, prompt: &str, sample: u64) -> Option<&ClipRecord> {
         self.clips.get(&(prompt.to_string(), sample))
     }
 
-    /// Writes a video as this clip. A clip that is there stays.
+    /// Writes a video as the clip of this sample index of `prompt`. A clip that is there stays.
     ///
     /// # Errors
-    /// [`StoreError::Video`] where the video cannot be written in `format`, and the disk's.
+    /// [`StoreError::Video`] where the video cannot be written in `format`; [`StoreError::Io`] and
+    /// [`StoreError::Journal`] where the disk refuses.
     pub fn add_video(
         &mut self,
         prompt: &str,
@@ -242,10 +244,11 @@ impl ClipStore {
         self.record(prompt, sample, name, blake3, Shape::of(video))
     }
 
-    /// Publishes a decoded download as this clip. A clip that is there stays.
+    /// Publishes a decoded download as the clip of this sample index of `prompt`. A clip that is
+    /// there stays.
     ///
     /// # Errors
-    /// The disk's.
+    /// [`StoreError::Io`] and [`StoreError::Journal`] where the disk refuses.
     pub fn add_download(
         &mut self,
         prompt: &str,
@@ -299,7 +302,7 @@ impl ClipStore {
     /// they came in.
     ///
     /// # Errors
-    /// The disk's; the manifest is then as it was.
+    /// [`StoreError::Journal`] where the disk refuses; the manifest is then as it was.
     pub fn finish(&mut self) -> Result<(), StoreError> {
         if !self.sorted {
             self.manifest.replace(self.clips.values())?;

@@ -230,7 +230,7 @@ impl Layout {
     /// at here.
     ///
     /// # Errors
-    /// The folder, or a file that describes all others, cannot be read at all.
+    /// [`LayoutError`]: the folder, or a file that describes all others, cannot be read at all.
     pub fn list(
         self,
         directory: &Path,

@@ -127,22 +127,22 @@ fn list_file(
         let mut row = 0;
         while row < rows {
             let count = ROWS.min((rows - row) as usize);
-            let said = prompts.next(count)?;
-            let mut paths_here = match &mut paths {
+            let prompt_values = prompts.next(count)?;
+            let mut path_values = match &mut paths {
                 Some(paths) => paths.next(count)?,
                 None => Vec::new(),
             }
             .into_iter();
-            if said.is_empty() {
+            if prompt_values.is_empty() {
                 return Err(FileError::RowGroup {
                     row_group,
                     rows,
                     held: row,
                 });
             }
-            for prompt in said {
+            for prompt in prompt_values {
                 let listed = match columns.video {
-                    Video::Path(_) => path_entry(folder, prompt, paths_here.next().flatten()),
+                    Video::Path(_) => path_entry(folder, prompt, path_values.next().flatten()),
                     Video::Bytes(_) => bytes_entry(prompt, || Place::Cell {
                         file: name.to_string(),
                         row_group,

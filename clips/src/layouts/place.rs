@@ -73,7 +73,7 @@ impl Place {
     /// directory: of all files in it).
     ///
     /// # Errors
-    /// The file system's.
+    /// The file system's, where the file is gone, say.
     pub fn stamp(&self, directory: &Path) -> io::Result<String> {
         let path = directory.join(self.file());
         let kind = path.metadata()?;

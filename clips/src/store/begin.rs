@@ -1,4 +1,5 @@
-//! What makes a directory a store: its lock, and `store.json`, which says where its clips come from.
+//! What makes a directory a store: its lock, and `store.json`, which says where its clips come
+//! from.
 
 use std::{
     fs::{self, File, OpenOptions},

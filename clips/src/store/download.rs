@@ -19,7 +19,7 @@ use crate::{
 /// A place for a download in the store of `directory`: gone again unless it becomes a clip.
 ///
 /// # Errors
-/// The disk's.
+/// [`StoreError::Io`] where the disk refuses.
 pub fn download_place(directory: &Path) -> Result<NamedTempFile, StoreError> {
     let path = directory.join(CLIPS).join("download");
     stage::file(&path).map_err(StoreError::io("write", &path))
@@ -39,7 +39,7 @@ impl Verified {
     /// it.
     ///
     /// # Errors
-    /// [`StoreError::Video`] for what is no MP4, WebM or GIF, or is damaged; the disk's.
+    /// [`StoreError::Video`] for what is no MP4, WebM or GIF, or is damaged; [`StoreError::Io`].
     pub fn decode(staged: NamedTempFile) -> Result<Self, StoreError> {
         let extension = kind(staged.path())
             .map_err(StoreError::io("read", staged.path()))?
@@ -88,7 +88,7 @@ impl Shape {
 /// BLAKE3 of a file, or of a directory's names and hashes.
 ///
 /// # Errors
-/// What cannot be read.
+/// The file system's, for what cannot be read.
 pub fn hash(path: &Path) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     if path.is_dir() {

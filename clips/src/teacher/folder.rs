@@ -32,10 +32,10 @@ pub struct FolderTeacher {
 }
 
 impl FolderTeacher {
-    /// Opens a folder of any layout; see [`FolderTeacher::open_without`].
+    /// Opens a folder of any layout, whole; see [`FolderTeacher::open_without`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`FolderTeacher::open_without`].
     pub fn open(directory: &Path) -> Result<Self, TeacherError> {
         Self::open_without(directory, None, &BTreeSet::new())
     }

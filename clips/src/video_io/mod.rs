@@ -112,8 +112,8 @@ impl VideoFormat {
 /// The file is staged beside `path` and renamed when complete. Its directory must exist.
 ///
 /// # Errors
-/// [`VideoError`]: `path` exists, its extension is unknown, `video` is malformed, ffmpeg is needed and
-/// missing, or the disk refused.
+/// [`VideoError`]: `path` exists, its extension is unknown, `video` is malformed, ffmpeg is needed
+/// and missing, or the disk refused.
 pub fn write_video(path: &Path, video: &Video) -> Result<(), VideoError> {
     let format = VideoFormat::of(path)?;
     if path.symlink_metadata().is_ok() {
@@ -141,8 +141,8 @@ impl VideoWriter {
     /// Starts a video of `height` x `width` pixels; the file appears when it is finished.
     ///
     /// # Errors
-    /// [`VideoError`]: `path` exists, its extension is unknown, ffmpeg is needed and missing, or the
-    /// disk refused.
+    /// [`VideoError`]: `path` exists, its extension is unknown, ffmpeg is needed and missing, or
+    /// the disk refused.
     pub fn create(
         path: &Path,
         height: u32,
@@ -181,7 +181,7 @@ impl VideoWriter {
     /// Completes the file and gives it its name.
     ///
     /// # Errors
-    /// What went wrong since the start.
+    /// [`VideoError`]: what went wrong since the start, or the name exists by now.
     pub fn finish(self) -> Result<(), VideoError> {
         match self.mp4 {
             Some(writer) => writer.finish(),
