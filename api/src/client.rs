@@ -67,7 +67,7 @@ pub(crate) enum Fetched {
     /// Not a clip this time; a fresh address may do better.
     Again(String),
     /// The network or the server failed, which says nothing of the clip.
-    Weather(String),
+    Network(String),
     /// No clip will come of it.
     Ended(Outcome, String),
     /// The disk.
@@ -310,12 +310,12 @@ impl Client {
         {
             Ok(200) => {}
             Ok(status) if status == 429 || status >= 500 => {
-                return Fetched::Weather(format!("the clip's address answered HTTP {status}"));
+                return Fetched::Network(format!("the clip's address answered HTTP {status}"));
             }
             Ok(status) => {
                 return Fetched::Again(format!("the clip's address answered HTTP {status}"));
             }
-            Err(NoAnswer { reason, .. }) => return Fetched::Weather(reason),
+            Err(NoAnswer { reason, .. }) => return Fetched::Network(reason),
         }
         match Verified::decode(place) {
             Ok(clip) => Fetched::Clip(Box::new(clip)),
@@ -335,14 +335,14 @@ impl Client {
     fn clip_address(&self, url: &str, rules: &[Rule]) -> Result<String, Fetched> {
         let answer = self
             .ask(url, None, None)
-            .map_err(|NoAnswer { reason, .. }| Fetched::Weather(self.scrub(&reason)))?;
+            .map_err(|NoAnswer { reason, .. }| Fetched::Network(self.scrub(&reason)))?;
         let reason = self.explain(&answer);
         match outcome_of(rules, answer.status, &answer.json) {
             Some(outcome @ (Outcome::Refused | Outcome::Failed | Outcome::FailedRetry)) => {
                 return Err(Fetched::Ended(outcome, reason));
             }
             _ if answer.status == 429 || answer.status >= 500 => {
-                return Err(Fetched::Weather(reason));
+                return Err(Fetched::Network(reason));
             }
             _ if !(200..300).contains(&answer.status) => return Err(Fetched::Again(reason)),
             _ => {}

@@ -1,8 +1,8 @@
-//! Video APIs as teachers: what a provider's interface looks like is data ([`adapter`]); what was
-//! paid for is journalled before it is asked for ([`ledger`]); clips end in a
+//! Video APIs as teachers. What a provider's interface looks like is data ([`adapter`]). What is
+//! paid for is journalled before it is asked for ([`ledger`]). Clips end in a
 //! [`afd_clips::store::ClipStore`].
 //!
-//! Nothing here knows about networks of neurons or tensors. `docs/api-teachers.md` says what holds
+//! Nothing here knows about neural networks or tensors. `docs/api-teachers.md` says what holds
 //! when a process is killed.
 #![warn(missing_docs)]
 

@@ -117,8 +117,8 @@ impl<'de> Deserialize<'de> for KeySource {
     }
 }
 
-/// What may be shown of a text that came from outside: one line of at most 300 characters without
-/// any of `secrets` and without the query strings of addresses, which are often signatures.
+/// What may be shown of a text that came from outside: one line of at most 300 characters. It has
+/// none of `secrets`, and no query strings of addresses, which are often signatures.
 pub(crate) fn scrub(text: &str, secrets: &[&str]) -> String {
     let mut clean = text.to_string();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {

@@ -28,7 +28,8 @@ pub type Stop = fn() -> bool;
 ///
 /// Which clip answers for a sample depends on what the provider did with it, never on when. A
 /// sample that will not come (refused, failed, overdue, or perhaps submitted) is replaced by the
-/// next one of its prompt that does, counted round the samples that were announced for the prompt.
+/// next one of its prompt that does. The next one is counted round the samples that were announced
+/// for the prompt.
 #[derive(Debug)]
 pub struct ApiTeacher {
     service: Service,

@@ -76,9 +76,9 @@ fn start(place: &Place, prompts: u64) -> Child {
         .unwrap()
 }
 
-/// Starts the client again and again, killing it a random time after a random number of its
-/// requests (0 to 20), so that the moments fall all over the fetch on a slow machine as on a fast
-/// one; gives how many kills met it alive.
+/// Starts the client again and again, and kills it a random time after a random number of its
+/// requests (0 to 20). The moments so fall all over the fetch, on a slow machine as on a fast one.
+/// Gives how many kills met it alive.
 fn kill_again_and_again(
     server: &MockServer,
     place: &Place,

@@ -1,8 +1,8 @@
 //! Append-only files of JSON lines that survive a kill at any moment.
 //!
-//! A line is on disk when [`Journal::append`] returns. What a kill or a full disk cut short is a
-//! last line without its newline: it is ignored when the journal is read and cut off when it is
-//! opened for writing.
+//! A line is on disk when [`Journal::append`] returns. A kill or a full disk leaves a last line
+//! without its newline. It is ignored when the journal is read, and cut off when it is opened for
+//! writing.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,7 +1,7 @@
 //! Finished videos, wherever they come from: containers, manifests, preparation, and the teachers
 //! that answer with them.
 //!
-//! Nothing here knows about networks or tensors.
+//! Nothing here knows about neural networks or tensors.
 #![warn(missing_docs)]
 
 pub mod check;

@@ -108,9 +108,9 @@ pub fn prepare_fitted(video: &Video, shape: ClipShape, fit: Fit) -> Result<Clip,
 ///   latest source frame that has begun.
 /// * Fit: the largest centred rectangle of whole pixels with the shape's aspect ratio; or all of
 ///   the picture between black bars.
-/// * Size: every output pixel is the mean of the source area it covers, with partly covered pixels
-///   counted by their covered fraction (no aliasing when shrinking; blocks with exact borders when
-///   growing).
+/// * Size: every output pixel is the mean of the source area it covers; partly covered pixels count
+///   by their covered fraction. Shrinking does not alias, and growing gives blocks with exact
+///   borders.
 /// * Values: rounded to 8 bits, then [-1, 1].
 pub struct Preparer {
     shape: ClipShape,

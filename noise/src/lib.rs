@@ -1,8 +1,8 @@
 //! Every random number: a counter-based stream keyed by (seed, purpose, step, index).
 //!
 //! Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-//! Randomness is data: it is drawn on the host and uploaded, so the same recipe sees the same noise
-//! on every backend, a resumed run needs no generator state and two streams never collide.
+//! Randomness is data, drawn on the host and uploaded. The same recipe sees the same noise on every
+//! backend, a resumed run needs no generator state, and two streams never collide.
 
 /// What a stream of random numbers is for. Streams of different purposes are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -175,7 +175,7 @@ mod tests {
                         .skip(1)
                         .position(|pair| pair[1] < pair[0])
                         .unwrap();
-                // A contact is resolved at the end of a step, by when the ball may be up to half a
+                // A contact is resolved at the end of a step. By then the ball may be up to half a
                 // step's way into the floor: 2 cm at the 11 m/s with which it arrives on jupiter.
                 // The bounce starts from there.
                 let (found, expected) = (heights[apex + 1], restitution * restitution * heights[0]);

@@ -1,9 +1,9 @@
 //! A video API on the loopback interface that speaks every shipped adapter's shape and misbehaves
 //! on request: for tests.
 //!
-//! Faults are drawn per request from a seeded stream. What becomes of a job is said by its prompt:
-//! `forbidden` is refused when submitted, `unsafe` while it runs, `picky` likewise for every other
-//! seed, `broken` fails, `flaky` fails at its first attempt, `endless` is never done.
+//! Faults are drawn per request from a seeded stream. The prompt says what becomes of a job.
+//! `forbidden` is refused when submitted, `unsafe` while it runs, and `picky` likewise for every
+//! other seed. `broken` fails, `flaky` fails at its first attempt, and `endless` is never done.
 #![warn(missing_docs)]
 
 mod dialect;

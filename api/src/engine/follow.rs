@@ -126,8 +126,8 @@ impl Shared {
             }
             Fetched::Disk(error) => return Err(error.into()),
             Fetched::Ended(outcome, reason) => self.end(following, outcome, &reason)?,
-            Fetched::Again(_) | Fetched::Weather(_) if self.stopping() => Step::Ended(false),
-            Fetched::Weather(reason) => Step::Later(wait, reason),
+            Fetched::Again(_) | Fetched::Network(_) if self.stopping() => Step::Ended(false),
+            Fetched::Network(reason) => Step::Later(wait, reason),
             Fetched::Again(reason) => {
                 following.downloads += 1;
                 if following.downloads >= DOWNLOADS {

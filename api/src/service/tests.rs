@@ -4,8 +4,10 @@ fn settings(text: &str) -> ApiSettings {
     toml::from_str(text).unwrap()
 }
 
-const KLING: &str = "adapter = \"kling\"\nmodel = \"kling-v2\"\nbudget = 5\nkey = { env = \
-    \"K\" }\n";
+const KLING: &str = "adapter = \"kling\"\n\
+    model = \"kling-v2\"\n\
+    budget = 5\n\
+    key = { env = \"K\" }\n";
 
 fn service(text: &str) -> Result<Service, ApiError> {
     Service::new(&settings(text), Path::new("store"), Path::new("."))

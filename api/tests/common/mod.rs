@@ -18,11 +18,16 @@ use afd_mock_api::{Dialect, MODEL, MockServer};
 /// The settings for a server; clips cost 0.10, waits are milliseconds.
 pub fn settings(dialect: Dialect, url: &str, key: &Path) -> ApiSettings {
     let text = format!(
-        "adapter = \"{}\"\nmodel = \"{MODEL}\"\nbase_url = \"{url}\"\nbudget = \"1000\"\nprice = \
-            {{ per_clip = \"0.10\" }}\nparameters = {{ seed = \"{{seed}}\" }}\nconcurrency = \
-            4\ndeadline_secs = 60\npace = {{ first_secs = 0.01, growth = 1.5, longest_secs = 0.05, \
-            jitter = 0.5 }}\ntimeouts = {{ connect_secs = 5.0, answer_secs = 0.5, clip_secs = 1.0 \
-            }}\n",
+        "adapter = \"{}\"\n\
+            model = \"{MODEL}\"\n\
+            base_url = \"{url}\"\n\
+            budget = \"1000\"\n\
+            price = {{ per_clip = \"0.10\" }}\n\
+            parameters = {{ seed = \"{{seed}}\" }}\n\
+            concurrency = 4\n\
+            deadline_secs = 60\n\
+            pace = {{ first_secs = 0.01, growth = 1.5, longest_secs = 0.05, jitter = 0.5 }}\n\
+            timeouts = {{ connect_secs = 5.0, answer_secs = 0.5, clip_secs = 1.0 }}\n",
         dialect.adapter()
     );
     let mut settings: ApiSettings = toml::from_str(&text).unwrap();

@@ -44,9 +44,9 @@ impl FolderTeacher {
     /// and could be read. Without a `layout` the folder's contents decide.
     ///
     /// # Errors
-    /// [`TeacherError::Data`] for a folder that cannot be listed or lists no clip, and for a clip
-    /// which is missing, of an unknown kind, or needs an ffmpeg that is not installed. Clips are
-    /// decoded when asked for, so damage inside one shows only then.
+    /// [`TeacherError::Data`] for a folder that cannot be listed or lists no clip. The same for a
+    /// clip which is missing, of an unknown kind, or needs an ffmpeg that is not installed. Clips
+    /// are decoded when asked for, so damage inside one shows only then.
     pub fn open_without(
         directory: &Path,
         layout: Option<Layout>,

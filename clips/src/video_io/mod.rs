@@ -9,8 +9,8 @@
 //! | `x.mp4`                     | ffmpeg       | ffmpeg       | lossy; odd sides grow by one     |
 //! | `x.mov`, `x.webm`, `x.mkv`  |              | ffmpeg       |                                  |
 //!
-//! Files are whatever strangers made. The first bytes must fit the name, size, rate and number of
-//! frames are checked before decoding, frames are handed out one at a time, and ffmpeg is a child
+//! Files are whatever strangers made. The first bytes must fit the name; size, rate and number of
+//! frames are checked before decoding. Frames are handed out one at a time. ffmpeg is a child
 //! without a shell, with one input, no network, and bounded memory and time.
 
 mod animation;

@@ -25,7 +25,7 @@ pub(in crate::video_io) fn write(path: &Path, video: &Video) -> Result<(), Video
 /// An MP4 in the making: H.264 (libx264, constant rate factor 18), or MPEG-4 part 2 at quality 2
 /// where ffmpeg has no libx264.
 ///
-/// Both store colour at half size (yuv420p) and so need even sides: an odd side is made even by
+/// Both store colour at half size (yuv420p) and so need even sides. An odd side is made even by
 /// repeating the last row or column, and the video reads back one pixel larger there. The file
 /// appears when it is finished.
 pub(in crate::video_io) struct Mp4Writer {
