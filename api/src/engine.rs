@@ -3,6 +3,7 @@
 
 mod drive;
 mod follow;
+mod step;
 mod submit;
 
 use std::{

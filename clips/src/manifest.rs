@@ -14,13 +14,20 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{
-    layouts::{PROMPT_NAMES, VIDEO_NAMES},
-    stage,
-};
+use super::stage;
 
 /// The manifest's file name inside its directory.
 pub const FILE_NAME: &str = "manifest.jsonl";
+
+/// Names that a prompt goes by.
+pub(crate) const PROMPT_NAMES: [&str; 4] = ["prompt", "caption", "text", "prompt_en"];
+
+/// Names that a video's path goes by.
+pub(crate) const VIDEO_NAMES: [&str; 5] = ["video", "file_name", "path", "video_path", "file"];
+
+/// Names that a column of videos' bytes goes by, beside those of paths.
+pub(crate) const BYTES_NAMES: [&str; 6] =
+    ["bytes", "mp4", "video.bytes", "file.bytes", "mov", "webm"];
 
 const EXAMPLE: &str = r#"{"prompt": "a red ball bounces", "video": "clips/00000-000.gif"}"#;
 

@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{layouts::PROMPT_NAMES, video_io::extension};
+use crate::{manifest::PROMPT_NAMES, video_io::extension};
 
 /// Most bytes of a list.
 const MAX_BYTES: u64 = 64 << 20;

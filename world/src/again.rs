@@ -45,7 +45,7 @@ impl Scene {
 
 #[cfg(test)]
 mod tests {
-    use super::super::simulate::{METRES, WALL};
+    use super::super::room::{METRES, WALL};
     use super::super::{FRAMES, World};
 
     const PROMPTS: [&str; 3] = [

@@ -3,8 +3,8 @@
 
 use tiny_skia::{Color, FillRule, Paint, PathBuilder, Pixmap, Rect, Transform};
 
+use super::room::{METRES, WALL};
 use super::scene::Scene;
-use super::simulate::{METRES, WALL};
 
 /// Width and height of every video, in pixels.
 pub const PIXELS: u32 = 96;

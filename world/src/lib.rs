@@ -7,6 +7,7 @@
 mod again;
 mod draw;
 mod prompt;
+mod room;
 mod scene;
 mod simulate;
 
@@ -14,8 +15,9 @@ use std::ops::Range;
 
 pub use draw::{PIXELS, draw};
 pub use prompt::{Action, BallLook, Colour, Direction, Place, ScenePrompt, Size, colour_of};
+pub use room::{METRES, WALL};
 pub use scene::{Ball, Physics, RESTITUTION, Scene};
-pub use simulate::{METRES, Motion, STEPS_PER_SECOND, WALL, simulate};
+pub use simulate::{Motion, STEPS_PER_SECOND, simulate};
 
 use afd_clips::teacher::{Teacher, TeacherError};
 use afd_clips::video::{ClipShape, Video};

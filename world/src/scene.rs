@@ -2,7 +2,7 @@
 //! they are and how dark the box is.
 
 use super::prompt::{Action, BallLook, Direction, ScenePrompt};
-use super::simulate::{METRES, WALL};
+use super::room::{METRES, WALL};
 use afd_noise::Noise;
 
 /// Where gravity and restitution come from.

@@ -6,12 +6,11 @@
 
 use rapier2d::prelude::*;
 
-use super::scene::Scene;
+use super::{
+    room::{METRES, WALL},
+    scene::Scene,
+};
 
-/// Side of the square box, walls included, in metres: what one picture shows.
-pub const METRES: f32 = 4.0;
-/// Thickness of floor, walls and ceiling, in metres; balls move between `WALL` and `METRES - WALL`.
-pub const WALL: f32 = 0.1;
 /// Simulation steps per second.
 pub const STEPS_PER_SECOND: u32 = 240;
 

@@ -1,24 +1,12 @@
 //! One sample, from wherever it stands to its clip: every step is journalled before the next one is
 //! made.
 
-use std::time::Duration;
-
 use super::{Shared, follow::Following, submit::Attempt};
 use crate::{
     ApiError,
     ledger::{Sample, State},
     survey::Standing,
 };
-
-/// What one request of a submission, or of the questions after it, came to.
-pub(super) enum Step {
-    /// Nothing more to do here; whether something came of it that is journalled.
-    Ended(bool),
-    /// Another request at once.
-    Now,
-    /// Another request after at least this long, and what stood in the way.
-    Later(Duration, String),
-}
 
 impl Shared {
     /// From wherever a sample stands to its clip, or to the reason why there is none.

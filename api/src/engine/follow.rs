@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Shared, drive::Step};
+use super::{Shared, step::Step};
 use crate::{
     ApiError,
     adapter::Outcome,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Shared, drive::Step};
+use super::{Shared, step::Step};
 use crate::{
     ApiError,
     adapter::{Handle, Outcome},

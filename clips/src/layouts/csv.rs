@@ -10,10 +10,8 @@ use std::{
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::{
-    Entry, EntryError, Folder, LayoutError, Listed, MAX_TEXT_BYTES, PROMPT_NAMES, Problem,
-    VIDEO_NAMES,
-};
+use super::{Entry, Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem};
+use crate::manifest::{EntryError, PROMPT_NAMES, VIDEO_NAMES};
 
 pub(super) const NAMES: [&str; 2] = ["manifest.csv", "metadata.csv"];
 

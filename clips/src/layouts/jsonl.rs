@@ -6,8 +6,8 @@ use std::{
     str::Utf8Error,
 };
 
-use super::{EntryError, Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem};
-use crate::manifest;
+use super::{Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem};
+use crate::manifest::{self, EntryError};
 
 pub(super) const NAMES: [&str; 2] = [manifest::FILE_NAME, "metadata.jsonl"];
 

@@ -37,12 +37,6 @@ use crate::{
     video_io::extension,
 };
 
-/// Names that a prompt goes by.
-pub(crate) const PROMPT_NAMES: [&str; 4] = ["prompt", "caption", "text", "prompt_en"];
-
-/// Names that a video's path goes by.
-pub(crate) const VIDEO_NAMES: [&str; 5] = ["video", "file_name", "path", "video_path", "file"];
-
 /// Most bytes of a manifest's line, a prompt's file or a member that describes a clip.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 

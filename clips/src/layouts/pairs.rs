@@ -7,8 +7,11 @@ use std::{
     path::Path,
 };
 
-use super::{EntryError, Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem, children, one_line};
-use crate::video_io::{is_frame_directory, is_video_name};
+use super::{Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem, children, one_line};
+use crate::{
+    manifest::EntryError,
+    video_io::{is_frame_directory, is_video_name},
+};
 
 /// Directories inside directories that are gone into.
 const MAX_DEPTH: usize = 16;

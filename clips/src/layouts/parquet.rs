@@ -18,18 +18,15 @@ use parquet::{
 };
 
 use super::{
-    Entry, Folder, LayoutError, Listed, PROMPT_NAMES, Place, Problem, VIDEO_NAMES,
+    Entry, Folder, LayoutError, Listed, Place, Problem,
     archives::{guarded, list_each},
 };
-use crate::manifest::check_prompt;
+use crate::manifest::{BYTES_NAMES, PROMPT_NAMES, VIDEO_NAMES, check_prompt};
 use claims::{check_pages, open};
 use error::{FileError, RowError};
 
 /// Rows read at once.
 const ROWS: usize = 256;
-
-/// Names that a column of videos' bytes goes by, beside those of paths.
-const BYTES_NAMES: [&str; 6] = ["bytes", "mp4", "video.bytes", "file.bytes", "mov", "webm"];
 
 pub(super) fn list(
     folder: &Folder,

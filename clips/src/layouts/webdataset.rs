@@ -13,12 +13,12 @@ use std::{
 use tar::{Archive, EntryType};
 
 use super::{
-    Entry, Folder, LayoutError, Listed, MAX_TEXT_BYTES, PROMPT_NAMES, Place, Problem,
+    Entry, Folder, LayoutError, Listed, MAX_TEXT_BYTES, Place, Problem,
     archives::{GaveUp, OpenError, list_each, ordinary},
     one_line,
 };
 use crate::{
-    manifest::check_prompt,
+    manifest::{PROMPT_NAMES, check_prompt},
     video_io::{extension, is_video_name},
 };
 

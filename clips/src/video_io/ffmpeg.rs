@@ -5,21 +5,23 @@ mod writer;
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io::Read,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use super::{Sink, VideoError, VideoHeader, child::Running, limits, probe, quicktime};
+use super::{
+    Sink, VideoError, VideoHeader,
+    child::Running,
+    command::{command, input},
+    limits, probe, quicktime,
+};
 
 pub(super) use writer::{Mp4Writer, write};
 
 /// The environment variable that names the ffmpeg program; it goes before PATH.
 const VARIABLE: &str = "AFD_FFMPEG";
-
-/// Most bytes that ffmpeg may ask for at once: some frames of the largest size in 16-bit RGBA.
-const MAX_ALLOCATION: u64 = 160 << 20;
 
 /// The ffmpeg program: the file that AFD_FFMPEG names, else the first `ffmpeg` on PATH.
 ///
@@ -185,36 +187,6 @@ fn read_frames(
         sink(header, &frame);
     }
     Ok(0)
-}
-
-/// ffmpeg, quiet and deaf to the terminal.
-pub(super) fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror"]);
-    command
-}
-
-/// One input file: no network, no other container than the name says, no single piece of memory
-/// over a frame's.
-pub(super) fn input(command: &mut Command, path: &Path, demuxer: &str) {
-    command
-        .args([
-            "-max_alloc",
-            &MAX_ALLOCATION.to_string(),
-            "-protocol_whitelist",
-            "file,pipe",
-            "-f",
-            demuxer,
-            "-i",
-        ])
-        .arg(file_url(path));
-}
-
-/// `file:PATH`: a path that holds a colon or starts with a dash stays a path.
-fn file_url(path: &Path) -> OsString {
-    let mut url = OsString::from("file:");
-    url.push(path);
-    url
 }
 
 #[cfg(test)]

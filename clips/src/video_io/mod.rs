@@ -15,6 +15,7 @@
 
 mod animation;
 mod child;
+mod command;
 mod error;
 pub mod ffmpeg;
 mod frames;

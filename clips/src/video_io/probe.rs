@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     VideoError,
     child::{Running, tidy},
-    ffmpeg,
+    command::input,
 };
 
 /// Size, rate and, where known, length.
@@ -106,7 +106,7 @@ pub(super) fn stream(ffmpeg: &Path, path: &Path, demuxer: &str) -> Result<Stream
     };
     let mut command = Command::new(program);
     command.args(arguments);
-    ffmpeg::input(&mut command, path, demuxer);
+    input(&mut command, path, demuxer);
     let (stdout, stderr) = Running::described(command, path)?;
     let described = String::from_utf8_lossy(&stderr);
     let stream = if ffprobe.is_file() {

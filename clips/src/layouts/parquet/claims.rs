@@ -11,20 +11,14 @@ use parquet::file::{
     reader::{FileReader, SerializedFileReader},
 };
 
-use super::error::FileError;
+use super::error::{FileError, MAX_FOOTER_BYTES, MAX_PAGE_BYTES};
 use crate::layouts::{
     archives::ordinary,
     thrift::{self, ThriftError},
 };
 
-/// Most bytes of a file's description of itself.
-pub(super) const MAX_FOOTER_BYTES: u64 = 4 << 20;
-
 /// Most bytes of a page's header, statistics included.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
-
-/// Most bytes of a page, unpacked: one long video.
-pub(super) const MAX_PAGE_BYTES: i64 = 160 << 20;
 
 /// Opens a file whose description of itself is whole.
 pub(super) fn open(path: &Path) -> Result<SerializedFileReader<File>, FileError> {

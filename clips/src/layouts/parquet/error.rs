@@ -2,18 +2,19 @@
 
 use std::{io, num::TryFromIntError};
 
-use super::{
-    BYTES_NAMES,
-    claims::{MAX_FOOTER_BYTES, MAX_PAGE_BYTES},
-};
 use crate::{
     layouts::{
-        PROMPT_NAMES, VIDEO_NAMES,
         archives::{GaveUp, OpenError},
         thrift::ThriftError,
     },
-    manifest::EntryError,
+    manifest::{BYTES_NAMES, EntryError, PROMPT_NAMES, VIDEO_NAMES},
 };
+
+/// Most bytes of a file's description of itself.
+pub(super) const MAX_FOOTER_BYTES: u64 = 4 << 20;
+
+/// Most bytes of a page, unpacked: one long video.
+pub(super) const MAX_PAGE_BYTES: i64 = 160 << 20;
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -8,11 +8,16 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use super::{command, file_url, require};
+use super::require;
 use crate::{
     stage,
     video::Video,
-    video_io::{VideoError, child::Running, probe},
+    video_io::{
+        VideoError,
+        child::Running,
+        command::{command, file_url},
+        probe,
+    },
 };
 
 /// Writes all of `video`; see [`Mp4Writer`].
