@@ -12,7 +12,7 @@ use sha2::Sha256;
 
 use crate::{
     Options,
-    server::Shared,
+    state::Shared,
     wire::{Reply, Request},
 };
 

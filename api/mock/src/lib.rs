@@ -8,6 +8,7 @@
 
 mod dialect;
 mod server;
+mod state;
 mod wire;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Dialect, MODEL};
-use crate::{Fate, Options, server::Shared, wire::Reply};
+use crate::{Fate, Options, state::Shared, wire::Reply};
 
 /// The answer to a GET of `path`; `None` where there is nothing.
 pub(super) fn ask(shared: &Shared, options: &Options, path: &str) -> Option<Reply> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Dialect, MODEL};
 use crate::{
     Options,
-    server::{Accepted, Shared},
+    state::{Accepted, Shared},
     wire::{Reply, Request},
 };
 
