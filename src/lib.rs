@@ -6,6 +6,7 @@
 //! and columns, S tokens, D width, P prompts, K rollouts a prompt, M teacher clips a prompt.
 #![warn(missing_docs)]
 
+pub mod advantage;
 pub mod bench;
 pub mod cli;
 pub mod data;

@@ -11,13 +11,11 @@ use afd_models::kernels::Trainable;
 use afd_models::student::Student;
 use burn::prelude::*;
 
-use super::feedback::advantage::{AdvantageSettings, mean, optimality_per_score, population_std};
-use super::feedback::{
-    Feedback, Part, PerScore, ScoredPart, all_scores, fresh_pair_accuracy, groups,
-};
+use super::feedback::{Feedback, Part, ScoredPart, all_scores, fresh_pair_accuracy};
 use super::rollouts::rollouts;
 use super::setup::Setup;
 use super::update::{MicroBatch, Policies, RolloutUpdate};
+use crate::advantage::{PerScore, groups, mean, optimality_per_score, population_std};
 use crate::data::batch::Batches;
 use crate::engine::averages::{blend, ema_decay};
 use crate::engine::learner::LearnerHandle;
@@ -120,11 +118,7 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> TrainingMethod<B, D> for Alternat
         let (teacher_scores, student_scores) = all_scores(&parts);
 
         // 3 ADVANTAGE, as the optimality r in [0, 1].
-        let r = optimality_per_score(
-            &student_scores,
-            &teacher_scores,
-            &AdvantageSettings::of(afd),
-        );
+        let r = optimality_per_score(&student_scores, &teacher_scores, &afd.advantage_settings());
         let accuracy = fresh_pair_accuracy(&teacher_scores, &student_scores);
         let smoothed = state
             .pair_accuracy

@@ -2,6 +2,7 @@
 //! valid; nothing downstream re-checks or defaults.
 
 mod black_box;
+mod bounds;
 pub mod codec;
 pub mod document;
 mod problem;
@@ -19,10 +20,10 @@ use afd_api::secret::KeySource;
 use afd_models::student::StudentConfig;
 
 use crate::flow::trajectory::TrajectorySchedule;
+pub(crate) use bounds::check_table as check_bounds_of;
 use codec::CodecPlan;
 pub use problem::Problem;
 pub use reference::{as_markdown, as_text};
-pub(crate) use schema::check_bounds_of;
 pub use schema::{Field, Table, schema, tables as field_tables};
 use tables::{Kind, PromptList, Settings, TeacherKind};
 
@@ -115,7 +116,7 @@ impl Recipe {
     }
 
     fn checked(mut settings: Settings, path: &Path) -> Result<Self, Problem> {
-        schema::check_bounds(&settings)?;
+        bounds::check(&settings)?;
         // A bare file name has an empty parent.
         let directory = path
             .parent()

@@ -1,6 +1,5 @@
 //! The discriminator's side of an alternation: the prompts' text, scores, pairs and updates.
 
-pub mod advantage;
 pub mod bradley_terry;
 mod draws;
 mod pair_update;
@@ -13,6 +12,7 @@ use afd_models::kernels::{Kernels, Trainable};
 use burn::prelude::*;
 
 use super::setup::Setup;
+use crate::advantage::{PerScore, groups};
 use crate::data::batch::Batches;
 use crate::engine::rounds::RoundError;
 use crate::engine::shards::{Shards, micro_batches};
@@ -20,10 +20,6 @@ use crate::engine::update::DiscriminatorUpdate;
 use crate::rollout::Rollout;
 
 pub use pair_update::{PairUpdate, Penalty};
-
-/// Scores, or anything that belongs to scores: `[P][K][S]`, S of them per clip. S is 1 for a
-/// discriminator of whole clips, or the number of blocks for one that scores blocks of frames.
-pub type PerScore = Vec<Vec<Vec<f64>>>;
 
 /// Growth of the penalties per alternation in which the discriminator is too sure.
 const PENALTY_GROWTH: f64 = 1.02;
@@ -221,19 +217,6 @@ pub fn all_scores<B: Backend>(parts: &[ScoredPart<B>]) -> (PerScore, PerScore) {
     let teacher = parts.iter().flat_map(|part| part.teacher_scores.clone());
     let student = parts.iter().flat_map(|part| part.student_scores.clone());
     (teacher.collect(), student.collect())
-}
-
-/// The groups `[P][K]` of each of the S scores per clip.
-pub fn groups(scores: &PerScore) -> Vec<Vec<Vec<f64>>> {
-    let per_clip = scores
-        .first()
-        .and_then(|group| group.first())
-        .map_or(0, Vec::len);
-    let group = |score: usize| {
-        let of_prompt = |clips: &Vec<Vec<f64>>| clips.iter().map(|clip| clip[score]).collect();
-        scores.iter().map(of_prompt).collect()
-    };
-    (0..per_clip).map(group).collect()
 }
 
 /// Pair accuracy on clips that the discriminator has not been trained on yet: the share of

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
-use super::tracked::{self, Failure, Kind, Part, dotted};
+use super::failure::{self, Failure, Kind, Part, dotted};
 use super::{DocumentError, one_line};
 
 /// Where the fields of a document came from.
@@ -83,7 +83,7 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Do
     match kind {
         Kind::UnknownField { field, known } => {
             let around =
-                tracked::find(document, &path, |value| value.get(&field).is_some()).unwrap_or(path);
+                failure::find(document, &path, |value| value.get(&field).is_some()).unwrap_or(path);
             let within = |name: &str| dotted(&[&around[..], &[Part::Key(name.into())]].concat());
             let advice = match nearest(&field, &known) {
                 Some(name) => format!(
@@ -108,7 +108,7 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Do
             }
         }
         Kind::UnknownName { found, known } => {
-            let path = tracked::find(document, &path, |value| value.as_str() == Some(&found))
+            let path = failure::find(document, &path, |value| value.as_str() == Some(&found))
                 .unwrap_or(path);
             let expected = match nearest(&found, &known) {
                 Some(name) => format!("{name:?} or another of: {}", known.join(", ")),
@@ -122,7 +122,7 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Do
             }
         }
         Kind::WrongType { found, expected } => {
-            let path = tracked::find(document, &path, |value| tracked::describe(value) == found)
+            let path = failure::find(document, &path, |value| failure::describe(value) == found)
                 .unwrap_or(path);
             DocumentError::WrongValue {
                 field: dotted(&path),

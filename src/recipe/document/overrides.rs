@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::tracked::describe;
+use super::failure::describe;
 use super::{DocumentError, one_line};
 
 /// Sets one field and returns its path. Tables on the way are created; whether the field is known

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Settings};
+use crate::advantage::{AdvantageForm, AdvantageScale, AdvantageSettings};
 use crate::recipe::{Inputs, Problem};
 
 /// Adversarial Flow Distillation (method.md G).
@@ -130,33 +131,6 @@ impl Default for AfdTable {
     }
 }
 
-/// What a rollout's score is compared with (method.md F.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum AdvantageForm {
-    /// The mean score of the same prompt's rollouts (A-group, the default): "which of my samples
-    /// looks most teacher-like".
-    Group,
-    /// The mean score of the whole batch (A-batch).
-    Batch,
-    /// The teacher's mean score for the prompt, then the batch mean of that (A-pair-centred); for
-    /// K = 1.
-    PairCentred,
-    /// `r = sigmoid(s - g)` without normalisation (A-pair-raw); ablation only, its mean drifts away
-    /// from 1/2.
-    PairRaw,
-}
-
-/// Over which rollouts the standard deviation is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum AdvantageScale {
-    /// All rollouts of the alternation.
-    All,
-    /// The rollouts of the same prompt.
-    Group,
-}
-
 /// Which noise levels an update trains (method.md G.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -230,6 +204,16 @@ impl AfdTable {
     /// Rounds that the warm-up has ended after at the latest, those of a supervised start included.
     pub fn longest_warm_up(&self) -> u64 {
         self.supervised_rounds + self.warmup_steps
+    }
+
+    /// How scores become r.
+    pub fn advantage_settings(&self) -> AdvantageSettings {
+        AdvantageSettings {
+            form: self.advantage,
+            scale: self.advantage_scale,
+            clip: self.advantage_clip,
+            minimum_std: self.minimum_std,
+        }
     }
 
     pub(super) fn check(&self, settings: &Settings, inputs: &Inputs<'_>) -> Result<(), Problem> {

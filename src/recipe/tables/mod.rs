@@ -28,10 +28,8 @@ use serde::{Deserialize, Serialize};
 use super::{Inputs, Problem};
 use afd_clips::video::ClipShape;
 
-pub use afd::{
-    AdvantageForm, AdvantageScale, AfdTable, Context, LossForm, OldPolicy, OldPolicySchedule,
-    SigmaSet,
-};
+pub use crate::advantage::{AdvantageForm, AdvantageScale};
+pub use afd::{AfdTable, Context, LossForm, OldPolicy, OldPolicySchedule, SigmaSet};
 pub use codec::{CodecKind, CodecTable};
 pub use data::DataTable;
 pub use discriminator::{DiscriminatorKind, DiscriminatorLoss, DiscriminatorTable};

@@ -1,8 +1,40 @@
 //! From discriminator scores to the optimality probability r in [0, 1] (method.md F.2, G.4). Plain
-//! host arithmetic.
+//! host arithmetic, with the names that recipes give its forms: a new advantage is a variant and an
+//! arm here.
 
-use super::{PerScore, groups};
-use crate::recipe::tables::{AdvantageForm, AdvantageScale, AfdTable};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a rollout's score is compared with (method.md F.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdvantageForm {
+    /// The mean score of the same prompt's rollouts (A-group, the default): "which of my samples
+    /// looks most teacher-like".
+    Group,
+    /// The mean score of the whole batch (A-batch).
+    Batch,
+    /// The teacher's mean score for the prompt, then the batch mean of that (A-pair-centred); for
+    /// K = 1.
+    PairCentred,
+    /// `r = sigmoid(s - g)` without normalisation (A-pair-raw); ablation only, its mean drifts away
+    /// from 1/2.
+    PairRaw,
+}
+
+/// Over which rollouts the standard deviation is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdvantageScale {
+    /// All rollouts of the alternation.
+    All,
+    /// The rollouts of the same prompt.
+    Group,
+}
+
+/// Scores, or anything that belongs to scores: `[P][K][S]`, S of them per clip. S is 1 for a
+/// discriminator of whole clips, or the number of blocks for one that scores blocks of frames.
+pub type PerScore = Vec<Vec<Vec<f64>>>;
 
 /// How scores become r.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,20 +45,21 @@ pub struct AdvantageSettings {
     pub scale: AdvantageScale,
     /// Advantages are clipped to +- this many standard deviations; r = 1/2 + A / (2 clip).
     pub clip: f64,
-    /// Groups whose raw score deviation is below this get advantage zero.
+    /// Groups whose scores have a smaller standard deviation than this get advantage 0.
     pub minimum_std: f64,
 }
 
-impl AdvantageSettings {
-    /// The recipe's.
-    pub fn of(afd: &AfdTable) -> Self {
-        Self {
-            form: afd.advantage,
-            scale: afd.advantage_scale,
-            clip: afd.advantage_clip,
-            minimum_std: afd.minimum_std,
-        }
-    }
+/// The groups `[P][K]` of each of the S scores per clip.
+pub fn groups(scores: &PerScore) -> Vec<Vec<Vec<f64>>> {
+    let per_clip = scores
+        .first()
+        .and_then(|group| group.first())
+        .map_or(0, Vec::len);
+    let group = |score: usize| {
+        let of_prompt = |clips: &Vec<Vec<f64>>| clips.iter().map(|clip| clip[score]).collect();
+        scores.iter().map(of_prompt).collect()
+    };
+    (0..per_clip).map(group).collect()
 }
 
 /// [`optimality`] of each of the S scores per clip: scores `[P][K][S]` to r `[P][K][S]`.
