@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""One alternation of recipes/physics-world/distill.toml in PyTorch eager, f32, on the CPU: what the Rust framework is timed against.
+"""One alternation of recipes/physics-world/distill.toml in PyTorch eager, f32, on the CPU: what the
+Rust framework is timed against.
 
     pip install -r benches/requirements.txt
     python benches/pytorch_alternation.py --threads 1 --alternations 10
 
-The mathematics and the amount of work are those of src/afd/alternation.rs: the old policy's rollout through a KV cache with a clean pass
-per block, scores of both sides, discriminator steps with R1 and R2 by one extra forward, and flow steps (clean context without a graph, the
-old policy's velocity from the rollout's own memory, the student's forward and backward, global clipping, AdamW), then the lagging copies.
-The code is what a PyTorch user would write for speed in eager mode: fused attention, native strided 3-D convolutions, complex rotary
-embedding with cached tables, fused AdamW. The teacher is left out on both sides: its clips are random latents here.
-Weights and latents are random; no time depends on their values. Prints one JSON object: median milliseconds per alternation.
-"""
+The mathematics and the amount of work are those of src/methods/alternation.rs: the old policy's
+rollout through a KV cache with a clean pass per block, scores of both sides, discriminator steps
+with R1 and R2 by one extra forward, and flow steps (clean context without a graph, the old policy's
+velocity from the rollout's own memory, the student's forward and backward, global clipping, AdamW),
+then the lagging copies. The code is what a PyTorch user would write for speed in eager mode: fused
+attention, native strided 3-D convolutions, complex rotary embedding with cached tables, fused
+AdamW. The teacher is left out on both sides: its clips are random latents here. Weights and latents
+are random; no time depends on their values. Prints one JSON object: median milliseconds per
+alternation."""
 
 import argparse
 import copy
@@ -37,29 +40,40 @@ class Layout:
     frames_per_block: int
 
     def blocks(self):
-        return [(start, min(start + self.frames_per_block, self.frames)) for start in range(0, self.frames, self.frames_per_block)]
+        return [
+            (start, min(start + self.frames_per_block, self.frames))
+            for start in range(0, self.frames, self.frames_per_block)
+        ]
 
 
-# --- Student (models/src/student) ---------------------------------------------------------------------------------------------------------
+# --- Student (models/src/student) ----------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=None)
 def rotations(frames, rows, columns, heads, head_width):
     """Unit complex numbers `[1, S, heads, d / 2]` for latent frames numbered `frames` (a range)."""
     spatial = 2 * (head_width // 6)
-    grids = torch.meshgrid(torch.tensor(list(frames)), torch.arange(rows), torch.arange(columns), indexing="ij")
+    grids = torch.meshgrid(
+        torch.tensor(list(frames)), torch.arange(rows), torch.arange(columns), indexing="ij"
+    )
     angles = [
         torch.outer(grid.flatten().double(), 10000.0 ** (-torch.arange(0, axis, 2).double() / axis))
         for grid, axis in zip(grids, [head_width - 2 * spatial, spatial, spatial])
     ]
     angles = torch.cat(angles, 1)
     # Written out for every head: three times as fast as a broadcast on the CPU.
-    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)[None, :, None].repeat(1, 1, heads, 1)
+    return (
+        torch.polar(torch.ones_like(angles), angles)
+        .to(torch.complex64)[None, :, None]
+        .repeat(1, 1, heads, 1)
+    )
 
 
 def rotate(x, rotation):
     """`[B, S, heads, d]`"""
-    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * rotation).flatten(-2)
+    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * rotation).flatten(
+        -2
+    )
 
 
 def modulate(x, shift, scale):
@@ -89,23 +103,37 @@ class Attention(nn.Module):
 
     def keys_values(self, x):
         """`[B, heads, S, d]` each."""
-        return self.split(self.norm_k(self.k(x))).transpose(1, 2), self.split(self.v(x)).transpose(1, 2)
+        return self.split(self.norm_k(self.k(x))).transpose(1, 2), self.split(self.v(x)).transpose(
+            1, 2
+        )
 
     def cross(self, x, keys, values):
         queries = self.split(self.norm_q(self.q(x))).transpose(1, 2)
-        return self.o(functional.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(-2))
+        return self.o(
+            functional.scaled_dot_product_attention(queries, keys, values)
+            .transpose(1, 2)
+            .flatten(-2)
+        )
 
     def own(self, x, rotation, past, views, tokens):
-        """Self-attention; each view is (query frames, past frames or None, own frames), so that hidden scores are never computed."""
+        """Self-attention; each view is (query frames, past frames or None, own frames), so that
+        hidden scores are never computed."""
         queries = rotate(self.split(self.norm_q(self.q(x))), rotation).transpose(1, 2)
         keys = rotate(self.split(self.norm_k(self.k(x))), rotation).transpose(1, 2)
         values = self.split(self.v(x)).transpose(1, 2)
         cut = lambda tensor, frames: tensor[:, :, frames[0] * tokens : frames[1] * tokens]
-        # Split rather than sliced where views tile the sequence: the backward of a split fills no zeros.
-        parts = lambda tensor, frames: tensor.split([(end - start) * tokens for start, end in frames], 2)
+        # Split rather than sliced where views tile the sequence: the backward of a split fills no
+        # zeros.
+        parts = lambda tensor, frames: tensor.split(
+            [(end - start) * tokens for start, end in frames], 2
+        )
         query_frames, past_frames, own_frames = zip(*views)
         queries = parts(queries, query_frames)
-        own = parts if own_frames == query_frames else lambda tensor, frames: [cut(tensor, seen) for seen in frames]
+        own = (
+            parts
+            if own_frames == query_frames
+            else lambda tensor, frames: [cut(tensor, seen) for seen in frames]
+        )
         own_keys, own_values = own(keys, own_frames), own(values, own_frames)
         outputs = []
         for query, seen_keys, seen_values, seen in zip(queries, own_keys, own_values, past_frames):
@@ -118,7 +146,9 @@ class Attention(nn.Module):
 
 
 def feed_forward(width, hidden, output):
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, output))
+    return nn.Sequential(
+        nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, output)
+    )
 
 
 class Block(nn.Module):
@@ -133,11 +163,16 @@ class Block(nn.Module):
     def forward(self, x, e0, rotation, past, text, views, tokens):
         modulation = (self.modulation + e0)[:, :, None].unbind(1)
         normed = functional.layer_norm(x, x.shape[-1:], eps=EPSILON)
-        attended, own = self.self_attn.own(modulate(normed, modulation[0], modulation[1]), rotation, past, views, tokens)
+        attended, own = self.self_attn.own(
+            modulate(normed, modulation[0], modulation[1]), rotation, past, views, tokens
+        )
         x = gated(x, attended, modulation[2])
         x = x + self.cross_attn.cross(self.norm3(x), *text)
         normed = functional.layer_norm(x, x.shape[-1:], eps=EPSILON)
-        return gated(x, self.ffn(modulate(normed, modulation[3], modulation[4])), modulation[5]), own
+        return (
+            gated(x, self.ffn(modulate(normed, modulation[3], modulation[4])), modulation[5]),
+            own,
+        )
 
 
 class Head(nn.Module):
@@ -148,11 +183,14 @@ class Head(nn.Module):
 
     def forward(self, x, e):
         shift, scale = (self.modulation + e[:, None])[:, :, None].unbind(1)
-        return self.head(modulate(functional.layer_norm(x, x.shape[-1:], eps=EPSILON), shift, scale))
+        return self.head(
+            modulate(functional.layer_norm(x, x.shape[-1:], eps=EPSILON), shift, scale)
+        )
 
 
 class Student(nn.Module):
-    """Latents `[B, F, C, H, W]` to velocity; parameter names are Wan's, except that the patch embedding is a linear layer."""
+    """Latents `[B, F, C, H, W]` to velocity; parameter names are Wan's, except that the patch
+    embedding is a linear layer."""
 
     def __init__(self, args):
         super().__init__()
@@ -160,9 +198,15 @@ class Student(nn.Module):
         self.heads, self.head_width = args.heads, args.width // args.heads
         self.patch_embedding = nn.Linear(args.channels * args.patch**2, args.width)
         self.text_embedding = feed_forward(args.text_width, args.width, args.width)
-        self.time_embedding = nn.Sequential(nn.Linear(args.frequency_width, args.width), nn.SiLU(), nn.Linear(args.width, args.width))
+        self.time_embedding = nn.Sequential(
+            nn.Linear(args.frequency_width, args.width),
+            nn.SiLU(),
+            nn.Linear(args.width, args.width),
+        )
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(args.width, 6 * args.width))
-        self.blocks = nn.ModuleList(Block(args.width, args.heads, args.feed_forward) for _ in range(args.layers))
+        self.blocks = nn.ModuleList(
+            Block(args.width, args.heads, args.feed_forward) for _ in range(args.layers)
+        )
         self.head = Head(args.width, args.channels * args.patch**2)
 
     def read_text(self, rows):
@@ -175,21 +219,30 @@ class Student(nn.Module):
         return torch.cat([angles.cos(), angles.sin()], 1).float()
 
     def forward(self, latents, timesteps, frames, text, past, views):
-        """`timesteps`: one number for all frames, or `[B * F]`. Returns the velocity and the keys and values of every layer."""
+        """`timesteps`: one number for all frames, or `[B * F]`. Returns the velocity and the keys
+        and values of every layer."""
         batch, frame_count, channels, height, width = latents.shape
         patch, rows, columns = self.patch, height // self.patch, width // self.patch
         if not torch.is_tensor(timesteps):
             timesteps = torch.tensor([timesteps])
         e = self.time_embedding(self.sinusoids(timesteps))
         e0 = self.time_projection(e).unflatten(-1, (6, -1))
-        x = latents.reshape(batch, frame_count, channels, rows, patch, columns, patch).permute(0, 1, 3, 5, 2, 4, 6)
+        x = latents.reshape(batch, frame_count, channels, rows, patch, columns, patch).permute(
+            0, 1, 3, 5, 2, 4, 6
+        )
         x = self.patch_embedding(x.reshape(batch, frame_count * rows * columns, -1))
         rotation = rotations(frames, rows, columns, self.heads, self.head_width)
         memory = []
         for index, block in enumerate(self.blocks):
-            x, own = block(x, e0, rotation, past and past[index], text[index], views, rows * columns)
+            x, own = block(
+                x, e0, rotation, past and past[index], text[index], views, rows * columns
+            )
             memory.append(own)
-        y = self.head(x, e).view(batch, frame_count, rows, columns, patch, patch, channels).permute(0, 1, 6, 2, 4, 3, 5)
+        y = (
+            self.head(x, e)
+            .view(batch, frame_count, rows, columns, patch, patch, channels)
+            .permute(0, 1, 6, 2, 4, 3, 5)
+        )
         return y.reshape(latents.shape), memory
 
 
@@ -207,11 +260,14 @@ def remember(student, clips, text, layout):
 
 def velocities(student, noised, sigmas, text, memory, layout):
     """All blocks in parallel, each looking at the clean memory of earlier blocks and at itself."""
-    views = [((start, end), (0, start) if start else None, (start, end)) for start, end in layout.blocks()]
+    views = [
+        ((start, end), (0, start) if start else None, (start, end))
+        for start, end in layout.blocks()
+    ]
     return student(noised, 1000.0 * sigmas.flatten(), range(layout.frames), text, memory, views)[0]
 
 
-# --- Discriminator (models/src/discriminator/conv.rs) -------------------------------------------------------------------------------------
+# --- Discriminator (models/src/discriminator/conv.rs) --------------------------------------------
 
 
 class Discriminator(nn.Module):
@@ -219,7 +275,9 @@ class Discriminator(nn.Module):
         super().__init__()
         shape = [args.frames, args.height, args.columns]
         coordinates = [(2 * torch.arange(length).float() + 1) / length - 1 for length in shape]
-        self.register_buffer("coordinates", torch.stack(torch.meshgrid(*coordinates, indexing="ij"))[None])
+        self.register_buffer(
+            "coordinates", torch.stack(torch.meshgrid(*coordinates, indexing="ij"))[None]
+        )
         scales = args.discriminator_channels
         self.stem = nn.Conv3d(args.channels + 3, scales[0], 1)
         self.stages = nn.ModuleList(
@@ -232,7 +290,9 @@ class Discriminator(nn.Module):
         )
         for _ in self.stages:
             shape = [(length + 1) // 2 for length in shape]
-        self.gather = nn.Linear(sum(scales) + math.prod(shape) * scales[-1], args.discriminator_width)
+        self.gather = nn.Linear(
+            sum(scales) + math.prod(shape) * scales[-1], args.discriminator_width
+        )
         self.judge = nn.Linear(args.discriminator_width, 1)
         self.prompt = nn.Linear(args.text_width, args.discriminator_width)
 
@@ -251,7 +311,7 @@ class Discriminator(nn.Module):
         return self.judge(phi)[:, 0] + (phi * asked).sum(1) / math.sqrt(phi.shape[1])
 
 
-# --- The alternation (src/afd) ------------------------------------------------------------------------------------------------------------
+# --- The alternation (src/methods)
 
 
 def rollout(student, text, args, layout):
@@ -270,19 +330,32 @@ def rollout(student, text, args, layout):
 
 
 def equalise(latents, args, mean=-0.6, deviation=0.4):
-    """Decode, clamp, round to 8 bits and encode: the journey that the teacher's clips have behind them."""
-    # With subsampled chroma only the luma channels become pixels of their own; the rest is rounded where it is.
+    """Decode, clamp, round to 8 bits and encode: the journey that the teacher's clips have behind
+    them."""
+    # With subsampled chroma only the luma channels become pixels of their own; the rest is rounded
+    # where it is.
     pixels = (latents * deviation + mean).clamp(-1, 1).flatten(0, 1)
     luma = pixels.shape[1] // args.codec_stride**2 * args.codec_stride**2
-    rounded = ((functional.pixel_shuffle(pixels[:, :luma], args.codec_stride) + 1) * 127.5).round() / 127.5 - 1
-    pixels = torch.cat([functional.pixel_unshuffle(rounded, args.codec_stride), ((pixels[:, luma:] + 1) * 127.5).round() / 127.5 - 1], 1)
+    rounded = (
+        (functional.pixel_shuffle(pixels[:, :luma], args.codec_stride) + 1) * 127.5
+    ).round() / 127.5 - 1
+    pixels = torch.cat(
+        [
+            functional.pixel_unshuffle(rounded, args.codec_stride),
+            ((pixels[:, luma:] + 1) * 127.5).round() / 127.5 - 1,
+        ],
+        1,
+    )
     return (pixels.view_as(latents) - mean) / deviation
 
 
 def optimality(scores, args):
-    """Scores `[P, K]` to r: each prompt's rollouts against their own mean, in their own deviations (src/afd/advantage.rs)."""
+    """Scores `[P, K]` to r: each prompt's rollouts against their own mean, in their own standard
+    deviations (src/advantage.rs)."""
     clip, scores = args.advantage_clip, scores.double()
-    advantage = ((scores - scores.mean(1, keepdim=True)) / (scores.std(1, correction=0, keepdim=True) + 1e-4)).clamp(-clip, clip)
+    advantage = (
+        (scores - scores.mean(1, keepdim=True)) / (scores.std(1, correction=0, keepdim=True) + 1e-4)
+    ).clamp(-clip, clip)
     advantage = advantage - advantage.mean(1, keepdim=True)
     shrink = (clip / advantage.abs().amax(1, keepdim=True).clamp_min(clip)).clamp_max(1.0)
     return (0.5 + advantage * shrink / (2 * clip)).float()
@@ -303,26 +376,37 @@ def discriminator_step(discriminator, optimizer, real, judged, text, args):
         clips = clips + torch.randn_like(clips) * args.instance_noise
         moved = clips + torch.randn_like(clips) * args.penalty_size
     scores = discriminator(clips, text)
-    teacher, student = scores[: len(real)].view(args.prompts, -1), scores[len(real) :].view(args.prompts, -1)
+    teacher, student = scores[: len(real)].view(args.prompts, -1), scores[len(real) :].view(
+        args.prompts, -1
+    )
     gaps = teacher[:, :, None] - student[:, None]
     loss = functional.softplus(-gaps).mean()
     squares = ((discriminator(moved, text) - scores) / args.penalty_size).square()
     r1, r2 = squares[: len(real)].mean(), squares[len(real) :].mean()
     total = loss + 0.5 * (args.r1_weight * r1 + args.r2_weight * r2)
     total.backward()
-    measured = [loss.item(), r1.item(), r2.item(), (gaps > 0).double().mean().item(), gaps.mean().item()]
+    measured = [
+        loss.item(),
+        r1.item(),
+        r2.item(),
+        (gaps > 0).double().mean().item(),
+        gaps.mean().item(),
+    ]
     return measured + [apply_gradients(discriminator, optimizer, 10.0)]
 
 
 def forward_process_loss(velocity, old, clean, state, sigmas, r, layout, args):
-    """The adaptive form (src/afd/forward_process.rs)."""
+    """The adaptive form (src/methods/forward_process/loss.rs)."""
     step = (velocity - old) * args.beta
 
     def error(implicit):
         gap = state - sigmas * implicit - clean
         with torch.no_grad():
             per_frame = gap.abs().mean((2, 3, 4))
-            blocks = [per_frame[:, start:end].mean(1, keepdim=True).expand(-1, end - start) for start, end in layout.blocks()]
+            blocks = [
+                per_frame[:, start:end].mean(1, keepdim=True).expand(-1, end - start)
+                for start, end in layout.blocks()
+            ]
             weight = torch.cat(blocks, 1)[:, :, None, None, None].clamp_min(1e-5)
         return gap.square() / weight
 
@@ -331,11 +415,14 @@ def forward_process_loss(velocity, old, clean, state, sigmas, r, layout, args):
 
 
 def flow_step(student, old, optimizer, clean, old_memory, old_text, text_rows, r, args, layout):
-    """One forward-process step on the student's own clips (Alternation::noised, AfdModel::flow_step)."""
+    """One forward-process step on the student's own clips (Alternation::noised,
+    AfdModel::flow_step)."""
     batch, blocks = len(clean), len(layout.blocks())
     with torch.no_grad():
         levels = torch.tensor(args.sigmas)[torch.randint(len(args.sigmas), (batch, blocks))]
-        sigmas = levels.repeat_interleave(layout.frames_per_block, 1)[:, : layout.frames, None, None, None]
+        sigmas = levels.repeat_interleave(layout.frames_per_block, 1)[
+            :, : layout.frames, None, None, None
+        ]
         state = torch.lerp(clean, torch.randn_like(clean), sigmas)
         old_velocity = velocities(old, state, sigmas, old_text, old_memory, layout)
         memory = remember(student, clean, student.read_text(text_rows), layout)
@@ -355,7 +442,13 @@ def alternation(models, optimizers, args, layout):
     """Milliseconds of the rollout, of scores and discriminator steps, and of flow steps."""
     student, old, evaluation, discriminator = models
     student_optimizer, discriminator_optimizer = optimizers
-    clips = lambda per_prompt: (args.prompts * per_prompt, args.frames, args.channels, args.height, args.columns)
+    clips = lambda per_prompt: (
+        args.prompts * per_prompt,
+        args.frames,
+        args.channels,
+        args.height,
+        args.columns,
+    )
     real = torch.randn(clips(args.teacher_clips))
     prompts = torch.randn(args.prompts, args.text_rows, args.text_width)
     text_rows = prompts.repeat_interleave(args.rollouts, 0)
@@ -379,15 +472,27 @@ def alternation(models, optimizers, args, layout):
     judged_at = time.perf_counter()
 
     for _ in range(args.flow_steps):
-        flow_step(student, old, student_optimizer, clean, old_memory, old_text, text_rows, r, args, layout)
+        flow_step(
+            student, old, student_optimizer, clean, old_memory, old_text, text_rows, r, args, layout
+        )
     follow(old, student, 0.9)
     follow(evaluation, student, 0.9)
     ended = time.perf_counter()
-    return [1000.0 * seconds for seconds in (rolled_out - started, judged_at - rolled_out, ended - judged_at, ended - started)]
+    return [
+        1000.0 * seconds
+        for seconds in (
+            rolled_out - started,
+            judged_at - rolled_out,
+            ended - judged_at,
+            ended - started,
+        )
+    ]
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     sizes = {
         "threads": (1, "threads of PyTorch's operators"),
         "alternations": (10, "alternations timed"),
@@ -416,8 +521,20 @@ def arguments():
     }
     for name, (default, meaning) in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=meaning)
-    parser.add_argument("--discriminator-channels", type=int, nargs="+", default=[32, 64, 64, 64], help="channels of each scale")
-    parser.add_argument("--sigmas", type=float, nargs="+", default=[1.0, 0.9375, 0.8333, 0.625], help="the ode sampler's noise levels")
+    parser.add_argument(
+        "--discriminator-channels",
+        type=int,
+        nargs="+",
+        default=[32, 64, 64, 64],
+        help="channels of each scale",
+    )
+    parser.add_argument(
+        "--sigmas",
+        type=float,
+        nargs="+",
+        default=[1.0, 0.9375, 0.8333, 0.625],
+        help="the ode sampler's noise levels",
+    )
     args = parser.parse_args()
     # Constants of distill.toml on which no time depends.
     args.beta, args.advantage_clip = 1.0, 2.0
@@ -434,11 +551,28 @@ def main():
     student, discriminator = Student(args), Discriminator(args)
     old, evaluation = (copy.deepcopy(student).requires_grad_(False) for _ in range(2))
     optimizers = [
-        torch.optim.AdamW(student.parameters(), lr=3e-4, betas=(0.9, 0.99), eps=1e-8, weight_decay=1e-4, fused=True),
-        torch.optim.AdamW(discriminator.parameters(), lr=5e-4, betas=(0.5, 0.99), eps=1e-8, weight_decay=0.0, fused=True),
+        torch.optim.AdamW(
+            student.parameters(),
+            lr=3e-4,
+            betas=(0.9, 0.99),
+            eps=1e-8,
+            weight_decay=1e-4,
+            fused=True,
+        ),
+        torch.optim.AdamW(
+            discriminator.parameters(),
+            lr=5e-4,
+            betas=(0.5, 0.99),
+            eps=1e-8,
+            weight_decay=0.0,
+            fused=True,
+        ),
     ]
     models = (student, old, evaluation, discriminator)
-    runs = [alternation(models, optimizers, args, layout) for _ in range(args.warm_up + args.alternations)]
+    runs = [
+        alternation(models, optimizers, args, layout)
+        for _ in range(args.warm_up + args.alternations)
+    ]
     phases = zip(["rollout", "discriminator", "flow", "total"], zip(*runs[args.warm_up :]))
     report = {
         "torch": torch.__version__,
@@ -448,7 +582,9 @@ def main():
         "alternations": args.alternations,
         "student_parameters": sum(weight.numel() for weight in student.parameters()),
         "discriminator_parameters": sum(weight.numel() for weight in discriminator.parameters()),
-        "median_milliseconds": {phase: round(statistics.median(times), 2) for phase, times in phases},
+        "median_milliseconds": {
+            phase: round(statistics.median(times), 2) for phase, times in phases
+        },
     }
     print(json.dumps(report, indent=2))
 

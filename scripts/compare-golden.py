@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Compares the metrics of a golden run on another backend with the flex golden: largest difference relative to max(1, |golden|).
+"""Compares the metrics of a golden run on another backend with the flex golden: largest difference
+relative to max(1, |golden|).
 
-    scripts/compare-golden.py RUN/metrics.jsonl [tolerance=1e-4]
+scripts/compare-golden.py RUN/metrics.jsonl [tolerance=1e-4]
 """
+
 import json
 import pathlib
 import sys

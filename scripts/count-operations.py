@@ -1,10 +1,12 @@
-# The multiplications and additions of the full-size models as PyTorch counts them, without weights and without computing (meta tensors):
+# The multiplications and additions of the full-size models as PyTorch counts them, without weights
+# and without computing (meta tensors):
 #
 #   pip install -r benches/requirements.txt diffusers==0.35.2 transformers==4.57.1 peft==0.17.1
 #   python scripts/count-operations.py
 #
 # src/plan/tests.rs and src/plan/codec.rs hold afd's formulas to what it prints.
-"""Operations (2 for a multiplication with its addition) of one clip of 81 frames of 480 x 832 in Wan2.1-1.3B and its VAE, of one prompt in umT5-XXL."""
+"""Operations (2 for a multiplication with its addition) of one clip of 81 frames of 480 x 832 in
+Wan2.1-1.3B and its VAE, of one prompt in umT5-XXL."""
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
@@ -19,7 +21,10 @@ def count(name, run):
     counter = FlopCounterMode(display=False)
     with counter:
         result = run()
-    print(f"{name:<60} {counter.get_total_flops():>22,}", {str(op): f"{n:,}" for op, n in counter.get_flop_counts()["Global"].items()})
+    print(
+        f"{name:<60} {counter.get_total_flops():>22,}",
+        {str(op): f"{n:,}" for op, n in counter.get_flop_counts()["Global"].items()},
+    )
     return result
 
 
@@ -44,10 +49,21 @@ with torch.device("meta"):
     vae = AutoencoderKLWan()
     count("VAE encode", lambda: vae.encode(torch.empty(1, 3, 81, 480, 832)))
     count("VAE decode", lambda: vae.decode(torch.empty(1, 16, 21, 60, 104)))
-    text = UMT5EncoderModel(UMT5Config(
-        vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu",
-    ))
+    text = UMT5EncoderModel(
+        UMT5Config(
+            vocab_size=256384,
+            d_model=4096,
+            d_kv=64,
+            d_ff=10240,
+            num_layers=24,
+            num_heads=64,
+            feed_forward_proj="gated-gelu",
+        )
+    )
     for rows in [64, 512]:
-        count(f"umT5 encode, {rows} tokens", lambda: text(input_ids=torch.zeros(1, rows, dtype=torch.long)))
+        count(
+            f"umT5 encode, {rows} tokens",
+            lambda: text(input_ids=torch.zeros(1, rows, dtype=torch.long)),
+        )
 for rank in [None, 64, 256]:
     transformer(rank)

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Mean and spread (sample standard deviation) of base and distilled scores over the seeds of each student family.
+"""Mean and spread (sample standard deviation) of base and distilled scores over the seeds of each
+student family.
 
-    scripts/summarise-results.py RUN/report.json ...
+scripts/summarise-results.py RUN/report.json ...
 """
+
 import collections
 import json
 import pathlib
@@ -33,8 +35,17 @@ for family, reports in families.items():
     print("| metric | " + " | ".join(columns) + " |")
     print("|---|" + "---|" * len(columns))
     for metric in reports[0]["scores"][0][1]:
-        cells = [spread([dict(report["scores"])[column].get(metric) for report in reports]) for column in columns]
+        cells = [
+            spread([dict(report["scores"])[column].get(metric) for report in reports])
+            for column in columns
+        ]
         print(f"| {metric.replace('_', ' ')} | " + " | ".join(cells) + " |")
     ratios = [dict(report["scores"]) for report in reports]
-    ratios = [scores["distilled"]["trajectory_energy_distance"] / scores["base"]["trajectory_energy_distance"] for scores in ratios]
-    print(f"\ndistilled / base trajectory energy distance per seed: {', '.join(f'{ratio:.2f}' for ratio in ratios)}\n")
+    ratios = [
+        scores["distilled"]["trajectory_energy_distance"]
+        / scores["base"]["trajectory_energy_distance"]
+        for scores in ratios
+    ]
+    print(
+        f"\ndistilled / base trajectory energy distance per seed: {', '.join(f'{ratio:.2f}' for ratio in ratios)}\n"
+    )
