@@ -105,7 +105,7 @@ pub fn as_markdown() -> String {
                 field
                     .default
                     .as_ref()
-                    .map_or_else(String::new, |default| format!("`{default}`")),
+                    .map_or_else(|| "required".to_string(), |default| format!("`{default}`")),
                 field.doc.replace('\n', "<br>"),
             ];
             let cells = cells.map(|cell| cell.replace('|', "\\|"));

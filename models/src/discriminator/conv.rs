@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::Discriminator;
+use super::{Discriminator, GraphSizes};
 use crate::kernels::{Affine, Kernels, Norm};
 use crate::layers::{Projection, layer_norm, linear, linear_without_bias, rows};
 
@@ -15,6 +15,58 @@ pub struct ConvConfig {
     pub channels: Vec<usize>,
     /// Width of the joint feature that meets the prompt.
     pub width: usize,
+}
+
+impl ConvConfig {
+    /// Positions and channels of each scale for clips of the latent shape `[F, C, H, W]`; every
+    /// scale after the first halves time, rows and columns.
+    fn scales(&self, [mut frames, _, mut rows, mut columns]: [usize; 4]) -> Vec<(usize, usize)> {
+        let mut scales = Vec::with_capacity(self.channels.len());
+        for &channels in &self.channels {
+            scales.push((frames * rows * columns, channels));
+            (frames, rows, columns) = (frames.div_ceil(2), rows.div_ceil(2), columns.div_ceil(2));
+        }
+        scales
+    }
+
+    /// What a discriminator of these sizes takes for clips of the latent shape `[F, C, H, W]`.
+    pub fn graph_sizes(&self, latents: [usize; 4], text_width: usize) -> GraphSizes {
+        let linear = |inputs: usize, outputs: usize| (inputs + 1) * outputs;
+        let scales = self.scales(latents);
+        let stem = latents[1] + 3;
+        // 27 taps and a scale and shift per channel.
+        let stages = self.channels.windows(2);
+        let stages: usize = stages
+            .map(|pair| 27 * pair[0] * pair[1] + 2 * pair[1])
+            .sum();
+        let coarsest = scales
+            .last()
+            .map_or(0, |(positions, channels)| positions * channels);
+        let pooled: usize = self.channels.iter().sum();
+        let parameters = linear(stem, self.channels[0])
+            + stages
+            + linear(pooled + coarsest, self.width)
+            + linear(self.width, 1)
+            + linear(text_width, self.width);
+        let products: usize = scales
+            .windows(2)
+            .map(|pair| pair[1].0 * 27 * pair[0].1 * pair[1].1)
+            .sum();
+        // Unfolded taps twice, and four times each scale.
+        let taps: usize = scales
+            .windows(2)
+            .map(|pair| 2 * pair[1].0 * 27 * pair[0].1)
+            .sum();
+        let outputs: usize = scales
+            .iter()
+            .map(|(positions, channels)| 4 * positions * channels)
+            .sum();
+        GraphSizes {
+            parameters: parameters as u64,
+            flops: 2.0 * (scales[0].0 * stem * scales[0].1 + products) as f64,
+            values: (taps + outputs + scales[0].0 * stem) as u64,
+        }
+    }
 }
 
 /// A pyramid of strided 3x3x3 convolutions. Every scale is pooled over space and time; the pooled

@@ -3,6 +3,7 @@
 pub mod conv;
 pub mod pieces;
 pub mod registers;
+pub mod spec;
 
 use burn::prelude::*;
 
@@ -10,6 +11,7 @@ use crate::kernels::Kernels;
 
 pub use conv::{ConvConfig, ConvDiscriminator};
 pub use registers::{RegisterConfig, RegisterDiscriminator};
+pub use spec::{DiscriminatorSpec, GraphSizes};
 
 /// A prompt and finished clips in, S scores per clip out; higher means "more like the teacher".
 ///

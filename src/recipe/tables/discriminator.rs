@@ -1,5 +1,6 @@
 //! `[discriminator]`: the discriminator (method.md E).
 
+use afd_models::discriminator::{ConvConfig, DiscriminatorSpec, RegisterConfig};
 use afd_models::lora::LoraConfig;
 use afd_models::student::StudentConfig;
 use schemars::JsonSchema;
@@ -113,6 +114,24 @@ impl DiscriminatorTable {
     /// Whether one of the two gradient penalties is on.
     pub fn is_penalised(&self) -> bool {
         self.r1_weight > 0.0 || self.r2_weight > 0.0
+    }
+
+    /// The discriminator that it asks for, with its sizes.
+    pub fn spec(&self) -> DiscriminatorSpec {
+        match self.kind {
+            DiscriminatorKind::Conv => DiscriminatorSpec::Conv(ConvConfig {
+                channels: self.channels.clone(),
+                width: self.width,
+            }),
+            DiscriminatorKind::Registers => DiscriminatorSpec::Registers {
+                config: RegisterConfig {
+                    layers: self.layers.clone(),
+                    feed_forward_width: self.width,
+                    sigma: 0.0,
+                },
+                lora: self.lora.clone(),
+            },
+        }
     }
 
     pub(super) fn check(&self, student: &StudentConfig) -> Result<(), Problem> {
