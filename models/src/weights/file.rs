@@ -172,7 +172,9 @@ impl WeightFile {
             .metadata()
             .map_err(|error| read_error(&path, error.to_string()))?
             .len();
-        for (name, pickled) in pickle::tensors(&file).map_err(|error| read_error(&path, error))? {
+        for (name, pickled) in
+            pickle::tensors(&file).map_err(|error| read_error(&path, error.to_string()))?
+        {
             if pickled.place.end > total {
                 return Err(read_error(
                     &path,
