@@ -6,6 +6,7 @@
 //! cargo run --workspace --example vae_memory -- encode|decode f32|bf16 FRAMES HEIGHT WIDTH
 //! ```
 
+use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -26,10 +27,9 @@ fn run(
     dtype: FloatDType,
     shape: [usize; 5],
     latent_shape: [usize; 5],
-) -> Result<(), String> {
+) -> Result<(), Box<dyn Error>> {
     let device = Default::default();
-    let vae = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &device)
-        .map_err(|error| error.to_string())?;
+    let vae = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &device)?;
     let vae = initialise(vae, 1, "vae").to_dtype(dtype);
     let shape = if encode { shape } else { latent_shape };
     let values = Noise::new(1, Purpose::Evaluation, 0, 0).normals(shape.iter().product());
@@ -50,7 +50,7 @@ fn run(
     if finite {
         Ok(())
     } else {
-        Err(format!("the output {:?} is not finite", output.dims()))
+        Err(format!("the output {:?} is not finite", output.dims()).into())
     }
 }
 
@@ -76,19 +76,18 @@ fn main() -> ExitCode {
         eprintln!("usage: vae_memory encode|decode f32|bf16 FRAMES HEIGHT WIDTH");
         return ExitCode::from(2);
     };
-    let done = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &Default::default())
-        .map_err(|error| error.to_string())
-        .and_then(|vae| {
-            let [latent_frames, channels, rows, columns] =
-                vae.latent_shape(*frames, *height, *width)?;
-            run(
-                what == "encode",
-                dtype,
-                [1, *frames, 3, *height, *width],
-                [1, latent_frames, channels, rows, columns],
-            )
-        });
-    match done {
+    let measure = || -> Result<(), Box<dyn Error>> {
+        let vae = WanVae::<Flex>::new(&WanVaeConfig::wan_2_1(), &Default::default())?;
+        let [latent_frames, channels, rows, columns] =
+            vae.latent_shape(*frames, *height, *width)?;
+        run(
+            what == "encode",
+            dtype,
+            [1, *frames, 3, *height, *width],
+            [1, latent_frames, channels, rows, columns],
+        )
+    };
+    match measure() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -266,7 +266,9 @@ fn eighty_one_frames_are_twenty_one_latents_and_back_and_other_sizes_are_refused
         (80, 8, 8, "1 + 4 n frames, and the clip has 80"),
         (5, 12, 8, "must divide the clip's height (12)"),
     ] {
-        let error = Codec::<Flex>::latent_shape(&vae, frames, height, width).unwrap_err();
+        let error = Codec::<Flex>::latent_shape(&vae, frames, height, width)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(words), "{error}");
     }
 }

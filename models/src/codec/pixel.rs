@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 
-use super::{Codec, DecodeStream};
+use super::{Codec, DecodeStream, LatentShapeError};
 
 /// Moves each `stride` x `stride` square of pixels into channels, and scales to about unit
 /// variance. Frames are kept: F = T.
@@ -64,12 +64,13 @@ impl<B: Backend> Codec<B> for PixelCodec {
         frames: usize,
         height: usize,
         width: usize,
-    ) -> Result<[usize; 4], String> {
+    ) -> Result<[usize; 4], LatentShapeError> {
         if !height.is_multiple_of(self.stride) || !width.is_multiple_of(self.stride) {
-            return Err(format!(
-                "codec.stride ({}) must divide the clip's height ({height}) and width ({width})",
-                self.stride
-            ));
+            return Err(LatentShapeError::PixelStride {
+                stride: self.stride,
+                height,
+                width,
+            });
         }
         Ok([
             frames,

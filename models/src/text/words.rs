@@ -1,6 +1,6 @@
 //! Fixed word vectors: the text encoder of the small recipes.
 
-use super::TextEncoder;
+use super::{EncodeError, TextEncoder};
 use crate::noise::{Noise, Purpose, key_of};
 
 /// One embedding per word: a fixed random vector of the word plus a sinusoidal code of its place in
@@ -21,14 +21,14 @@ impl TextEncoder for WordVectors {
         [self.length, self.width]
     }
 
-    fn encode(&self, prompt: &str) -> Result<Vec<f32>, String> {
+    fn encode(&self, prompt: &str) -> Result<Vec<f32>, EncodeError> {
         let words: Vec<String> = prompt.split_whitespace().map(str::to_lowercase).collect();
         if words.is_empty() || words.len() > self.length {
-            return Err(format!(
-                "the prompt {prompt:?} has {} words, the text encoder reads 1 to {} (text.length)",
-                words.len(),
-                self.length
-            ));
+            return Err(EncodeError::Words {
+                prompt: prompt.to_string(),
+                words: words.len(),
+                length: self.length,
+            });
         }
         let mut embeddings = vec![0.0; self.length * self.width];
         for (place, (word, embedding)) in words

@@ -118,6 +118,9 @@ impl WeightFile {
 
     /// What this program wrote into the header beside the tensors: one JSON text, because a map's
     /// order would differ from run to run.
+    ///
+    /// # Errors
+    /// [`WeightsError::Read`] for text that is not what this program writes.
     pub fn own_metadata(&self) -> Result<BTreeMap<String, String>, WeightsError> {
         self.metadata
             .get(super::METADATA_KEY)
@@ -130,6 +133,9 @@ impl WeightFile {
 
     /// The values of a tensor as they lie in the file (little endian, row-major), through a memory
     /// map that ends with the call.
+    ///
+    /// # Errors
+    /// [`WeightsError::Read`] for a name that the file lacks, and where it cannot be mapped.
     pub fn with_bytes<R>(
         &self,
         name: &str,
@@ -151,13 +157,17 @@ impl WeightFile {
             .map_err(|error| read_error(path, error.to_string()))
     }
 
-    /// The values of a tensor as f32; bf16 and f16 widen exactly.
+    /// The values of a tensor as f32; bf16 and f16 are cast exactly.
+    ///
+    /// # Errors
+    /// [`WeightsError::Read`] for a name that the file lacks, for other types, and where the file
+    /// cannot be read.
     pub fn read(&self, name: &str) -> Result<HostTensor, WeightsError> {
         let (shape, dtype) = match self.entries.get(name) {
             Some(entry) => (entry.shape.clone(), entry.dtype),
             None => (Vec::new(), Dtype::F32),
         };
-        match self.with_bytes(name, |bytes| widened(bytes, dtype))? {
+        match self.with_bytes(name, |bytes| to_f32(bytes, dtype))? {
             Some(values) => Ok(HostTensor { shape, values }),
             None => Err(read_error(
                 &self.path,
@@ -345,7 +355,7 @@ fn read_error(path: &Path, reason: impl Into<String>) -> WeightsError {
 }
 
 /// Little-endian values as f32, if they are of a type that fits into one.
-pub(super) fn widened(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
+pub(super) fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     let halves = || {
         bytes
             .as_chunks::<2>()
@@ -487,18 +497,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn half_types_widen_exactly_and_others_are_refused() {
+    fn half_types_are_cast_exactly_and_others_are_refused() {
         let values = [1.0f32, -0.15625, 65504.0, 2.0f32.powi(-24)];
         let f16: Vec<u8> = values
             .iter()
             .flat_map(|value| half::f16::from_f32(*value).to_le_bytes())
             .collect();
-        assert_eq!(widened(&f16, Dtype::F16).unwrap(), values);
+        assert_eq!(to_f32(&f16, Dtype::F16).unwrap(), values);
         let bf16: Vec<u8> = [1.0f32, -0.15625, 3.0e38]
             .iter()
             .flat_map(|value| half::bf16::from_f32(*value).to_le_bytes())
             .collect();
-        assert_eq!(widened(&bf16, Dtype::BF16).unwrap()[..2], [1.0, -0.15625]);
+        assert_eq!(to_f32(&bf16, Dtype::BF16).unwrap()[..2], [1.0, -0.15625]);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ints.safetensors");
         sparse(&path, &[("steps".into(), Dtype::I64, vec![2])]);

@@ -298,6 +298,9 @@ impl LoraFile {
     }
 
     /// The file in `layout`, as safetensors: the same values, in the type that they were read in.
+    ///
+    /// # Errors
+    /// [`WeightsError::Write`] for what the format cannot hold.
     pub fn to_bytes(&self, layout: LoraLayout) -> Result<Vec<u8>, WeightsError> {
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         for (layer, factors) in &self.layers {

@@ -102,6 +102,9 @@ pub fn collect_gradients<B: AutodiffBackend, M: Module<B>>(
 
 /// Puts `tensors` (Burn paths) into `module`; names and shapes must match exactly. `origin` names
 /// the source in errors.
+///
+/// # Errors
+/// [`WeightsError::Mismatch`] with every tensor that is missing, unexpected or misshapen.
 pub fn apply<B: Backend, M: Module<B>>(
     module: M,
     tensors: Tensors,
@@ -112,6 +115,9 @@ pub fn apply<B: Backend, M: Module<B>>(
 
 /// [`apply`] for those tensors of `module` whose Burn paths `wanted` accepts; the others stay as
 /// they are.
+///
+/// # Errors
+/// Those of [`apply`].
 pub fn apply_where<B: Backend, M: Module<B>>(
     module: M,
     wanted: impl Fn(&str) -> bool,
@@ -168,6 +174,9 @@ pub fn fill<B: Backend, M: Module<B>>(
 
 /// [`fill`] in f32 for those tensors whose Burn paths `wanted` accepts; the others stay as they
 /// are.
+///
+/// # Errors
+/// Those of [`fill`].
 pub fn fill_where<B: Backend, M: Module<B>>(
     module: M,
     wanted: impl Fn(&str) -> bool,
@@ -204,8 +213,25 @@ pub fn shapes<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Vec<usiz
     visitor.shapes
 }
 
+/// Why tensors cannot be put into the safetensors format.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// A tensor's values do not fit its shape.
+    #[error(transparent)]
+    Tensors(#[from] safetensors::SafeTensorError),
+    /// The metadata cannot be written.
+    #[error(transparent)]
+    Metadata(#[from] serde_json::Error),
+}
+
 /// Serialises to the safetensors format (f32), names sorted.
-pub fn to_bytes(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// [`FormatError`], such as for a tensor with more or fewer values than its shape has.
+pub fn to_bytes(
+    tensors: &Tensors,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, FormatError> {
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, tensor)| {
@@ -228,21 +254,22 @@ pub fn to_bytes(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Resul
                 TensorView::new(Dtype::F32, shape.clone(), data)?,
             ))
         })
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
     // The format's header keeps the caller's metadata; a single entry or none is deterministic, so
     // several are joined into one JSON text.
     let header = (!metadata.is_empty())
         .then(|| {
             serde_json::to_string(metadata).map(|text| [(METADATA_KEY.to_string(), text)].into())
         })
-        .transpose()
-        .map_err(|error| error.to_string())?;
-    views
-        .and_then(|views| safetensors::serialize(views, header))
-        .map_err(|error| error.to_string())
+        .transpose()?;
+    Ok(safetensors::serialize(views, header)?)
 }
 
 /// Every tensor of a file that this program wrote, and its metadata.
+///
+/// # Errors
+/// [`WeightsError::Read`] for a file that is no safetensors file, tensors of another type than f32,
+/// bf16 and f16, and damaged metadata.
 pub fn read_file(path: &Path) -> Result<(Tensors, BTreeMap<String, String>), WeightsError> {
     let file = WeightFile::open(path, Pickles::Refused)?;
     let tensors = file

@@ -26,9 +26,50 @@ pub struct WanVaeConfig {
 }
 
 /// Why sizes describe no VAE.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("no VAE has these sizes: {0}")]
-pub struct UnusableSizes(pub String);
+pub struct UnusableSizes(pub SizeProblem);
+
+/// What is wrong with the sizes of a VAE.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SizeProblem {
+    /// A size is zero.
+    #[error("base_width, latent_channels, residual_blocks and multipliers must be at least 1")]
+    Zero,
+    /// The list of steps does not fit the list of stages.
+    #[error("halve_time has {found} entries, expected one between each two of {stages} stages")]
+    Steps {
+        /// Entries of `halve_time`.
+        found: usize,
+        /// Stages.
+        stages: usize,
+    },
+    /// The decoder cannot halve a stage's channels.
+    #[error(
+        "a stage has {width} channels, but the decoder halves the channels after each stage but \
+            its last"
+    )]
+    OddWidth {
+        /// Channels of the stage.
+        width: usize,
+    },
+    /// The latents' statistics do not fit the channels.
+    #[error("{name} must have one finite value for each of {channels} channels, found {values:?}")]
+    Statistics {
+        /// `mean` or `std`.
+        name: &'static str,
+        /// Latent channels.
+        channels: usize,
+        /// What was given.
+        values: Vec<f32>,
+    },
+    /// A standard deviation that nothing can be divided by.
+    #[error("a std is {std}, expected more than 0")]
+    Std {
+        /// The value.
+        std: f32,
+    },
+}
 
 impl WanVaeConfig {
     /// Wan 2.1's VAE: 8 x 8 pixels and 4 frames to a latent of 16 channels.
@@ -63,43 +104,36 @@ impl WanVaeConfig {
     /// Whether a VAE can have these sizes.
     ///
     /// # Errors
-    /// What is wrong with them: a size of zero, lists whose lengths do not fit each other, an odd
-    /// width where the decoder halves it, or a standard deviation that is not a positive number.
+    /// [`SizeProblem`]: a size of zero, lists whose lengths do not fit each other, an odd width
+    /// where the decoder halves it, or a standard deviation that is not a positive number.
     pub fn check(&self) -> Result<(), UnusableSizes> {
-        let fail = |what: String| Err(UnusableSizes(what));
+        let fail = |problem| Err(UnusableSizes(problem));
         let stages = self.multipliers.len();
         if [self.base_width, self.latent_channels, self.residual_blocks].contains(&0)
             || stages == 0
             || self.multipliers.contains(&0)
         {
-            return fail(
-                "base_width, latent_channels, residual_blocks and multipliers must be at least 1"
-                    .into(),
-            );
+            return fail(SizeProblem::Zero);
         }
         if self.halve_time.len() + 1 != stages {
-            return fail(format!(
-                "halve_time has {} entries, expected one between each two of {stages} stages",
-                self.halve_time.len()
-            ));
+            let found = self.halve_time.len();
+            return fail(SizeProblem::Steps { found, stages });
         }
-        if let Some(width) = self.widths()[1..].iter().find(|width| **width % 2 == 1) {
-            return fail(format!(
-                "a stage has {width} channels, but the decoder halves the channels after each \
-                    stage but its last"
-            ));
+        if let Some(&width) = self.widths()[1..].iter().find(|width| **width % 2 == 1) {
+            return fail(SizeProblem::OddWidth { width });
         }
         for (name, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != self.latent_channels || !values.iter().all(|value| value.is_finite())
             {
-                return fail(format!(
-                    "{name} must have one finite value for each of {} channels, found {values:?}",
-                    self.latent_channels
-                ));
+                return fail(SizeProblem::Statistics {
+                    name,
+                    channels: self.latent_channels,
+                    values: values.clone(),
+                });
             }
         }
         match self.std.iter().find(|std| **std <= 0.0) {
-            Some(std) => fail(format!("a std is {std}, expected more than 0")),
+            Some(&std) => fail(SizeProblem::Std { std }),
             None => Ok(()),
         }
     }

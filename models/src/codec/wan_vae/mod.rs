@@ -18,14 +18,14 @@ use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::FloatDType;
 
-pub use config::{UnusableSizes, WanVaeConfig};
+pub use config::{SizeProblem, UnusableSizes, WanVaeConfig};
 use decoder::Decoder;
 use encoder::Encoder;
 use layers::Convolution;
 use past::Past;
 pub use stream::{StreamingDecoder, StreamingEncoder};
 
-use super::{Codec, DecodeStream};
+use super::{Codec, DecodeStream, LatentShapeError};
 use crate::kernels::Kernels;
 
 /// Encoder and decoder with their weights. As a [`Codec`] it encodes to the normalised mean of the
@@ -144,22 +144,21 @@ impl<B: Kernels> Codec<B> for WanVae<B> {
         frames: usize,
         height: usize,
         width: usize,
-    ) -> Result<[usize; 4], String> {
+    ) -> Result<[usize; 4], LatentShapeError> {
         let (stride, step) = (self.config.stride(), self.config.frame_stride());
         if frames == 0 || !(frames - 1).is_multiple_of(step) {
-            return Err(format!(
-                "the Wan VAE encodes 1 + {step} n frames, and the clip has {frames}"
-            ));
+            return Err(LatentShapeError::WanFrames { step, frames });
         }
         if height == 0
             || width == 0
             || !height.is_multiple_of(stride)
             || !width.is_multiple_of(stride)
         {
-            return Err(format!(
-                "the Wan VAE's stride ({stride}) must divide the clip's height ({height}) and \
-                    width ({width})"
-            ));
+            return Err(LatentShapeError::WanStride {
+                stride,
+                height,
+                width,
+            });
         }
         Ok([
             1 + (frames - 1) / step,

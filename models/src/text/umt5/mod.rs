@@ -16,8 +16,8 @@ pub use encoder::{Layer, UmT5Encoder};
 pub use position::bucket;
 pub use tokenizer::Tokenizer;
 
-use super::TextEncoder;
 use super::clean::clean;
+use super::{EncodeError, TextEncoder};
 use crate::kernels::Kernels;
 use crate::weights::umt5::UmT5File;
 use crate::weights::{WeightFile, WeightsError};
@@ -115,14 +115,15 @@ impl<B: Kernels> TextEncoder for UmT5<B> {
 
     /// The prompt is cleaned as Wan does; a longer one than fits is cut. The empty prompt is a
     /// prompt: guidance needs it.
-    fn encode(&self, prompt: &str) -> Result<Vec<f32>, String> {
+    fn encode(&self, prompt: &str) -> Result<Vec<f32>, EncodeError> {
         let ids = self.tokenizer.ids(&clean(prompt))?;
         let vocabulary = self.encoder.config().vocabulary;
-        if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
-            return Err(format!(
-                "the tokenizer gives id {id} in {prompt:?}, but the encoder has {vocabulary} \
-                    embeddings"
-            ));
+        if let Some(&id) = ids.iter().find(|id| **id as usize >= vocabulary) {
+            return Err(EncodeError::Id {
+                prompt: prompt.to_string(),
+                id,
+                vocabulary,
+            });
         }
         // Padding changes nothing for the tokens before it, so none is computed.
         let length = ids.len();

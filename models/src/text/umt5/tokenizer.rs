@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::UmT5Error;
+use crate::text::EncodeError;
 
 /// A tokenizer of umT5's kind: pieces, then the end; padding is id 0.
 ///
@@ -81,12 +82,15 @@ impl Tokenizer {
     /// The ids of a (clean) prompt, 1 to [`Tokenizer::length`], the last one the end. No padding.
     ///
     /// # Errors
-    /// What the file's own normaliser or model cannot do.
-    pub fn ids(&self, prompt: &str) -> Result<Vec<u32>, String> {
-        let encoding = self
-            .pieces
-            .encode(prompt, false)
-            .map_err(|error| format!("the tokenizer cannot split {prompt:?}: {error}"))?;
+    /// [`EncodeError::Tokenizer`]: what the file's own normaliser or model cannot do.
+    pub fn ids(&self, prompt: &str) -> Result<Vec<u32>, EncodeError> {
+        let encoding =
+            self.pieces
+                .encode(prompt, false)
+                .map_err(|error| EncodeError::Tokenizer {
+                    prompt: prompt.to_string(),
+                    reason: error.to_string(),
+                })?;
         let kept = encoding.get_ids().iter().take(self.length - 1);
         Ok(kept.copied().chain([self.end]).collect())
     }
