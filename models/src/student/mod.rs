@@ -1,6 +1,7 @@
 //! The student: a causal Wan-style video transformer (method.md B).
 
 pub mod attention;
+mod block;
 pub mod cache;
 pub mod causal;
 pub mod config;

@@ -9,7 +9,8 @@ pub mod words;
 pub enum EncodeError {
     /// Too few or too many words for the fixed vectors.
     #[error(
-        "the prompt {prompt:?} has {words} words, the text encoder reads 1 to {length} (text.length)"
+        "the prompt {prompt:?} has {words} words, the text encoder reads 1 to {length} \
+            (text.length)"
     )]
     Words {
         /// The prompt.

@@ -9,8 +9,8 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::check::{Offered, Shapes, problems};
 use super::file::WeightFile;
+use super::float::from_f32;
 use super::layout::{Found, Layout, find};
-use super::lora::encoded;
 use super::{HostTensor, WeightsError, fill, wan};
 use crate::precision::Precision;
 use crate::student::{Student, StudentConfig};
@@ -174,11 +174,11 @@ impl<'a> TransformerFile<'a> {
         write(&header)?;
         for (_, wan, from) in &tensors {
             match change(wan, &|| self.file.read(from))? {
-                Some(changed) => write(&encoded(changed.values.into_iter(), stored(from)))?,
+                Some(changed) => write(&from_f32(changed.values.into_iter(), stored(from)))?,
                 None if stored(from) == entry(from).dtype => {
                     self.file.with_bytes(from, &mut write)??
                 }
-                None => write(&encoded(
+                None => write(&from_f32(
                     self.file.read(from)?.values.into_iter(),
                     stored(from),
                 ))?,

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::backend::{Flex, NdArray};
 
 use super::*;
+use crate::weights::check::Shapes;
 use crate::weights::file::tests::sparse;
 use crate::weights::{HostTensor, Pickles, Tensors, collect, to_bytes};
 
