@@ -16,7 +16,7 @@ use burn::backend::Autodiff;
 use burn::backend::cuda::{Cuda, CudaDevice};
 use libloading::{Library, Symbol};
 
-use crate::{Device, Provider};
+use crate::{Absence, Device, NotLoaded, Provider};
 
 /// The names under which Burn would look for the driver, as far as the driver's installers use
 /// them.
@@ -45,20 +45,13 @@ impl Provider for Provided {
     const KIND: &'static str = "NVIDIA GPU through CUDA";
     type Backend = Autodiff<Cuda<f32, i32>>;
 
-    fn devices() -> Result<Vec<Device<CudaDevice>>, String> {
-        let driver = open(DRIVER).map_err(|error| {
-            format!("no NVIDIA driver ({error}): install the driver of the GPU")
-        })?;
+    fn devices() -> Result<Vec<Device<CudaDevice>>, Absence> {
+        let driver = open(DRIVER).map_err(Absence::NvidiaDriver)?;
         let gpus = gpus(&driver);
         // Never unloaded: the driver has started threads of its own by now.
         std::mem::forget(driver);
         let gpus = gpus?;
-        open(COMPILER).map_err(|error| {
-            format!(
-                "an NVIDIA GPU, but no NVRTC to compile kernels ({error}): install the CUDA \
-                    toolkit, or put its libraries on the library path"
-            )
-        })?;
+        open(COMPILER).map_err(Absence::Nvrtc)?;
         find_headers()?;
         let device = |(index, (description, memory))| Device {
             name: format!("{}:{index}", Self::NAME),
@@ -72,8 +65,8 @@ impl Provider for Provided {
 }
 
 /// The first of the libraries that can be loaded, or why the last could not.
-fn open(names: &[&str]) -> Result<Library, String> {
-    let mut failure = String::new();
+fn open(names: &[&str]) -> Result<Library, NotLoaded> {
+    let mut reason = String::new();
     for name in names {
         // SAFETY: loading runs the library's initialisers. These are NVIDIA's own libraries, by the
         // names and from the places from which Burn itself loads them a moment later.
@@ -81,17 +74,20 @@ fn open(names: &[&str]) -> Result<Library, String> {
             Ok(library) => return Ok(library),
             // The system's own explanation is the error's source.
             Err(error) => {
-                failure = error
+                reason = error
                     .source()
                     .map_or_else(|| error.to_string(), ToString::to_string)
             }
         }
     }
-    Err(format!("tried {}; {failure}", names.join(", ")))
+    Err(NotLoaded {
+        tried: names.iter().map(ToString::to_string).collect(),
+        reason,
+    })
 }
 
 /// Name and memory of every GPU the driver shows (it obeys `CUDA_VISIBLE_DEVICES`), at least one.
-fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, String> {
+fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, Absence> {
     // SAFETY: the five signatures are those of cuda.h (CUDAAPI is `extern "system"`; CUresult and
     // CUdevice are C ints).
     let (init, count, get, name, memory) = unsafe {
@@ -115,11 +111,7 @@ fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, String> {
     // SAFETY: the pointer is to a live local of the type the function writes.
     check(driver, "cuDeviceGetCount", unsafe { count(&mut found) })?;
     if found < 1 {
-        return Err(
-            "the NVIDIA driver shows no GPU: check nvidia-smi, CUDA_VISIBLE_DEVICES and, in a \
-                container, that GPUs are passed in"
-                .to_owned(),
-        );
+        return Err(Absence::NvidiaGpu);
     }
     let describe = |ordinal: c_int| {
         let (mut handle, mut bytes, mut text) = (0, 0_usize, [0_u8; 128]);
@@ -149,14 +141,16 @@ fn gpus(driver: &Library) -> Result<Vec<(String, u64)>, String> {
 unsafe fn symbol<'library, F>(
     library: &'library Library,
     name: &str,
-) -> Result<Symbol<'library, F>, String> {
+) -> Result<Symbol<'library, F>, Absence> {
     // SAFETY: passed on to the caller.
-    unsafe { library.get(name) }
-        .map_err(|error| format!("the NVIDIA driver lacks {name} ({error}): update the driver"))
+    unsafe { library.get(name) }.map_err(|error| Absence::NvidiaFunction {
+        name: name.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 /// The driver's own words for a status other than success.
-fn check(driver: &Library, call: &str, status: c_int) -> Result<(), String> {
+fn check(driver: &Library, call: &str, status: c_int) -> Result<(), Absence> {
     if status == 0 {
         return Ok(());
     }
@@ -175,15 +169,16 @@ fn check(driver: &Library, call: &str, status: c_int) -> Result<(), String> {
             CStr::from_ptr(words).to_string_lossy()
         }
     };
-    Err(format!(
-        "the NVIDIA driver answers {call} with error {status}, {words}: check nvidia-smi, then the \
-            driver's installation"
-    ))
+    Err(Absence::NvidiaFailure {
+        call: call.to_owned(),
+        status,
+        words: words.into_owned(),
+    })
 }
 
 /// Burn compiles every kernel against the headers in the `include` folder of the CUDA toolkit; this
 /// repeats its search for it.
-fn find_headers() -> Result<(), String> {
+fn find_headers() -> Result<(), Absence> {
     let toolkit = match std::env::var("CUDA_PATH") {
         Ok(path) => Some(PathBuf::from(path)),
         Err(_) if cfg!(windows) => Some(PathBuf::from(
@@ -204,19 +199,11 @@ fn find_headers() -> Result<(), String> {
     headers_in(toolkit)
 }
 
-fn headers_in(toolkit: Option<PathBuf>) -> Result<(), String> {
-    let advice = "install the CUDA toolkit's headers, or set CUDA_PATH to the folder whose \
-        `include` holds cuda_runtime.h";
+fn headers_in(toolkit: Option<PathBuf>) -> Result<(), Absence> {
     match toolkit.map(|toolkit| toolkit.join("include/cuda_runtime.h")) {
         Some(header) if header.is_file() => Ok(()),
-        Some(header) => Err(format!(
-            "an NVIDIA GPU, but no CUDA headers ({} is missing): {advice}",
-            header.display()
-        )),
-        None => Err(format!(
-            "an NVIDIA GPU, but no CUDA toolkit (neither CUDA_PATH, /usr/local/cuda, /opt/cuda nor \
-                /usr/bin/nvcc): {advice}"
-        )),
+        Some(header) => Err(Absence::CudaHeaders { header }),
+        None => Err(Absence::CudaToolkit),
     }
 }
 
@@ -227,7 +214,8 @@ mod tests {
     #[test]
     fn a_library_that_is_not_there_is_an_error_that_names_it() {
         let error = open(&["libafd_no_such_library.so", "libafd_nor_this_one.so"])
-            .expect_err("there is no such library");
+            .expect_err("there is no such library")
+            .to_string();
         assert!(
             error.contains("libafd_no_such_library.so") && error.contains("libafd_nor_this_one.so"),
             "{error}"
@@ -240,7 +228,8 @@ mod tests {
         #[cfg(target_os = "linux")]
         {
             let error = gpus(&open(&["libc.so.6"]).expect("every glibc system has it"))
-                .expect_err("libc is not the driver");
+                .expect_err("libc is not the driver")
+                .to_string();
             assert!(
                 error.contains("cuInit") && error.contains("update the driver"),
                 "{error}"
@@ -251,23 +240,27 @@ mod tests {
     #[test]
     fn missing_headers_are_named_with_the_variable_to_set() {
         let error = headers_in(Some(PathBuf::from("/no/such/toolkit")))
-            .expect_err("there is no such folder");
+            .expect_err("there is no such folder")
+            .to_string();
         assert!(
             error.contains("/no/such/toolkit/include/cuda_runtime.h")
                 && error.contains("CUDA_PATH"),
             "{error}"
         );
-        assert!(headers_in(None).is_err_and(|error| error.contains("/usr/local/cuda")));
+        assert!(headers_in(None).is_err_and(|error| error.to_string().contains("/usr/local/cuda")));
     }
 
     #[test]
     fn probing_never_panics_and_an_absent_gpu_comes_with_advice() {
         match Provided::devices() {
             Ok(devices) => assert_eq!(devices[0].handle, CudaDevice::new(0)),
-            Err(reason) => assert!(
-                reason.contains("install") || reason.contains("check"),
-                "{reason}"
-            ),
+            Err(absence) => {
+                let reason = absence.to_string();
+                assert!(
+                    reason.contains("install") || reason.contains("check"),
+                    "{reason}"
+                );
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::backend::{Autodiff, Flex, flex::FlexDevice};
 
-use crate::{Device, Provider};
+use crate::{Absence, Device, Provider};
 
 pub(crate) struct Provided;
 
@@ -11,7 +11,7 @@ impl Provider for Provided {
     const KIND: &'static str = "CPU";
     type Backend = Autodiff<Flex>;
 
-    fn devices() -> Result<Vec<Device<FlexDevice>>, String> {
+    fn devices() -> Result<Vec<Device<FlexDevice>>, Absence> {
         let (name, description) = (Self::NAME.to_owned(), Self::KIND.to_owned());
         Ok(vec![Device {
             name,

@@ -4,14 +4,15 @@
 //! | name | what it is | cargo feature |
 //! |---|---|---|
 //! | `cuda`, `cuda:1` | NVIDIA GPU; needs the driver, NVRTC and the CUDA headers | `cuda` |
-//! | `wgpu`, `wgpu:1` | GPU through Vulkan (Metal on macOS); software Vulkan (lavapipe) when named, never by default | `wgpu` |
+//! | `wgpu`, `wgpu:1` | GPU through Vulkan (Metal on macOS) | `wgpu` |
 //! | `flex` | CPU, the faster one | `flex` |
 //! | `ndarray` | CPU, the exact-test one | `ndarray` |
 //! | `cpu` | `flex` if compiled in, else `ndarray` | either |
 //!
-//! A name without a number means device 0. Everything else in the workspace is generic over a
-//! [`Trainable`] backend: to add a backend, add a file with a [`Provider`], a cargo feature, and
-//! its lines in [`BACKENDS`] and `with_provider!`.
+//! A name without a number means device 0. Software Vulkan (lavapipe) is used when it is named,
+//! never by default. Everything else in the workspace is generic over a [`Trainable`] backend: to
+//! add a backend, add a file with a [`Provider`], a cargo feature, and its lines in [`BACKENDS`]
+//! and `with_provider!`.
 //!
 //! Burn panics, on a thread of its own, when the first tensor meets a missing driver. Each provider
 //! therefore probes before Burn is touched, and a missing driver is an ordinary [`BackendError`].
@@ -46,7 +47,7 @@ use std::fmt;
 use afd_models::kernels::Trainable;
 use burn::tensor::backend::BackendTypes;
 
-pub use error::BackendError;
+pub use error::{Absence, BackendError, NotLoaded};
 
 /// Every backend this crate knows, compiled in or not, best first.
 const BACKENDS: [&str; 4] = ["cuda", "wgpu", "flex", "ndarray"];
@@ -93,7 +94,7 @@ pub struct Found {
     /// Bytes of its own memory, if it has some and says how much.
     pub memory: Option<u64>,
     /// Why it cannot be used here, and what to do; `None` if it can.
-    pub absent: Option<String>,
+    pub absent: Option<Absence>,
 }
 
 /// What a backend's file provides.
@@ -107,7 +108,7 @@ trait Provider {
 
     /// The devices, at least one, in the order of their numbers; or what is missing and what to do.
     /// Must not panic, and must not make Burn open a device.
-    fn devices() -> Result<Vec<Device<<Self::Backend as BackendTypes>::Device>>, String>;
+    fn devices() -> Result<Vec<Device<<Self::Backend as BackendTypes>::Device>>, Absence>;
 }
 
 /// A device that is present.
@@ -177,7 +178,11 @@ pub fn dispatch<J: Job>(request: Option<&str>, job: J) -> Result<J::Output, Back
     with_provider!(
         backend,
         P => start::<P, J>(asked, number, job),
-        else Err(BackendError::NotCompiledIn { asked: asked.to_owned(), feature: backend, inventory: inventory() })
+        else Err(BackendError::NotCompiledIn {
+            asked: asked.to_owned(),
+            feature: backend,
+            inventory: inventory(),
+        })
     )
 }
 
@@ -338,238 +343,4 @@ fn start<P: Provider, J: Job>(
 }
 
 #[cfg(test)]
-mod tests {
-    use burn::tensor::Tensor;
-
-    use super::*;
-
-    /// The gradient of the sum of squares at (1, 2, 3), and where it was computed.
-    struct Gradient;
-
-    impl Job for Gradient {
-        type Output = (Place, Vec<f32>);
-
-        fn run<B: Trainable>(self, place: Place, device: B::Device) -> Self::Output {
-            let x = Tensor::<B, 1>::from_floats([1.0, 2.0, 3.0], &device).require_grad();
-            let gradients = (x.clone() * x.clone()).sum().backward();
-            let gradient = x.grad(&gradients).expect("x requires a gradient");
-            (place, gradient.into_data().iter::<f32>().collect())
-        }
-    }
-
-    fn error(request: &str) -> BackendError {
-        dispatch(Some(request), Gradient).expect_err("this request must fail")
-    }
-
-    fn found(backend: &'static str, by_default: bool, absent: Option<&str>) -> Found {
-        let (name, description, absent) = (
-            backend.to_owned(),
-            "a device".to_owned(),
-            absent.map(str::to_owned),
-        );
-        Found {
-            name,
-            backend,
-            description,
-            by_default,
-            memory: None,
-            absent,
-        }
-    }
-
-    #[test]
-    fn names_are_a_backend_and_perhaps_a_device_number() {
-        assert_eq!(parse("cuda"), Ok(("cuda", 0)));
-        assert_eq!(parse("cuda:1"), Ok(("cuda", 1)));
-        assert_eq!(parse("wgpu:12"), Ok(("wgpu", 12)));
-        assert_eq!(parse("ndarray"), Ok(("ndarray", 0)));
-        for name in [
-            "",
-            "gpu",
-            "CUDA",
-            "cuda:",
-            ":1",
-            "cuda:x",
-            "cuda:+1",
-            "cuda:-1",
-            "cuda:1:2",
-            " cuda",
-            "cuda:99999999999999999999",
-        ] {
-            assert!(
-                matches!(parse(name), Err(BackendError::Malformed { asked, .. }) if asked == name),
-                "{name:?} was taken"
-            );
-        }
-    }
-
-    #[test]
-    fn an_unknown_name_is_answered_with_the_names_there_are() {
-        let message = error("gpu").to_string();
-        assert!(
-            message.contains("\"gpu\"") && message.contains("cuda, wgpu, flex, ndarray, cpu"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn the_inventory_tells_present_from_absent_from_not_compiled_in() {
-        let text = describe(
-            &[
-                found("cuda", false, Some("no driver")),
-                found("flex", true, None),
-            ],
-            &["wgpu", "ndarray"],
-        );
-        let expected = "Compiled in and present: flex (a device). Compiled in, but not present: \
-            cuda. Not compiled in: wgpu, ndarray.";
-        assert_eq!(text, expected);
-        assert_eq!(
-            describe(&[], &[]),
-            "Compiled in and present: none. Compiled in, but not present: none. Not compiled in: \
-                none."
-        );
-    }
-
-    #[test]
-    fn every_backend_is_either_listed_or_not_compiled_in() {
-        let (listed, missing) = (list(), not_compiled_in());
-        for backend in BACKENDS {
-            assert_ne!(
-                listed.iter().any(|found| found.backend == backend),
-                missing.contains(&backend),
-                "{backend}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_best_is_cuda_then_a_real_gpu_then_flex_then_ndarray() {
-        let everything = |backend| Some(vec![found(backend, true, None)]);
-        assert_eq!(best(everything), Some(("cuda", 0)));
-
-        let no_driver = |backend| {
-            if backend == "cuda" {
-                Some(vec![found("cuda", false, Some("no driver"))])
-            } else {
-                everything(backend)
-            }
-        };
-        assert_eq!(best(no_driver), Some(("wgpu", 0)));
-
-        let second_is_real = |backend| match backend {
-            "wgpu" => Some(vec![found("wgpu", false, None), found("wgpu", true, None)]),
-            other => no_driver(other),
-        };
-        assert_eq!(best(second_is_real), Some(("wgpu", 1)));
-
-        let only_software_vulkan = |backend| match backend {
-            "wgpu" => Some(vec![found("wgpu", false, None)]),
-            other => no_driver(other),
-        };
-        assert_eq!(best(only_software_vulkan), Some(("flex", 0)));
-
-        assert_eq!(
-            best(|backend| if backend == "ndarray" {
-                everything(backend)
-            } else {
-                None
-            }),
-            Some(("ndarray", 0))
-        );
-        assert_eq!(best(|_| None), None);
-    }
-
-    #[cfg(all(feature = "flex", not(any(feature = "cuda", feature = "wgpu"))))]
-    #[test]
-    fn without_a_request_and_without_gpu_backends_the_work_runs_on_flex() {
-        let (place, gradient) = dispatch(None, Gradient).unwrap();
-        assert_eq!((place.backend, gradient), ("flex", vec![2.0, 4.0, 6.0]));
-    }
-
-    #[cfg(all(feature = "flex", feature = "ndarray"))]
-    #[test]
-    fn the_named_cpu_backend_does_the_work() {
-        for (request, backend) in [
-            ("flex", "flex"),
-            ("flex:0", "flex"),
-            ("ndarray", "ndarray"),
-            ("cpu", "flex"),
-        ] {
-            let (place, gradient) = dispatch(Some(request), Gradient).unwrap();
-            assert_eq!(
-                (place.backend, gradient),
-                (backend, vec![2.0, 4.0, 6.0]),
-                "{request}"
-            );
-            assert!(place.to_string().starts_with(backend), "{place}");
-        }
-    }
-
-    #[cfg(feature = "flex")]
-    #[test]
-    fn a_device_number_beyond_the_last_says_how_many_there_are() {
-        let error = error("flex:3");
-        assert!(
-            matches!(
-                error,
-                BackendError::NoSuchDevice {
-                    backend: "flex",
-                    count: 1,
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
-        let message = error.to_string();
-        assert!(
-            message.contains("\"flex:3\"")
-                && message.contains("has 1 here")
-                && message.contains("present: flex"),
-            "{message}"
-        );
-    }
-
-    #[cfg(not(feature = "cuda"))]
-    #[test]
-    fn a_backend_that_is_not_compiled_in_names_the_feature_to_rebuild_with() {
-        let error = error("cuda:1");
-        assert!(
-            matches!(
-                error,
-                BackendError::NotCompiledIn {
-                    feature: "cuda",
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
-        let message = error.to_string();
-        assert!(
-            message.contains("\"cuda:1\"") && message.contains("`--features cuda`"),
-            "{message}"
-        );
-        assert!(message.contains("Not compiled in: cuda"), "{message}");
-    }
-
-    #[test]
-    fn a_listed_device_can_be_asked_for_and_an_absent_backend_is_an_error() {
-        // Runs on whatever machine this is; a GPU is only asked, not used, since compiling its
-        // kernels can take minutes.
-        for found in list() {
-            match found.absent {
-                None => assert_eq!(
-                    parse(&found.name).map(|(backend, _)| backend),
-                    Ok(found.backend)
-                ),
-                Some(reason) => {
-                    let error = error(&found.name);
-                    assert!(
-                        matches!(&error, BackendError::NotPresent { reason: told, .. } if *told == reason),
-                        "{error:?}"
-                    );
-                }
-            }
-        }
-    }
-}
+mod tests;

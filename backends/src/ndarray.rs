@@ -3,7 +3,7 @@
 
 use burn::backend::{Autodiff, NdArray, ndarray::NdArrayDevice};
 
-use crate::{Device, Provider};
+use crate::{Absence, Device, Provider};
 
 pub(crate) struct Provided;
 
@@ -12,7 +12,7 @@ impl Provider for Provided {
     const KIND: &'static str = "CPU";
     type Backend = Autodiff<NdArray<f32>>;
 
-    fn devices() -> Result<Vec<Device<NdArrayDevice>>, String> {
+    fn devices() -> Result<Vec<Device<NdArrayDevice>>, Absence> {
         let (name, description) = (Self::NAME.to_owned(), Self::KIND.to_owned());
         Ok(vec![Device {
             name,

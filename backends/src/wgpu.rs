@@ -13,7 +13,7 @@ use burn::backend::Autodiff;
 use burn::backend::wgpu::graphics::{AutoGraphicsApi, GraphicsApi};
 use burn::backend::wgpu::{Wgpu, WgpuDevice};
 
-use crate::{Device, Provider};
+use crate::{Absence, Device, Provider};
 
 pub(crate) struct Provided;
 
@@ -22,7 +22,7 @@ impl Provider for Provided {
     const KIND: &'static str = "GPU through Vulkan or Metal";
     type Backend = Autodiff<Wgpu>;
 
-    fn devices() -> Result<Vec<Device<WgpuDevice>>, String> {
+    fn devices() -> Result<Vec<Device<WgpuDevice>>, Absence> {
         // The one graphics interface that Burn will use: a GPU seen through another (OpenGL,
         // DirectX) would not be found by Burn.
         let api = AutoGraphicsApi::backend();
@@ -73,10 +73,7 @@ impl Provider for Provided {
             }
         }
         if devices.is_empty() {
-            return Err(format!(
-                "no {api_name} driver offers a device: install the GPU's {api_name} driver (or, \
-                    for software Vulkan, Mesa's lavapipe, in Debian's package mesa-vulkan-drivers)"
-            ));
+            return Err(Absence::GraphicsDriver { api: api_name });
         }
         Ok(devices)
     }
@@ -133,7 +130,7 @@ mod tests {
     #[test]
     fn probing_does_not_panic_and_software_vulkan_is_never_chosen_by_default() {
         match Provided::devices() {
-            Err(reason) => assert!(reason.contains("install"), "{reason}"),
+            Err(absence) => assert!(absence.to_string().contains("install"), "{absence}"),
             Ok(devices) => {
                 for device in devices {
                     assert_eq!(
