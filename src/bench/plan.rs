@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use afd_report::{Method as ReportMethod, Named, Role};
 use serde::Deserialize;
 
+use crate::exit::ExitStatus;
 use crate::recipe::Recipe;
 use crate::run::files::FileError;
 use crate::session::measure;
@@ -126,6 +127,13 @@ pub enum PlanError {
         /// What was found, what is needed.
         problem: String,
     },
+}
+
+/// Any problem of a benchmark file: nothing was begun.
+impl ExitStatus for PlanError {
+    fn is_request(&self) -> bool {
+        true
+    }
 }
 
 /// Who trains, or stands in for a trained student.

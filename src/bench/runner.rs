@@ -9,10 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::plan::{PlannedRun, Trainee};
-use crate::cli::STOPPED;
 use crate::out::say;
 use crate::run::files::{FileError, remove_directory, write_atomically};
-use crate::run::signals;
+use crate::run::signals::{self, STOPPED};
 use crate::session::SessionError;
 use crate::session::measure::{self, Measured};
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{CliError, STOPPED};
+use super::CliError;
 use crate::bench::gather::gather;
-use crate::bench::plan::{CheckedPlan, PlanError};
+use crate::bench::plan::CheckedPlan;
 use crate::bench::runner::{Places, Runner, forget, found};
 use crate::out::say;
-use crate::run::signals;
+use crate::run::signals::{self, STOPPED};
 
 /// A benchmark.
 #[derive(Debug, Args)]
@@ -50,13 +50,11 @@ pub struct BenchArgs {
 
 /// Makes what is missing, then the report.
 pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
-    let usage = |error: PlanError| CliError::Usage(error.to_string());
-    let checked = CheckedPlan::read(&args.benchmark).map_err(usage)?;
+    let checked = CheckedPlan::read(&args.benchmark)?;
     let checked = args
         .reference
         .iter()
-        .try_fold(checked, |checked, method| checked.against(method))
-        .map_err(usage)?;
+        .try_fold(checked, |checked, method| checked.against(method))?;
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
     let places = Places::new(args.runs.join(&checked.plan.name));
     let asked =

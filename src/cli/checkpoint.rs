@@ -112,16 +112,14 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
         )));
     }
     let newest = if path.join("checkpoints").is_dir() {
-        let latest = Checkpoints::new(path, 1)
-            .latest()
-            .map_err(|error| CliError::Failed(error.to_string()))?;
+        let latest = Checkpoints::new(path, 1).latest()?;
         let (_, checkpoint) = latest.ok_or_else(|| {
             CliError::Usage(format!("the run {} has no checkpoint yet", path.display()))
         })?;
         checkpoint
     } else {
         if path.join("MANIFEST.json").is_file() {
-            Manifest::verify(path).map_err(|error| CliError::Failed(error.to_string()))?;
+            Manifest::verify(path)?;
         }
         path.to_path_buf()
     };

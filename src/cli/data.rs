@@ -13,11 +13,11 @@ use afd_models::kernels::Trainable;
 use clap::{Args, Subcommand};
 
 use super::bar::Bar;
-use super::{CliError, RecipeArgs, STOPPED};
+use super::{CliError, RecipeArgs};
 use crate::out::say;
 use crate::recipe::Recipe;
 use crate::run::files::write_atomically;
-use crate::run::signals;
+use crate::run::signals::{self, STOPPED};
 use crate::session::SessionError;
 use crate::session::prepare::{Done, prepare_latents, prepare_text};
 use crate::session::quarantine::{QUARANTINE, settle_prepared};
@@ -98,7 +98,7 @@ fn run_prepare(args: &PrepareArgs) -> Result<ExitCode, CliError> {
             args.recipe.recipe.display()
         )));
     };
-    signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+    signals::install()?;
     if !args.text_only {
         let mut bar = Bar::new("clips looked at");
         let settled = settle_prepared(&mut recipe, &data, &mut |done, _| {
@@ -138,22 +138,18 @@ fn run_check(args: &CheckArgs) -> Result<ExitCode, CliError> {
         .as_deref()
         .map(|recipe| Recipe::load(recipe, &[]))
         .transpose()?;
-    let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
     let asked = args.layout.or_else(|| {
         recipe
             .as_ref()
             .and_then(|recipe| recipe.settings.teacher.layout)
     });
-    let layout = asked
-        .map_or_else(|| Layout::detect(&args.path), Ok)
-        .map_err(|error| usage(&error))?;
+    let layout = asked.map_or_else(|| Layout::detect(&args.path), Ok)?;
     let mut clips = 0;
-    let count = layout.list(&args.path, &mut |_| {
+    layout.list(&args.path, &mut |_| {
         clips += 1;
         true
-    });
-    count.map_err(|error| usage(&error))?;
-    signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+    })?;
+    signals::install()?;
     let journal = args.journal.clone().or_else(|| default_journal(&args.path));
     if journal.is_none() {
         eprintln!(
@@ -182,17 +178,11 @@ fn run_check(args: &CheckArgs) -> Result<ExitCode, CliError> {
     bar.end();
     let report = match checked {
         Err(CheckError::Stopped) => return Ok(stopped()),
-        Err(error @ (CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_))) => {
-            return Err(usage(&error));
-        }
-        Err(error) => return Err(CliError::Failed(error.to_string())),
-        Ok(report) => report,
+        checked => checked?,
     };
     print(&report);
     if let Some(path) = &args.json {
-        let text = serde_json::to_vec_pretty(&report)
-            .map_err(|error| CliError::Failed(error.to_string()))?;
-        write_atomically(path, &text).map_err(|error| CliError::Failed(error.to_string()))?;
+        write_atomically(path, &serde_json::to_vec_pretty(&report)?)?;
     }
     match report.problems.len() {
         0 => Ok(ExitCode::SUCCESS),

@@ -87,8 +87,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
         let object: serde_json::Map<String, serde_json::Value> = rows
             .iter()
             .map(|(name, scores)| Ok(((*name).to_string(), serde_json::to_value(scores)?)))
-            .collect::<serde_json::Result<_>>()
-            .map_err(|error| CliError::Failed(error.to_string()))?;
+            .collect::<serde_json::Result<_>>()?;
         say!("{}", serde_json::Value::Object(object));
     } else {
         say!("{}", comparison_table(&rows));

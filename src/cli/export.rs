@@ -23,7 +23,7 @@ use super::{CliError, PickleArgs, checkpoint};
 use crate::out::say;
 use crate::recipe::document;
 use crate::recipe::tables::Settings;
-use crate::run::files::{FileError, StagedDirectory};
+use crate::run::files::{AtPath, StagedDirectory};
 use crate::session::state::{FACTORS, MODEL};
 
 /// Who is to read it.
@@ -118,7 +118,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
             )));
         }
         let factors = opened(&student.directory.join(FACTORS), args)?;
-        let factors = LoraFile::open(&factors).map_err(|error| failed(&error))?;
+        let factors = LoraFile::open(&factors)?;
         if !args.merge_lora {
             return write_factors(&factors, None, args);
         }
@@ -136,7 +136,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
         .map_or(args.path.clone(), |student| student.directory.join(MODEL));
     let file = opened(&path, args)?;
     if let Some(lora) = &args.lora {
-        let factors = LoraFile::open(&opened(lora, args)?).map_err(|error| failed(&error))?;
+        let factors = LoraFile::open(&opened(lora, args)?)?;
         return write_transformer(
             &file,
             args.part.as_deref(),
@@ -153,11 +153,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
         )));
     }
     if LoraFile::is_recognised(&file) {
-        return write_factors(
-            &LoraFile::open(&file).map_err(|error| failed(&error))?,
-            None,
-            args,
-        );
+        return write_factors(&LoraFile::open(&file)?, None, args);
     }
     write_transformer(
         &file,
@@ -168,12 +164,8 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
     )
 }
 
-fn failed(error: &dyn std::fmt::Display) -> CliError {
-    CliError::Failed(error.to_string())
-}
-
 fn opened(path: &Path, args: &ExportArgs) -> Result<WeightFile, CliError> {
-    WeightFile::open(path, args.pickles.allowed()).map_err(|error| failed(&error))
+    Ok(WeightFile::open(path, args.pickles.allowed())?)
 }
 
 /// The register discriminator's factors as a file of their own, and beside it what else of it was
@@ -196,7 +188,7 @@ fn write_discriminator(student: &Found, args: &ExportArgs) -> Result<ExitCode, C
         )));
     }
     let lora = discriminator_lora(&student.directory)?;
-    let (tensors, _) = read_file(&state).map_err(|error| failed(&error))?;
+    let (tensors, _) = read_file(&state)?;
     let of_discriminator = |name: String| name.strip_prefix("discriminator.").map(str::to_string);
     let tensors = tensors
         .into_iter()
@@ -210,7 +202,8 @@ fn write_discriminator(student: &Found, args: &ExportArgs) -> Result<ExitCode, C
         .into_iter()
         .map(|(name, tensor)| (in_backbone(&name), tensor))
         .collect();
-    let others = to_bytes(&others, &BTreeMap::new()).map_err(|error| failed(&error))?;
+    let others =
+        to_bytes(&others, &BTreeMap::new()).map_err(|reason| WeightsError::Write { reason })?;
     write_factors(
         &LoraFile::of_tensors(&factors, &lora),
         Some(("readers.safetensors", others)),
@@ -227,10 +220,10 @@ fn discriminator_lora(student: &Path) -> Result<LoraConfig, CliError> {
             student.display()
         ))
     })?;
-    let text = std::fs::read_to_string(&recipe)
-        .map_err(|error| failed(&FileError::new("read", &recipe, error)))?;
-    let settings: Settings =
-        document::parse(&text, &recipe, &[]).map_err(|error| failed(&error))?;
+    let text = std::fs::read_to_string(&recipe).at("read", &recipe)?;
+    // What a run wrote down for itself is no request.
+    let settings: Settings = document::parse(&text, &recipe, &[])
+        .map_err(|error| CliError::Failed(error.to_string()))?;
     settings.discriminator.lora.ok_or_else(|| {
         let recipe = recipe.display();
         CliError::Usage(format!(
@@ -251,14 +244,13 @@ fn write_factors(
         Reader::Diffusers => (LoraLayout::Diffusers, "pytorch_lora_weights.safetensors"),
         Reader::Comfyui => (LoraLayout::Comfyui, "lora.safetensors"),
     };
-    let bytes = factors.to_bytes(layout).map_err(|error| failed(&error))?;
-    let staged = StagedDirectory::new(&args.out).map_err(|error| failed(&error))?;
+    let bytes = factors.to_bytes(layout)?;
+    let staged = StagedDirectory::new(&args.out)?;
     for (name, bytes) in [(name, bytes)].into_iter().chain(beside) {
         let path = staged.path().join(name);
-        std::fs::write(&path, bytes)
-            .map_err(|error| failed(&FileError::new("write", &path, error)))?;
+        std::fs::write(&path, bytes).at("write", &path)?;
     }
-    staged.commit().map_err(|error| failed(&error))?;
+    staged.commit()?;
     say!("{}", args.out.join(name).display());
     Ok(ExitCode::SUCCESS)
 }
@@ -271,10 +263,10 @@ fn write_transformer(
     factors: Option<&LoraFile>,
     args: &ExportArgs,
 ) -> Result<ExitCode, CliError> {
-    let transformer = TransformerFile::find(file, part).map_err(|error| failed(&error))?;
+    let transformer = TransformerFile::find(file, part)?;
     let known = match known {
         Some(known) => Some(known),
-        None => own_sizes(file).map_err(|error| failed(&error))?,
+        None => own_sizes(file)?,
     };
     let sizes = known.or_else(|| transformer.sizes().filter(|_| transformer.is_recognised()));
     let sizes = sizes.ok_or_else(|| {
@@ -316,15 +308,12 @@ fn write_transformer(
         // ComfyUI reads the sizes off the shapes.
         Reader::Comfyui => (Layout::Wan, "model.safetensors", None),
     };
-    let staged = StagedDirectory::new(&args.out).map_err(|error| failed(&error))?;
+    let staged = StagedDirectory::new(&args.out)?;
     let path = staged.path().join(name);
-    let created =
-        File::create(&path).map_err(|error| failed(&FileError::new("create", &path, error)))?;
+    let created = File::create(&path).at("create", &path)?;
     let mut out = BufWriter::with_capacity(1 << 20, created);
     match factors {
-        None => transformer
-            .export(&config, layout, None, |_, _| Ok(None), &mut out)
-            .map_err(|error| failed(&error))?,
+        None => transformer.export(&config, layout, None, |_, _| Ok(None), &mut out)?,
         Some(factors) => {
             let job = MergeJob {
                 transformer: &transformer,
@@ -334,18 +323,15 @@ fn write_transformer(
                 dtype: args.dtype.stored(),
                 out: &mut out,
             };
-            afd_backends::dispatch(args.backend.as_deref(), job)?
-                .map_err(|error| failed(&error))?;
+            afd_backends::dispatch(args.backend.as_deref(), job)??;
         }
     }
-    out.flush()
-        .map_err(|error| failed(&FileError::new("write", &path, error)))?;
+    out.flush().at("write", &path)?;
     if let Some(sizes) = sizes {
         let path = staged.path().join("config.json");
-        std::fs::write(&path, format!("{sizes:#}\n"))
-            .map_err(|error| failed(&FileError::new("write", &path, error)))?;
+        std::fs::write(&path, format!("{sizes:#}\n")).at("write", &path)?;
     }
-    staged.commit().map_err(|error| failed(&error))?;
+    staged.commit()?;
     say!("{}", args.out.join(name).display());
     Ok(ExitCode::SUCCESS)
 }
@@ -373,10 +359,11 @@ impl<W: Write> Job for MergeJob<'_, W> {
 }
 
 /// The sizes that this program wrote beside the weights, if it did.
-fn own_sizes(file: &WeightFile) -> Result<Option<StudentConfig>, String> {
-    let metadata = file.own_metadata().map_err(|error| error.to_string())?;
+fn own_sizes(file: &WeightFile) -> Result<Option<StudentConfig>, CliError> {
+    let metadata = file.own_metadata()?;
     let parse = |text: &String| {
-        serde_json::from_str(text).map_err(|error| format!("{}: {error}", file.path().display()))
+        serde_json::from_str(text)
+            .map_err(|error| CliError::Failed(format!("{}: {error}", file.path().display())))
     };
     metadata.get("config").map(parse).transpose()
 }

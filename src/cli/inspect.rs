@@ -33,8 +33,7 @@ pub struct InspectArgs {
 /// manifest.
 pub fn run(args: &InspectArgs) -> Result<ExitCode, CliError> {
     if args.path.join("MANIFEST.json").is_file() {
-        let manifest =
-            Manifest::verify(&args.path).map_err(|error| CliError::Failed(error.to_string()))?;
+        let manifest = Manifest::verify(&args.path)?;
         say!(
             "checkpoint of round {}, every file as its manifest says",
             manifest.step
@@ -52,8 +51,7 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, CliError> {
 }
 
 fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
-    let failed = |error: afd_models::weights::WeightsError| CliError::Failed(error.to_string());
-    let file = WeightFile::open(&args.path, args.pickles.allowed()).map_err(failed)?;
+    let file = WeightFile::open(&args.path, args.pickles.allowed())?;
     for (name, entry) in file.entries() {
         say!("  {name} {} {:?}", entry.dtype, entry.shape);
     }
@@ -71,7 +69,7 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
         say!("{key}: {value}");
     }
     if LoraFile::is_recognised(&file) {
-        let factors = LoraFile::open(&file).map_err(failed)?;
+        let factors = LoraFile::open(&file)?;
         let config = factors.config();
         say!(
             "low-rank factors of {} layers, rank {}, alpha {}",
@@ -81,7 +79,7 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let transformer = TransformerFile::find(&file, args.part.as_deref()).map_err(failed)?;
+    let transformer = TransformerFile::find(&file, args.part.as_deref())?;
     let Some(config) = transformer.sizes().filter(|_| transformer.is_recognised()) else {
         return parts_of_wan(&file);
     };
@@ -109,7 +107,7 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
 /// Wan's VAE or its text encoder. Something else, such as an optimizer's state, is listed and not
 /// judged.
 fn parts_of_wan(file: &WeightFile) -> Result<ExitCode, CliError> {
-    let encoder = UmT5File::find(file).map_err(|error| CliError::Failed(error.to_string()))?;
+    let encoder = UmT5File::find(file)?;
     if let Some(config) = encoder.sizes().filter(|_| encoder.is_recognised()) {
         say!(
             "a umT5 encoder in the {} layout: {} layers of width {}, {} heads, feed-forward {}, {} \

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use afd_models::weights::Pickles;
 use clap::{Args, Parser, Subcommand};
 
+use crate::exit::ExitStatus;
+
 mod bar;
 mod bench;
 mod checkpoint;
@@ -101,9 +103,6 @@ impl PickleArgs {
     }
 }
 
-/// Exit status of a run that a signal stopped after its state was saved.
-pub const STOPPED: u8 = 75;
-
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -115,40 +114,11 @@ pub enum CliError {
     Failed(String),
 }
 
-impl From<crate::recipe::RecipeError> for CliError {
-    fn from(error: crate::recipe::RecipeError) -> Self {
-        Self::Usage(error.to_string())
-    }
-}
-
-impl From<afd_backends::BackendError> for CliError {
-    fn from(error: afd_backends::BackendError) -> Self {
-        Self::Usage(error.to_string())
-    }
-}
-
-impl From<crate::session::SessionError> for CliError {
-    fn from(error: crate::session::SessionError) -> Self {
-        use crate::data::batch::BatchError;
-        use crate::run::directory::RunError;
-        use crate::session::SessionError;
-        use crate::session::quarantine::QuarantineError;
-        use crate::session::samples::SamplesError;
-        use afd_clips::check::CheckError;
-        match error {
-            SessionError::Recipe(_)
-            | SessionError::Check(
-                CheckError::Layout(_) | CheckError::Empty(_) | CheckError::Journal(_),
-            )
-            | SessionError::Quarantine(QuarantineError::Layout(_))
-            | SessionError::Samples(
-                SamplesError::Foreign(_) | SamplesError::Differs { .. } | SamplesError::Locked(_),
-            )
-            | SessionError::Batch(BatchError::Recipe(_) | BatchError::Endless)
-            | SessionError::Run(
-                RunError::Exists { .. } | RunError::Name { .. } | RunError::NotARun { .. },
-            ) => Self::Usage(error.to_string()),
-            other => Self::Failed(other.to_string()),
+impl<E: ExitStatus> From<E> for CliError {
+    fn from(error: E) -> Self {
+        match error.is_request() {
+            true => Self::Usage(error.to_string()),
+            false => Self::Failed(error.to_string()),
         }
     }
 }
@@ -181,5 +151,71 @@ pub fn main() -> ExitCode {
                 CliError::Failed(_) => 1,
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use afd_clips::check::CheckError;
+    use afd_clips::store::StoreError;
+
+    use super::*;
+    use crate::data::batch::BatchError;
+    use crate::recipe::{Problem, RecipeError};
+    use crate::run::directory::RunError;
+    use crate::session::SessionError;
+    use crate::session::quarantine::QuarantineError;
+    use crate::session::samples::SamplesError;
+
+    fn is_usage(error: impl Into<CliError>) -> bool {
+        matches!(error.into(), CliError::Usage(_))
+    }
+
+    /// An error keeps its status in whatever it is wrapped.
+    #[test]
+    fn a_wrong_request_is_told_from_what_failed_underway() {
+        let place = PathBuf::from;
+        let recipe = || RecipeError::Value {
+            path: place("recipe.toml"),
+            problem: Problem::new("seed is -1"),
+        };
+        let requests: [SessionError; 9] = [
+            recipe().into(),
+            BatchError::from(recipe()).into(),
+            BatchError::Endless.into(),
+            CheckError::Empty(place("clips")).into(),
+            RunError::Exists { path: place("run") }.into(),
+            RunError::Name { name: ".".into() }.into(),
+            SamplesError::Foreign(place("out")).into(),
+            SamplesError::Locked(place("out")).into(),
+            RunError::NotARun {
+                path: place("run"),
+                missing: "environment.json",
+            }
+            .into(),
+        ];
+        for error in requests {
+            let text = error.to_string();
+            assert!(is_usage(error), "{text}");
+        }
+        let failures: [SessionError; 5] = [
+            RunError::InUse { path: place("run") }.into(),
+            CheckError::Stopped.into(),
+            QuarantineError::Unsettled("a.mp4".into()).into(),
+            BatchError::Text("no word".into()).into(),
+            Problem::new("student.width is 0").into(),
+        ];
+        for error in failures {
+            let text = error.to_string();
+            assert!(!is_usage(error), "{text}");
+        }
+        assert!(is_usage(recipe()));
+        assert!(is_usage(StoreError::Locked(place("store"))));
+        assert!(is_usage(afd_api::ApiError::from(StoreError::Foreign(
+            place("store")
+        ))));
+        assert!(!is_usage(afd_api::ApiError::Stopped("no key".into())));
     }
 }

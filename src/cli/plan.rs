@@ -41,9 +41,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, CliError> {
         None => plan,
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&plan)
-            .map_err(|error| CliError::Failed(error.to_string()))?;
-        say!("{text}");
+        say!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
         say!("{} on {backend}", args.recipe.recipe.display());
         print!("{plan}");

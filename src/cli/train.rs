@@ -11,7 +11,7 @@ use afd_models::kernels::Trainable;
 use clap::Args;
 
 use super::bar::Bar;
-use super::{CliError, RecipeArgs, STOPPED};
+use super::{CliError, RecipeArgs};
 use crate::data::batch::{BatchError, Batches};
 use crate::engine::rounds::Ending;
 use crate::eval::report::{Report, read_metrics, write_html};
@@ -20,7 +20,7 @@ use crate::out::say;
 use crate::recipe::Recipe;
 use crate::recipe::tables::Kind;
 use crate::run::directory::{Environment, RunDirectory};
-use crate::run::signals;
+use crate::run::signals::{self, STOPPED};
 use crate::session::quarantine::{self, QUARANTINE, Quarantine};
 use crate::session::{SessionError, build, evaluate, journal, train};
 use crate::teacher::TeacherError;
@@ -83,7 +83,7 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
             }
         )));
     }
-    signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+    signals::install()?;
     let quarantine = match settle(
         &mut recipe,
         args.resume.then(|| args.runs.join(&name)).as_deref(),

@@ -17,6 +17,7 @@ use super::near_prompts::near_prompts;
 use super::prepare::{Fit, PrepareError, prepare_fitted, round_to_8_bits};
 use super::text::{self, TextError};
 use super::video::{Clip, ClipShape};
+use crate::exit::ExitStatus;
 use crate::recipe::codec::CodecPlan;
 use crate::recipe::tables::{TeacherKind, TextKind};
 use crate::recipe::{Recipe, RecipeError};
@@ -62,6 +63,12 @@ pub enum BatchError {
     /// The codec's weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+}
+
+impl ExitStatus for BatchError {
+    fn is_request(&self) -> bool {
+        matches!(self, Self::Recipe(_) | Self::Endless)
+    }
 }
 
 /// What rounds ask the teacher for.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prepare::Fit;
 use super::video::ClipShape;
+use crate::exit::ExitStatus;
 use crate::run::files::{FileError, remove_leftovers, write_atomically};
 use crate::run::manifest::hash;
 
@@ -95,6 +96,8 @@ pub enum LatentError {
         prompt: String,
     },
 }
+
+impl ExitStatus for LatentError {}
 
 /// The latents of a teacher's clips.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use afd_models::text::words::WordVectors;
 use afd_models::weights::{Pickles, WeightFile, WeightsError};
 
 use super::embeddings::{self, CachedText, EmbeddingError, Prepared, Stored};
+use crate::exit::ExitStatus;
 use crate::recipe::tables::{TextKind, TextTable};
 
 /// The directory of embeddings below `data.path`.
@@ -31,6 +32,8 @@ pub enum TextError {
     #[error("{0}")]
     Recipe(String),
 }
+
+impl ExitStatus for TextError {}
 
 /// The encoder that training reads prompts with. It holds no weights.
 ///

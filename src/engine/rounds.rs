@@ -18,6 +18,7 @@ use super::optimizer::AfdOptimizer;
 use super::report::RoundReport;
 use super::shards::Shards;
 use crate::data::batch::BatchError;
+use crate::exit::ExitStatus;
 use crate::teacher::TeacherError;
 
 /// What a round needs to know besides weights and optimizer state; part of every checkpoint.
@@ -67,6 +68,8 @@ pub enum RoundError {
     #[error("the learner ended without running a round")]
     NoRound,
 }
+
+impl ExitStatus for RoundError {}
 
 impl RoundError {
     /// A device error from whatever the backend reports.

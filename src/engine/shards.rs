@@ -8,10 +8,14 @@ use std::ops::Range;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::exit::ExitStatus;
+
 /// The system gives no more threads.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start a thread: {0}")]
 pub struct ThreadError(#[from] rayon::ThreadPoolBuildError);
+
+impl ExitStatus for ThreadError {}
 
 /// Threads for the parts of a batch.
 pub struct Shards {

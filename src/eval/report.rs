@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::table::Scores;
+use crate::exit::ExitStatus;
 use crate::run::files::{FileError, write_atomically};
 
 pub use metrics::{MetricsLine, read_metrics};
@@ -68,6 +69,8 @@ pub enum ReportError {
         reason: String,
     },
 }
+
+impl ExitStatus for ReportError {}
 
 impl Report {
     /// Writes a JSON file, indented, ending in a newline.

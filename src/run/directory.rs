@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoints::Checkpoints;
 use super::files::{AtPath, FileError, StagedDirectory, remove_leftovers, write_atomically};
+use crate::exit::ExitStatus;
 
 const RECIPE_NAME: &str = "recipe.resolved.toml";
 const ENVIRONMENT_NAME: &str = "environment.json";
@@ -61,6 +62,15 @@ pub enum RunError {
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+impl ExitStatus for RunError {
+    fn is_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Exists { .. } | Self::Name { .. } | Self::NotARun { .. }
+        )
+    }
 }
 
 /// The machine and program behind a run. Environment variables are never recorded: they hold keys.

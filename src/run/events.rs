@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::files::{AtPath, FileError, write_atomically};
+use crate::exit::ExitStatus;
 
 /// Why a number or a log could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,8 @@ pub enum EventError {
     #[error(transparent)]
     File(#[from] FileError),
 }
+
+impl ExitStatus for EventError {}
 
 /// Refuses NaN and infinities by name.
 pub(crate) fn require_finite(step: u64, name: &str, value: f64) -> Result<(), EventError> {

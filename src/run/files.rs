@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::exit::ExitStatus;
+
 /// How every staged file or directory is named; what a killed process leaves behind starts with
 /// this.
 pub const STAGING_PREFIX: &str = ".staging-";
@@ -18,6 +20,8 @@ pub struct FileError {
     path: PathBuf,
     reason: io::Error,
 }
+
+impl ExitStatus for FileError {}
 
 impl FileError {
     /// `action` completes "could not ...": "write", "read", "create the directory".

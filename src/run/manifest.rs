@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::files::{AtPath, FileError, write_atomically};
+use crate::exit::ExitStatus;
 
 /// The manifest's own name inside the directory it lists.
 pub const MANIFEST_NAME: &str = "MANIFEST.json";
@@ -78,6 +79,8 @@ pub enum CheckpointError {
         directory: PathBuf,
     },
 }
+
+impl ExitStatus for CheckpointError {}
 
 /// The size and content of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

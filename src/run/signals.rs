@@ -8,6 +8,12 @@ use std::sync::{Arc, OnceLock};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::exit::ExitStatus;
+
+/// The exit status of a run that a signal stopped after its state was saved: EX_TEMPFAIL, "try
+/// again".
+pub const STOPPED: u8 = 75;
+
 /// The exit status of a process that ended at a second Ctrl-C: 128 + SIGINT, as shells report it.
 pub const INTERRUPTED_STATUS: i32 = 130;
 
@@ -20,6 +26,8 @@ static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
         the last checkpoint"
 )]
 pub struct SignalError(io::Error);
+
+impl ExitStatus for SignalError {}
 
 /// Installs the handlers for SIGINT (Ctrl-C), SIGTERM and, on Unix, SIGUSR1 (what Slurm sends ahead
 /// of a time limit).

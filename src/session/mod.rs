@@ -12,6 +12,8 @@ pub mod samples;
 pub mod state;
 pub mod train;
 
+use crate::exit::ExitStatus;
+
 /// Why a session failed; one sentence each.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -72,4 +74,31 @@ pub enum SessionError {
     /// Anything else that the user can act on.
     #[error("{0}")]
     Other(String),
+}
+
+/// As its part says.
+impl ExitStatus for SessionError {
+    fn is_request(&self) -> bool {
+        match self {
+            Self::Recipe(error) => error.is_request(),
+            Self::Batch(error) => error.is_request(),
+            Self::Weights(error) => error.is_request(),
+            Self::Problem(error) => error.is_request(),
+            Self::Round(error) => error.is_request(),
+            Self::Run(error) => error.is_request(),
+            Self::File(error) => error.is_request(),
+            Self::Checkpoint(error) => error.is_request(),
+            Self::Event(error) => error.is_request(),
+            Self::Eval(error) => error.is_request(),
+            Self::Report(error) => error.is_request(),
+            Self::Video(error) => error.is_request(),
+            Self::Text(error) => error.is_request(),
+            Self::Latents(error) => error.is_request(),
+            Self::Check(error) => error.is_request(),
+            Self::Quarantine(error) => error.is_request(),
+            Self::Thread(error) => error.is_request(),
+            Self::Samples(error) => error.is_request(),
+            Self::Other(_) => false,
+        }
+    }
 }

@@ -9,6 +9,7 @@ use afd_clips::check::{Options, check};
 use afd_clips::layouts::{Layout, LayoutError, Problem};
 
 use super::SessionError;
+use crate::exit::ExitStatus;
 use crate::recipe::Recipe;
 use crate::recipe::tables::TeacherKind;
 use crate::run::files::{FileError, write_atomically};
@@ -98,6 +99,12 @@ pub enum QuarantineError {
     /// The folder cannot be listed.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+}
+
+impl ExitStatus for QuarantineError {
+    fn is_request(&self) -> bool {
+        matches!(self, Self::Layout(_))
+    }
 }
 
 /// The clips that are left out, in the folder's order, and why.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::data::manifest;
+use crate::exit::ExitStatus;
 use crate::run::files::{
     AtPath, FileError, STAGING_PREFIX, remove_leftovers, sync_directory, write_atomically,
 };
@@ -61,6 +62,15 @@ pub enum SamplesError {
         /// What was found.
         problem: String,
     },
+}
+
+impl ExitStatus for SamplesError {
+    fn is_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Foreign(_) | Self::Differs { .. } | Self::Locked(_)
+        )
+    }
 }
 
 /// One clip: a line of the manifest.

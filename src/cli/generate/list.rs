@@ -2,7 +2,6 @@
 //! go to.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use afd_clips::prompts::read_prompts;
 use clap::ValueEnum;
@@ -82,11 +81,10 @@ pub fn prompts(args: &GenerateArgs) -> Result<Vec<Listed>, CliError> {
     let Some(path) = &args.prompts else {
         unreachable!("clap asks for --prompt or --prompts")
     };
-    let read = |path: &Path| read_prompts(path).map_err(|error| CliError::Usage(error.to_string()));
-    let prompts = read(path)?;
+    let prompts = read_prompts(path)?;
     let names: Vec<Option<String>> = match &args.names {
         None => vec![None; prompts.len()],
-        Some(file) => read(file)?.into_iter().map(Some).collect(),
+        Some(file) => read_prompts(file)?.into_iter().map(Some).collect(),
     };
     if prompts.is_empty() {
         return Err(CliError::Usage(format!(

@@ -13,16 +13,16 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use self::list::{Format, Listed, Naming, Wanted, file_name, prompts};
+use super::CliError;
 use super::bar::Bar;
 use super::checkpoint::{Source, find};
-use super::{CliError, STOPPED};
 use crate::data::manifest;
 use crate::data::text;
 use crate::data::video_io::VideoFormat;
 use crate::out::say;
 use crate::recipe::Recipe;
 use crate::recipe::tables::TextKind;
-use crate::run::signals;
+use crate::run::signals::{self, STOPPED};
 use crate::session::SessionError;
 use crate::session::generate::{Filming, clip_noise};
 use crate::session::samples::{Made, Samples};
@@ -102,9 +102,7 @@ fn one_clip(args: &GenerateArgs, source: &Source, out: &Path) -> Result<ExitCode
             out.display()
         )));
     }
-    VideoFormat::of(out)
-        .and_then(|format| format.require(out))
-        .map_err(|error| CliError::Usage(error.to_string()))?;
+    VideoFormat::of(out)?.require(out)?;
     let Some(prompt) = &args.prompt else {
         unreachable!("clap asks for --out-dir beside --prompts")
     };
@@ -139,10 +137,7 @@ fn clips_of_a_list(
     source: &Source,
     directory: &Path,
 ) -> Result<ExitCode, CliError> {
-    args.format
-        .video()
-        .require(directory)
-        .map_err(|error| CliError::Usage(error.to_string()))?;
+    args.format.video().require(directory)?;
     let prompts = prompts(args)?;
     let mut wanted = Vec::new();
     for (number, of) in prompts.iter().enumerate() {
@@ -156,11 +151,10 @@ fn clips_of_a_list(
     }
     let files: Vec<String> = wanted.iter().map(|wanted| wanted.file.clone()).collect();
     check_words(source, prompts.iter().map(|listed| &listed.prompt))?;
-    let mut samples =
-        Samples::open(directory, &settings(args, source, &prompts)?).map_err(SessionError::from)?;
+    let mut samples = Samples::open(directory, &settings(args, source, &prompts)?)?;
     wanted.retain(|wanted| !samples.has(&wanted.file));
     if !wanted.is_empty() {
-        signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+        signals::install()?;
         let (data, there) = (data(args, source, directory), files.len() - wanted.len());
         let to = To::Directory(&mut samples, source.weights()?);
         let job = GenerateJob {
@@ -176,7 +170,7 @@ fn clips_of_a_list(
             return Ok(ExitCode::from(STOPPED));
         }
     }
-    samples.finish(&files).map_err(SessionError::from)?;
+    samples.finish(&files)?;
     say!("{}", directory.join(manifest::FILE_NAME).display());
     Ok(ExitCode::SUCCESS)
 }
@@ -190,7 +184,7 @@ fn check_words<'a>(
     if text.kind == TextKind::Umt5 {
         return Ok(());
     }
-    let words = text::reader(text, None).map_err(SessionError::from)?;
+    let words = text::reader(text, None)?;
     prompts
         .into_iter()
         .try_for_each(|prompt| words.encode(prompt).map(drop))

@@ -13,11 +13,11 @@ use afd_api::teacher::samples_of;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::{CliError, RecipeArgs, STOPPED};
+use crate::cli::{CliError, RecipeArgs};
 use crate::data::store::ClipStore;
 use crate::out::say;
 use crate::recipe::Recipe;
-use crate::run::signals;
+use crate::run::signals::{self, STOPPED};
 
 /// A fetch.
 #[derive(Debug, Args)]
@@ -59,19 +59,6 @@ impl Again {
     }
 }
 
-impl From<ApiError> for CliError {
-    fn from(error: ApiError) -> Self {
-        use crate::data::store::StoreError;
-        match error {
-            ApiError::Settings(_)
-            | ApiError::Store(
-                StoreError::Foreign(_) | StoreError::Origin { .. } | StoreError::Locked(_),
-            ) => Self::Usage(error.to_string()),
-            other => Self::Failed(other.to_string()),
-        }
-    }
-}
-
 /// Fetches, or says what that would cost.
 pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
@@ -81,7 +68,7 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
         bill(&service, &Survey::of(&service, &wanted)?);
         return Ok(ExitCode::SUCCESS);
     }
-    signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+    signals::install()?;
     if !args.again.is_empty() {
         let released = release(&service, &args.again)?;
         say!("released  {released} samples to be submitted again");

@@ -4,6 +4,7 @@ mod fetch;
 mod record;
 mod status;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use afd_api::adapter::{Adapter, BUILT_IN};
@@ -46,19 +47,17 @@ pub fn run(verb: &TeacherVerb) -> Result<ExitCode, CliError> {
 }
 
 fn adapters(args: &AdaptersArgs) -> Result<ExitCode, CliError> {
-    let usage = |error: afd_api::ApiError| CliError::Usage(error.to_string());
     if let Some(name) = &args.name {
         let text = BUILT_IN
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, text)| *text);
         // The search for an unknown name says which ones there are.
-        print!(
-            "{}",
-            text.ok_or(())
-                .or_else(|()| Adapter::find(name, std::path::Path::new("/nowhere")).map(|_| ""))
-                .map_err(usage)?
-        );
+        let known = text.map_or_else(
+            || Adapter::find(name, Path::new("/nowhere")).map(|_| ""),
+            Ok,
+        )?;
+        print!("{known}");
         return Ok(ExitCode::SUCCESS);
     }
     for (name, text) in BUILT_IN {

@@ -6,13 +6,12 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::cli::{CliError, RecipeArgs, STOPPED};
-use crate::data::record::{RecordError, record};
-use crate::data::store::StoreError;
+use crate::cli::{CliError, RecipeArgs};
+use crate::data::record::record;
 use crate::data::video_io::VideoFormat;
 use crate::out::say;
 use crate::recipe::Recipe;
-use crate::run::signals;
+use crate::run::signals::{self, STOPPED};
 
 /// A recording.
 #[derive(Debug, Args)]
@@ -43,7 +42,7 @@ enum Format {
 /// Records.
 pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    signals::install().map_err(|error| CliError::Failed(error.to_string()))?;
+    signals::install()?;
     let teacher = recipe.teacher()?;
     let mut prompts = recipe.train_prompts.clone();
     prompts.extend(
@@ -80,14 +79,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
         format,
         &args.out,
         &mut progress,
-    )
-    .map_err(|error| match error {
-        RecordError::Request(_)
-        | RecordError::Store(
-            StoreError::Foreign(_) | StoreError::Origin { .. } | StoreError::Locked(_),
-        ) => CliError::Usage(error.to_string()),
-        other => CliError::Failed(other.to_string()),
-    })?;
+    )?;
     if !finished {
         eprintln!("stopped; run the same command again to go on");
         return Ok(ExitCode::from(STOPPED));
