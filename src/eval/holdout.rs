@@ -9,11 +9,10 @@ use burn::module::AutodiffModule;
 use burn::optim::{AdamWConfig, GradientsParams, Optimizer};
 use burn::prelude::*;
 
-use crate::data::batch::Batches;
+use crate::data::batch::{BatchError, Batches};
 use crate::data::video::Clip;
 use crate::methods::feedback::bradley_terry;
 use crate::recipe::Recipe;
-use crate::session::SessionError;
 
 /// Prompts judged in one update.
 const PROMPTS: usize = 4;
@@ -31,7 +30,7 @@ pub fn pair_accuracy<B: Trainable>(
     batches: &Batches<B::InnerBackend>,
     groups: &[PromptGroup],
     device: &B::Device,
-) -> Result<f64, SessionError> {
+) -> Result<f64, BatchError> {
     accuracy(
         &discriminator::<B>(recipe, batches, groups, device)?,
         batches,
@@ -45,7 +44,7 @@ pub fn discriminator<B: Trainable>(
     batches: &Batches<B::InnerBackend>,
     groups: &[PromptGroup],
     device: &B::Device,
-) -> Result<ConvDiscriminator<B::InnerBackend>, SessionError> {
+) -> Result<ConvDiscriminator<B::InnerBackend>, BatchError> {
     let config = ConvConfig {
         channels: vec![24, 48, 48],
         width: 48,
@@ -96,11 +95,11 @@ pub fn accuracy<B: Kernels>(
     discriminator: &ConvDiscriminator<B>,
     batches: &Batches<B>,
     groups: &[PromptGroup],
-) -> Result<f64, SessionError> {
+) -> Result<f64, BatchError> {
     let mut total = 0.0;
     for (prompt, real, made) in groups {
         let (real, made) = (&real[real.len() / 2..], &made[made.len() / 2..]);
-        let score = |clips: &[Clip]| -> Result<_, SessionError> {
+        let score = |clips: &[Clip]| -> Result<_, BatchError> {
             let text = batches.text(std::slice::from_ref(prompt), clips.len())?;
             Ok(discriminator
                 .score(batches.encode(clips), text)
