@@ -5,6 +5,7 @@ use std::path::Path;
 
 use afd_report::{Benchmark, Better, Cost, Curve, Metric, Preview, Run, State};
 
+use super::BenchError;
 use super::plan::{CheckedPlan, PlannedRun, Trainee};
 use super::runner::{Places, found, train_command, wall_seconds};
 use crate::eval::metric::Better as Direction;
@@ -13,8 +14,9 @@ use crate::eval::report::Report;
 use crate::eval::table::METRICS;
 use crate::recipe::Recipe;
 use crate::run::directory::RunDirectory;
+use crate::run::files::AtPath;
+use crate::session::journal;
 use crate::session::measure::{DRIFT, LEARNING, Measured, PERMANENCE_DRIFT, TRAINED_DISCRIMINATOR};
-use crate::session::{SessionError, journal};
 
 /// Everything that is there, and what is missing by name.
 pub fn gather(
@@ -22,7 +24,7 @@ pub fn gather(
     places: &Places,
     created: String,
     command: String,
-) -> Result<Benchmark, SessionError> {
+) -> Result<Benchmark, BenchError> {
     let plan = &checked.plan;
     let runs = checked
         .runs
@@ -51,7 +53,7 @@ pub fn gather(
     })
 }
 
-fn one(planned: &PlannedRun, places: &Places) -> Result<Run, SessionError> {
+fn one(planned: &PlannedRun, places: &Places) -> Result<Run, BenchError> {
     let directory = places.run(planned);
     let mut run = Run {
         method: planned.trainee.name().to_string(),
@@ -103,14 +105,13 @@ fn one(planned: &PlannedRun, places: &Places) -> Result<Run, SessionError> {
     Ok(run)
 }
 
-fn cost(directory: &Path, planned: &PlannedRun) -> Result<(Cost, Option<String>), SessionError> {
+fn cost(directory: &Path, planned: &PlannedRun) -> Result<(Cost, Option<String>), BenchError> {
     let run = RunDirectory::open(directory)?;
     let spent = journal::cost(&run)?;
     let path = directory.join("report.json");
-    let text = fs::read_to_string(&path)
-        .map_err(|error| crate::run::files::FileError::new("read", &path, error))?;
-    let report: Report = serde_json::from_str(&text)
-        .map_err(|error| SessionError::Other(format!("{} is damaged: {error}", path.display())))?;
+    let text = fs::read_to_string(&path).at("read", &path)?;
+    let report: Report =
+        serde_json::from_str(&text).map_err(|source| BenchError::Damaged { path, source })?;
     let recipe = Recipe::load(&planned.recipe, &planned.set)?;
     let samples = recipe.settings.teacher.samples_per_prompt;
     let distinct = if samples == 0 {

@@ -8,11 +8,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::BenchError;
 use super::plan::{PlannedRun, Trainee};
 use crate::out::say;
 use crate::run::files::{FileError, remove_directory, write_atomically};
 use crate::run::signals::{self, STOPPED};
-use crate::session::SessionError;
 use crate::session::measure::{self, Measured};
 
 /// How often children and signals are looked at.
@@ -117,7 +117,7 @@ impl Runner {
     ///
     /// # Errors
     /// Measurements of another recipe; what the disk says.
-    pub fn run(&self, runs: &[PlannedRun]) -> Result<Progress, SessionError> {
+    pub fn run(&self, runs: &[PlannedRun]) -> Result<Progress, BenchError> {
         self.places.create()?;
         let started = Instant::now();
         let before = wall_seconds(&self.places);
@@ -317,18 +317,13 @@ pub fn wall_seconds(places: &Places) -> f64 {
 /// # Errors
 /// Measurements that were made with another recipe than the benchmark now asks for, or that cannot
 /// be read.
-pub fn found(places: &Places, run: &PlannedRun) -> Result<Option<Measured>, SessionError> {
+pub fn found(places: &Places, run: &PlannedRun) -> Result<Option<Measured>, BenchError> {
     let measured = measure::read(&places.measured(run))?;
     if measured
         .as_ref()
         .is_some_and(|measured| measured.recipe != run.recipe_hash)
     {
-        return Err(SessionError::Other(format!(
-            "{} was measured with another recipe than the benchmark now asks for; make it anew \
-                with --only {} --again, or give the benchmark another name",
-            run.id(),
-            run.id()
-        )));
+        return Err(BenchError::OtherRecipe(run.id()));
     }
     Ok(measured)
 }

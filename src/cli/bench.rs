@@ -55,7 +55,6 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
         .reference
         .iter()
         .try_fold(checked, |checked, method| checked.against(method))?;
-    let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
     let places = Places::new(args.runs.join(&checked.plan.name));
     let asked =
         |id: &str| args.only.is_empty() || args.only.iter().any(|text| id.contains(text.as_str()));
@@ -73,10 +72,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
     }
     if args.dry_run {
         for run in &runs {
-            let state = if found(&places, run)
-                .map_err(|error| failed(&error))?
-                .is_some()
-            {
+            let state = if found(&places, run)?.is_some() {
                 "done"
             } else if places.failure(run).exists() {
                 "failed"
@@ -92,17 +88,15 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
     let mut code = ExitCode::SUCCESS;
     if !args.report_only {
         if args.again {
-            runs.iter()
-                .try_for_each(|run| forget(&places, run))
-                .map_err(|error| failed(&error))?;
+            runs.iter().try_for_each(|run| forget(&places, run))?;
         }
-        signals::install().map_err(|error| failed(&error))?;
+        signals::install()?;
         let jobs = args
             .jobs
             .or(std::thread::available_parallelism().ok().map(usize::from))
             .unwrap_or(1)
             .max(1);
-        let program = std::env::current_exe().map_err(|error| failed(&error))?;
+        let program = std::env::current_exe()?;
         let limit = args
             .minutes
             .map(|minutes| Duration::from_secs(60 * minutes));
@@ -113,7 +107,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
             limit,
             backend: args.backend.clone(),
         };
-        let progress = runner.run(&runs).map_err(|error| failed(&error))?;
+        let progress = runner.run(&runs)?;
         say!(
             "{} of {} runs made and measured, {} failed",
             progress.done,
@@ -132,11 +126,9 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
         .take(10)
         .collect();
     let command = format!("afd bench {}", args.benchmark.display());
-    let benchmark = gather(&checked, &places, today, command).map_err(|error| failed(&error))?;
+    let benchmark = gather(&checked, &places, today, command)?;
     let report = places.report(args.reference.as_deref());
-    let written = benchmark
-        .write(&report, places.root())
-        .map_err(|error| failed(&error))?;
+    let written = benchmark.write(&report, places.root())?;
     written
         .missing_previews
         .iter()

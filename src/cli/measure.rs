@@ -15,10 +15,10 @@ use crate::out::say;
 use crate::recipe::Recipe;
 use crate::run::checkpoints::Checkpoints;
 use crate::run::directory::RunDirectory;
-use crate::run::files::FileError;
+use crate::run::files::AtPath;
 use crate::session::build::{base_student, finished_student};
+use crate::session::journal;
 use crate::session::measure::{self, Measured, Subject};
-use crate::session::{SessionError, journal};
 
 /// A measurement.
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ pub struct MeasureArgs {
 /// Measures, and prints every number.
 pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    measure::check(&recipe).map_err(|error| CliError::Usage(error.to_string()))?;
+    measure::check(&recipe)?;
     if let Some(run) = &args.run {
         find(run)?.fits(&recipe, "run")?;
     }
@@ -52,9 +52,7 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
             args.out.display()
         )));
     }
-    fs::create_dir_all(&args.out).map_err(|error| {
-        CliError::Failed(FileError::new("create", &args.out, error).to_string())
-    })?;
+    fs::create_dir_all(&args.out).at("create", &args.out)?;
     let job = MeasureJob {
         recipe: &recipe,
         run: args.run.as_deref(),
@@ -79,14 +77,17 @@ struct MeasureJob<'a> {
 }
 
 impl Job for MeasureJob<'_> {
-    type Output = Result<Measured, SessionError>;
+    type Output = Result<Measured, CliError>;
 
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let batches = Batches::new(self.recipe, &device)?;
         let base = base_student::<B::InnerBackend>(self.recipe, &device)?;
         let load = |path: &Path| {
-            let found = find(path).map_err(|error| SessionError::Other(error.to_string()))?;
-            finished_student::<B::InnerBackend>(&found.card, &found.directory, &device)
+            // The run was found before: what it lacks now is no fault of the request.
+            let found = find(path).map_err(|error| CliError::Failed(error.to_string()))?;
+            let student =
+                finished_student::<B::InnerBackend>(&found.card, &found.directory, &device)?;
+            Ok::<_, CliError>(student)
         };
         let trained = self.run.map(load).transpose()?;
         let mut history = Vec::new();

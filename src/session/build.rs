@@ -1,6 +1,6 @@
 //! The composite model of a recipe, before any training.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use afd_models::copies::{frozen_copy, trained_copy};
 use afd_models::discriminator::{
@@ -19,9 +19,26 @@ use burn::prelude::*;
 use super::SessionError;
 use super::state::{FACTORS, MODEL, StudentCard};
 use crate::engine::model::{AfdModel, TrainedDiscriminator};
+use crate::exit::ExitStatus;
 use crate::methods::entry;
 use crate::recipe::Recipe;
 use crate::recipe::tables::DiscriminatorKind;
+
+/// Why a student cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A base student that nobody has trained.
+    #[error(
+        "{} starts from random weights; give student.checkpoint to have a base student",
+        .0.display()
+    )]
+    RandomStart(PathBuf),
+    /// The backend, by its name, lacks the type.
+    #[error("{0} cannot compute in bf16; set run.precision = \"f32\" or choose another --backend")]
+    NoBf16(String),
+}
+
+impl ExitStatus for BuildError {}
 
 /// A student with the weights of a file in any layout, held as `precision` has them at rest; `part`
 /// chooses among a training checkpoint's.
@@ -78,10 +95,7 @@ pub fn sampled_base<B: Backend>(
     let settings = &recipe.settings;
     supported::<B>(settings.run.precision, device)?;
     let Some(path) = &settings.student.checkpoint else {
-        let recipe = recipe.path.display();
-        return Err(SessionError::Other(format!(
-            "{recipe} starts from random weights; give student.checkpoint to have a base student"
-        )));
+        return Err(BuildError::RandomStart(recipe.path.clone()).into());
     };
     let file = WeightFile::open(path, settings.pickles())?;
     let student = load_student(
@@ -142,10 +156,7 @@ fn supported<B: Backend>(precision: Precision, device: &B::Device) -> Result<(),
     if B::supports_dtype(device, precision.dtype()) {
         return Ok(());
     }
-    Err(SessionError::Other(format!(
-        "{} cannot compute in bf16; set run.precision = \"f32\" or choose another --backend",
-        B::name(device)
-    )))
+    Err(BuildError::NoBf16(B::name(device)).into())
 }
 
 /// A fresh discriminator; a register discriminator reads the clip with a copy of the base student.

@@ -13,8 +13,16 @@ use crate::data::video_io::write_gif_bytes;
 use crate::eval::holdout;
 use crate::eval::preview::side_by_side;
 use crate::eval::table::{Scores, score, score_teacher};
+use crate::exit::ExitStatus;
 use crate::recipe::Recipe;
 use crate::run::files::write_atomically;
+
+/// There is nothing to compare with.
+#[derive(Debug, thiserror::Error)]
+#[error("the teacher refuses every prompt of prompts.held_out; name others")]
+pub struct AllRefused;
+
+impl ExitStatus for AllRefused {}
 
 /// Clips of one prompt: the teacher's, then each student's.
 pub struct PromptClips {
@@ -61,9 +69,7 @@ pub fn held_out_clips<B: Trainable>(
         }
     }
     if clips.is_empty() {
-        return Err(SessionError::Other(
-            "the teacher refuses every prompt of prompts.held_out; name others".to_string(),
-        ));
+        return Err(AllRefused.into());
     }
     Ok(clips)
 }

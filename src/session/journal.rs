@@ -14,6 +14,7 @@ use crate::engine::model::{AfdModel, TrainedDiscriminator};
 use crate::engine::optimizer::AfdOptimizer;
 use crate::engine::report::{Cost, RoundReport};
 use crate::engine::rounds::{Journal, RoundError, RoundState};
+use crate::exit::ExitStatus;
 use crate::run::checkpoints::Checkpoints;
 use crate::run::directory::RunDirectory;
 use crate::run::events::MetricsLog;
@@ -21,6 +22,13 @@ use crate::run::files::FileError;
 use crate::run::manifest::CheckpointError;
 use crate::run::signals;
 use crate::run::tensorboard::TensorBoard;
+
+/// The timings of a round could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write timings.jsonl: {0}; free some space")]
+pub struct TimingsError(std::io::Error);
+
+impl ExitStatus for TimingsError {}
 
 /// What all finished rounds of a run cost, those that a resumed run had to repeat included.
 pub fn cost(run: &RunDirectory) -> Result<Cost, SessionError> {
@@ -129,11 +137,7 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> RunJournal<B, D> {
         // One write: a killed process must not leave half a line for the next one to continue.
         self.timings
             .write_all(format!("{line}\n").as_bytes())
-            .map_err(|error| {
-                SessionError::Other(format!(
-                    "cannot write timings.jsonl: {error}; free some space"
-                ))
-            })
+            .map_err(|error| TimingsError(error).into())
     }
 
     fn checkpoint(

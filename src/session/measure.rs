@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use afd_models::kernels::Trainable;
 use afd_models::noise::{Noise, Purpose, key_of};
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionError;
 use super::generate::{Request, generate};
-use crate::data::batch::Batches;
-use crate::data::prepare::prepare_fitted;
+use crate::data::batch::{BatchError, Batches};
+use crate::data::prepare::{PrepareError, prepare_fitted};
 use crate::data::video::{Clip, ClipShape};
 use crate::data::video_io::write_gif_bytes;
 use crate::eval::continuation::Case;
@@ -21,6 +21,7 @@ use crate::eval::holdout::{self, PromptGroup};
 use crate::eval::physics::{self, PHYSICS_METRICS, PromptEvidence};
 use crate::eval::preview::side_by_side;
 use crate::eval::table::{METRICS, score};
+use crate::exit::ExitStatus;
 use crate::recipe::tables::{CodecKind, TeacherKind};
 use crate::recipe::{Recipe, RecipeError};
 use crate::rollout::{Generator, RolloutNoise};
@@ -41,6 +42,42 @@ const PREFIX: usize = 3;
 const CURVE_CLIPS: usize = 8;
 /// Prompts whose clips are shown.
 const PREVIEWS: usize = 3;
+
+/// Why a student cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    /// The truth is known of the built-in world alone.
+    #[error(
+        "only students of the built-in world can be measured against the truth: it takes \
+            teacher.kind = \"world\" and codec.kind = \"pixel\""
+    )]
+    NotTheWorld,
+    /// The recipe leaves evaluation out.
+    #[error("evaluation.clips_per_prompt is 0, measuring takes at least 4")]
+    NoClips,
+    /// Continuations must start between two blocks.
+    #[error(
+        "student.frames_per_block must divide the {PREFIX} frames that continuations start from"
+    )]
+    Blocks,
+    /// A clip of the world does not fit the student.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// An earlier measurement cannot be read.
+    #[error("{} is damaged: {source}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the JSON reader said.
+        source: serde_json::Error,
+    },
+}
+
+impl ExitStatus for MeasureError {
+    fn is_request(&self) -> bool {
+        matches!(self, Self::NotTheWorld | Self::NoClips | Self::Blocks)
+    }
+}
 
 /// What was measured of one student.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -79,23 +116,16 @@ pub fn fingerprint(recipe: &Recipe) -> Result<String, RecipeError> {
 ///
 /// # Errors
 /// What is in the way.
-pub fn check(recipe: &Recipe) -> Result<(), SessionError> {
+pub fn check(recipe: &Recipe) -> Result<(), MeasureError> {
     let settings = &recipe.settings;
     if settings.teacher.kind != TeacherKind::World || settings.codec.kind != CodecKind::Pixel {
-        let problem = "only students of the built-in world can be measured against the truth: it \
-            takes teacher.kind = \"world\" and codec.kind = \"pixel\"";
-        return Err(SessionError::Other(problem.to_string()));
+        return Err(MeasureError::NotTheWorld);
     }
     if settings.evaluation.clips_per_prompt == 0 {
-        return Err(SessionError::Other(
-            "evaluation.clips_per_prompt is 0, measuring takes at least 4".to_string(),
-        ));
+        return Err(MeasureError::NoClips);
     }
     if !PREFIX.is_multiple_of(recipe.student.frames_per_block) || PREFIX >= recipe.latent_shape[0] {
-        let problem = format!(
-            "student.frames_per_block must divide the {PREFIX} frames that continuations start from"
-        );
-        return Err(SessionError::Other(problem));
+        return Err(MeasureError::Blocks);
     }
     Ok(())
 }
@@ -310,12 +340,13 @@ impl<B: Trainable> Bench<'_, B> {
             .filmed_again(again);
         let videos = world
             .videos(prompt, first..first + count)
-            .map_err(|error| SessionError::Other(error.to_string()))?;
-        let prepared = videos.iter().map(|video| {
-            prepare_fitted(video, shape, self.recipe.settings.teacher.fit)
-                .map_err(|error| SessionError::Other(error.to_string()))
-        });
-        prepared.collect()
+            .map_err(BatchError::from)?;
+        let prepared = videos
+            .iter()
+            .map(|video| prepare_fitted(video, shape, self.recipe.settings.teacher.fit));
+        Ok(prepared
+            .collect::<Result<_, _>>()
+            .map_err(MeasureError::from)?)
     }
 
     fn continuations(
@@ -410,9 +441,9 @@ impl<B: Trainable> Bench<'_, B> {
 pub fn read(directory: &Path) -> Result<Option<Measured>, SessionError> {
     let path = directory.join(FILE);
     match fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| {
-            SessionError::Other(format!("{} is damaged: {error}", path.display()))
-        }),
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|source| MeasureError::Damaged { path, source }.into()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::new("read", &path, error).into()),
     }
@@ -420,8 +451,7 @@ pub fn read(directory: &Path) -> Result<Option<Measured>, SessionError> {
 
 /// Writes `measured.json` into `directory`, last of all its files.
 pub fn write(directory: &Path, measured: &Measured) -> Result<(), SessionError> {
-    let text = serde_json::to_string_pretty(measured)
-        .map_err(|error| SessionError::Other(error.to_string()))?;
+    let text = serde_json::to_string_pretty(measured)?;
     Ok(write_atomically(
         &directory.join(FILE),
         format!("{text}\n").as_bytes(),

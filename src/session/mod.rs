@@ -71,9 +71,27 @@ pub enum SessionError {
     /// A directory of generated clips.
     #[error(transparent)]
     Samples(#[from] samples::SamplesError),
-    /// Anything else that the user can act on.
-    #[error("{0}")]
-    Other(String),
+    /// A student that cannot be had.
+    #[error(transparent)]
+    Build(#[from] build::BuildError),
+    /// A checkpoint's own files.
+    #[error(transparent)]
+    State(#[from] state::StateError),
+    /// The journal of a run.
+    #[error(transparent)]
+    Timings(#[from] journal::TimingsError),
+    /// The preparation of a teacher's clips.
+    #[error(transparent)]
+    Preparation(#[from] prepare::PreparationError),
+    /// The comparison with the teacher.
+    #[error(transparent)]
+    Comparison(#[from] evaluate::AllRefused),
+    /// What is asked of the physics world.
+    #[error(transparent)]
+    Measurement(#[from] measure::MeasureError),
+    /// A value that JSON has no place for.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
 }
 
 /// As its part says.
@@ -98,7 +116,13 @@ impl ExitStatus for SessionError {
             Self::Quarantine(error) => error.is_request(),
             Self::Thread(error) => error.is_request(),
             Self::Samples(error) => error.is_request(),
-            Self::Other(_) => false,
+            Self::Build(error) => error.is_request(),
+            Self::State(error) => error.is_request(),
+            Self::Timings(error) => error.is_request(),
+            Self::Preparation(error) => error.is_request(),
+            Self::Comparison(error) => error.is_request(),
+            Self::Measurement(error) => error.is_request(),
+            Self::Json(error) => error.is_request(),
         }
     }
 }

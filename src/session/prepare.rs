@@ -11,9 +11,28 @@ use crate::data::latents::{ClipRecord, LatentStore};
 use crate::data::prepare::prepare_fitted;
 use crate::data::text;
 use crate::data::video::{Clip, to_byte};
+use crate::exit::ExitStatus;
 use crate::recipe::Recipe;
 use crate::run::signals;
 use crate::teacher::{Teacher, TeacherError, folder::FolderTeacher};
+
+/// Why a teacher's clips cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PreparationError {
+    /// There is no place for them.
+    #[error("the recipe has no data.path; name the directory to prepare into")]
+    NoData,
+    /// The teacher answered with nothing.
+    #[error("the teacher has no sample {sample} of {prompt:?}")]
+    NoSample {
+        /// The prompt.
+        prompt: String,
+        /// The sample.
+        sample: u64,
+    },
+}
+
+impl ExitStatus for PreparationError {}
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +65,7 @@ pub fn prepare_text<B: Kernels>(
             .cloned(),
     );
     let Some(data) = recipe.data() else {
-        return Err(no_data());
+        return Err(PreparationError::NoData.into());
     };
     Ok(text::prepare::<B>(
         &settings.text,
@@ -70,7 +89,7 @@ pub fn prepare_latents<B: Kernels>(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Done, SessionError> {
     let Some(settings) = &recipe.settings.data else {
-        return Err(no_data());
+        return Err(PreparationError::NoData.into());
     };
     let folder = recipe.folder()?;
     let other = if folder.is_none() {
@@ -81,7 +100,7 @@ pub fn prepare_latents<B: Kernels>(
     let teacher: &dyn Teacher = match (&folder, &other) {
         (Some(folder), _) => folder,
         (None, Some(other)) => &**other,
-        (None, None) => return Err(no_data()),
+        (None, None) => return Err(PreparationError::NoData.into()),
     };
     let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
     store.verify()?;
@@ -172,8 +191,9 @@ fn decoded(
         let videos = teacher
             .videos(prompt, *sample..*sample + 1)
             .map_err(BatchError::from)?;
-        let video = videos.first().ok_or_else(|| {
-            SessionError::Other(format!("the teacher has no sample {sample} of {prompt:?}"))
+        let video = videos.first().ok_or_else(|| PreparationError::NoSample {
+            prompt: prompt.clone(),
+            sample: *sample,
         })?;
         let failed = |source| BatchError::Prepare {
             prompt: prompt.clone(),
@@ -196,12 +216,6 @@ fn decoded(
             })
             .collect()
     })
-}
-
-fn no_data() -> SessionError {
-    SessionError::Other(
-        "the recipe has no data.path; name the directory to prepare into".to_string(),
-    )
 }
 
 fn pixel_hash(clip: &Clip) -> String {

@@ -10,10 +10,11 @@ use afd_models::precision::Precision;
 use afd_models::student::{Student, StudentConfig};
 use afd_models::weights::lora::{LoraFile, LoraLayout};
 use afd_models::weights::{
-    Pickles, Tensors, WeightFile, apply_where, collect, collect_where, read_file, shapes, to_bytes,
-    wan,
+    Pickles, Tensors, WeightFile, WeightsError, apply_where, collect, collect_where, read_file,
+    shapes, to_bytes, wan,
 };
 use burn::prelude::*;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::SessionError;
@@ -21,6 +22,7 @@ use crate::data::video::ClipShape;
 use crate::engine::model::{AfdModel, TrainedDiscriminator};
 use crate::engine::optimizer::AfdOptimizer;
 use crate::engine::rounds::RoundState;
+use crate::exit::ExitStatus;
 use crate::recipe::codec::CodecPlan;
 use crate::recipe::tables::{
     CodecTable, SamplerTable, TextTable, reads_latents, reads_text, whole_tokens,
@@ -28,6 +30,27 @@ use crate::recipe::tables::{
 use crate::recipe::{Problem, Recipe, check_bounds_of};
 use crate::run::files::FileError;
 use crate::run::manifest::hash;
+
+/// Why a checkpoint's files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The weights beside low-rank factors are others now.
+    #[error(
+        "the weights {} have changed since low-rank factors were trained beside them; put the old \
+            ones back", .0.display()
+    )]
+    BaseChanged(PathBuf),
+    /// A JSON file is not what was written.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the JSON reader said.
+        source: serde_json::Error,
+    },
+}
+
+impl ExitStatus for StateError {}
 
 /// What it takes to generate with a student besides its weights: `student/config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,11 +123,7 @@ impl Adapter {
         if hashes(&self.base)? == self.blake3 {
             return Ok(());
         }
-        let base = self.base.display();
-        Err(SessionError::Other(format!(
-            "the weights {base} have changed since low-rank factors were trained beside them; put \
-                the old ones back"
-        )))
+        Err(StateError::BaseChanged(self.base.clone()).into())
     }
 }
 
@@ -204,9 +223,6 @@ pub fn write_student<B: Backend>(
     student: &Student<B>,
     card: &StudentCard,
 ) -> Result<(), SessionError> {
-    let json = |value: serde_json::Result<String>| {
-        value.map_err(|error| SessionError::Other(error.to_string()))
-    };
     let directory = directory.join("student");
     create(&directory)?;
     match &card.adapter {
@@ -215,20 +231,15 @@ pub fn write_student<B: Backend>(
             &LoraFile::of(student, &adapter.lora).to_bytes(LoraLayout::Wan)?,
         )?,
         None => {
-            let metadata = BTreeMap::from([(
-                "config".to_string(),
-                json(serde_json::to_string(&card.student))?,
-            )]);
+            let metadata =
+                BTreeMap::from([("config".to_string(), serde_json::to_string(&card.student)?)]);
             let tensors = wan::to_wan(&collect(student), card.student.patch);
-            write(
-                &directory.join(MODEL),
-                &to_bytes(&tensors, &metadata).map_err(SessionError::Other)?,
-            )?;
+            write(&directory.join(MODEL), &serialised(&tensors, &metadata)?)?;
         }
     }
     write(
         &directory.join("config.json"),
-        json(serde_json::to_string_pretty(card))?.as_bytes(),
+        serde_json::to_string_pretty(card)?.as_bytes(),
     )
 }
 
@@ -244,14 +255,13 @@ pub fn write_training_state<B: Trainable, D: TrainedDiscriminator<B>>(
     let save = |name: &str, tensors: &Tensors| -> Result<(), SessionError> {
         write(
             &directory.join(name),
-            &to_bytes(tensors, &BTreeMap::new()).map_err(SessionError::Other)?,
+            &serialised(tensors, &BTreeMap::new())?,
         )
     };
     let moves = moving(model);
     save(MODEL, &collect_where(model, |path| moves(path)))?;
     save("optimizers.safetensors", &optimizer.tensors(model))?;
-    let text = serde_json::to_string_pretty(state)
-        .map_err(|error| SessionError::Other(error.to_string()))?;
+    let text = serde_json::to_string_pretty(state)?;
     write(&directory.join("rounds.json"), text.as_bytes())
 }
 
@@ -262,10 +272,7 @@ pub fn read_training_state<B: Trainable, D: TrainedDiscriminator<B>>(
     optimizer: &AfdOptimizer<B, D>,
 ) -> Result<(AfdModel<B, D>, RoundState), SessionError> {
     let path = checkpoint.join("student/config.json");
-    let card: StudentCard = serde_json::from_slice(
-        &fs::read(&path).map_err(|error| FileError::new("read", &path, error))?,
-    )
-    .map_err(|error| SessionError::Other(format!("{}: {error}", path.display())))?;
+    let card: StudentCard = read_json(&path)?;
     card.adapter.map_or(Ok(()), |adapter| adapter.verify())?;
     let directory = checkpoint.join("training_state");
     let path = directory.join(MODEL);
@@ -279,9 +286,7 @@ pub fn read_training_state<B: Trainable, D: TrainedDiscriminator<B>>(
     let path = directory.join("optimizers.safetensors");
     optimizer.restore(&model, read_file(&path)?.0, &path.display().to_string())?;
     let path = directory.join("rounds.json");
-    let bytes = fs::read(&path).map_err(|error| FileError::new("read", &path, error))?;
-    let state = serde_json::from_slice(&bytes)
-        .map_err(|error| SessionError::Other(format!("{}: {error}", path.display())))?;
+    let state = read_json(&path)?;
     Ok((model, state))
 }
 
@@ -301,6 +306,22 @@ fn moving<B: Trainable, D: TrainedDiscriminator<B>>(
         Some("discriminator") => !discriminator || is_factor(path) || !path.contains(".backbone."),
         _ => !student || is_factor(path),
     }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SessionError> {
+    let bytes = fs::read(path).map_err(|error| FileError::new("read", path, error))?;
+    let value = serde_json::from_slice(&bytes).map_err(|source| StateError::Unreadable {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    Ok(value)
+}
+
+fn serialised(
+    tensors: &Tensors,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, WeightsError> {
+    to_bytes(tensors, metadata).map_err(|reason| WeightsError::Write { reason })
 }
 
 fn create(directory: &Path) -> Result<(), SessionError> {

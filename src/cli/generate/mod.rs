@@ -16,6 +16,7 @@ use self::list::{Format, Listed, Naming, Wanted, file_name, prompts};
 use super::CliError;
 use super::bar::Bar;
 use super::checkpoint::{Source, find};
+use crate::data::batch::BatchError;
 use crate::data::manifest;
 use crate::data::text;
 use crate::data::video_io::VideoFormat;
@@ -207,11 +208,8 @@ fn settings(
     prompts: &[Listed],
 ) -> Result<Map<String, Value>, SessionError> {
     let card = source.card();
-    let (codec, _) = card
-        .codec(source.pickles())
-        .map_err(SessionError::Problem)?;
-    let list =
-        serde_json::to_vec(prompts).map_err(|error| SessionError::Other(error.to_string()))?;
+    let (codec, _) = card.codec(source.pickles())?;
+    let list = serde_json::to_vec(prompts)?;
     let Value::Object(settings) = json!({
         "checkpoint_blake3": source.weights()?,
         "student": card.student,
@@ -250,7 +248,7 @@ struct GenerateJob<'a> {
 
 impl Job for GenerateJob<'_> {
     /// Whether all clips were made; otherwise a signal came between.
-    type Output = Result<bool, SessionError>;
+    type Output = Result<bool, CliError>;
 
     fn run<B: Trainable>(mut self, _place: Place, device: B::Device) -> Self::Output {
         let card = self.source.card();
@@ -264,9 +262,7 @@ impl Job for GenerateJob<'_> {
         if signals::stop_requested() {
             return Ok(false);
         }
-        let (codec, latent_shape) = card
-            .codec(self.source.pickles())
-            .map_err(SessionError::Problem)?;
+        let (codec, latent_shape) = card.codec(self.source.pickles())?;
         let codec = codec.load::<B::InnerBackend>(&device)?;
         let student = self.source.load::<B::InnerBackend>(&device)?;
         let filming = Filming {
@@ -291,7 +287,7 @@ impl Job for GenerateJob<'_> {
                 bar.end();
                 return Ok(false);
             }
-            let values = rows.encode(prompt).map_err(SessionError::Other)?;
+            let values = rows.encode(prompt).map_err(BatchError::Text)?;
             let text = Tensor::from_data(
                 TensorData::new(values, [1, card.text.length, card.text.width]),
                 &device,
@@ -328,7 +324,7 @@ fn text_rows<B: Kernels>(
     data: &Path,
     mut prompts: Vec<String>,
     device: &B::Device,
-) -> Result<Box<dyn TextEncoder>, SessionError> {
+) -> Result<Box<dyn TextEncoder>, CliError> {
     prompts.dedup();
     let text = &source.card().text;
     let mut bar = Bar::new("prompts");
@@ -345,7 +341,7 @@ fn text_rows<B: Kernels>(
     let [length, width] = reader.shape();
     if [length, width] != [text.length, text.width] {
         let (rows, wanted) = (text.length, text.width);
-        return Err(SessionError::Other(format!(
+        return Err(CliError::Failed(format!(
             "the text encoder gives {length} rows of {width} for a prompt, the student reads \
                 {rows} of {wanted}"
         )));
