@@ -7,9 +7,9 @@ use afd_report::{Method as ReportMethod, Named, Role};
 use serde::Deserialize;
 
 use crate::exit::ExitStatus;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, RecipeError};
 use crate::run::files::FileError;
-use crate::session::measure;
+use crate::session::measure::{self, MeasureError};
 
 /// A benchmark file: methods x families x regimes x seeds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -125,8 +125,78 @@ pub enum PlanError {
         /// The file.
         path: PathBuf,
         /// What was found, what is needed.
-        problem: String,
+        problem: PlanProblem,
     },
+}
+
+/// What is wrong with a benchmark's values.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanProblem {
+    /// A list is empty.
+    #[error("[[{0}]] is missing, expected at least one")]
+    Missing(&'static str),
+    /// A name that cannot be part of a directory's.
+    #[error("{kind}: the name {name:?} must be letters, digits and '-'")]
+    Name {
+        /// The list.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Two of the same name.
+    #[error("{kind}: the name {name:?} stands there twice")]
+    Twice {
+        /// The list.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// No seed.
+    #[error("seeds is empty, expected at least one")]
+    NoSeeds,
+    /// A method with the name of a control.
+    #[error("methods: {0:?} is a control that every benchmark has, choose another name")]
+    Control(String),
+    /// A method of a family or regime that is not there.
+    #[error("methods.{method}: there is no family or regime {name:?}")]
+    Unknown {
+        /// The method.
+        method: String,
+        /// The family or regime.
+        name: String,
+    },
+    /// A method with a seed that is not the benchmark's.
+    #[error("methods.{method}: seed {seed} is not among the benchmark's {seeds:?}")]
+    Seed {
+        /// The method.
+        method: String,
+        /// Its seed.
+        seed: u64,
+        /// Those of the benchmark.
+        seeds: Vec<u64>,
+    },
+    /// No method to compare with.
+    #[error("reference is {0:?}, which is none of [[methods]]")]
+    Reference(String),
+    /// The recipe of a run is refused.
+    #[error("{run}: {error}")]
+    Recipe {
+        /// The run.
+        run: String,
+        /// Why.
+        error: Box<RecipeError>,
+    },
+    /// A run cannot be measured.
+    #[error("{run}: {error}")]
+    Measure {
+        /// The run.
+        run: String,
+        /// Why.
+        error: MeasureError,
+    },
+    /// The recipe of a method works that must be refused; holds the run.
+    #[error("refused = true, but the recipe of {0} works")]
+    Works(String),
 }
 
 /// Any problem of a benchmark file: nothing was begun.
@@ -218,7 +288,7 @@ impl CheckedPlan {
             path: path.to_path_buf(),
             reason: error.to_string().trim().replace('\n', " "),
         })?;
-        let fail = |problem: String| PlanError::Value {
+        let fail = |problem: PlanProblem| PlanError::Value {
             path: path.to_path_buf(),
             problem,
         };
@@ -241,20 +311,17 @@ impl CheckedPlan {
                 .iter()
                 .any(|method| method.refused && method.name == run.trainee.name());
             match (Recipe::load(&run.recipe, &run.set), refused) {
-                (Ok(_), false) => {
-                    run.recipe_hash = measured_recipe(run)
-                        .map_err(|problem| fail(format!("{}: {problem}", run.id())))?
+                (Ok(_), false) => run.recipe_hash = measured_recipe(run).map_err(&fail)?,
+                (Err(error), false) => {
+                    return Err(fail(PlanProblem::Recipe {
+                        run: run.id(),
+                        error: Box::new(error),
+                    }));
                 }
-                (Err(error), false) => return Err(fail(format!("{}: {error}", run.id()))),
                 (Err(error), true) => {
                     reasons.insert(run.trainee.name().to_string(), error.to_string());
                 }
-                (Ok(_), true) => {
-                    return Err(fail(format!(
-                        "refused = true, but the recipe of {} works",
-                        run.id()
-                    )));
-                }
+                (Ok(_), true) => return Err(fail(PlanProblem::Works(run.id()))),
             }
         }
         runs.retain(|run| !reasons.contains_key(run.trainee.name()));
@@ -313,11 +380,18 @@ impl CheckedPlan {
 }
 
 /// The hash of the recipe that a run is measured with, which must be one that can be measured.
-fn measured_recipe(run: &PlannedRun) -> Result<String, String> {
-    let recipe = Recipe::load(&run.recipe, &[&run.set[..], &run.measure_set].concat())
-        .map_err(|error| error.to_string())?;
-    measure::check(&recipe).map_err(|error| error.to_string())?;
-    measure::fingerprint(&recipe).map_err(|error| error.to_string())
+fn measured_recipe(run: &PlannedRun) -> Result<String, PlanProblem> {
+    let refused = |error| PlanProblem::Recipe {
+        run: run.id(),
+        error: Box::new(error),
+    };
+    let set = [&run.set[..], &run.measure_set].concat();
+    let recipe = Recipe::load(&run.recipe, &set).map_err(refused)?;
+    measure::check(&recipe).map_err(|error| PlanProblem::Measure {
+        run: run.id(),
+        error,
+    })?;
+    measure::fingerprint(&recipe).map_err(refused)
 }
 
 fn control(name: &str, title: &str, about: &str, role: Role) -> ReportMethod {
@@ -332,20 +406,20 @@ fn control(name: &str, title: &str, about: &str, role: Role) -> ReportMethod {
 }
 
 impl Plan {
-    fn check(&self) -> Result<(), String> {
-        let names = |kind: &str, names: Vec<&String>| -> Result<(), String> {
+    fn check(&self) -> Result<(), PlanProblem> {
+        let names = |kind: &'static str, names: Vec<&String>| -> Result<(), PlanProblem> {
             if names.is_empty() {
-                return Err(format!("[[{kind}]] is missing, expected at least one"));
+                return Err(PlanProblem::Missing(kind));
             }
             for (index, name) in names.iter().enumerate() {
                 let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
                 if name.is_empty() || !name.chars().all(plain) {
-                    return Err(format!(
-                        "{kind}: the name {name:?} must be letters, digits and '-'"
-                    ));
+                    let name = (*name).clone();
+                    return Err(PlanProblem::Name { kind, name });
                 }
                 if names[..index].contains(name) {
-                    return Err(format!("{kind}: the name {name:?} stands there twice"));
+                    let name = (*name).clone();
+                    return Err(PlanProblem::Twice { kind, name });
                 }
             }
             Ok(())
@@ -364,14 +438,11 @@ impl Plan {
         )?;
         names("name", vec![&self.name])?;
         if self.seeds.is_empty() {
-            return Err("seeds is empty, expected at least one".to_string());
+            return Err(PlanProblem::NoSeeds);
         }
         for method in &self.methods {
             if ["base", "teacher"].contains(&method.name.as_str()) {
-                return Err(format!(
-                    "methods: {:?} is a control that every benchmark has, choose another name",
-                    method.name
-                ));
+                return Err(PlanProblem::Control(method.name.clone()));
             }
             let known_family =
                 |name: &&String| !self.families.iter().any(|family| family.name == **name);
@@ -383,16 +454,17 @@ impl Plan {
                 .find(known_family)
                 .or(method.regimes.iter().find(known_regime));
             if let Some(unknown) = unknown {
-                return Err(format!(
-                    "methods.{}: there is no family or regime {unknown:?}",
-                    method.name
-                ));
+                return Err(PlanProblem::Unknown {
+                    method: method.name.clone(),
+                    name: unknown.clone(),
+                });
             }
             if let Some(seed) = method.seeds.iter().find(|seed| !self.seeds.contains(seed)) {
-                return Err(format!(
-                    "methods.{}: seed {seed} is not among the benchmark's {:?}",
-                    method.name, self.seeds
-                ));
+                return Err(PlanProblem::Seed {
+                    method: method.name.clone(),
+                    seed: *seed,
+                    seeds: self.seeds.clone(),
+                });
             }
         }
         if !self
@@ -400,10 +472,7 @@ impl Plan {
             .iter()
             .any(|method| method.name == self.reference)
         {
-            return Err(format!(
-                "reference is {:?}, which is none of [[methods]]",
-                self.reference
-            ));
+            return Err(PlanProblem::Reference(self.reference.clone()));
         }
         Ok(())
     }

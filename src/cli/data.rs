@@ -54,19 +54,24 @@ pub struct CheckArgs {
     journal: Option<PathBuf>,
 }
 
-fn layout(text: &str) -> Result<Layout, String> {
-    let known = [
-        Layout::Jsonl,
-        Layout::Csv,
-        Layout::Pairs,
-        Layout::Webdataset,
-        Layout::Parquet,
-    ];
-    let names = || known.map(|layout| layout.to_string()).join(", ");
-    known
+const LAYOUTS: [Layout; 5] = [
+    Layout::Jsonl,
+    Layout::Csv,
+    Layout::Pairs,
+    Layout::Webdataset,
+    Layout::Parquet,
+];
+
+/// No layout has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("expected one of {}", LAYOUTS.map(|layout| layout.to_string()).join(", "))]
+struct UnknownLayout;
+
+fn layout(text: &str) -> Result<Layout, UnknownLayout> {
+    LAYOUTS
         .into_iter()
         .find(|layout| layout.to_string() == text)
-        .ok_or_else(|| format!("expected one of {}", names()))
+        .ok_or(UnknownLayout)
 }
 
 /// A preparation.

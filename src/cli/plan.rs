@@ -109,16 +109,27 @@ fn available() -> Option<u64> {
         .map(|kib| 1024 * kib)
 }
 
+/// Why an option's number cannot be used.
+#[derive(Debug, PartialEq, thiserror::Error)]
+enum NumberError {
+    /// Of `--tflops`.
+    #[error("expected a number above 0, such as 400")]
+    Rate,
+    /// Of `--memory`.
+    #[error("expected a number above 0 and a unit, such as 80GB or 24GiB")]
+    Size,
+}
+
 /// A rate in 1e12 operations a second.
-fn rate(text: &str) -> Result<f64, String> {
+fn rate(text: &str) -> Result<f64, NumberError> {
     text.parse()
         .ok()
         .filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
-        .ok_or_else(|| "expected a number above 0, such as 400".to_string())
+        .ok_or(NumberError::Rate)
 }
 
 /// Bytes from a number and a unit.
-fn size(text: &str) -> Result<u64, String> {
+fn size(text: &str) -> Result<u64, NumberError> {
     let number_ends = text
         .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
         .unwrap_or(text.len());
@@ -145,7 +156,7 @@ fn size(text: &str) -> Result<u64, String> {
         .map(|(_, scale)| scale);
     match (number.parse::<f64>(), scale) {
         (Ok(number), Some(scale)) if number > 0.0 => Ok((number * scale) as u64),
-        _ => Err("expected a number above 0 and a unit, such as 80GB or 24GiB".to_string()),
+        _ => Err(NumberError::Size),
     }
 }
 

@@ -42,9 +42,19 @@ pub enum BatchError {
         /// Why.
         source: PrepareError,
     },
-    /// A prompt cannot be encoded.
+    /// A prompt cannot be encoded, in the encoder's words.
     #[error("{0}")]
     Text(String),
+    /// The recipe says another shape than the text encoder.
+    #[error(
+        "the prepared text rows are {length} x {width}, text.length and text.width say otherwise"
+    )]
+    TextShape {
+        /// Tokens of a prompt.
+        length: usize,
+        /// Values of each.
+        width: usize,
+    },
     /// The recipe.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -116,10 +126,7 @@ impl<B: Kernels> Batches<B> {
         let encoder = text::reader(&recipe.settings.text, recipe.data())?;
         if encoder.shape() != [recipe.settings.text.length, recipe.settings.text.width] {
             let [length, width] = encoder.shape();
-            return Err(BatchError::Text(format!(
-                "the prepared text rows are {length} x {width}, text.length and text.width say \
-                    otherwise"
-            )));
+            return Err(BatchError::TextShape { length, width });
         }
         let mut rows = BTreeMap::new();
         for prompt in recipe.train_prompts.iter().chain(&recipe.held_out_prompts) {

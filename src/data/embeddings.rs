@@ -82,7 +82,7 @@ pub enum EmbeddingError {
         /// The prompt.
         prompt: String,
         /// What is wrong with it.
-        reason: String,
+        reason: Damage,
     },
     /// The encoder did not read the prompt.
     #[error("cannot encode the prompt {prompt:?}: {reason}")]
@@ -92,6 +92,46 @@ pub enum EmbeddingError {
         /// The encoder's words.
         reason: String,
     },
+}
+
+/// What is wrong with a prompt's file.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// It is no safetensors file, or cut short.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// It does not say what it holds.
+    #[error("it does not say whose rows it holds")]
+    Unlabelled,
+    /// What it says cannot be read.
+    #[error("what it says about its rows: {0}")]
+    Label(serde_json::Error),
+    /// It belongs elsewhere.
+    #[error("it holds the prompt {prompt:?} of the encoder {identity}")]
+    Other {
+        /// Its prompt.
+        prompt: String,
+        /// Its encoder.
+        identity: String,
+    },
+    /// There is nothing in it.
+    #[error("it has no tensor {ROWS:?}")]
+    Empty,
+    /// Its values are too many or too few.
+    #[error("its rows are {found:?}, expected [{length}, {width}] and at most {most}")]
+    Shape {
+        /// Their shape.
+        found: Vec<usize>,
+        /// The prompt's length, by the file's own words.
+        length: usize,
+        /// The encoder's width.
+        width: usize,
+        /// The longest prompt that the encoder reads.
+        most: usize,
+    },
+    /// Its values have changed.
+    #[error("its values are not those that were written (their hash differs)")]
+    Hash,
 }
 
 /// How rows are stored.
@@ -308,40 +348,34 @@ impl CachedText {
             })
     }
 
-    fn checked(&self, path: &Path, prompt: &str) -> Result<Vec<f32>, String> {
-        let file = WeightFile::open(path, Pickles::Refused).map_err(|error| error.to_string())?;
+    fn checked(&self, path: &Path, prompt: &str) -> Result<Vec<f32>, Damage> {
+        let file = WeightFile::open(path, Pickles::Refused)?;
         let label = file
             .metadata()
             .get(METADATA_KEY)
-            .ok_or("it does not say whose rows it holds")?;
-        let label: Label = serde_json::from_str(label)
-            .map_err(|error| format!("what it says about its rows: {error}"))?;
+            .ok_or(Damage::Unlabelled)?;
+        let label: Label = serde_json::from_str(label).map_err(Damage::Label)?;
         if label.identity != self.description.identity || label.prompt != prompt {
-            return Err(format!(
-                "it holds the prompt {:?} of the encoder {}",
-                label.prompt, label.identity
-            ));
+            return Err(Damage::Other {
+                prompt: label.prompt,
+                identity: label.identity,
+            });
         }
         let [rows, width] = self.shape();
-        let entry = file
-            .entries()
-            .get(ROWS)
-            .ok_or(format!("it has no tensor {ROWS:?}"))?;
+        let entry = file.entries().get(ROWS).ok_or(Damage::Empty)?;
         if entry.shape != [label.length, width] || label.length > rows {
-            return Err(format!(
-                "its rows are {:?}, expected [{}, {width}] and at most {rows}",
-                entry.shape, label.length
-            ));
+            return Err(Damage::Shape {
+                found: entry.shape.clone(),
+                length: label.length,
+                width,
+                most: rows,
+            });
         }
-        let hash = file
-            .with_bytes(ROWS, |bytes| blake3::hash(bytes).to_hex().to_string())
-            .map_err(|error| error.to_string())?;
+        let hash = file.with_bytes(ROWS, |bytes| blake3::hash(bytes).to_hex().to_string())?;
         if hash != label.blake3 {
-            return Err(
-                "its values are not those that were written (their hash differs)".to_string(),
-            );
+            return Err(Damage::Hash);
         }
-        let mut values = file.read(ROWS).map_err(|error| error.to_string())?.values;
+        let mut values = file.read(ROWS)?.values;
         values.resize(rows * width, 0.0);
         Ok(values)
     }

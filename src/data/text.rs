@@ -28,9 +28,14 @@ pub enum TextError {
     /// The cache.
     #[error(transparent)]
     Cache(#[from] EmbeddingError),
-    /// A field of the recipe.
-    #[error("{0}")]
-    Recipe(String),
+    /// There is no cache.
+    #[error("data.path is missing: name the directory that `afd data prepare` fills")]
+    NoCache,
+    /// There is no encoder.
+    #[error(
+        "text.tokenizer or text.checkpoint is missing: name tokenizer.json and the weights of umT5"
+    )]
+    NoEncoder,
 }
 
 impl ExitStatus for TextError {}
@@ -46,12 +51,7 @@ pub fn reader(text: &TextTable, data: Option<&Path>) -> Result<Box<dyn TextEncod
             width: text.width,
         })),
         TextKind::Umt5 => {
-            let data = data.ok_or_else(|| {
-                TextError::Recipe(
-                    "data.path is missing: name the directory that `afd data prepare` fills"
-                        .to_string(),
-                )
-            })?;
+            let data = data.ok_or(TextError::NoCache)?;
             Ok(Box::new(CachedText::open(&data.join(EMBEDDINGS))?))
         }
     }
@@ -123,10 +123,6 @@ pub fn identity(text: &TextTable, pickles: Pickles) -> Result<serde_json::Value,
 fn files(text: &TextTable) -> Result<(&Path, &Path), TextError> {
     match (&text.tokenizer, &text.checkpoint) {
         (Some(tokenizer), Some(checkpoint)) => Ok((tokenizer, checkpoint)),
-        _ => Err(TextError::Recipe(
-            "text.tokenizer or text.checkpoint is missing: name tokenizer.json and the weights of \
-                umT5"
-                .to_string(),
-        )),
+        _ => Err(TextError::NoEncoder),
     }
 }

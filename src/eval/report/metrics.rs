@@ -96,11 +96,11 @@ pub(super) fn curves(lines: &[MetricsLine]) -> Vec<Curve<'_>> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<MetricsLine>, String> {
+    fn read(text: &str) -> Result<Vec<MetricsLine>, ReportError> {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("metrics.jsonl");
         fs::write(&path, text).unwrap();
-        read_metrics(&path).map_err(|error| error.to_string())
+        read_metrics(&path)
     }
 
     #[test]
@@ -140,7 +140,9 @@ mod tests {
             1
         );
         assert_eq!(read("").unwrap(), []);
-        let message = read("{\"step\":1,\"phase\":\"p\"}\n{\"step\":\"two\"}\n").unwrap_err();
+        let message = read("{\"step\":1,\"phase\":\"p\"}\n{\"step\":\"two\"}\n")
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("metrics.jsonl line 2"), "{message}");
         assert!(
             read_metrics(Path::new("/no/such/metrics.jsonl"))
