@@ -202,8 +202,9 @@ fn write_discriminator(student: &Found, args: &ExportArgs) -> Result<ExitCode, C
         .into_iter()
         .map(|(name, tensor)| (in_backbone(&name), tensor))
         .collect();
-    let others =
-        to_bytes(&others, &BTreeMap::new()).map_err(|reason| WeightsError::Write { reason })?;
+    let others = to_bytes(&others, &BTreeMap::new()).map_err(|error| WeightsError::Write {
+        reason: error.to_string(),
+    })?;
     write_factors(
         &LoraFile::of_tensors(&factors, &lora),
         Some(("readers.safetensors", others)),

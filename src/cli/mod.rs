@@ -204,7 +204,7 @@ mod tests {
             RunError::InUse { path: place("run") }.into(),
             CheckError::Stopped.into(),
             QuarantineError::Unsettled("a.mp4".into()).into(),
-            BatchError::Text("no word".into()).into(),
+            BatchError::Text(afd_models::text::EncodeError::other("no word")).into(),
             Problem::new("student.width is 0").into(),
         ];
         for error in failures {

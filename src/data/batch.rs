@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use afd_models::codec::Codec;
 use afd_models::kernels::Kernels;
 use afd_models::noise::{Noise, Purpose};
-use afd_models::text::TextEncoder;
+use afd_models::text::{EncodeError, TextEncoder};
 use afd_models::weights::WeightsError;
 use burn::prelude::*;
 
@@ -42,9 +42,9 @@ pub enum BatchError {
         /// Why.
         source: PrepareError,
     },
-    /// A prompt cannot be encoded, in the encoder's words.
-    #[error("{0}")]
-    Text(String),
+    /// A prompt cannot be encoded.
+    #[error(transparent)]
+    Text(#[from] EncodeError),
     /// The recipe says another shape than the text encoder.
     #[error(
         "the prepared text rows are {length} x {width}, text.length and text.width say otherwise"

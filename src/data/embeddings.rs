@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use afd_models::text::TextEncoder;
+use afd_models::text::{EncodeError, TextEncoder};
 use afd_models::weights::{Pickles, WeightFile, WeightsError};
 use burn::tensor::{DType, FloatDType, bf16};
 use safetensors::tensor::{Dtype, TensorView};
@@ -244,7 +244,7 @@ pub fn prepare(
                     .encode(prompt)
                     .map_err(|reason| EmbeddingError::Encode {
                         prompt: prompt.clone(),
-                        reason,
+                        reason: reason.to_string(),
                     })?;
                 cache.write(prompt, &values, stored)?;
                 prepared.written += 1;
@@ -439,8 +439,8 @@ impl TextEncoder for CachedText {
         self.description.shape()
     }
 
-    fn encode(&self, prompt: &str) -> Result<Vec<f32>, String> {
-        self.read(prompt).map_err(|error| error.to_string())
+    fn encode(&self, prompt: &str) -> Result<Vec<f32>, EncodeError> {
+        self.read(prompt).map_err(EncodeError::other)
     }
 }
 

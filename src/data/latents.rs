@@ -288,8 +288,9 @@ impl LatentStore {
                 )
             })
             .collect();
-        let bytes = to_bytes(&tensors, &BTreeMap::new())
-            .map_err(|reason| WeightsError::Write { reason })?;
+        let bytes = to_bytes(&tensors, &BTreeMap::new()).map_err(|error| WeightsError::Write {
+            reason: error.to_string(),
+        })?;
         // A shard that the index does not name is what a kill left behind: it is replaced.
         write_atomically(&self.directory.join(&file), &bytes)?;
         let mut index = self.index.clone();

@@ -321,7 +321,9 @@ fn serialised(
     tensors: &Tensors,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, WeightsError> {
-    to_bytes(tensors, metadata).map_err(|reason| WeightsError::Write { reason })
+    to_bytes(tensors, metadata).map_err(|error| WeightsError::Write {
+        reason: error.to_string(),
+    })
 }
 
 fn create(directory: &Path) -> Result<(), SessionError> {

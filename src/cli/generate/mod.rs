@@ -189,7 +189,7 @@ fn check_words<'a>(
     prompts
         .into_iter()
         .try_for_each(|prompt| words.encode(prompt).map(drop))
-        .map_err(CliError::Usage)
+        .map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// Where embeddings of prompts are read and kept.

@@ -12,10 +12,10 @@ impl TextEncoder for Letters {
         [6, 2]
     }
 
-    fn encode(&self, prompt: &str) -> Result<Vec<f32>, String> {
+    fn encode(&self, prompt: &str) -> Result<Vec<f32>, EncodeError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         if prompt.len() > 6 {
-            return Err("it is too long".to_string());
+            return Err(EncodeError::other("it is too long"));
         }
         let mut rows: Vec<f32> = prompt
             .bytes()
@@ -117,7 +117,8 @@ fn a_prompt_that_was_not_prepared_is_named_with_the_command() {
     let error = CachedText::open(folder.path())
         .unwrap()
         .encode("blue")
-        .unwrap_err();
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("\"blue\"") && error.contains("afd data prepare RECIPE"),
         "{error}"
@@ -179,7 +180,7 @@ fn every_flipped_byte_and_every_cut_is_found_and_repaired() {
             "cut to {at}"
         );
     }
-    let error = cache.encode("red").unwrap_err();
+    let error = cache.encode("red").unwrap_err().to_string();
     assert!(
         error.contains("\"red\"") && error.contains(path.file_name().unwrap().to_str().unwrap()),
         "{error}"
@@ -190,6 +191,7 @@ fn every_flipped_byte_and_every_cut_is_found_and_repaired() {
         cache
             .encode("red")
             .unwrap_err()
+            .to_string()
             .contains("it holds the prompt \"blue\"")
     );
     assert_eq!(
