@@ -275,7 +275,13 @@ mod tests {
 
     #[test]
     fn a_run_reads_from_json_with_what_it_lacks_left_out() {
-        let json = r#"{"method": "afd", "family": "chunk", "directory": "runs/0", "command": "afd distill", "values": {"gravity": null}}"#;
+        let json = r#"{
+            "method": "afd",
+            "family": "chunk",
+            "directory": "runs/0",
+            "command": "afd distill",
+            "values": {"gravity": null}
+        }"#;
         let run: Run = serde_json::from_str(json).unwrap();
         assert_eq!(
             (run.regime, run.seed, run.state, run.values["gravity"]),

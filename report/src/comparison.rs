@@ -107,7 +107,7 @@ impl Summary {
                 },
             });
         }
-        judge(&mut found, metric.better);
+        decide(&mut found, metric.better);
         found
     }
 
@@ -169,7 +169,7 @@ impl Summary {
     }
 }
 
-fn judge(comparisons: &mut [Comparison], better: Better) {
+fn decide(comparisons: &mut [Comparison], better: Better) {
     let mut tested: Vec<&mut Comparison> = comparisons
         .iter_mut()
         .filter(|comparison| comparison.verdict == Verdict::Undecided)

@@ -172,13 +172,16 @@ fn cell(benchmark: &Benchmark, metric: &str, method: &str, family: &str, regime:
     let (mut samples, mut absent) = (Vec::new(), Vec::new());
     for seed in planned {
         let run = runs.iter().find(|(_, run)| run.seed == seed);
-        match run.map_or(Err("no run".into()), |(_, run)| value(run, metric)) {
+        match run.map_or(Err(NoValue::NoRun), |(_, run)| value(run, metric)) {
             Ok(value) => samples.extend(run.map(|(index, _)| Sample {
                 seed,
                 value,
                 run: *index,
             })),
-            Err(reason) => absent.push(Absence { seed, reason }),
+            Err(reason) => absent.push(Absence {
+                seed,
+                reason: reason.to_string(),
+            }),
         }
     }
     let estimate = Estimate::of(
@@ -199,15 +202,30 @@ fn cell(benchmark: &Benchmark, metric: &str, method: &str, family: &str, regime:
     }
 }
 
+/// Why a metric has no value for a seed.
+#[derive(Debug, thiserror::Error)]
+enum NoValue<'a> {
+    #[error("no run")]
+    NoRun,
+    #[error("failed: {0}")]
+    Failed(&'a str),
+    #[error("missing: {0}")]
+    Missing(&'a str),
+    #[error("no value")]
+    Null,
+    #[error("not measured")]
+    NotMeasured,
+}
+
 /// The value that counts, or why there is none.
-fn value(run: &Run, metric: &str) -> Result<f64, String> {
+fn value<'a>(run: &'a Run, metric: &str) -> Result<f64, NoValue<'a>> {
     match &run.state {
-        State::Failed(reason) => Err(format!("failed: {reason}")),
-        State::Missing(reason) => Err(format!("missing: {reason}")),
+        State::Failed(reason) => Err(NoValue::Failed(reason)),
+        State::Missing(reason) => Err(NoValue::Missing(reason)),
         State::Done => match run.values.get(metric) {
             Some(Some(value)) => Ok(*value),
-            Some(None) => Err("no value".into()),
-            None => Err("not measured".into()),
+            Some(None) => Err(NoValue::Null),
+            None => Err(NoValue::NotMeasured),
         },
     }
 }

@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use crate::{
     benchmark::{Benchmark, Run, State},
     check::BenchmarkError,
-    html::{self, Previews},
+    html::{self, PreviewError, Previews},
     markdown::markdown,
     plot::PlotError,
     summary::Summary,
@@ -110,23 +110,28 @@ fn read_previews(benchmark: &Benchmark, base: &Path) -> Previews {
 }
 
 /// A GIF or PNG as a `data:` address.
-fn read_preview(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path)
-        .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+fn read_preview(path: &Path) -> Result<String, PreviewError> {
+    let path = || path.to_path_buf();
+    let file = std::fs::File::open(path()).map_err(|source| PreviewError::Open {
+        path: path(),
+        source,
+    })?;
     let mut bytes = Vec::new();
     let read = file.take(MOST_PREVIEW_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    read.map_err(|source| PreviewError::Read {
+        path: path(),
+        source,
+    })?;
     if bytes.len() as u64 > MOST_PREVIEW_BYTES {
-        return Err(format!(
-            "{} is over {} MiB; make a smaller preview",
-            path.display(),
-            MOST_PREVIEW_BYTES >> 20
-        ));
+        return Err(PreviewError::Large {
+            path: path(),
+            most: MOST_PREVIEW_BYTES >> 20,
+        });
     }
     let kind = match &bytes[..] {
         [b'G', b'I', b'F', b'8', ..] => "gif",
         [0x89, b'P', b'N', b'G', ..] => "png",
-        _ => return Err(format!("{} is neither GIF nor PNG", path.display())),
+        _ => return Err(PreviewError::Kind { path: path() }),
     };
     Ok(format!(
         "data:image/{kind};base64,{}",

@@ -84,7 +84,8 @@ fn block(benchmark: &Benchmark, runs: &[&Run], label: &str, previews: &Previews)
     }
     format!(
         "<div class=\"wide\"><table \
-            class=\"clips\"><caption>\u{201c}{}\u{201d}</caption>\n<tbody>\n{rows}</tbody></table></div>\n",
+            class=\"clips\"><caption>\u{201c}{}\u{201d}</caption>\n<tbody>\n{rows}</tbody></table>\
+            </div>\n",
         escape(label)
     )
 }
@@ -104,7 +105,7 @@ fn picture(method: &Method, run: &Run, preview: &Preview, previews: &Previews) -
         Some(Err(reason)) => format!(
             "<span class=\"quiet\">no picture{}: {}</span>",
             escape(&seed),
-            escape(reason)
+            escape(&reason.to_string())
         ),
         None => format!(
             "<span class=\"quiet\">no picture{}: {} was not read</span>",

@@ -156,7 +156,8 @@ fn row(benchmark: &Benchmark, index: usize, run: &Run) -> String {
     };
     let values: String = benchmark.metrics.iter().filter_map(value).collect();
     let details = format!(
-        "<details><summary><code>{}</code></summary><dl><dt>command</dt><dd><code>{}</code></dd><dt>commit</dt><dd>{commit}</dd>{values}</dl></details>",
+        "<details><summary><code>{}</code></summary><dl><dt>command</dt><dd><code>{}</code></dd>\
+            <dt>commit</dt><dd>{commit}</dd>{values}</dl></details>",
         escape(&run.directory),
         escape(&run.command)
     );

@@ -1,14 +1,19 @@
 //! Tables of numbers.
 
+mod details;
+mod glance;
+
 use super::{escape, runs};
 use crate::{
     benchmark::{Benchmark, Method, Metric},
     comparison::{Comparison, Verdict},
-    markdown::comparison_columns,
-    number::{count, fixed, signed},
+    number::{count, fixed},
     summary::{Cell, Summary},
     view,
 };
+
+pub(super) use details::metrics;
+pub(super) use glance::{glance, standings};
 
 /// One table per family and regime: methods by main metrics.
 pub(super) fn places(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) -> String {
@@ -151,275 +156,6 @@ fn verdict_class(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The reference's place at a glance: a sign per method, metric and place.
-pub(super) fn glance(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) -> String {
-    let metrics = view::main_metrics(benchmark);
-    let places: Vec<_> = view::shown_scopes(benchmark, group);
-    let single: Vec<_> = places
-        .iter()
-        .copied()
-        .filter(|(_, regime)| regime.is_some())
-        .collect();
-    let all = places
-        .iter()
-        .copied()
-        .filter(|scope| *scope == (None, None));
-    let reference = escape(benchmark.reference_title());
-    let titles = metrics
-        .iter()
-        .map(|metric| (metric.title.clone(), metric.about.as_str()));
-    let tally = format!(
-        "places: better / undecided / worse than {}",
-        benchmark.reference_title()
-    );
-    let header: Vec<(String, &str)> = [("method".into(), "")]
-        .into_iter()
-        .chain(titles)
-        .chain([(tally, "")])
-        .collect();
-    let mut rows = String::new();
-    for method in view::tested(benchmark, group) {
-        let verdict = |metric: &Metric, (family, regime): (Option<&str>, Option<&str>)| {
-            summary
-                .comparison(&metric.name, group, family, regime, &method.name)
-                .map_or(Verdict::TooFewSeeds, |found| found.verdict)
-        };
-        let sign = |metric: &Metric, scope: (Option<&str>, Option<&str>)| {
-            let (place, verdict) = (
-                view::scope_title(benchmark, scope.0, scope.1),
-                verdict(metric, scope),
-            );
-            let words = escape(&format!("{place}: {}", view::verdict_text(verdict)));
-            format!(
-                "<i class=\"{}\" role=\"img\" aria-label=\"{words}\" title=\"{words}\">{}</i>",
-                verdict_class(verdict),
-                sign_of(verdict)
-            )
-        };
-        rows += &format!("<tr>{}", row_head(method));
-        for metric in &metrics {
-            let families = single.chunk_by(|a, b| a.0 == b.0);
-            let signs: Vec<String> = families
-                .map(|family| family.iter().map(|scope| sign(metric, *scope)).collect())
-                .collect();
-            let all: String = all
-                .clone()
-                .map(|scope| format!("<span class=\"all\">{}</span>", sign(metric, scope)))
-                .collect();
-            rows += &format!("<td class=\"signs\">{}{all}</td>", signs.join(" "));
-        }
-        let count = |wanted: Verdict| {
-            metrics
-                .iter()
-                .flat_map(|metric| single.iter().map(|scope| verdict(metric, *scope)))
-                .filter(|found| *found == wanted)
-                .count()
-        };
-        let untested = count(Verdict::TooFewSeeds);
-        let untested = if untested > 0 {
-            format!(" <small>{untested} not tested</small>")
-        } else {
-            String::new()
-        };
-        rows += &format!(
-            "<td>{} / {} / {}{untested}</td></tr>\n",
-            count(Verdict::Better),
-            count(Verdict::Undecided),
-            count(Verdict::Worse)
-        );
-    }
-    let order: Vec<String> = single
-        .iter()
-        .map(|(family, regime)| view::scope_title(benchmark, *family, *regime))
-        .collect();
-    let together = if all.count() > 0 {
-        "; after the bar, all together"
-    } else {
-        ""
-    };
-    let caption = format!(
-        "<p class=\"quiet\">Against {reference}, one sign per place: {}{together}. \u{25b2} \
-            better, \u{25bc} worse than {reference} after correction, \u{25cb} undecided, \u{2013} \
-            not tested.</p>\n",
-        escape(&order.join("; "))
-    );
-    format!(
-        "<h3>Against {reference} at a glance</h3>\n{caption}{}",
-        table_of("glance", &header, &rows)
-    )
-}
-
-fn sign_of(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Better | Verdict::Worse => view::mark(verdict),
-        Verdict::Undecided => "\u{25cb}",
-        Verdict::TooFewSeeds => view::NOTHING,
-    }
-}
-
-/// Where the reference stands among a group, in words.
-pub(super) fn standings(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) -> String {
-    let reference = benchmark.reference_title();
-    let titles = [
-        "metric".into(),
-        "where".into(),
-        format!("{reference} is better than"),
-        format!("{reference} is worse than"),
-    ];
-    let header: Vec<(String, &str)> = titles
-        .into_iter()
-        .chain(["undecided".into(), "not tested".into()])
-        .map(|title| (title, ""))
-        .collect();
-    let mut rows = String::new();
-    for standing in view::standings(benchmark, summary, group) {
-        let lists = [
-            &standing.beaten,
-            &standing.beating,
-            &standing.undecided,
-            &standing.untested,
-        ]
-        .map(|titles| {
-            if titles.is_empty() {
-                format!("<td class=\"quiet\">{}</td>", view::NOTHING)
-            } else {
-                format!("<td>{}</td>", escape(&titles.join("; ")))
-            }
-        });
-        let (metric, scope) = (escape(&standing.metric.title), escape(&standing.scope));
-        rows += &format!(
-            "<tr><th scope=\"row\">{metric}</th><td>{scope}</td>{}</tr>\n",
-            lists.concat()
-        );
-    }
-    format!(
-        "<details><summary>Where {} stands, in words</summary>\n{}</details>\n",
-        escape(reference),
-        table_of("sort words", &header, &rows)
-    )
-}
-
-/// Every metric with all means, differences and tests.
-pub(super) fn metrics(benchmark: &Benchmark, summary: &Summary) -> String {
-    benchmark
-        .metrics
-        .iter()
-        .map(|metric| metric_details(benchmark, summary, metric))
-        .collect()
-}
-
-fn metric_details(benchmark: &Benchmark, summary: &Summary, metric: &Metric) -> String {
-    let decimals = view::metric_decimals(summary, &metric.name);
-    let header = [
-        "where",
-        "method",
-        "mean",
-        "difference",
-        "95 % interval",
-        "pairs",
-        "p (t)",
-        "p (exact)",
-        "p (Holm)",
-        "verdict",
-    ];
-    let header: Vec<(String, &str)> = header.map(|title| (title.to_string(), "")).into();
-    let mut rows = String::new();
-    for group in benchmark.groups() {
-        for (family, regime) in view::shown_scopes(benchmark, group) {
-            for method in benchmark
-                .methods_of(group)
-                .into_iter()
-                .filter(|method| method.refused.is_none())
-            {
-                let comparison =
-                    summary.comparison(&metric.name, group, family, regime, &method.name);
-                let mean = match (family, regime) {
-                    (Some(family), Some(regime)) => summary
-                        .cell(&metric.name, &method.name, family, regime)
-                        .map_or(String::new(), |cell| {
-                            value(benchmark, summary, metric, cell, None, false)
-                        }),
-                    _ if comparison.is_none() => continue,
-                    _ => "<td data-value=\"\"></td>".into(),
-                };
-                let mut cells = String::new();
-                for (place, text) in comparison_columns(comparison, decimals).iter().enumerate() {
-                    let class = if place == 6 {
-                        comparison.map_or("", |comparison| verdict_class(comparison.verdict))
-                    } else {
-                        ""
-                    };
-                    let hint = comparison
-                        .filter(|_| place == 0)
-                        .map_or(String::new(), |comparison| {
-                            pair_hint(benchmark, comparison, decimals)
-                        });
-                    cells += &format!(
-                        "<td class=\"{class}\"{hint}{}>{}</td>",
-                        comparison_order(comparison, place),
-                        escape(text)
-                    );
-                }
-                rows += &format!(
-                    "<tr{}><td class=\"text\">{}</td>{}{mean}{cells}</tr>\n",
-                    reference_class(benchmark, method),
-                    escape(&view::scope_title(benchmark, family, regime)),
-                    row_head(method)
-                );
-            }
-        }
-    }
-    format!(
-        "<details><summary><b>{}</b></summary>\n<p>{}</p>\n{}</details>\n",
-        escape(&view::metric_heading(metric)),
-        escape(&view::explanation(metric)),
-        table_of("sort tests", &header, &rows)
-    )
-}
-
-/// The pairs behind a difference, on hovering.
-fn pair_hint(benchmark: &Benchmark, comparison: &Comparison, decimals: usize) -> String {
-    let line = |pair: &crate::Pair| {
-        let reference = &benchmark.runs[pair.reference_run];
-        let place = view::scope_title(
-            benchmark,
-            Some(&reference.family),
-            reference.regime.as_deref(),
-        );
-        let seed = reference
-            .seed
-            .map_or(String::new(), |seed| format!(", seed {seed}"));
-        format!(
-            "{place}{seed}: {} ({})",
-            signed(pair.difference, decimals),
-            benchmark.runs[pair.run].directory
-        )
-    };
-    let lines: Vec<String> = comparison.pairs.iter().map(line).collect();
-    format!(
-        " title=\"{}\"",
-        escape(&lines.join("\n")).replace('\n', "&#10;")
-    )
-}
-
-/// What a column of [`comparison_columns`] is sorted by, where its text will not do.
-fn comparison_order(comparison: Option<&Comparison>, place: usize) -> String {
-    let Some(comparison) = comparison else {
-        return " data-value=\"\"".into();
-    };
-    let number = match place {
-        0 | 1 => Some(comparison.difference.mean),
-        3 => comparison.p_paired_t,
-        4 => comparison.p_sign_flip,
-        5 => comparison.p_corrected,
-        _ => return String::new(),
-    };
-    format!(
-        " data-value=\"{}\"",
-        number.map_or(String::new(), |number| number.to_string())
-    )
-}
-
 /// What every method took.
 pub(super) fn costs(benchmark: &Benchmark) -> String {
     let header: Vec<(String, &str)> = ["where", "method", "runs"]
@@ -516,6 +252,7 @@ fn table_of(class: &str, header: &[(String, &str)], rows: &str) -> String {
     let header: String = header.iter().map(heading).collect();
     format!(
         "<div class=\"wide\"><table \
-            class=\"{class}\">\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
+            class=\"{class}\">\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}</tbody></table>\
+            </div>\n"
     )
 }

@@ -3,8 +3,8 @@
 use plotters::{prelude::*, style::text_anchor::HPos};
 
 use super::{
-    AXIS_TITLE, GRID, LABELS, LETTERS, PlotError, UNITS, cut, draw_marker, picture, range, rgb,
-    stroke, text,
+    AXIS_TITLE, Area, Drawn, GRID, LABELS, LETTERS, PlotError, UNITS, cut, draw_marker, picture,
+    range, rgb, stroke, text,
 };
 use crate::{number::short, palette::Look};
 
@@ -75,32 +75,8 @@ pub(crate) fn intervals(
         }
         for (place, row) in rows.iter().enumerate() {
             let middle = place as f64 + 0.5;
-            let at = |x: f64| chart.backend_coord(&(x, middle));
             let y = ((place as i32 * ROW) + 8 + ROW / 2) * UNITS;
-            area.draw(&Text::new(
-                cut(&row.label, 24),
-                ((LABEL_WIDTH - 10) * UNITS, y),
-                text(AXIS_TITLE, HPos::Right),
-            ))?;
-            let Some(mean) = row.mean else {
-                area.draw(&Text::new(
-                    cut(&row.note, 40),
-                    ((LABEL_WIDTH + 8) * UNITS, y),
-                    text(LABELS, HPos::Left),
-                ))?;
-                continue;
-            };
-            if let Some((low, high)) = row.ends {
-                area.draw(&PathElement::new([at(low), at(high)], stroke(row.look)))?;
-            }
-            for value in &row.values {
-                let (x, y) = at(*value);
-                area.draw(&PathElement::new(
-                    [(x, y - 22), (x, y + 22)],
-                    rgb(row.look.colour).mix(0.55).stroke_width(5),
-                ))?;
-            }
-            draw_marker(area, at(mean), row.look)?;
+            draw_row(area, row, y, |x| chart.backend_coord(&(x, middle)))?;
         }
         let middle = (LABEL_WIDTH + (WIDTH - LABEL_WIDTH - 16) / 2) * UNITS;
         area.draw(&Text::new(
@@ -110,6 +86,35 @@ pub(crate) fn intervals(
         ))?;
         Ok(())
     })
+}
+
+/// A row's label, and its values or the reason that there are none; `at` places a value, `y` is the
+/// row's middle.
+fn draw_row(area: &Area, row: &Interval, y: i32, at: impl Fn(f64) -> (i32, i32)) -> Drawn {
+    area.draw(&Text::new(
+        cut(&row.label, 24),
+        ((LABEL_WIDTH - 10) * UNITS, y),
+        text(AXIS_TITLE, HPos::Right),
+    ))?;
+    let Some(mean) = row.mean else {
+        area.draw(&Text::new(
+            cut(&row.note, 40),
+            ((LABEL_WIDTH + 8) * UNITS, y),
+            text(LABELS, HPos::Left),
+        ))?;
+        return Ok(());
+    };
+    if let Some((low, high)) = row.ends {
+        area.draw(&PathElement::new([at(low), at(high)], stroke(row.look)))?;
+    }
+    for value in &row.values {
+        let (x, y) = at(*value);
+        area.draw(&PathElement::new(
+            [(x, y - 22), (x, y + 22)],
+            rgb(row.look.colour).mix(0.55).stroke_width(5),
+        ))?;
+    }
+    draw_marker(area, at(mean), row.look)
 }
 
 #[cfg(test)]
