@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EvalError, mean};
+use super::{CaseDefect, EvalError, mean};
 use afd_clips::video::Clip;
 
 /// Weight of the newest frame in the running average.
@@ -135,32 +135,29 @@ fn score(generated: &Measures, second_take: &Measures) -> f64 {
 }
 
 fn check(index: usize, case: &Case) -> Result<(), EvalError> {
-    let fail = |reason: String| Err(EvalError::Continuation { index, reason });
+    let fail = |defect| Err(EvalError::Continuation { index, defect });
     let frames = case.truth.shape.frames;
     if case.generated.is_empty() {
-        return fail("has no generated clip, expected at least 1; generate from its prefix".into());
+        return fail(CaseDefect::NothingGenerated);
     }
     if case.prefix == 0 || case.prefix >= frames {
-        return fail(format!(
-            "has a prefix of {} frames, expected 1 to {} of its {frames} frames",
-            case.prefix,
-            frames.max(1) - 1
-        ));
+        return fail(CaseDefect::Prefix {
+            prefix: case.prefix,
+            frames,
+        });
     }
     let others = std::iter::once(("the second take", &case.second_take))
         .chain(case.generated.iter().map(|clip| ("a generated clip", clip)));
     for (name, clip) in others {
         if clip.shape != case.truth.shape || clip.pixels.len() != case.truth.pixels.len() {
-            return fail(format!(
-                "has {name} of {:?}, expected {:?} like the true clip; prepare them alike",
-                clip.shape, case.truth.shape
-            ));
+            return fail(CaseDefect::Shape {
+                name,
+                found: clip.shape,
+                expected: case.truth.shape,
+            });
         }
-        if let Some(value) = clip.pixels.iter().find(|value| !value.is_finite()) {
-            return fail(format!(
-                "has {name} that holds {value}, expected numbers in [-1, 1]; the student has \
-                    diverged"
-            ));
+        if let Some(&value) = clip.pixels.iter().find(|value| !value.is_finite()) {
+            return fail(CaseDefect::NotFinite { name, value });
         }
     }
     Ok(())
@@ -291,8 +288,8 @@ mod tests {
 
     #[test]
     fn the_four_measures_match_a_case_counted_by_hand() {
-        // Two frames are compared. Truth: place 0 flashes in frame 1 (and its average lasts to frame 2).
-        // Generated: place 0 in frame 2, place 3 too.
+        // Two frames are compared. Truth: place 0 flashes in frame 1 (and its average lasts to
+        // frame 2). Generated: place 0 in frame 2, place 3 too.
         let (truth, generated) = (lights(3, &[(1, 0)]), lights(3, &[(2, 0), (2, 3)]));
         let measures = compare(&case(truth.clone(), truth.clone(), vec![]), &generated);
         assert_eq!(measures.spatial_iou, 0.5);

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EvalError, flicker::temporal_flicker_gap, mean, permanence::object_permanence,
+    ClipDefect, EvalError, flicker::temporal_flicker_gap, mean, permanence::object_permanence,
     pixels::pixel_energy_distance, table::check, tracking::Track, tracking::Tracker,
     trajectory::trajectory_energy_distance,
 };
@@ -48,15 +48,11 @@ pub fn drift(
     check(prompt, teacher, student)?;
     let frames = teacher[0].shape.frames;
     if window < 2 || window > frames {
-        let reason = format!(
-            "has {frames} frames, expected at least one window of {window} (2 or more); ask for \
-                longer clips"
-        );
         return Err(EvalError::Clip {
             prompt: prompt.into(),
             side: "teacher",
             index: 0,
-            reason,
+            defect: ClipDefect::Window { frames, window },
         });
     }
     let tracker = Tracker::for_prompt(prompt, teacher)?;

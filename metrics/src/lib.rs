@@ -12,6 +12,7 @@ pub mod diversity;
 pub mod drift;
 pub mod dynamics;
 pub mod energy_distance;
+mod error;
 pub mod features;
 pub mod flicker;
 pub mod flights;
@@ -30,111 +31,7 @@ pub mod trajectory;
 
 use afd_clips::video::{Clip, to_byte};
 
-/// Why clips cannot be evaluated.
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum EvalError {
-    /// No prompt to average over.
-    #[error(
-        "nothing to evaluate: found 0 prompts, expected at least 1; add prompts to the evaluation \
-            set"
-    )]
-    NoPrompts,
-    /// A distance between sets needs at least two samples on each side.
-    #[error(
-        "a distance between sets needs at least 2 samples on each side, found {x} and {y}; ask for \
-            more clips per prompt"
-    )]
-    TooFewSamples {
-        /// Samples of the first set.
-        x: usize,
-        /// Samples of the second set.
-        y: usize,
-    },
-    /// Samples of different lengths cannot be compared.
-    #[error(
-        "sample {index} of the {set} set has {found} values, expected {expected} like the first \
-            sample; prepare all clips to one shape"
-    )]
-    SampleLength {
-        /// Which of the two sets: "first" or "second".
-        set: &'static str,
-        /// Position in the set.
-        index: usize,
-        /// Values found.
-        found: usize,
-        /// Values of the first sample of the first set.
-        expected: usize,
-    },
-    /// Too few clips of one prompt.
-    #[error(
-        "prompt {prompt:?}: found {found} {side} clips, expected at least {needed}; raise the \
-            number of clips per prompt"
-    )]
-    TooFewClips {
-        /// The prompt.
-        prompt: String,
-        /// "teacher" or "student".
-        side: &'static str,
-        /// Clips found.
-        found: usize,
-        /// Clips needed.
-        needed: usize,
-    },
-    /// No case to average over.
-    #[error(
-        "no continuation to score: found 0 cases, expected at least 1; continue at least one clip \
-            per run"
-    )]
-    NoContinuations,
-    /// A continuation that cannot be scored.
-    #[error("continuation case {index} {reason}")]
-    Continuation {
-        /// Position among the cases.
-        index: usize,
-        /// What was found, what was expected, what to do.
-        reason: String,
-    },
-    /// A clip that cannot be measured.
-    #[error("prompt {prompt:?}: {side} clip {index} {reason}")]
-    Clip {
-        /// The prompt.
-        prompt: String,
-        /// "teacher" or "student".
-        side: &'static str,
-        /// Position among the prompt's clips of that side.
-        index: usize,
-        /// What was found, what was expected, what to do.
-        reason: String,
-    },
-}
-
-impl EvalError {
-    /// Refuses fewer than two samples on a side and samples of different lengths.
-    fn check_samples<S: AsRef<[f32]>>(x: &[S], y: &[S]) -> Result<(), Self> {
-        if x.len() < 2 || y.len() < 2 {
-            return Err(Self::TooFewSamples {
-                x: x.len(),
-                y: y.len(),
-            });
-        }
-        let expected = x[0].as_ref().len();
-        for (set, samples) in [("first", x), ("second", y)] {
-            if let Some((index, sample)) = samples
-                .iter()
-                .enumerate()
-                .find(|(_, sample)| sample.as_ref().len() != expected)
-            {
-                return Err(Self::SampleLength {
-                    set,
-                    index,
-                    found: sample.as_ref().len(),
-                    expected,
-                });
-            }
-        }
-        Ok(())
-    }
-}
+pub use error::{CaseDefect, ClipDefect, EvalError};
 
 /// One frame as 8-bit values, `H * W * 3`, channel fastest.
 fn frame_bytes(clip: &Clip, frame: usize) -> Vec<u8> {
