@@ -1,5 +1,6 @@
 """Recomputes a report's intervals, p-values and corrections from its runs.csv with SciPy:
-check_report.py DIRECTORY. Needs scipy, statsmodels."""
+check_report.py DIRECTORY. Needs scipy, statsmodels.
+"""
 
 import csv
 import itertools
@@ -89,7 +90,8 @@ for table in tables.values():
     )
 
 print(
-    f"{len(summary['cells'])} cells, {len(summary['comparisons'])} comparisons; largest differences:",
+    f"{len(summary['cells'])} cells, {len(summary['comparisons'])} comparisons; "
+    "largest differences:",
     worst,
 )
 sys.exit(any(difference > 1e-9 for difference in worst.values()))
