@@ -11,8 +11,8 @@
 
 use std::{collections::BTreeMap, error::Error, path::Path};
 
+use afd::advantage::{mean, population_std};
 use afd::data::batch::Batches;
-use afd::methods::feedback::advantage::{mean, population_std};
 use afd::noise::{Noise, Purpose};
 use afd::recipe::Recipe;
 use afd_models::discriminator::{ConvConfig, ConvDiscriminator, Discriminator};

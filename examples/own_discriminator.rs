@@ -11,10 +11,9 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use afd::advantage::{PerScore, optimality_per_score};
 use afd::data::batch::Batches;
 use afd::engine::rounds::RoundState;
-use afd::methods::feedback::PerScore;
-use afd::methods::feedback::advantage::{AdvantageSettings, optimality_per_score};
 use afd::recipe::{Recipe, tables::Kind};
 use afd::run::directory::{Environment, RunDirectory};
 use afd::session::generate::{Request, generate};
@@ -130,7 +129,7 @@ pub fn train_and_score(directory: &Path) -> Result<Outcome, Box<dyn Error>> {
         let scores: Vec<f64> = scores.into_data().iter().collect();
         vec![scores.chunks(blocks).map(<[f64]>::to_vec).collect()]
     };
-    let advantage = AdvantageSettings::of(&recipe.settings.afd);
+    let advantage = recipe.settings.afd.advantage_settings();
     Ok(Outcome {
         run: run.path().to_path_buf(),
         state: trained.state,

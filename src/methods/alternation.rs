@@ -321,11 +321,11 @@ fn updates<B: Trainable, D: TrainedDiscriminator<B>>(
     let updates = learner
         .shards()
         .map(batches.iter().collect(), |_, part: &MicroBatches<B, D>| {
-            let update = |batch: &Box<dyn MicroBatch<B, D>>| {
+            let updates = part.iter().map(|batch| {
                 let share = batch.clips() as f64 / all;
                 (Update::Student(batch.update(at, policies)), share)
-            };
-            part.iter().map(update).collect::<Vec<_>>()
+            });
+            updates.collect::<Vec<_>>()
         });
     updates.into_iter().flatten().collect()
 }
