@@ -14,7 +14,10 @@ trap 'rm -rf "$place"' EXIT
 export RAYON_NUM_THREADS=1
 
 state() { # the final state of a run, without times and places
-    (cd "$1/golden" && cat metrics.jsonl && cd "checkpoints/$(cat checkpoints/latest)" && find . -type f | LC_ALL=C sort | xargs cat) | sha256sum | cut -d ' ' -f 1
+    (
+        cd "$1/golden" && cat metrics.jsonl && cd "checkpoints/$(cat checkpoints/latest)" &&
+            find . -type f | LC_ALL=C sort | xargs cat
+    ) | sha256sum | cut -d ' ' -f 1
 }
 
 begin=$(date +%s%N)
@@ -33,9 +36,14 @@ for i in $(seq "$times"); do
     wait "$child" 2>/dev/null || true
     resume=()
     [ -d "$runs/golden" ] && resume=(--resume)
-    "$afd" distill "$recipe" --backend "$backend" --runs "$runs" "${resume[@]}" >/dev/null 2>"$place/error" || cat "$place/error"
+    "$afd" distill "$recipe" --backend "$backend" --runs "$runs" "${resume[@]}" \
+        >/dev/null 2>"$place/error" || cat "$place/error"
     found=$(state "$runs")
-    if [ "$found" = "$expected" ]; then same=$((same + 1)); else echo "kill $i after $after ms: state $found differs"; fi
+    if [ "$found" = "$expected" ]; then
+        same=$((same + 1))
+    else
+        echo "kill $i after $after ms: state $found differs"
+    fi
     rm -rf "$runs"
 done
 echo "$same of $times resumed runs end in the identical state ($backend)"

@@ -15,7 +15,8 @@ for seed in ${2:-0 1 2}; do
         [ -f "$runs/$name/report.json" ] && continue # finished earlier
         resume=()
         [ -d "$runs/$name" ] && resume=(--resume)
-        "$AFD" distill "recipes/physics-world/$family.toml" --runs "$runs" --name "$name" --set "seed=$seed" "${resume[@]}"
+        "$AFD" distill "recipes/physics-world/$family.toml" --runs "$runs" --name "$name" \
+            --set "seed=$seed" "${resume[@]}"
     done
 done
 python3 scripts/summarise-results.py "$runs"/*/report.json

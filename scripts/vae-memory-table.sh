@@ -10,7 +10,10 @@ echo "|---|---|---|---|---|"
 for frame in "$@"; do
     row="| $frame |"
     for dtype in f32 bf16; do
-        for what in encode decode; do row="$row $(target/debug/examples/vae_memory $what $dtype 9 "${frame%x*}" "${frame#*x}") |"; done
+        for what in encode decode; do
+            peak=$(target/debug/examples/vae_memory $what $dtype 9 "${frame%x*}" "${frame#*x}")
+            row="$row $peak |"
+        done
     done
     echo "$row"
 done
