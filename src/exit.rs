@@ -9,8 +9,6 @@ use afd_clips::store::StoreError;
 use afd_clips::teacher::TeacherError;
 use afd_clips::video_io::VideoError;
 
-use crate::recipe::{Problem, RecipeError};
-
 /// An error that a verb of the program may end with.
 ///
 /// Types of this crate say it beside their definition; those of other crates, here.
@@ -21,16 +19,6 @@ pub trait ExitStatus: std::error::Error {
         false
     }
 }
-
-/// Any problem of a recipe: nothing was begun.
-impl ExitStatus for RecipeError {
-    fn is_request(&self) -> bool {
-        true
-    }
-}
-
-/// Found after the recipe was accepted, such as in what a student carries away.
-impl ExitStatus for Problem {}
 
 /// Another `--backend` is needed.
 impl ExitStatus for afd_backends::BackendError {

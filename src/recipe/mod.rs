@@ -51,6 +51,13 @@ pub enum RecipeError {
     },
 }
 
+/// Any problem of a recipe: nothing was begun.
+impl crate::exit::ExitStatus for RecipeError {
+    fn is_request(&self) -> bool {
+        true
+    }
+}
+
 /// A checked recipe.
 #[derive(Debug, Clone)]
 pub struct Recipe {

@@ -5,6 +5,9 @@
 #[error("{0}")]
 pub struct Problem(String);
 
+/// Found after a recipe was accepted, such as in what a student carries away.
+impl crate::exit::ExitStatus for Problem {}
+
 impl Problem {
     /// The sentence.
     pub fn new(sentence: impl Into<String>) -> Self {
