@@ -11,8 +11,9 @@ use serde::Serialize;
 use super::codec::{CodecSizes, TextEncoderSizes};
 use crate::recipe::Recipe;
 use crate::recipe::codec::CodecPlan;
-use crate::recipe::tables::Context;
-use crate::recipe::tables::{DiscriminatorKind, OldPolicy, TextKind};
+use crate::recipe::tables::{
+    Context, DiscriminatorKind, DiscriminatorTable, OldPolicy, Settings, TextKind,
+};
 
 /// Everything that memory and work depend on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -176,59 +177,10 @@ impl PlanInputs {
         let training_clips = (samples_per_prompt > 0)
             .then_some((samples_per_prompt * recipe.train_prompts.len()) as u64);
         let settings = &recipe.settings.clone().within_passes(training_clips);
-        let (afd, discriminator) = (&settings.afd, &settings.discriminator);
+        let method = Method::of(settings);
+        let clips = method.clips();
+        let micro_batch = micro_batch(settings, clips);
         let clip = settings.clip;
-        // Every part is cut by itself.
-        let at_once = |clips: usize| match settings.run.micro_batch {
-            0 => clips,
-            limit => clips.min(limit * settings.run.shards),
-        };
-        let batch = settings.supervised.batch;
-        let supervised = Pretrain {
-            batch,
-            micro_batch: at_once(batch),
-            teacher_forcing: settings.supervised.teacher_forcing,
-        };
-        // The baselines with a discriminator are planned like AFD: the same rollouts, an update of
-        // the same size.
-        let method = match settings.is_supervised() {
-            true => Method::Pretrain(supervised),
-            false => Method::Distill(Distill {
-                prompts: afd.prompts_per_alternation,
-                rollouts: afd.rollouts_per_prompt,
-                teacher_clips: afd.teacher_clips_per_prompt,
-                teacher_positives: afd.teacher_positives,
-                sampler_steps: settings.sampler.denoising_step_list.len(),
-                supervised_start: (afd.supervised_rounds > 0).then_some(supervised),
-                discriminator_steps: afd.discriminator_steps,
-                flow_steps: afd.flow_steps,
-                context: afd.context,
-                detach_context: afd.detach_context,
-                lagging_old: afd.old_policy == OldPolicy::Lagging,
-                reference: afd.reference_weight > 0.0,
-                penalised: discriminator.r1_weight > 0.0 || discriminator.r2_weight > 0.0,
-                mismatched: discriminator.mismatch_weight > 0.0,
-                discriminator: match discriminator.kind {
-                    DiscriminatorKind::Conv => DiscriminatorSizes::Conv(ConvConfig {
-                        channels: discriminator.channels.clone(),
-                        width: discriminator.width,
-                    }),
-                    DiscriminatorKind::Registers => DiscriminatorSizes::Registers(RegisterConfig {
-                        layers: discriminator.layers.clone(),
-                        feed_forward_width: discriminator.width,
-                        sigma: 0.0,
-                    }),
-                },
-                discriminator_lora: discriminator.lora.clone(),
-            }),
-        };
-        let clips = match &method {
-            Method::Pretrain(pretrain) => pretrain.batch,
-            Method::Distill(distill) => {
-                distill.prompts * (distill.rollouts + distill.teacher_positives)
-            }
-        };
-        let at_once = at_once(clips);
         Self {
             student: recipe.student.clone(),
             latents: recipe.latent_shape,
@@ -272,23 +224,10 @@ impl PlanInputs {
             recompute_blocks: settings.run.recompute_blocks,
             attention_queries: settings.run.attention_queries,
             shards: settings.run.shards,
-            micro_batch: at_once,
-            memories_kept: if at_once < clips { 0 } else { clips },
+            micro_batch,
+            memories_kept: if micro_batch < clips { 0 } else { clips },
             kernels: KernelSet::of(backend, settings.run.precision),
-            schedule: match settings.is_supervised() {
-                true => Schedule {
-                    start: 0,
-                    warm_up: 0,
-                    rounds: settings.supervised.steps,
-                    checkpoints: settings.run.keep as u64,
-                },
-                false => Schedule {
-                    start: afd.supervised_rounds,
-                    warm_up: afd.warmup_steps,
-                    rounds: afd.alternations,
-                    checkpoints: settings.run.keep as u64,
-                },
-            },
+            schedule: Schedule::of(settings),
         }
     }
 
@@ -316,6 +255,95 @@ impl PlanInputs {
     /// Values of a clip's latents.
     pub fn latent_values(&self) -> usize {
         self.latents.iter().product()
+    }
+}
+
+impl Method {
+    /// The baselines with a discriminator are planned like AFD: the same rollouts, an update of the
+    /// same size.
+    fn of(settings: &Settings) -> Self {
+        let batch = settings.supervised.batch;
+        let supervised = Pretrain {
+            batch,
+            micro_batch: micro_batch(settings, batch),
+            teacher_forcing: settings.supervised.teacher_forcing,
+        };
+        if settings.is_supervised() {
+            return Self::Pretrain(supervised);
+        }
+        let (afd, discriminator) = (&settings.afd, &settings.discriminator);
+        Self::Distill(Distill {
+            prompts: afd.prompts_per_alternation,
+            rollouts: afd.rollouts_per_prompt,
+            teacher_clips: afd.teacher_clips_per_prompt,
+            teacher_positives: afd.teacher_positives,
+            sampler_steps: settings.sampler.denoising_step_list.len(),
+            supervised_start: (afd.supervised_rounds > 0).then_some(supervised),
+            discriminator_steps: afd.discriminator_steps,
+            flow_steps: afd.flow_steps,
+            context: afd.context,
+            detach_context: afd.detach_context,
+            lagging_old: afd.old_policy == OldPolicy::Lagging,
+            reference: afd.reference_weight > 0.0,
+            penalised: discriminator.r1_weight > 0.0 || discriminator.r2_weight > 0.0,
+            mismatched: discriminator.mismatch_weight > 0.0,
+            discriminator: DiscriminatorSizes::of(discriminator),
+            discriminator_lora: discriminator.lora.clone(),
+        })
+    }
+
+    /// Clips that an update of the student learns from.
+    fn clips(&self) -> usize {
+        match self {
+            Self::Pretrain(pretrain) => pretrain.batch,
+            Self::Distill(distill) => {
+                distill.prompts * (distill.rollouts + distill.teacher_positives)
+            }
+        }
+    }
+}
+
+impl DiscriminatorSizes {
+    fn of(table: &DiscriminatorTable) -> Self {
+        match table.kind {
+            DiscriminatorKind::Conv => Self::Conv(ConvConfig {
+                channels: table.channels.clone(),
+                width: table.width,
+            }),
+            DiscriminatorKind::Registers => Self::Registers(RegisterConfig {
+                layers: table.layers.clone(),
+                feed_forward_width: table.width,
+                sigma: 0.0,
+            }),
+        }
+    }
+}
+
+impl Schedule {
+    fn of(settings: &Settings) -> Self {
+        let (afd, checkpoints) = (&settings.afd, settings.run.keep as u64);
+        match settings.is_supervised() {
+            true => Self {
+                start: 0,
+                warm_up: 0,
+                rounds: settings.supervised.steps,
+                checkpoints,
+            },
+            false => Self {
+                start: afd.supervised_rounds,
+                warm_up: afd.warmup_steps,
+                rounds: afd.alternations,
+                checkpoints,
+            },
+        }
+    }
+}
+
+/// Of `clips`, those that go through the student at once; every part of a batch is cut by itself.
+fn micro_batch(settings: &Settings, clips: usize) -> usize {
+    match settings.run.micro_batch {
+        0 => clips,
+        limit => clips.min(limit * settings.run.shards),
     }
 }
 

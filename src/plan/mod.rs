@@ -2,14 +2,15 @@
 //! files (`afd plan`).
 //!
 //! [`inputs`] are plain sizes, [`transformer`], [`codec`] and [`weights`] count what is exact,
-//! [`activations`] what passes hold at once, [`phases`] puts a round together, [`whole`] a run,
-//! [`table`] prints it.
+//! [`activations`] what passes hold at once, `student` and `alternation` put the phases of a round
+//! together, [`whole`] a run, [`table`] prints it.
 
 pub mod activations;
 mod alternation;
 pub mod codec;
 pub mod inputs;
-pub mod phases;
+pub mod phase;
+mod student;
 pub mod table;
 pub mod transformer;
 pub mod weights;
@@ -20,8 +21,9 @@ mod tests;
 
 use serde::Serialize;
 
-use inputs::PlanInputs;
-use phases::{Part, Phase};
+use alternation::Alternation;
+use inputs::{Method, PlanInputs};
+use phase::{Part, Phase};
 use weights::Weights;
 use whole::Whole;
 
@@ -68,7 +70,7 @@ impl Plan {
     /// The plan for `inputs` on a device with `memory` bytes.
     pub fn new(inputs: PlanInputs, memory: Option<u64>) -> Self {
         let weights = Weights::of(&inputs);
-        let phases = phases::phases(&inputs, &weights);
+        let phases = phases(&inputs, &weights);
         let largest_phase = phases.iter().max_by_key(|phase| phase.bytes());
         let peak = weights.held_bytes() + largest_phase.map_or(0, Phase::bytes);
         let mut largest = [
@@ -104,5 +106,18 @@ impl Plan {
             }),
             ..self
         }
+    }
+}
+
+/// The phases of a round, in order.
+fn phases(inputs: &PlanInputs, weights: &Weights) -> Vec<Phase> {
+    match &inputs.method {
+        Method::Pretrain(pretrain) => vec![student::supervised(inputs, weights, pretrain)],
+        Method::Distill(distill) => Alternation {
+            inputs,
+            weights,
+            distill,
+        }
+        .phases(),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::inputs::Method;
-use super::phases::Part;
+use super::phase::Part;
 use super::transformer::Flops;
 use super::{Plan, Time};
 
@@ -71,6 +71,31 @@ fn grouped(number: u64) -> String {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_sizes(f)?;
+        let held = self.weights.held_bytes();
+        writeln!(f, "\nalways held: {}", bytes(held))?;
+        list(f, &self.weights.held)?;
+        for phase in &self.phases {
+            writeln!(
+                f,
+                "\n{}: {} more, {} in all; {}",
+                phase.name,
+                bytes(phase.bytes()),
+                bytes(held + phase.bytes()),
+                work(phase.flops)
+            )?;
+            list(f, &phase.parts)?;
+        }
+        self.write_round(f)?;
+        self.write_run(f)?;
+        self.write_files(f)?;
+        self.write_peak(f)
+    }
+}
+
+impl Plan {
+    /// Clip, networks and cache.
+    fn write_sizes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weights = &self.weights;
         let [frames, channels, rows, columns] = self.inputs.latents;
         writeln!(
@@ -78,59 +103,48 @@ impl fmt::Display for Plan {
             "clip       {frames} x {channels} x {rows} x {columns} latents, {} tokens",
             grouped(self.inputs.tokens() as u64)
         )?;
-        let parameters = |f: &mut fmt::Formatter<'_>, name: &str, all: u64, trained: u64| {
+        let networks = [
+            (
+                "student",
+                weights.student_parameters,
+                weights.student_trainable,
+            ),
+            (
+                "judge",
+                weights.discriminator_parameters,
+                weights.discriminator_trainable,
+            ),
+        ];
+        for (name, all, trained) in networks.into_iter().filter(|(_, all, _)| *all > 0) {
             writeln!(
                 f,
                 "{name:<10} {} parameters, {} trained",
                 grouped(all),
                 grouped(trained)
-            )
-        };
-        parameters(
-            f,
-            "student",
-            weights.student_parameters,
-            weights.student_trainable,
-        )?;
-        if weights.discriminator_parameters > 0 {
-            parameters(
-                f,
-                "judge",
-                weights.discriminator_parameters,
-                weights.discriminator_trainable,
             )?;
         }
         writeln!(
             f,
             "cache      {} of keys and values per clip",
             bytes(self.cache_per_clip)
-        )?;
-        writeln!(f, "\nalways held: {}", bytes(weights.held_bytes()))?;
-        list(f, &weights.held)?;
-        for phase in &self.phases {
-            let (more, all) = (phase.bytes(), weights.held_bytes() + phase.bytes());
-            writeln!(
-                f,
-                "\n{}: {} more, {} in all; {}",
-                phase.name,
-                bytes(more),
-                bytes(all),
-                work(phase.flops)
-            )?;
-            list(f, &phase.parts)?;
-        }
-        let whole = &self.whole;
-        let round = match self.inputs.method {
+        )
+    }
+
+    /// What a round is called.
+    fn round(&self) -> &'static str {
+        match self.inputs.method {
             Method::Distill(_) => "alternation",
             Method::Pretrain(_) => "update",
-        };
-        let schedule = self.inputs.schedule;
-        writeln!(f, "\none {round}: {}", work(whole.round))?;
+        }
+    }
+
+    fn write_round(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\none {}: {}", self.round(), work(self.whole.round))?;
         writeln!(
             f,
             "checkpoint: {}, {} of host memory to write it",
-            bytes(weights.checkpoint),
-            bytes(weights.checkpoint_host)
+            bytes(self.weights.checkpoint),
+            bytes(self.weights.checkpoint_host)
         )?;
         if let Some(encoder) = &self.inputs.text_encoder {
             writeln!(
@@ -139,65 +153,76 @@ impl fmt::Display for Plan {
                 bytes(encoder.weights)
             )?;
         }
+        Ok(())
+    }
+
+    /// The work of the run, part by part.
+    fn write_run(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, inputs) = (&self.whole, &self.inputs);
         writeln!(
             f,
             "\nthe run: {}{}",
             flops(whole.total()),
             self.time.map_or_else(String::new, |time| time.to_string())
         )?;
-        let line = |f: &mut fmt::Formatter<'_>, work: f64, what: String| {
-            if work > 0.0 {
-                writeln!(f, "  {:>10}  {what}", flops(work))
-            } else {
-                Ok(())
-            }
-        };
-        line(
-            f,
-            whole.preparation.clips,
-            format!(
-                "{} clips through the codec, once",
-                self.inputs.prompts * self.inputs.samples_per_prompt
-            ),
-        )?;
-        line(
-            f,
-            whole.preparation.prompts,
-            format!(
-                "{} prompts through the text encoder, at most, once",
-                self.inputs.prompts + self.inputs.held_out
-            ),
-        )?;
-        let parts = [
-            (schedule.start, "supervised updates"),
-            (schedule.warm_up, "rounds of warm-up, at most"),
+        let before = [
+            (inputs.schedule.start, "supervised updates"),
+            (inputs.schedule.warm_up, "rounds of warm-up, at most"),
         ];
-        let parts = parts
+        let before: String = before
             .into_iter()
             .filter(|(times, _)| *times > 0)
-            .map(|(times, what)| format!("{times} {what}, "));
-        line(
-            f,
-            whole.rounds,
-            format!("{}{} {round}s", parts.collect::<String>(), schedule.rounds),
-        )?;
-        let disk = whole.disk;
+            .map(|(times, what)| format!("{times} {what}, "))
+            .collect();
+        let parts = [
+            (
+                whole.preparation.clips,
+                format!(
+                    "{} clips through the codec, once",
+                    inputs.prompts * inputs.samples_per_prompt
+                ),
+            ),
+            (
+                whole.preparation.prompts,
+                format!(
+                    "{} prompts through the text encoder, at most, once",
+                    inputs.prompts + inputs.held_out
+                ),
+            ),
+            (
+                whole.rounds,
+                format!("{before}{} {}s", inputs.schedule.rounds, self.round()),
+            ),
+        ];
+        for (work, what) in parts.into_iter().filter(|(work, _)| *work > 0.0) {
+            writeln!(f, "  {:>10}  {what}", flops(work))?;
+        }
+        Ok(())
+    }
+
+    fn write_files(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let disk = self.whole.disk;
         writeln!(
             f,
             "on disk: checkpoints {} ({} and the next), latents {}, text rows {}{}",
             bytes(disk.checkpoints),
-            schedule.checkpoints,
+            self.inputs.schedule.checkpoints,
             bytes(disk.latents),
             if disk.text > 0 { "at most " } else { "" },
             bytes(disk.text)
         )?;
-        if whole.host_pixels > 0 {
+        if self.whole.host_pixels > 0 {
             writeln!(
                 f,
                 "in host memory: prepared clips {}",
-                bytes(whole.host_pixels)
+                bytes(self.whole.host_pixels)
             )?;
         }
+        Ok(())
+    }
+
+    /// The verdict.
+    fn write_peak(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "\npeak {} in the {}: ",

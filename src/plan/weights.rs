@@ -4,7 +4,7 @@ use afd_models::student::StudentConfig;
 use serde::Serialize;
 
 use super::inputs::{DiscriminatorSizes, Distill, Method, PlanInputs};
-use super::phases::Part;
+use super::phase::Part;
 use super::transformer::{
     block_parameters, conv_parameters, lora_parameters, parameters, register_parameters,
 };

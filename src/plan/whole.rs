@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::inputs::PlanInputs;
-use super::phases::{Phase, Rounds};
+use super::phase::{Phase, Rounds};
 use super::transformer::Flops;
 use super::weights::Weights;
 

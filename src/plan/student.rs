@@ -1,75 +1,12 @@
-//! The phases of a round: what each holds and computes.
+//! The student's updates: what they hold and compute.
 
 use afd_models::student::Visibility;
-use serde::Serialize;
 
 use super::activations::{self, Peak, Run};
-use super::alternation::Alternation;
-use super::inputs::{Method, PlanInputs, Pretrain};
+use super::inputs::{PlanInputs, Pretrain};
+use super::phase::{Part, Phase, Rounds, part};
 use super::transformer::{Computed, Flops};
 use super::weights::Weights;
-
-/// Something that takes memory.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Part {
-    /// What it is.
-    pub what: String,
-    /// How large it is.
-    pub bytes: u64,
-}
-
-/// Rounds of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rounds {
-    /// Supervised updates before the warm-up.
-    Start,
-    /// Those of the warm-up too.
-    All,
-    /// Those after the warm-up.
-    Later,
-}
-
-/// A phase of a round.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Phase {
-    /// Its name.
-    pub name: String,
-    /// The rounds that it is part of.
-    pub rounds: Rounds,
-    /// What it holds besides what is always held.
-    pub parts: Vec<Part>,
-    /// Floating-point operations of a round.
-    pub flops: Flops,
-}
-
-impl Phase {
-    /// Bytes of all parts.
-    pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.bytes).sum()
-    }
-}
-
-/// The phases of a round, in order.
-pub fn phases(inputs: &PlanInputs, weights: &Weights) -> Vec<Phase> {
-    match &inputs.method {
-        Method::Pretrain(pretrain) => vec![supervised(inputs, weights, pretrain)],
-        Method::Distill(distill) => Alternation {
-            inputs,
-            weights,
-            distill,
-        }
-        .phases(),
-    }
-}
-
-/// A part.
-pub(super) fn part(what: impl Into<String>, bytes: u64) -> Part {
-    Part {
-        what: what.into(),
-        bytes,
-    }
-}
 
 /// The student's run over `clips` clips, with its factors.
 pub(super) fn run<'a>(inputs: &'a PlanInputs, clips: usize, visibility: &'a Visibility) -> Run<'a> {
