@@ -15,6 +15,7 @@ mod data;
 mod doctor;
 mod eval;
 mod export;
+mod format;
 mod generate;
 mod inspect;
 mod measure;

@@ -2,36 +2,14 @@
 //! go to.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use afd_clips::prompts::read_prompts;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::GenerateArgs;
 use crate::cli::CliError;
 use crate::data::video_io::VideoFormat;
-
-/// File formats of clips in a directory.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Format {
-    /// H.264 through ffmpeg.
-    Mp4,
-    /// Animated GIF, 256 colours a frame.
-    Gif,
-    /// Directories of PNG frames, exact.
-    Frames,
-}
-
-impl Format {
-    /// As the writer of videos calls it.
-    pub fn video(self) -> VideoFormat {
-        match self {
-            Self::Mp4 => VideoFormat::Mp4,
-            Self::Gif => VideoFormat::Gif,
-            Self::Frames => VideoFormat::PngFrames,
-        }
-    }
-}
 
 /// How a directory's files are named.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -70,19 +48,10 @@ pub struct Wanted {
     pub file: String,
 }
 
-/// The prompts asked for, each name once.
-pub fn prompts(args: &GenerateArgs) -> Result<Vec<Listed>, CliError> {
-    if let Some(prompt) = &args.prompt {
-        return Ok(vec![Listed {
-            prompt: prompt.clone(),
-            name: None,
-        }]);
-    }
-    let Some(path) = &args.prompts else {
-        unreachable!("clap asks for --prompt or --prompts")
-    };
+/// The prompts of a list, each name once; `names` is a list of what to call their clips.
+pub fn prompts(path: &Path, names: Option<&Path>) -> Result<Vec<Listed>, CliError> {
     let prompts = read_prompts(path)?;
-    let names: Vec<Option<String>> = match &args.names {
+    let called: Vec<Option<String>> = match names {
         None => vec![None; prompts.len()],
         Some(file) => read_prompts(file)?.into_iter().map(Some).collect(),
     };
@@ -92,22 +61,23 @@ pub fn prompts(args: &GenerateArgs) -> Result<Vec<Listed>, CliError> {
             path.display()
         )));
     }
-    if let (Some(file), true) = (&args.names, names.len() != prompts.len()) {
-        let (file, path, names, prompts) =
-            (file.display(), path.display(), names.len(), prompts.len());
+    if let (Some(file), true) = (names, called.len() != prompts.len()) {
         return Err(CliError::Usage(format!(
-            "{file} has {names} names, {path} has {prompts} prompts; expected a name for each, \
-                line by line"
+            "{} has {} names, {} has {} prompts; expected a name for each, line by line",
+            file.display(),
+            called.len(),
+            path.display(),
+            prompts.len()
         )));
     }
     let mut listed: Vec<Listed> = prompts
         .into_iter()
-        .zip(names)
+        .zip(called)
         .map(|(prompt, name)| Listed { prompt, name })
         .collect();
     let (all, mut seen) = (listed.len(), BTreeSet::new());
     listed.retain(|listed| seen.insert(listed.called().to_string()));
-    if let (Some(file), true) = (&args.names, listed.len() < all) {
+    if let (Some(file), true) = (names, listed.len() < all) {
         eprintln!(
             "{} of {all} names in {} were there before and are left out",
             all - listed.len(),
@@ -117,15 +87,17 @@ pub fn prompts(args: &GenerateArgs) -> Result<Vec<Listed>, CliError> {
     Ok(listed)
 }
 
-/// The file of a clip in the directory.
+/// The file in the directory of clip number `sample` of the prompt in place `number`, which is
+/// `called` something.
 pub fn file_name(
-    args: &GenerateArgs,
+    naming: Naming,
+    format: VideoFormat,
     number: usize,
     called: &str,
     sample: u64,
 ) -> Result<String, CliError> {
-    let ending = args.format.video().extension();
-    let file = match args.naming {
+    let ending = format.extension();
+    let file = match naming {
         Naming::Numbers => format!("{number:05}-{sample}.{ending}"),
         Naming::Vbench => format!("{called}-{sample}.{ending}"),
     };

@@ -12,10 +12,11 @@ use burn::prelude::*;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use self::list::{Format, Listed, Naming, Wanted, file_name, prompts};
+use self::list::{Listed, Naming, Wanted, file_name, prompts};
 use super::CliError;
 use super::bar::Bar;
 use super::checkpoint::{Source, find};
+use super::format::Format;
 use crate::data::batch::BatchError;
 use crate::data::manifest;
 use crate::data::text;
@@ -138,15 +139,23 @@ fn clips_of_a_list(
     source: &Source,
     directory: &Path,
 ) -> Result<ExitCode, CliError> {
-    args.format.video().require(directory)?;
-    let prompts = prompts(args)?;
+    let format = args.format.video();
+    format.require(directory)?;
+    let prompts = match (&args.prompt, &args.prompts) {
+        (Some(prompt), _) => vec![Listed {
+            prompt: prompt.clone(),
+            name: None,
+        }],
+        (None, Some(list)) => prompts(list, args.names.as_deref())?,
+        (None, None) => unreachable!("clap asks for --prompt or --prompts"),
+    };
     let mut wanted = Vec::new();
     for (number, of) in prompts.iter().enumerate() {
         for sample in 0..args.clips {
             wanted.push(Wanted {
                 of: of.clone(),
                 sample,
-                file: file_name(args, number, of.called(), sample)?,
+                file: file_name(args.naming, format, number, of.called(), sample)?,
             });
         }
     }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
+use crate::cli::format::Format;
 use crate::cli::{CliError, RecipeArgs};
 use crate::data::record::record;
-use crate::data::video_io::VideoFormat;
 use crate::out::say;
 use crate::recipe::Recipe;
 use crate::run::signals::{self, STOPPED};
@@ -29,16 +29,6 @@ pub struct RecordArgs {
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// H.264 through ffmpeg.
-    Mp4,
-    /// Animated GIF, 256 colours a frame.
-    Gif,
-    /// Directories of PNG frames, exact.
-    Frames,
-}
-
 /// Records.
 pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
     let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
@@ -52,11 +42,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
             .filter(|prompt| !recipe.train_prompts.contains(prompt))
             .cloned(),
     );
-    let format = match args.format {
-        Format::Mp4 => VideoFormat::Mp4,
-        Format::Gif => VideoFormat::Gif,
-        Format::Frames => VideoFormat::PngFrames,
-    };
+    let format = args.format.video();
     let mut progress = |done: usize, all: usize| {
         if done.is_multiple_of(100) || done == all {
             eprintln!("{done} of {all} clips");
