@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use afd_models::weights::Pickles;
+use burn::tensor::bf16;
+use safetensors::tensor::{Dtype, TensorView};
+
 use super::*;
 
 /// Counts its calls; the rows are letters.
