@@ -104,7 +104,7 @@ pub fn prepare(
                     .encode(prompt)
                     .map_err(|reason| EmbeddingError::Encode {
                         prompt: prompt.clone(),
-                        reason,
+                        reason: reason.to_string(),
                     })?;
                 cache.write(prompt, &values, stored)?;
                 prepared.written += 1;

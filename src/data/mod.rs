@@ -1,6 +1,7 @@
 //! Everything between video files and student-sized clips.
 
 pub mod batch;
+pub mod coding;
 pub mod embeddings;
 pub mod latents;
 pub mod near_prompts;

@@ -5,7 +5,8 @@ use afd_models::kernels::Kernels;
 use burn::prelude::*;
 
 use super::SessionError;
-use crate::data::batch::{BatchError, LATENTS, encode, latent_origin, training_samples};
+use crate::data::batch::{BatchError, LATENTS, latent_origin, training_samples};
+use crate::data::coding::encode;
 use crate::data::embeddings::Prepared;
 use crate::data::latents::{ClipRecord, LatentStore};
 use crate::data::prepare::prepare_fitted;

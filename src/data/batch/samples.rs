@@ -1,0 +1,46 @@
+//! Which of a teacher's clips training may ask for.
+
+use std::collections::BTreeSet;
+
+use super::BatchError;
+use crate::recipe::Recipe;
+use crate::teacher::Teacher;
+
+/// Every clip that training may ask for, in a fixed order; prompts that the teacher refuses have
+/// none.
+///
+/// # Errors
+/// A teacher without an end.
+pub fn training_samples(
+    recipe: &Recipe,
+    teacher: &dyn Teacher,
+) -> Result<Vec<(String, u64)>, BatchError> {
+    let mut samples = BTreeSet::new();
+    let mut all = Vec::new();
+    for prompt in &recipe.train_prompts {
+        let count = samples_of(recipe.settings.teacher.samples_per_prompt, teacher, prompt)
+            .ok_or(BatchError::Endless)?;
+        // A prompt may stand in the list twice.
+        if samples.insert(prompt) {
+            all.extend((0..count).map(|sample| (prompt.clone(), sample)));
+        }
+    }
+    teacher.expect(all.clone());
+    let mut refused = BTreeSet::new();
+    for prompt in samples {
+        if teacher.refuses(prompt)? {
+            refused.insert(prompt.as_str());
+        }
+    }
+    all.retain(|(prompt, _)| !refused.contains(prompt.as_str()));
+    Ok(all)
+}
+
+/// Distinct samples of a training prompt where the recipe asks for `asked` (0: as many as there are);
+/// `None` if there is no end to them.
+pub(super) fn samples_of(asked: u64, teacher: &dyn Teacher, prompt: &str) -> Option<u64> {
+    match (asked, teacher.samples(prompt)) {
+        (0, there) => there,
+        (asked, there) => Some(there.map_or(asked, |there| asked.min(there))),
+    }
+}
