@@ -50,7 +50,7 @@ pub fn train_and_evaluate(directory: &Path) -> Result<Outcome, Box<dyn Error>> {
     let name = &recipe.settings.name;
     let run = RunDirectory::create(directory, name, &recipe.resolved()?, &environment)?;
     let trained = train::<B>(&recipe, &run, &batches, &device)?;
-    let student = trained.model.evaluation;
+    let student = trained.model.ema;
 
     // Rollouts: two clips of a prompt, in latents.
     let text = batches.text(&recipe.train_prompts[..1], 2)?;

@@ -115,7 +115,7 @@ pub fn train_and_score(directory: &Path) -> Result<Outcome, Box<dyn Error>> {
         latent_shape: recipe.latent_shape,
     };
     let sampler = recipe.settings.sampler.build();
-    let student = &trained.model.evaluation;
+    let student = &trained.model.ema;
     let made = generate(student, &batches, &sampler, &request, &device)?;
     let of_teacher = batches.teacher_clips(&prompt, 0..SHOWN as u64)?;
     let phi = trained

@@ -191,7 +191,7 @@ impl Job for TrainJob<'_> {
             Kind::Distill => Some(build::base_student::<B::InnerBackend>(recipe, &device)?),
             Kind::Pretrain => None,
         };
-        let students: Vec<_> = base.iter().chain([&trained.model.evaluation]).collect();
+        let students: Vec<_> = base.iter().chain([&trained.model.ema]).collect();
         let trained_on = batches.queries();
         let clips = match evaluate::held_out_clips::<B>(recipe, &batches, &students, &device) {
             Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {

@@ -42,7 +42,7 @@ pub struct AfdModel<B: Backend, D: Module<B> = AnyDiscriminator<B>> {
     /// The student as it was at the start.
     pub reference: Option<Student<B>>,
     /// The exponential moving average (EMA) of the student, which is evaluated and exported.
-    pub evaluation: Student<B>,
+    pub ema: Student<B>,
     /// The prompt-paired discriminator phi.
     pub discriminator: Option<D>,
 }

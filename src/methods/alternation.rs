@@ -298,7 +298,7 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> Alternation<B, D> {
             .old
             .map(|old| blend::<B, _>(old, &model.student, decay));
         let decay = ema_decay(step, afd.ema_decay);
-        model.evaluation = blend::<B, _>(model.evaluation, &model.student, decay);
+        model.ema = blend::<B, _>(model.ema, &model.student, decay);
         model
     }
 }

@@ -237,7 +237,7 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> TrainingMethod<B, D> for Supervis
 
         let mut model = learner.model();
         let decay = averages::ema_decay(round + 1, self.table.ema_decay);
-        model.evaluation = averages::blend::<B, _>(model.evaluation, &model.student, decay);
+        model.ema = averages::blend::<B, _>(model.ema, &model.student, decay);
         learner.replace(model);
         report.finished("supervised");
         Ok(report)

@@ -1,7 +1,7 @@
 //! What a plan is made from: plain sizes, and how a recipe becomes them.
 
 use afd_clips::layouts::Layout as FolderLayout;
-use afd_models::discriminator::{ConvConfig, RegisterConfig};
+use afd_models::discriminator::{DiscriminatorSpec, GraphSizes, RegisterConfig};
 use afd_models::lora::LoraConfig;
 use afd_models::precision::Precision;
 use afd_models::student::{BlockLayout, StudentConfig};
@@ -11,9 +11,7 @@ use serde::Serialize;
 use super::codec::{CodecSizes, TextEncoderSizes};
 use crate::recipe::Recipe;
 use crate::recipe::codec::CodecPlan;
-use crate::recipe::tables::{
-    Context, DiscriminatorKind, DiscriminatorTable, OldPolicy, Settings, TextKind,
-};
+use crate::recipe::tables::{Context, OldPolicy, Settings, TextKind};
 
 /// Everything that memory and work depend on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -164,8 +162,8 @@ pub struct Distill {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiscriminatorSizes {
-    /// Multiscale 3-D convolutions.
-    Conv(ConvConfig),
+    /// One without a backbone.
+    Graph(GraphSizes),
     /// Registers on a copy of the student.
     Registers(RegisterConfig),
 }
@@ -177,7 +175,7 @@ impl PlanInputs {
         let training_clips = (samples_per_prompt > 0)
             .then_some((samples_per_prompt * recipe.train_prompts.len()) as u64);
         let settings = &recipe.settings.clone().within_passes(training_clips);
-        let method = Method::of(settings);
+        let method = Method::of(recipe, settings);
         let clips = method.clips();
         let micro_batch = micro_batch(settings, clips);
         let clip = settings.clip;
@@ -261,7 +259,8 @@ impl PlanInputs {
 impl Method {
     /// The baselines with a discriminator are planned like AFD: the same rollouts, an update of the
     /// same size.
-    fn of(settings: &Settings) -> Self {
+    /// `settings` are the recipe's with the schedule that runs.
+    fn of(recipe: &Recipe, settings: &Settings) -> Self {
         let batch = settings.supervised.batch;
         let supervised = Pretrain {
             batch,
@@ -287,7 +286,7 @@ impl Method {
             reference: afd.reference_weight > 0.0,
             penalised: discriminator.r1_weight > 0.0 || discriminator.r2_weight > 0.0,
             mismatched: discriminator.mismatch_weight > 0.0,
-            discriminator: DiscriminatorSizes::of(discriminator),
+            discriminator: DiscriminatorSizes::of(recipe),
             discriminator_lora: discriminator.lora.clone(),
         })
     }
@@ -304,17 +303,16 @@ impl Method {
 }
 
 impl DiscriminatorSizes {
-    fn of(table: &DiscriminatorTable) -> Self {
-        match table.kind {
-            DiscriminatorKind::Conv => Self::Conv(ConvConfig {
-                channels: table.channels.clone(),
-                width: table.width,
-            }),
-            DiscriminatorKind::Registers => Self::Registers(RegisterConfig {
-                layers: table.layers.clone(),
-                feed_forward_width: table.width,
-                sigma: 0.0,
-            }),
+    /// The sizes of the recipe's discriminator.
+    fn of(recipe: &Recipe) -> Self {
+        let spec = recipe.settings.discriminator.spec();
+        match (
+            spec.graph_sizes(recipe.latent_shape, recipe.student.text_width),
+            spec,
+        ) {
+            (Some(sizes), _) => Self::Graph(sizes),
+            (None, DiscriminatorSpec::Registers { config, .. }) => Self::Registers(config),
+            (None, DiscriminatorSpec::Conv(_)) => unreachable!("convolutions have no backbone"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Parameters, operations and keys and values of a transformer, from its sizes (method.md B.1, B.4,
 //! G.8).
 
-use afd_models::discriminator::{ConvConfig, RegisterConfig};
+use afd_models::discriminator::RegisterConfig;
 use afd_models::lora::LoraConfig;
 use afd_models::student::{BlockLayout, StudentConfig, Visibility};
 use afd_models::weights::wan;
@@ -89,40 +89,6 @@ pub fn register_parameters(config: &RegisterConfig, width: usize) -> usize {
         + 2 * count * width
         + linear(count * width, width)
         + linear(width, 1)
-}
-
-/// Parameters of a convolution discriminator for latents `[F, C, H, W]`.
-pub fn conv_parameters(config: &ConvConfig, latents: [usize; 4], text_width: usize) -> usize {
-    let linear = |input: usize, output: usize| input * output + output;
-    let scales = conv_scales(config, latents);
-    let stages: usize = config
-        .channels
-        .windows(2)
-        .map(|pair| 27 * pair[0] * pair[1] + 2 * pair[1])
-        .sum();
-    let coarsest = scales
-        .last()
-        .map_or(0, |(positions, channels)| positions * channels);
-    let pooled: usize = config.channels.iter().sum();
-    linear(latents[1] + 3, config.channels[0])
-        + stages
-        + linear(pooled + coarsest, config.width)
-        + linear(config.width, 1)
-        + linear(text_width, config.width)
-}
-
-/// Positions and channels of each scale of a convolution discriminator; every scale after the first
-/// halves time, rows and columns.
-pub fn conv_scales(
-    config: &ConvConfig,
-    [mut frames, _, mut rows, mut columns]: [usize; 4],
-) -> Vec<(usize, usize)> {
-    let mut scales = Vec::with_capacity(config.channels.len());
-    for &channels in &config.channels {
-        scales.push((frames * rows * columns, channels));
-        (frames, rows, columns) = (frames.div_ceil(2), rows.div_ceil(2), columns.div_ceil(2));
-    }
-    scales
 }
 
 /// Values of a clip's keys and values in all layers, for `tokens` tokens.

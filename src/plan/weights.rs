@@ -5,9 +5,7 @@ use serde::Serialize;
 
 use super::inputs::{DiscriminatorSizes, Distill, Method, PlanInputs};
 use super::phase::Part;
-use super::transformer::{
-    block_parameters, conv_parameters, lora_parameters, parameters, register_parameters,
-};
+use super::transformer::{block_parameters, lora_parameters, parameters, register_parameters};
 
 /// Bytes of an f32: LoRA factors, gradients, moments.
 const SINGLE: u64 = 4;
@@ -81,7 +79,7 @@ impl Weights {
         if distill.is_some() {
             push("old policy", lagging);
         }
-        push("evaluation average", lagging);
+        push("EMA", lagging);
         push("student's moments", 2 * SINGLE * trainable);
         // Copies in a checkpoint; with LoRA only factors, because the base is the file that the run
         // started from.
@@ -161,17 +159,13 @@ impl Trained {
 fn discriminator(inputs: &PlanInputs, distill: &Distill) -> (u64, u64, Trained) {
     let config: &StudentConfig = &inputs.student;
     match &distill.discriminator {
-        DiscriminatorSizes::Conv(conv) => {
-            let rest = conv_parameters(conv, inputs.latents, config.text_width) as u64;
-            (
-                0,
-                rest,
-                Trained {
-                    backbone: 0,
-                    lora: 0,
-                    rest,
-                },
-            )
+        DiscriminatorSizes::Graph(sizes) => {
+            let trained = Trained {
+                backbone: 0,
+                lora: 0,
+                rest: sizes.parameters,
+            };
+            (0, sizes.parameters, trained)
         }
         DiscriminatorSizes::Registers(registers) => {
             let (backbone, rest) = (

@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use afd_models::copies::{frozen_copy, trained_copy};
-use afd_models::discriminator::{
-    AnyDiscriminator, ConvConfig, ConvDiscriminator, RegisterConfig, RegisterDiscriminator,
-};
+use afd_models::copies::frozen_copy;
+use afd_models::discriminator::AnyDiscriminator;
 use afd_models::init::{initialise, initialise_where};
 use afd_models::kernels::Trainable;
 use afd_models::lora::{adapted, is_factor, without_factors};
@@ -22,7 +20,6 @@ use crate::engine::model::{AfdModel, TrainedDiscriminator};
 use crate::exit::ExitStatus;
 use crate::methods::entry;
 use crate::recipe::Recipe;
-use crate::recipe::tables::DiscriminatorKind;
 
 /// Why a student cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -166,38 +163,9 @@ pub fn discriminator<B: Backend>(
     seed: u64,
     device: &B::Device,
 ) -> AnyDiscriminator<B> {
-    let settings = &recipe.settings.discriminator;
-    match settings.kind {
-        DiscriminatorKind::Conv => {
-            let config = ConvConfig {
-                channels: settings.channels.clone(),
-                width: settings.width,
-            };
-            let fresh = ConvDiscriminator::new(
-                &config,
-                recipe.latent_shape,
-                recipe.student.text_width,
-                device,
-            );
-            AnyDiscriminator::Conv(initialise(fresh, seed, "discriminator"))
-        }
-        DiscriminatorKind::Registers => {
-            let config = RegisterConfig {
-                layers: settings.layers.clone(),
-                feed_forward_width: settings.width,
-                sigma: 0.0,
-            };
-            // The base student's weights; where they are frozen, in the same memory.
-            let base = without_factors(base.clone());
-            let backbone = match &settings.lora {
-                Some(lora) => adapted(frozen_copy(base), lora),
-                None => trained_copy(base),
-            };
-            let fresh = RegisterDiscriminator::around(&config, backbone, device);
-            let unset = |path: &str| !path.contains(".backbone.") || is_factor(path);
-            AnyDiscriminator::Registers(initialise_where(fresh, seed, "discriminator", unset))
-        }
-    }
+    let spec = recipe.settings.discriminator.spec();
+    let text_width = recipe.student.text_width;
+    spec.build(recipe.latent_shape, base, text_width, seed, device)
 }
 
 /// Student, lagging copies and discriminator as the recipe's method needs them.
@@ -226,7 +194,7 @@ pub fn model_with<B: Trainable, D: TrainedDiscriminator<B>>(
     let copy = || frozen_copy(student.clone());
     let settings = &recipe.settings;
     let method = entry(settings);
-    let evaluation = copy();
+    let ema = copy();
     let old = method.adversarial.then(copy);
     // Whoever learns from its own trajectories learns from those of the student that it was.
     let refers = (method.reference_weight)(settings) > 0.0 || recipe.trajectories.is_some();
@@ -236,7 +204,7 @@ pub fn model_with<B: Trainable, D: TrainedDiscriminator<B>>(
         student,
         old,
         reference,
-        evaluation,
+        ema,
         discriminator,
     })
 }

@@ -151,8 +151,7 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> RunJournal<B, D> {
         // The log first: a checkpoint's metrics are never missing.
         self.metrics.sync()?;
         let fill = |directory: &std::path::Path| -> Result<(), SaveError> {
-            write_student(directory, &model.evaluation.valid(), &self.card)
-                .map_err(SaveError::fill)?;
+            write_student(directory, &model.ema.valid(), &self.card).map_err(SaveError::fill)?;
             write_training_state(directory, model, &self.optimizer, state).map_err(SaveError::fill)
         };
         self.checkpoints

@@ -226,7 +226,7 @@ impl Problem {
         AfdModel {
             old: Some(frozen_copy(student.clone())),
             reference,
-            evaluation: frozen_copy(student.clone()),
+            ema: frozen_copy(student.clone()),
             student,
             discriminator,
         }

@@ -1,6 +1,7 @@
 //! Which discriminator, and how large: all that is needed to make one and to plan what it takes.
 
 use burn::prelude::*;
+use serde::Serialize;
 
 use super::{
     AnyDiscriminator, ConvConfig, ConvDiscriminator, RegisterConfig, RegisterDiscriminator,
@@ -25,7 +26,7 @@ pub enum DiscriminatorSpec {
 }
 
 /// What a discriminator without a backbone takes, for plans.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct GraphSizes {
     /// Weights, all of them trained.
     pub parameters: u64,

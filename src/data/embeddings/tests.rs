@@ -7,6 +7,7 @@ use burn::tensor::bf16;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::*;
+use afd_models::text::EncodeError;
 
 /// Counts its calls; the rows are letters.
 struct Letters(AtomicUsize);

@@ -62,7 +62,7 @@ fn gradients<B: Trainable>(
     let model: AfdModel<B> = AfdModel {
         old: None,
         reference: None,
-        evaluation: student.clone(),
+        ema: student.clone(),
         student,
         discriminator: None,
     };

@@ -50,12 +50,12 @@ fn supervised_flow_matching_recovers_the_conditional_mean() {
         5,
         "student",
     );
-    let evaluation = frozen_copy(student.clone());
+    let ema = frozen_copy(student.clone());
     let mut model: AfdModel<B> = AfdModel {
         student,
         old: None,
         reference: None,
-        evaluation,
+        ema,
         discriminator: None,
     };
     let mut optimizer = AdamConfig::new().init::<B, AfdModel<B>>();

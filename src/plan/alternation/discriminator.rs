@@ -8,11 +8,11 @@ use crate::plan::activations::{self, Peak, Run};
 use crate::plan::inputs::DiscriminatorSizes;
 use crate::plan::phase::{Part, Phase, Rounds, part};
 use crate::plan::student::run;
-use crate::plan::transformer::{Computed, Flops, conv_scales};
+use crate::plan::transformer::{Computed, Flops};
 
 impl Alternation<'_> {
     /// Clips that one discriminator update scores.
-    fn judged(&self) -> usize {
+    fn scored(&self) -> usize {
         let moved = if self.distill.penalised {
             self.both()
         } else {
@@ -52,7 +52,7 @@ impl Alternation<'_> {
                 // The last of the tokens that are read are the block's own.
                 run.forward() + run.outside() + (config.layers.len() as u64 - 1) * run.boundary()
             }
-            DiscriminatorSizes::Conv(_) => self.conv_values(clips) / 2,
+            DiscriminatorSizes::Graph(sizes) => clips as u64 * sizes.values / 2,
         };
         let mut parts = self.held();
         let scoring = values * inputs.activation_bytes as u64;
@@ -65,7 +65,7 @@ impl Alternation<'_> {
             .discriminator_flops()
             .times(self.both() as f64)
             .plus(Flops {
-                codec: self.journeys(),
+                codec: self.round_trips(),
                 ..Flops::default()
             });
         Phase {
@@ -78,7 +78,7 @@ impl Alternation<'_> {
 
     /// Operations of the codec: rollouts are decoded and encoded again, teacher clips are encoded
     /// where they are not prepared.
-    fn journeys(&self) -> f64 {
+    fn round_trips(&self) -> f64 {
         let Some(codec) = &self.inputs.codec else {
             return 0.0;
         };
@@ -95,12 +95,12 @@ impl Alternation<'_> {
     pub(super) fn discriminator(&self) -> Phase {
         let inputs = self.inputs;
         let mut parts = self.held();
-        let judged = self.judged();
+        let scored = self.scored();
         match &self.distill.discriminator {
             DiscriminatorSizes::Registers(config) => parts.extend(self.registers_update(config)),
-            DiscriminatorSizes::Conv(_) => parts.push(part(
-                "graph of the convolutions",
-                self.conv_values(judged) * inputs.activation_bytes as u64,
+            DiscriminatorSizes::Graph(sizes) => parts.push(part(
+                "graph of the discriminator",
+                scored as u64 * sizes.values * inputs.activation_bytes as u64,
             )),
         }
         parts.push(part(
@@ -116,7 +116,7 @@ impl Alternation<'_> {
         let flops = once
             .times(forwards)
             .plus(once.backward(trained))
-            .times(judged as f64 * self.distill.discriminator_steps as f64);
+            .times(scored as f64 * self.distill.discriminator_steps as f64);
         Phase {
             rounds: Rounds::All,
             name: "discriminator update".into(),
@@ -129,14 +129,14 @@ impl Alternation<'_> {
     fn registers_update(&self, config: &RegisterConfig) -> [Part; 3] {
         let inputs = self.inputs;
         let visibility = Visibility::bidirectional(inputs.latents[0]);
-        let judged = self.judged();
+        let scored = self.scored();
         let depth = config.layers.last().map_or(0, |last| last + 1);
         let frozen = inputs.recompute_blocks && self.weights.backbone_gradients == 0;
-        // What is moved or mistaken is scored, and walked backwards, as a batch of its own.
+        // What is moved or mismatched is scored, and walked backwards, as a batch of its own.
         let (clips, passes) = if inputs.recompute_blocks {
-            (inputs.shards.min(judged), 1)
+            (inputs.shards.min(scored), 1)
         } else {
-            (self.both(), judged.div_ceil(self.both()))
+            (self.both(), scored.div_ceil(self.both()))
         };
         let run = Run {
             passes,
@@ -202,36 +202,10 @@ impl Alternation<'_> {
                         ..Flops::default()
                     })
             }
-            DiscriminatorSizes::Conv(config) => {
-                let scales = conv_scales(config, inputs.latents);
-                let stem = 2.0 * (scales[0].0 * (inputs.latents[1] + 3) * scales[0].1) as f64;
-                let stages: f64 = scales
-                    .windows(2)
-                    .map(|pair| 2.0 * (pair[1].0 * 27 * pair[0].1 * pair[1].1) as f64)
-                    .sum();
-                Flops {
-                    linear: stem + stages,
-                    ..Flops::default()
-                }
-            }
+            DiscriminatorSizes::Graph(sizes) => Flops {
+                linear: sizes.flops,
+                ..Flops::default()
+            },
         }
-    }
-
-    /// Values of the convolution discriminator's graph with its backward pass: unfolded taps twice,
-    /// and four times each scale.
-    fn conv_values(&self, clips: usize) -> u64 {
-        let DiscriminatorSizes::Conv(config) = &self.distill.discriminator else {
-            return 0;
-        };
-        let scales = conv_scales(config, self.inputs.latents);
-        let taps: usize = scales
-            .windows(2)
-            .map(|pair| 2 * pair[1].0 * 27 * pair[0].1)
-            .sum();
-        let outputs: usize = scales
-            .iter()
-            .map(|(positions, channels)| 4 * positions * channels)
-            .sum();
-        (clips * (taps + outputs + scales[0].0 * (self.inputs.latents[1] + 3))) as u64
     }
 }
