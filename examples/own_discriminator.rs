@@ -1,9 +1,9 @@
 //! A discriminator of one's own, from outside the crate: one score per block of frames.
 //!
 //! `cargo run --release --example own_discriminator -- DIRECTORY` trains three rounds on the
-//! built-in world and writes a run below DIRECTORY. Everything follows from the scores' shape
-//! `[B, blocks]`: pairs are compared block by block, and every block has an optimality r of its
-//! own. No TOML is read, and nothing of the library was changed for it (docs/adding-a-method.md).
+//! built-in world and writes a run below DIRECTORY. Everything follows from the scores' shape `[B,
+//! blocks]`: pairs are compared block by block, and every block has an optimality r of its own. No
+//! TOML is read, and nothing of the library was changed for it (docs/adding-a-method.md).
 
 mod small_world;
 

@@ -1,11 +1,11 @@
-//! From discriminator scores to the optimality probability r in [0, 1] (method.md F.2, G.4). Plain
-//! host arithmetic, with the names that recipes give its forms: a new advantage is a variant and an
-//! arm here.
+//! From discriminator scores to the optimality probability r in [0, 1] (docs/method.md F.2, G.4).
+//! Plain host arithmetic, with the names that recipes give its forms: a new advantage is a variant
+//! and an arm here.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a rollout's score is compared with (method.md F.2).
+/// What a rollout's score is compared with (docs/method.md F.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdvantageForm {
@@ -84,7 +84,7 @@ pub fn optimality_per_score(
 ///
 /// For the group form the mean of r over every group is exactly 1/2: clipped advantages are centred
 /// again, because a mean above (below) one half pulls the student towards (pushes it away from) all
-/// of its own samples (method.md F.1 i).
+/// of its own samples (docs/method.md F.1 i).
 pub fn optimality(
     student: &[Vec<f64>],
     teacher: &[Vec<f64>],

@@ -1,4 +1,4 @@
-//! The student on its own outputs, block by block, through the KV cache (method.md B.4).
+//! The student on its own outputs, block by block, through the KV cache (docs/method.md B.4).
 
 use afd_models::kernels::Kernels;
 use afd_models::noise::{Noise, Purpose};

@@ -1,5 +1,5 @@
-//! The student against an independent PyTorch implementation of the same specification (method.md
-//! B): velocities and all weight gradients.
+//! The student against an independent PyTorch implementation of the same specification
+//! (docs/method.md B): velocities and all weight gradients.
 //!
 //! `tests/fixtures/make_transformer_fixture.py` writes the fixture; it shares no code and no layout
 //! conventions with the student. And against diffusers' own transformer, loaded under diffusers'

@@ -163,7 +163,7 @@ fn an_alternation_of_the_real_size_is_planned_inside_80_gb() {
         .unwrap();
         assert_eq!(found["fits"], Value::Bool(true), "{found:#}");
         let inputs = &found["inputs"];
-        // method.md B.1 and B.2: 21 latent frames of 30 x 52 tokens, 30 blocks of width 1536.
+        // docs/method.md B.1 and B.2: 21 latent frames of 30 x 52 tokens, 30 blocks of width 1536.
         assert_eq!(inputs["latents"], serde_json::json!([21, 16, 60, 104]));
         assert_eq!(
             (

@@ -6,7 +6,7 @@ use burn::prelude::*;
 
 use crate::noise::{Noise, Purpose, key_of};
 
-/// Sets every weight of `module` from `seed` (method.md B.2, "Init from scratch").
+/// Sets every weight of `module` from `seed` (docs/method.md B.2, "Init from scratch").
 ///
 /// Linear weights are Xavier-uniform, convolutions uniform with variance 1 / inputs, biases zero,
 /// norm weights one, time and text embeddings N(0, 0.02), modulations N(0, 1)/sqrt(D), registers

@@ -8,7 +8,7 @@ use crate::kernels::{Affine, Kernels, Norm};
 use crate::lora::Lora;
 use crate::student::StudentConfig;
 
-/// Layer normalisation over the last dimension, without affine weights (method.md B.2.4).
+/// Layer normalisation over the last dimension, without affine weights (docs/method.md B.2.4).
 pub fn layer_norm<B: Backend, const N: usize>(x: Tensor<B, N>, epsilon: f64) -> Tensor<B, N> {
     let centred = x.clone() - x.mean_dim(N - 1);
     let variance = centred.clone().square().mean_dim(N - 1);

@@ -347,8 +347,8 @@ impl<B: Kernels> Batches<B> {
     /// What rollouts look like after the journey that teacher clips have behind them: decode,
     /// clamp, round to 8 bits, encode.
     ///
-    /// Without it a discriminator separates the sides by rounding instead of by motion (method.md
-    /// E.7, leak hazards).
+    /// Without it a discriminator separates the sides by rounding instead of by motion
+    /// (docs/method.md E.7, leak hazards).
     pub fn round_trip(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
         let journey = |latents| {
             let bytes = ((self.codec.decode(latents) + 1.0) * 127.5).round();

@@ -1,4 +1,4 @@
-//! Copies of the student that lag behind it: old policy, reference, EMA (method.md F.5).
+//! Copies of the student that lag behind it: old policy, reference, EMA (docs/method.md F.5).
 
 use std::any::Any;
 use std::marker::PhantomData;

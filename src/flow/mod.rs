@@ -1,4 +1,5 @@
-//! Flow-matching conventions: the path, the noise levels and the few-step sampler (method.md A).
+//! Flow-matching conventions: the path, the noise levels and the few-step sampler (docs/method.md
+//! A).
 
 pub mod path;
 pub mod sampler;

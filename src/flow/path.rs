@@ -1,5 +1,5 @@
-//! The straight path between a clean clip and noise (method.md A.1): `x_sigma = (1 - sigma) x_0 +
-//! sigma eps`, velocity `v = eps - x_0`.
+//! The straight path between a clean clip and noise (docs/method.md A.1): `x_sigma = (1 - sigma)
+//! x_0 + sigma eps`, velocity `v = eps - x_0`.
 
 use burn::prelude::*;
 

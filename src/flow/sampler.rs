@@ -1,4 +1,4 @@
-//! The few-step sampler (method.md A.4).
+//! The few-step sampler (docs/method.md A.4).
 
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Shifted noise levels and the few-step list (method.md A.2, A.3).
+//! Shifted noise levels and the few-step list (docs/method.md A.2, A.3).
 
 use afd_models::noise::Noise;
 
@@ -33,7 +33,8 @@ pub fn draw_sigma(levels: &[f32], shift: f64, draw: &mut Noise) -> f32 {
     }
 }
 
-/// Noise levels of a clip's `frames`, one drawn per block of `per_block` frames; see [`draw_sigma`].
+/// Noise levels of a clip's `frames`, one drawn per block of `per_block` frames; see
+/// [`draw_sigma`].
 pub fn draw_block_sigmas(
     levels: &[f32],
     shift: f64,
@@ -58,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_warped_list_is_the_published_one() {
-        // method.md A.3: 1000, 937.5, 833.333, 625.
+        // docs/method.md A.3: 1000, 937.5, 833.333, 625.
         let found = few_step_sigmas(&[1000.0, 750.0, 500.0, 250.0], 5.0, true);
         for (found, expected) in found.iter().zip([1.0, 0.9375, 0.833_333, 0.625]) {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");

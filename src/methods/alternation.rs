@@ -1,5 +1,5 @@
 //! The alternation of Adversarial Flow Distillation: reads like the paper's algorithm box
-//! (method.md G.2).
+//! (docs/method.md G.2).
 //!
 //! The baselines share it: they differ in the student's update ([`RolloutUpdate`]), in who draws
 //! the rollouts, and in when the discriminator is frozen ([`Variant`]).
@@ -108,8 +108,8 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> TrainingMethod<B, D> for Alternat
             &mut report,
         )?;
 
-        // 2 SCORE: finished clips only, both sides after the same 8-bit and codec round trip; phi is
-        // the discriminator before its update.
+        // 2 SCORE: finished clips only, both sides after the same 8-bit and codec round trip; phi
+        // is the discriminator before its update.
         let phi = model.discriminator.as_ref();
         let phi = phi.ok_or(RoundError::NoDiscriminator)?.valid();
         let parts = self

@@ -1,5 +1,5 @@
 //! Direct adversarial training, the baseline: the discriminator's gradient flows through a finished
-//! clip into the student's last step (method.md H.2).
+//! clip into the student's last step (docs/method.md H.2).
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! AFD's student update: DiffusionNFT's forward process on the student's own noised rollouts
-//! (method.md F, G.3).
+//! (docs/method.md F, G.3).
 
 pub mod loss;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The methods, and the only list of them.
 //!
 //! A method is what the student learns from and how: [`forward_process`] is Adversarial Flow
-//! Distillation's own update, the others are what one would use instead (method.md H).
+//! Distillation's own update, the others are what one would use instead (docs/method.md H).
 //! [`alternation`] is the loop that the adversarial ones share.
 
 pub mod alternation;

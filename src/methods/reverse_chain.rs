@@ -1,5 +1,5 @@
-//! Reverse-chain reinforcement learning, the baseline: clipped policy-gradient updates (GRPO) on the
-//! sampler's own Gaussian steps (method.md H.5).
+//! Reverse-chain reinforcement learning, the baseline: clipped policy-gradient updates (GRPO) on
+//! the sampler's own Gaussian steps (docs/method.md H.5).
 
 #[cfg(test)]
 mod tests;

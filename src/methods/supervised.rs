@@ -1,5 +1,5 @@
-//! Supervised flow matching (method.md H.1): makes the base student of teacher clips, and a few-step
-//! student of its own many-step ones.
+//! Supervised flow matching (docs/method.md H.1): makes the base student of teacher clips, and a
+//! few-step student of its own many-step ones.
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,10 @@
 //! A student's own many-step clips and the states on the way to them, which teach it to make the
 //! same clips in few steps.
 //!
-//! ODE initialisation (CausVid, arXiv 2412.07772; the second stage of Causal-Forcing, method.md
-//! B.6): from each of the few-step sampler's noise levels, the student learns to go straight to
-//! where its many-step ODE ends. Noise and clip are paired, so that the clean estimate at a high
-//! level is one clip and not the mean of many.
+//! ODE initialisation (CausVid, arXiv 2412.07772; the second stage of Causal-Forcing,
+//! docs/method.md B.6): from each of the few-step sampler's noise levels, the student learns to go
+//! straight to where its many-step ODE ends. Noise and clip are paired, so that the clean estimate
+//! at a high level is one clip and not the mean of many.
 
 use std::ops::Range;
 

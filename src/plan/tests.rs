@@ -152,7 +152,7 @@ fn the_codec_is_counted_with_what_was_measured_of_it() {
             && (168.0..170.0).contains(&working(Precision::Bf16, [96, 160]))
     );
     assert!(working(Precision::F32, [480, 832]) > 4509.0);
-    // method.md C.1.
+    // docs/method.md C.1.
     assert_eq!(
         CodecSizes::wan_vae(&config, Precision::F32, [81, 480, 832]).parameters,
         126_892_531

@@ -1,5 +1,5 @@
-//! Parameters, operations and keys and values of a transformer, from its sizes (method.md B.1, B.4,
-//! G.8).
+//! Parameters, operations and keys and values of a transformer, from its sizes (docs/method.md B.1,
+//! B.4, G.8).
 
 use afd_models::discriminator::RegisterConfig;
 use afd_models::lora::LoraConfig;
@@ -99,8 +99,8 @@ pub fn cache_values(config: &StudentConfig, tokens: usize) -> u64 {
 /// Floating-point operations; a multiply-add is two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Flops {
-    /// Of linear layers: 2 per parameter and token, as in method.md G.8. Slightly too much, because
-    /// it counts the text's side of cross-attention and the embeddings per token (13 % for
+    /// Of linear layers: 2 per parameter and token, as in docs/method.md G.8. Slightly too much,
+    /// because it counts the text's side of cross-attention and the embeddings per token (13 % for
     /// Wan-1.3B), less the scores of cross-attention, which it leaves out (3 %).
     pub linear: f64,
     /// Of self-attention over what is visible: 4 D per query, key and layer.

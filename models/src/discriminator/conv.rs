@@ -1,4 +1,4 @@
-//! The multiscale 3-D convolution discriminator (method.md E.4, E.7).
+//! The multiscale 3-D convolution discriminator (docs/method.md E.4, E.7).
 
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Prompt-conditioned discriminators: scores of finished clips (method.md E).
+//! Prompt-conditioned discriminators: scores of finished clips (docs/method.md E).
 
 pub mod conv;
 pub mod pieces;

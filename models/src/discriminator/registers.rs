@@ -1,5 +1,5 @@
 //! Register tokens on transformer features: the discriminator of Self-Forcing's GAN critic
-//! (method.md E.2).
+//! (docs/method.md E.2).
 
 use burn::module::Param;
 use burn::nn::{LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig};

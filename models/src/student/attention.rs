@@ -1,5 +1,5 @@
 //! Self-attention with full-width q/k normalisation, rotation and a KV cache; cross-attention to
-//! text (method.md B.2.5).
+//! text (docs/method.md B.2.5).
 
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::prelude::*;

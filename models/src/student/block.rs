@@ -1,4 +1,4 @@
-//! One transformer block (method.md B.2.4).
+//! One transformer block (docs/method.md B.2.4).
 
 use burn::module::{Module, Param};
 use burn::nn::LayerNorm;
@@ -54,7 +54,7 @@ impl<B: Kernels> StudentBlock<B> {
         tokens: Tensor<B, 3>,
         around: &Surroundings<B>,
     ) -> (Tensor<B, 3>, KeysValues<B>) {
-        // a0..a5 of method.md B.2.4: shift, scale and gate of the self-attention, then of the
+        // a0..a5 of docs/method.md B.2.4: shift, scale and gate of the self-attention, then of the
         // feed-forward network.
         let modulation = self.modulation.val() + around.modulation.clone();
         let part = |index: usize| vector(&modulation, index);

@@ -1,5 +1,5 @@
 //! The key-value cache: functional, so that nothing is overwritten under a differentiated graph
-//! (method.md B.4).
+//! (docs/method.md B.4).
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! Which frames a block may attend to: block-causal, teacher-forcing, window and sink (method.md
-//! B.4).
+//! Which frames a block may attend to: block-causal, teacher-forcing, window and sink
+//! (docs/method.md B.4).
 
 // Lists of frame ranges are data here, and often hold one range.
 #![allow(clippy::single_range_in_vec_init)]
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_window_keeps_the_last_frames_counted_from_the_blocks_end() {
-        // method.md B.4: kv >= end(b) - W.
+        // docs/method.md B.4: kv >= end(b) - W.
         assert_eq!(
             drawn(&Visibility::block_causal(&layout(1, 3, 0))),
             ["x.....", "xx....", "xxx...", ".xxx..", "..xxx.", "...xxx"]

@@ -59,7 +59,7 @@ impl StudentConfig {
     /// Numerical floor of every normalisation.
     pub const EPSILON: f64 = 1e-6;
 
-    /// Wan2.1-T2V-1.3B as a chunk-wise student (method.md B.1).
+    /// Wan2.1-T2V-1.3B as a chunk-wise student (docs/method.md B.1).
     pub fn wan_1_3b() -> Self {
         Self {
             width: 1536,

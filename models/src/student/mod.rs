@@ -1,4 +1,4 @@
-//! The student: a causal Wan-style video transformer (method.md B).
+//! The student: a causal Wan-style video transformer (docs/method.md B).
 
 pub mod attention;
 mod block;

@@ -1,5 +1,5 @@
 //! The two passes of a causal student over whole clips: the clean pass, whose keys and values are
-//! the context, and the noisy pass, which predicts velocities (method.md F.1, G.3, H.1).
+//! the context, and the noisy pass, which predicts velocities (docs/method.md F.1, G.3, H.1).
 //!
 //! They come in two forms. [`clean_pass`] and [`noisy_pass`] describe runs that
 //! [`segments`](super::segments) differentiates. [`prefill`] and [`velocities`] run the same at
@@ -14,7 +14,7 @@ use super::transformer::{Inputs, Student, TextCache};
 use crate::kernels::Kernels;
 
 /// Timesteps from clean to pure noise, as Wan was trained: a student is told t = 1000 sigma
-/// (method.md A.1).
+/// (docs/method.md A.1).
 pub const NUM_TRAIN_TIMESTEPS: f32 = 1000.0;
 
 /// The timestep of every noise level in `sigmas`, each in [0, 1], in order.

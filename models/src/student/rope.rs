@@ -1,4 +1,4 @@
-//! Three-axis rotary position embedding (method.md B.2.6).
+//! Three-axis rotary position embedding (docs/method.md B.2.6).
 
 use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;

@@ -1,4 +1,4 @@
-//! The causal video transformer (method.md B.2).
+//! The causal video transformer (docs/method.md B.2).
 
 use burn::module::{Module, Param};
 use burn::nn::LayerNormConfig;
@@ -39,7 +39,7 @@ pub struct Student<B: Backend> {
     limits: Limits,
 }
 
-/// The output head; modulated by e, not e0 (method.md B.2.7).
+/// The output head; modulated by e, not e0 (docs/method.md B.2.7).
 #[derive(Module, Debug)]
 pub struct Head<B: Backend> {
     /// Learned part of the two modulation vectors, `[1, 2, D]`.
@@ -257,7 +257,7 @@ impl<B: Kernels> Student<B> {
     }
 
     /// e = W2 SiLU(W1 sin_emb(t) + b1) + b2, `[B * F, D]`; the sinusoids are computed on the host
-    /// in f64 (method.md B.2.2).
+    /// in f64 (docs/method.md B.2.2).
     fn embed_time(&self, timesteps: &[f32], device: &B::Device) -> Tensor<B, 2> {
         let half = self.config.frequency_width / 2;
         let mut values = Vec::with_capacity(timesteps.len() * 2 * half);
@@ -285,7 +285,8 @@ impl<B: Kernels> Student<B> {
             .reshape([batch, frames * rows * columns, channels * patch * patch])
     }
 
-    /// `[B, F * S, p * p * C]` with the channel fastest `-> [B, F, C, H, W]` (method.md B.2.8).
+    /// `[B, F * S, p * p * C]` with the channel fastest `-> [B, F, C, H, W]` (docs/method.md
+    /// B.2.8).
     fn unpatchify(&self, output: Tensor<B, 3>, shape: [usize; 5]) -> Tensor<B, 5> {
         let [batch, frames, channels, height, width] = shape;
         let patch = self.config.patch;

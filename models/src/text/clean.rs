@@ -1,5 +1,5 @@
-//! How Wan cleans a prompt before it is split into pieces (method.md D): broken encodings repaired,
-//! character references resolved twice, white space collapsed.
+//! How Wan cleans a prompt before it is split into pieces (docs/method.md D): broken encodings
+//! repaired, character references resolved twice, white space collapsed.
 //!
 //! The reference is `ftfy.fix_text`, `html.unescape` twice, `re.sub(r"\s+", " ", text)` and
 //! `strip`, in Python. The repair of encodings is the crate `plsfix`, a port of ftfy; the rest of

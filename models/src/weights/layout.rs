@@ -1,5 +1,5 @@
-//! What others call the tensors of a Wan transformer (method.md B.3): one table, and the prefixes
-//! that wrappers leave behind.
+//! What others call the tensors of a Wan transformer (docs/method.md B.3): one table, and the
+//! prefixes that wrappers leave behind.
 //!
 //! Names inside this crate's files are Wan's own. Shapes and values are the same in every layout,
 //! so that a conversion is a renaming.

@@ -45,7 +45,7 @@ fn a_student_survives_the_file_bit_for_bit_in_wan_layout() {
 
 #[test]
 fn the_full_size_student_has_wans_tensors_and_parameters() {
-    // method.md B.1: 825 tensors, 1 418 996 800 parameters. Lazily built: no weight is ever
+    // docs/method.md B.1: 825 tensors, 1 418 996 800 parameters. Lazily built: no weight is ever
     // allocated.
     let mut config = StudentConfig::wan_1_3b();
     config.layers = 1;

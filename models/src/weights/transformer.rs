@@ -245,7 +245,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let wanted = StudentConfig::wan_1_3b();
         let full = wan::shapes(&wanted);
-        // method.md B.1.
+        // docs/method.md B.1.
         assert_eq!(
             (
                 full.len(),

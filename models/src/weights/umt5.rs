@@ -1,5 +1,5 @@
-//! umT5 encoders in files (method.md D): Wan's and Hugging Face's names, shapes, and an encoder out
-//! of either.
+//! umT5 encoders in files (docs/method.md D): Wan's and Hugging Face's names, shapes, and an
+//! encoder out of either.
 //!
 //! Names inside this crate are Wan's own (`models_t5_umt5-xxl-enc-bf16.pth`); weights keep
 //! PyTorch's orientation, so nothing is transposed.

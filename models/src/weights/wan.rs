@@ -1,5 +1,5 @@
-//! Wan's own names and shapes (method.md B.3), and how they map to this crate's modules: PyTorch's
-//! linear weights are `[out, in]`.
+//! Wan's own names and shapes (docs/method.md B.3), and how they map to this crate's modules:
+//! PyTorch's linear weights are `[out, in]`.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The Wan VAE in files (method.md C.5): one table of its tensors with the module's, the original's
-//! and diffusers' name for each.
+//! The Wan VAE in files (docs/method.md C.5): one table of its tensors with the module's, the
+//! original's and diffusers' name for each.
 
 mod sizes;
 

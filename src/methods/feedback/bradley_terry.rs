@@ -1,4 +1,4 @@
-//! The prompt-paired Bradley-Terry loss and its finite-difference penalties (method.md E.5).
+//! The prompt-paired Bradley-Terry loss and its finite-difference penalties (docs/method.md E.5).
 
 use burn::prelude::*;
 use burn::tensor::activation::softplus;

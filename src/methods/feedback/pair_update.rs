@@ -1,5 +1,5 @@
 //! The discriminator's update: Bradley-Terry on same-prompt pairs, with penalties and mismatched
-//! prompts (method.md E.5).
+//! prompts (docs/method.md E.5).
 
 use afd_models::discriminator::pieces::ScoreBatch;
 use afd_models::kernels::Trainable;

@@ -1,4 +1,4 @@
-//! The DiffusionNFT forward-process loss (method.md F.1, F.3).
+//! The DiffusionNFT forward-process loss (docs/method.md F.1, F.3).
 
 use afd_models::student::BlockLayout;
 use burn::prelude::*;
@@ -137,7 +137,7 @@ mod tests {
             + d.clone().square() * (beta * beta))
             .mean();
         let expected_gradient = (tilt * a * (2.0 * beta) + d * (2.0 * beta * beta)) / count;
-        // f32 rounding of sums of 32 terms of order one; method.md L asks for 1e-6.
+        // f32 rounding of sums of 32 terms of order one; docs/method.md L asks for 1e-6.
         assert!((loss.inner() - expected).abs().into_scalar().elem::<f64>() < 1e-6);
         assert!(
             (gradient - expected_gradient)

@@ -158,7 +158,7 @@ fn through_the_cache_as_in_parallel<B: Trainable>(
     }
 }
 
-/// method.md G.3, options 1 (its context cut off) and 3.
+/// docs/method.md G.3, options 1 (its context cut off) and 3.
 #[test]
 fn gradients_through_the_cache_are_those_in_parallel() {
     through_the_cache_as_in_parallel::<Autodiff<NdArray>>(2, 0, 0);

@@ -25,7 +25,8 @@ const TERA: f64 = 1e12;
 
 #[test]
 fn the_parameters_of_wan_are_those_of_its_files() {
-    // method.md B.1; the 14B count is that of the shapes in Wan2.1-T2V-14B's own configuration.
+    // docs/method.md B.1; the 14B count is that of the shapes in Wan2.1-T2V-14B's own
+    // configuration.
     let small = StudentConfig::wan_1_3b();
     assert_eq!(
         (
@@ -82,14 +83,14 @@ fn counted_parameters_are_those_of_the_modules() {
 
 #[test]
 fn keys_and_values_of_a_clip_take_six_gigabytes_in_bf16() {
-    // method.md B.4.
+    // docs/method.md B.4.
     let bytes = 2 * cache_values(&StudentConfig::wan_1_3b(), FRAMES * TOKENS_PER_FRAME);
     assert_eq!(bytes, 6_038_323_200);
 }
 
 #[test]
 fn operations_are_those_of_the_cost_model() {
-    // method.md G.8, to the digits given there.
+    // docs/method.md G.8, to the digits given there.
     let config = StudentConfig::wan_1_3b();
     let wan = Computed {
         config: &config,

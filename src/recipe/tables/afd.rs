@@ -1,4 +1,4 @@
-//! `[afd]`: Adversarial Flow Distillation (method.md G).
+//! `[afd]`: Adversarial Flow Distillation (docs/method.md G).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::{Kind, Settings};
 use crate::advantage::{AdvantageForm, AdvantageScale, AdvantageSettings};
 use crate::recipe::{Inputs, Problem};
 
-/// Adversarial Flow Distillation (method.md G).
+/// Adversarial Flow Distillation (docs/method.md G).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AfdTable {
@@ -131,7 +131,7 @@ impl Default for AfdTable {
     }
 }
 
-/// Which noise levels an update trains (method.md G.5).
+/// Which noise levels an update trains (docs/method.md G.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SigmaSet {
@@ -143,7 +143,7 @@ pub enum SigmaSet {
     Shifted,
 }
 
-/// Where the squared errors are taken and how they are weighted (method.md F.1, F.3).
+/// Where the squared errors are taken and how they are weighted (docs/method.md F.1, F.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossForm {
@@ -156,7 +156,7 @@ pub enum LossForm {
     Velocity,
 }
 
-/// What the student's blocks attend to during the update (method.md G.3).
+/// What the student's blocks attend to during the update (docs/method.md G.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Context {
@@ -174,13 +174,13 @@ pub enum Context {
 #[serde(rename_all = "kebab-case")]
 pub enum OldPolicy {
     /// The lagging policy that the rollouts were drawn with (default): the trust region of
-    /// method.md F.1.
+    /// docs/method.md F.1.
     Lagging,
     /// The student's own velocity, detached from the graph: no trust region.
     StopGradient,
 }
 
-/// How fast the old policy follows (method.md F.5).
+/// How fast the old policy follows (docs/method.md F.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OldPolicySchedule {

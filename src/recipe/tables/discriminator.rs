@@ -1,4 +1,4 @@
-//! `[discriminator]`: the discriminator (method.md E).
+//! `[discriminator]`: the discriminator (docs/method.md E).
 
 use afd_models::discriminator::{ConvConfig, DiscriminatorSpec, RegisterConfig};
 use afd_models::lora::LoraConfig;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::OptimizerTable;
 use crate::recipe::Problem;
 
-/// The discriminator (method.md E).
+/// The discriminator (docs/method.md E).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiscriminatorTable {
@@ -100,7 +100,7 @@ pub enum DiscriminatorKind {
     Registers,
 }
 
-/// The adversarial loss (method.md E.5).
+/// The adversarial loss (docs/method.md E.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiscriminatorLoss {

@@ -116,7 +116,7 @@ pub enum Kind {
 }
 
 /// How a student is taught: Adversarial Flow Distillation, or what one would use instead
-/// (method.md H).
+/// (docs/method.md H).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {

@@ -1,9 +1,9 @@
-//! `[reverse_chain]`: reverse-chain reinforcement learning (method.md H.5).
+//! `[reverse_chain]`: reverse-chain reinforcement learning (docs/method.md H.5).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Reverse-chain reinforcement learning (method.md H.5).
+/// Reverse-chain reinforcement learning (docs/method.md H.5).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReverseChainTable {

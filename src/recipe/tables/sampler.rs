@@ -1,4 +1,4 @@
-//! `[sampler]`: the few-step sampler (method.md A.3, A.4).
+//! `[sampler]`: the few-step sampler (docs/method.md A.3, A.4).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::flow::sampler::{Sampler, SamplerKind};
 use crate::flow::schedule::few_step_sigmas;
 use crate::recipe::Problem;
 
-/// The few-step sampler (method.md A.3, A.4).
+/// The few-step sampler (docs/method.md A.3, A.4).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SamplerTable {

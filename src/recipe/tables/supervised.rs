@@ -1,11 +1,11 @@
-//! `[supervised]`: supervised flow matching (method.md H.1).
+//! `[supervised]`: supervised flow matching (docs/method.md H.1).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SigmaSet;
 
-/// Supervised flow matching (method.md H.1).
+/// Supervised flow matching (docs/method.md H.1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SupervisedTable {

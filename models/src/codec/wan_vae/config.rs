@@ -1,4 +1,4 @@
-//! Sizes of a Wan VAE (method.md C.1, C.4).
+//! Sizes of a Wan VAE (docs/method.md C.1, C.4).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Latents back to frames (method.md C.2).
+//! Latents back to frames (docs/method.md C.2).
 
 use burn::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Frames to what the posterior is read from (method.md C.2).
+//! Frames to what the posterior is read from (docs/method.md C.2).
 
 use burn::prelude::*;
 

@@ -1,5 +1,5 @@
-//! The layers that encoder and decoder are made of (method.md C.2). Activations are channels-last:
-//! `[B, T, H, W, C]`.
+//! The layers that encoder and decoder are made of (docs/method.md C.2). Activations are
+//! channels-last: `[B, T, H, W, C]`.
 
 use burn::module::Param;
 use burn::nn::Initializer;
@@ -82,8 +82,8 @@ impl<B: Kernels> ChannelNorm<B> {
         let dims = x.dims();
         let channels = dims[4];
         let scale = self.gamma.val().cast(FloatDType::F32).unsqueeze();
-        // The length of the channels' vector is bounded by 1e-12 from below (method.md C.2): its
-        // mean square by 1e-24 / C.
+        // The length of the channels' vector is bounded by 1e-12 from below (docs/method.md C.2):
+        // its mean square by 1e-24 / C.
         let norm = Norm::rms(1e-24 / channels as f64);
         let rows = x
             .cast(FloatDType::F32)

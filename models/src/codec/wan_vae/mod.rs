@@ -1,4 +1,4 @@
-//! Wan's causal video VAE (method.md C): 8 x 8 pixels and 4 frames to one latent position, the
+//! Wan's causal video VAE (docs/method.md C): 8 x 8 pixels and 4 frames to one latent position, the
 //! first frame alone.
 //!
 //! Every layer that is causal in time keeps its last two input frames, so that clips stream through

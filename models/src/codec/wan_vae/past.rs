@@ -1,4 +1,4 @@
-//! What the causal layers keep of earlier frames (method.md C.3): the feature cache.
+//! What the causal layers keep of earlier frames (docs/method.md C.3): the feature cache.
 
 use burn::prelude::*;
 

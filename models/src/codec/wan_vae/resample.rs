@@ -1,5 +1,5 @@
-//! Between the stages: half or twice the rows and columns, and the frames where told (method.md
-//! C.2, C.3).
+//! Between the stages: half or twice the rows and columns, and the frames where told
+//! (docs/method.md C.2, C.3).
 
 use burn::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Clips through the VAE as they come, in the memory of one group of frames (method.md C.3).
+//! Clips through the VAE as they come, in the memory of one group of frames (docs/method.md C.3).
 
 use burn::prelude::*;
 

@@ -27,7 +27,7 @@ impl UmT5Config {
     /// Added to the mean square of a norm.
     pub const EPSILON: f64 = 1e-6;
 
-    /// google/umt5-xxl's encoder, 5 680 910 336 parameters (method.md D).
+    /// google/umt5-xxl's encoder, 5 680 910 336 parameters (docs/method.md D).
     pub fn xxl() -> Self {
         Self {
             vocabulary: 256_384,

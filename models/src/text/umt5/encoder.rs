@@ -1,4 +1,4 @@
-//! The encoder: token ids to text embeddings (method.md D).
+//! The encoder: token ids to text embeddings (docs/method.md D).
 //!
 //! Unlike the T5 of the paper, every layer has its own table of relative positions; like it,
 //! attention is not scaled by 1/sqrt(d). Shape letters: B prompts, S tokens, D width, H heads, h

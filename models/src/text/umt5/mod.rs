@@ -1,4 +1,4 @@
-//! umT5, the text encoder of Wan (method.md D): cleaning, tokenizer and encoder behind
+//! umT5, the text encoder of Wan (docs/method.md D): cleaning, tokenizer and encoder behind
 //! [`TextEncoder`].
 
 mod config;

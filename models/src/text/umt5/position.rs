@@ -1,4 +1,4 @@
-//! Relative positions: which bucket a distance falls into (method.md D).
+//! Relative positions: which bucket a distance falls into (docs/method.md D).
 
 use super::UmT5Config;
 

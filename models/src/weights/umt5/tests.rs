@@ -60,7 +60,7 @@ fn written(directory: &Path, tensors: &Tensors) -> WeightFile {
 
 #[test]
 fn the_real_encoder_has_its_parameters() {
-    // method.md D; 24 layers of 10 tensors, embeddings and the last norm.
+    // docs/method.md D; 24 layers of 10 tensors, embeddings and the last norm.
     let shapes = shapes(&UmT5Config::xxl());
     let parameters: usize = shapes
         .values()

@@ -23,8 +23,8 @@ fn small() -> WanVaeConfig {
 fn the_full_size_vae_has_wans_tensors_and_parameters() {
     for layout in LAYOUTS {
         let full = table(&WanVaeConfig::wan_2_1(), layout).shapes();
-        // method.md C.1; the number of tensors is that of diffusers' state dict (194, all names
-        // different).
+        // docs/method.md C.1; the number of tensors is that of diffusers' state dict (194, all
+        // names different).
         assert_eq!(
             (
                 full.len(),
