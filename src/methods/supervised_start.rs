@@ -16,8 +16,8 @@ use crate::engine::rounds::{RoundError, RoundState, TrainingMethod};
 use crate::recipe::Recipe;
 use crate::recipe::tables::SupervisedTable;
 
-/// `afd.supervised_rounds` rounds of [`Supervised`], then [`Alternation`] from the student that they
-/// made; a reference stays the base student.
+/// `afd.supervised_rounds` rounds of [`Supervised`], then [`Alternation`] from the student that
+/// they made; a reference stays the base student.
 pub struct SupervisedStart<B: Trainable, D: TrainedDiscriminator<B>> {
     rounds: u64,
     supervised: Supervised<B>,

@@ -58,8 +58,8 @@ impl Recipe {
         let fail = |problem: &str| self.refused(Problem::new(problem));
         let (TeacherKind::Api, Some(api)) = (teacher.kind, &teacher.api) else {
             return Err(fail(
-                "teacher.kind = \"api\" and [teacher.api] are missing: name the adapter, its key, a \
-                 price and a budget there",
+                "teacher.kind = \"api\" and [teacher.api] are missing: name the adapter, its key, \
+                 a price and a budget there",
             ));
         };
         let store = teacher.path.as_ref().ok_or_else(|| {

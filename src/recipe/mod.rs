@@ -34,7 +34,10 @@ pub enum RecipeError {
     #[error(transparent)]
     Document(#[from] document::DocumentError),
     /// The recipe cannot be read.
-    #[error("cannot read the recipe {}: {source}; `afd recipes` lists the ones that ship", path.display())]
+    #[error(
+        "cannot read the recipe {}: {source}; `afd recipes` lists the ones that ship",
+        path.display()
+    )]
     Read {
         /// The file.
         path: PathBuf,

@@ -79,7 +79,7 @@ pub fn as_markdown() -> String {
     let mut text = String::from(
         "# Every field of a recipe\n\n\
          This page is generated from the tables in `src/recipe/tables/`; a test compares it.\n\
-         `afd recipes fields [TABLE]` prints the same, and `afd recipes schema` the JSON Schema.\n\n\
+         `afd recipes fields [TABLE]` prints the same, `afd recipes schema` the JSON Schema.\n\n\
          A field without a default must be given.\n\
          Any field can be overridden: `--set afd.beta=0.5`.\n",
     );
