@@ -1,22 +1,22 @@
 //! Everything that the evidence asks of a student whose teacher is the physics world: [`Measured`].
 
+mod clips;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use afd_models::kernels::Trainable;
-use afd_models::noise::{Noise, Purpose, key_of};
 use afd_models::student::Student;
-use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::SessionError;
-use super::generate::{Request, generate};
-use crate::data::batch::{BatchError, Batches};
-use crate::data::prepare::{PrepareError, prepare_fitted};
-use crate::data::video::{Clip, ClipShape};
+use crate::data::batch::Batches;
+use crate::data::prepare::PrepareError;
+use crate::data::video::Clip;
 use crate::data::video_io::write_gif_bytes;
 use crate::eval::continuation::Case;
+use crate::eval::drift::DriftWindow;
 use crate::eval::holdout::{self, PromptGroup};
 use crate::eval::physics::{self, PHYSICS_METRICS, PromptEvidence};
 use crate::eval::preview::side_by_side;
@@ -24,18 +24,17 @@ use crate::eval::table::{METRICS, score};
 use crate::exit::ExitStatus;
 use crate::recipe::tables::{CodecKind, TeacherKind};
 use crate::recipe::{Recipe, RecipeError};
-use crate::rollout::{Generator, RolloutNoise};
 use crate::run::files::{FileError, write_atomically};
-use crate::teacher::{Teacher, world::World};
+use crate::teacher::world::World;
+
+pub use clips::Subject;
+
+use clips::ClipMaker;
 
 /// Long clips are this many times the trained length.
 const LONG: usize = 4;
 /// Long clips per prompt and side.
 const LONG_CLIPS: u64 = 8;
-/// Scenes per prompt that the student goes on from.
-const SCENES: u64 = 4;
-/// Continuations per scene.
-const CONTINUATIONS: u64 = 2;
 /// Frames that the student is given of each scene.
 const PREFIX: usize = 3;
 /// Clips per prompt and side of a point on the learning curve.
@@ -93,14 +92,6 @@ pub struct Measured {
     pub previews: Vec<(String, String)>,
 }
 
-/// Who is measured.
-pub enum Subject<'a, B: Backend> {
-    /// Other samples of the teacher: what a perfect student would score.
-    Teacher,
-    /// A student, and what it was on the way: x of the learning curve and weights.
-    Student(&'a Student<B>, Vec<(f64, Student<B>)>),
-}
-
 /// Hash of every field of a recipe, so that numbers are not taken for those of another.
 ///
 /// # Errors
@@ -132,6 +123,9 @@ pub fn check(recipe: &Recipe) -> Result<(), MeasureError> {
 
 /// Measures a subject on the held-out prompts; `base` is the student that every run of the recipe
 /// starts from. GIFs are written to `directory`.
+///
+/// # Errors
+/// [`MeasureError`] for a recipe that cannot be measured; what the data or the disk says.
 pub fn measure<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches<B::InnerBackend>,
@@ -141,101 +135,148 @@ pub fn measure<B: Trainable>(
     device: &B::Device,
 ) -> Result<Measured, SessionError> {
     check(recipe)?;
-    let bench = Bench::<B> {
+    let maker = ClipMaker::<B> {
         recipe,
         batches,
         device,
         world: World::new(recipe.settings.teacher.seed),
     };
-    let samples = recipe.settings.evaluation.clips_per_prompt;
-    let mut measured = Measured {
-        recipe: fingerprint(recipe)?,
-        ..Measured::default()
-    };
-    let (mut groups, mut of_base, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
-    for prompt in &recipe.held_out_prompts {
-        let first = recipe.settings.evaluation.first_sample;
-        let teacher = batches.teacher_clips(prompt, first..first + samples)?;
-        of_base.push((
-            prompt.clone(),
-            teacher.clone(),
-            bench.clips(base, prompt, samples, recipe.settings.clip.frames)?,
-        ));
-        groups.push((
-            prompt.clone(),
-            teacher,
-            bench.subject_clips(subject, prompt, samples, recipe.settings.clip.frames)?,
-        ));
-        evidence.push((
-            bench.world_clips(prompt, 0, LONG_CLIPS, LONG, 0)?,
-            bench.subject_clips(
-                subject,
-                prompt,
-                LONG_CLIPS,
-                LONG * recipe.settings.clip.frames,
-            )?,
-            bench.continuations(subject, prompt)?,
-        ));
-    }
-    let mut scores = score(&groups)?;
-    scores.holdout_pair_accuracy = Some(holdout::pair_accuracy::<B>(
-        recipe, batches, &groups, device,
-    )?);
-    measured.values.extend(
-        METRICS
-            .iter()
-            .map(|metric| (metric.name.to_string(), (metric.value)(&scores))),
-    );
-    // Reward hacking: a student that fools the judge of the beginning may not fool a new one.
-    let trained_discriminator = holdout::discriminator::<B>(recipe, batches, &of_base, device)?;
-    let fooled = holdout::accuracy(&trained_discriminator, batches, &groups)?;
-    measured
-        .values
-        .insert(TRAINED_DISCRIMINATOR.to_string(), Some(fooled));
-
-    let prompts: Vec<PromptEvidence> = groups
-        .iter()
-        .zip(&evidence)
-        .map(
-            |((prompt, teacher, student), (long_teacher, long_student, continuations))| {
-                PromptEvidence {
-                    prompt,
-                    teacher,
-                    student,
-                    long_teacher,
-                    long_student,
-                    continuations,
-                }
-            },
-        )
-        .collect();
-    let physics = physics::measure(&prompts)?;
-    measured.values.extend(
+    let material = Material::of(&maker, base, subject)?;
+    let mut values = material.values(&maker)?;
+    let physics = physics::measure(&material.evidence())?;
+    values.extend(
         PHYSICS_METRICS
             .iter()
             .map(|metric| (metric.name.to_string(), (metric.value)(&physics.scores))),
     );
-    let drift = |value: &dyn Fn(&crate::eval::drift::DriftWindow) -> f64| {
-        let length = recipe.settings.clip.frames;
-        physics
-            .drift
-            .iter()
-            .map(|window| [(window.first_frame + length) as f64, value(window)])
-            .collect::<Vec<_>>()
-    };
-    measured.curves.insert(
-        DRIFT.to_string(),
-        drift(&|window| window.trajectory_energy_distance),
-    );
-    measured.curves.insert(
-        PERMANENCE_DRIFT.to_string(),
-        drift(&|window| window.object_permanence),
-    );
+    let mut curves = drift(&physics.drift, recipe.settings.clip.frames);
     if let Subject::Student(_, history) = subject {
-        measured
-            .curves
-            .insert(LEARNING.to_string(), bench.learning(history, &groups)?);
+        let points = learning(&maker, history, &material.groups)?;
+        curves.insert(LEARNING.to_string(), points);
     }
+    Ok(Measured {
+        recipe: fingerprint(recipe)?,
+        values,
+        curves,
+        previews: write_previews(&material.groups, directory)?,
+    })
+}
+
+/// Everything that is compared.
+struct Material {
+    /// Per held-out prompt: the teacher's and the subject's clips.
+    groups: Vec<PromptGroup>,
+    /// The same with the base student's clips.
+    of_base: Vec<PromptGroup>,
+    /// Per held-out prompt: long clips of the world and of the subject, and continuations.
+    long: Vec<(Vec<Clip>, Vec<Clip>, Vec<Case>)>,
+}
+
+impl Material {
+    fn of<B: Trainable>(
+        maker: &ClipMaker<B>,
+        base: &Student<B::InnerBackend>,
+        subject: &Subject<B::InnerBackend>,
+    ) -> Result<Self, SessionError> {
+        let settings = &maker.recipe.settings;
+        let (samples, frames) = (settings.evaluation.clips_per_prompt, settings.clip.frames);
+        let (mut groups, mut of_base, mut long) = (Vec::new(), Vec::new(), Vec::new());
+        for prompt in &maker.recipe.held_out_prompts {
+            let first = settings.evaluation.first_sample;
+            let teacher = maker
+                .batches
+                .teacher_clips(prompt, first..first + samples)?;
+            of_base.push((
+                prompt.clone(),
+                teacher.clone(),
+                maker.clips(base, prompt, samples, frames)?,
+            ));
+            groups.push((
+                prompt.clone(),
+                teacher,
+                maker.subject_clips(subject, prompt, samples, frames)?,
+            ));
+            long.push((
+                maker.world_clips(prompt, 0, LONG_CLIPS, LONG, 0)?,
+                maker.subject_clips(subject, prompt, LONG_CLIPS, LONG * frames)?,
+                maker.continuations(subject, prompt)?,
+            ));
+        }
+        Ok(Self {
+            groups,
+            of_base,
+            long,
+        })
+    }
+
+    fn evidence(&self) -> Vec<PromptEvidence<'_>> {
+        let pairs = self.groups.iter().zip(&self.long);
+        pairs
+            .map(
+                |((prompt, teacher, student), (long_teacher, long_student, continuations))| {
+                    PromptEvidence {
+                        prompt,
+                        teacher,
+                        student,
+                        long_teacher,
+                        long_student,
+                        continuations,
+                    }
+                },
+            )
+            .collect()
+    }
+
+    /// Distances to the teacher, and pair accuracies of a fresh and of a trained discriminator.
+    fn values<B: Trainable>(
+        &self,
+        maker: &ClipMaker<B>,
+    ) -> Result<BTreeMap<String, Option<f64>>, SessionError> {
+        let (recipe, batches, device) = (maker.recipe, maker.batches, maker.device);
+        let mut scores = score(&self.groups)?;
+        scores.holdout_pair_accuracy = Some(holdout::pair_accuracy::<B>(
+            recipe,
+            batches,
+            &self.groups,
+            device,
+        )?);
+        let mut values: BTreeMap<_, _> = METRICS
+            .iter()
+            .map(|metric| (metric.name.to_string(), (metric.value)(&scores)))
+            .collect();
+        // Reward hacking: a student that fools the discriminator of the beginning may not fool a
+        // new one.
+        let trained = holdout::discriminator::<B>(recipe, batches, &self.of_base, device)?;
+        let fooled = holdout::accuracy(&trained, batches, &self.groups)?;
+        values.insert(TRAINED_DISCRIMINATOR.to_string(), Some(fooled));
+        Ok(values)
+    }
+}
+
+/// Curves over windows of long clips; x is the window's last frame.
+fn drift(windows: &[DriftWindow], length: usize) -> BTreeMap<String, Vec<[f64; 2]>> {
+    let curve = |value: fn(&DriftWindow) -> f64| -> Vec<[f64; 2]> {
+        let point = |window: &DriftWindow| [(window.first_frame + length) as f64, value(window)];
+        windows.iter().map(point).collect()
+    };
+    BTreeMap::from([
+        (
+            DRIFT.to_string(),
+            curve(|window| window.trajectory_energy_distance),
+        ),
+        (
+            PERMANENCE_DRIFT.to_string(),
+            curve(|window| window.object_permanence),
+        ),
+    ])
+}
+
+/// Writes the first clips of a few prompts; gives back prompts and the files' names.
+fn write_previews(
+    groups: &[PromptGroup],
+    directory: &Path,
+) -> Result<Vec<(String, String)>, SessionError> {
+    let mut previews = Vec::new();
     for (prompt, _, student) in groups
         .iter()
         .step_by((groups.len() / PREVIEWS).max(1))
@@ -249,12 +290,31 @@ pub fn measure<B: Trainable>(
             &directory.join(&name),
             &write_gif_bytes(&side_by_side(&columns, 1))?,
         )?;
-        measured.previews.push((prompt.clone(), name));
+        previews.push((prompt.clone(), name));
     }
-    Ok(measured)
+    Ok(previews)
 }
 
-/// Pair accuracy of a judge that was trained on the base student's clips.
+/// The trajectory energy distance of a student at every point of its training, on a few clips per
+/// prompt.
+fn learning<B: Trainable>(
+    maker: &ClipMaker<B>,
+    history: &[(f64, Student<B::InnerBackend>)],
+    groups: &[PromptGroup],
+) -> Result<Vec<[f64; 2]>, SessionError> {
+    let frames = maker.recipe.settings.clip.frames;
+    let point = |(x, student): &(f64, Student<B::InnerBackend>)| {
+        let few = groups.iter().map(|(prompt, teacher, _)| {
+            let own = maker.clips(student, prompt, CURVE_CLIPS as u64, frames)?;
+            Ok((prompt.clone(), teacher.clone(), own))
+        });
+        let few = few.collect::<Result<Vec<PromptGroup>, SessionError>>()?;
+        Ok([*x, score(&few)?.trajectory_energy_distance])
+    };
+    history.iter().map(point).collect()
+}
+
+/// Pair accuracy of a discriminator that was trained on the base student's clips.
 pub const TRAINED_DISCRIMINATOR: &str = "trained_discriminator_pair_accuracy";
 /// Trajectory energy distance of every window of long clips.
 pub const DRIFT: &str = "drift";
@@ -262,180 +322,6 @@ pub const DRIFT: &str = "drift";
 pub const PERMANENCE_DRIFT: &str = "permanence_drift";
 /// Trajectory energy distance in the course of training.
 pub const LEARNING: &str = "learning";
-
-struct Bench<'a, B: Trainable> {
-    recipe: &'a Recipe,
-    batches: &'a Batches<B::InnerBackend>,
-    device: &'a B::Device,
-    world: World,
-}
-
-impl<B: Trainable> Bench<'_, B> {
-    fn clips(
-        &self,
-        student: &Student<B::InnerBackend>,
-        prompt: &str,
-        samples: u64,
-        frames: usize,
-    ) -> Result<Vec<Clip>, SessionError> {
-        let recipe = self.recipe;
-        let [_, channels, height, width] = recipe.latent_shape;
-        let evaluation = &recipe.settings.evaluation;
-        let request = Request {
-            prompt,
-            samples,
-            seed: recipe.settings.seed,
-            batch: evaluation.batch,
-            frames,
-            latent_shape: [frames, channels, height, width],
-        };
-        generate(
-            student,
-            self.batches,
-            &recipe.settings.sampler.build(),
-            &request,
-            self.device,
-        )
-    }
-
-    fn subject_clips(
-        &self,
-        subject: &Subject<B::InnerBackend>,
-        prompt: &str,
-        samples: u64,
-        frames: usize,
-    ) -> Result<Vec<Clip>, SessionError> {
-        match subject {
-            Subject::Student(student, _) => self.clips(student, prompt, samples, frames),
-            // Samples that come after those of every other use.
-            Subject::Teacher => self.world_clips(
-                prompt,
-                1 << 20,
-                samples,
-                frames / self.recipe.settings.clip.frames,
-                0,
-            ),
-        }
-    }
-
-    /// Evaluation samples from `offset` on, `times` as long as a clip; the scene as it was filmed the
-    /// `again`-th time.
-    fn world_clips(
-        &self,
-        prompt: &str,
-        offset: u64,
-        count: u64,
-        times: usize,
-        again: u64,
-    ) -> Result<Vec<Clip>, SessionError> {
-        let clip = self.recipe.settings.clip;
-        let shape = ClipShape {
-            frames: times * clip.frames,
-            ..clip
-        };
-        let first = self.recipe.settings.evaluation.first_sample + offset;
-        let world = self
-            .world
-            .lasting(afd_world::frames_for(shape))
-            .filmed_again(again);
-        let videos = world
-            .videos(prompt, first..first + count)
-            .map_err(BatchError::from)?;
-        let prepared = videos
-            .iter()
-            .map(|video| prepare_fitted(video, shape, self.recipe.settings.teacher.fit));
-        Ok(prepared
-            .collect::<Result<_, _>>()
-            .map_err(MeasureError::from)?)
-    }
-
-    fn continuations(
-        &self,
-        subject: &Subject<B::InnerBackend>,
-        prompt: &str,
-    ) -> Result<Vec<Case>, SessionError> {
-        let truths = self.world_clips(prompt, 0, SCENES, 1, 0)?;
-        let second_takes = self.world_clips(prompt, 0, SCENES, 1, 1)?;
-        let cases = truths.into_iter().zip(second_takes).enumerate().map(
-            |(scene, (truth, second_take))| {
-                let generated = match subject {
-                    Subject::Teacher => self.world_clips(prompt, scene as u64, 1, 1, 2)?,
-                    Subject::Student(student, _) => {
-                        self.continued(student, prompt, scene as u64, &truth)?
-                    }
-                };
-                Ok(Case {
-                    prefix: PREFIX,
-                    truth,
-                    second_take,
-                    generated,
-                })
-            },
-        );
-        cases.collect()
-    }
-
-    fn continued(
-        &self,
-        student: &Student<B::InnerBackend>,
-        prompt: &str,
-        scene: u64,
-        truth: &Clip,
-    ) -> Result<Vec<Clip>, SessionError> {
-        let count = CONTINUATIONS as usize;
-        let rows = self.batches.text(&[prompt.to_string()], count)?;
-        let prefix = self
-            .batches
-            .encode(std::slice::from_ref(truth))
-            .slice_dim(1, 0..PREFIX)
-            .repeat_dim(0, count);
-        // Streams of their own, after those of the clips.
-        let stream = |sample| {
-            Noise::new(
-                self.recipe.settings.seed,
-                Purpose::Evaluation,
-                1 << 32 | (scene * CONTINUATIONS + sample),
-                key_of(prompt),
-            )
-        };
-        let noise = RolloutNoise::of((0..CONTINUATIONS).map(stream).collect());
-        let (text, sampler) = (
-            student.text_cache(rows),
-            self.recipe.settings.sampler.build(),
-        );
-        let generator = Generator {
-            student,
-            text: &text,
-            sampler: &sampler,
-            shape: self.recipe.latent_shape,
-            device: self.device,
-        };
-        Ok(self.batches.decode(generator.continuation(noise, prefix)))
-    }
-
-    /// The trajectory energy distance of a student at every point of its training, on a few clips
-    /// per prompt.
-    fn learning(
-        &self,
-        history: &[(f64, Student<B::InnerBackend>)],
-        groups: &[PromptGroup],
-    ) -> Result<Vec<[f64; 2]>, SessionError> {
-        let point = |(x, student): &(f64, Student<B::InnerBackend>)| {
-            let few = groups.iter().map(|(prompt, teacher, _)| {
-                let own = self.clips(
-                    student,
-                    prompt,
-                    CURVE_CLIPS as u64,
-                    self.recipe.settings.clip.frames,
-                )?;
-                Ok((prompt.clone(), teacher.clone(), own))
-            });
-            let few = few.collect::<Result<Vec<PromptGroup>, SessionError>>()?;
-            Ok([*x, score(&few)?.trajectory_energy_distance])
-        };
-        history.iter().map(point).collect()
-    }
-}
 
 /// Reads what [`write()`] wrote; `None` if there is nothing.
 pub fn read(directory: &Path) -> Result<Option<Measured>, SessionError> {
