@@ -137,6 +137,26 @@ impl<B: Kernels> Generator<'_, B> {
             .latents
     }
 
+    /// One pass over a block of every clip, its `frames` by their numbers, all at `timestep`.
+    fn pass(
+        &self,
+        x: Tensor<B, 5>,
+        timestep: f32,
+        frames: &[usize],
+        past: Option<&KvCache<B>>,
+        visibility: &Visibility,
+    ) -> (Tensor<B, 5>, KvCache<B>) {
+        let timesteps = vec![timestep; x.dims()[0] * frames.len()];
+        let inputs = Inputs {
+            timesteps: &timesteps,
+            frames,
+            text: self.text,
+            past,
+            visibility,
+        };
+        self.student.forward(x, &inputs)
+    }
+
     fn block_by_block(
         &self,
         mut noise: RolloutNoise,
@@ -146,13 +166,11 @@ impl<B: Kernels> Generator<'_, B> {
     ) -> Rollout<B> {
         let Self {
             student,
-            text,
             sampler,
-            shape,
+            shape: [frames, channels, height, width],
             device,
+            ..
         } = *self;
-        let [frames, channels, height, width] = shape;
-        let batch = noise.streams.len();
         let layout = student.layout(frames);
         let mut cache: Option<KvCache<B>> = None;
         let clips = noise.clips.clone();
@@ -167,17 +185,8 @@ impl<B: Kernels> Generator<'_, B> {
                 past.as_ref().map_or(0, |past| past.frames.len()),
                 block.len(),
             );
-            let forward = |x: Tensor<B, 5>, timestep: f32| {
-                let timesteps = vec![timestep; batch * block.len()];
-                let inputs = Inputs {
-                    timesteps: &timesteps,
-                    frames: &numbers,
-                    text,
-                    past: past.as_ref(),
-                    visibility: &visibility,
-                };
-                student.forward(x, &inputs)
-            };
+            let forward =
+                |x, timestep| self.pass(x, timestep, &numbers, past.as_ref(), &visibility);
             let clean = match prefix
                 .as_ref()
                 .filter(|prefix| block.end <= prefix.dims()[1])
@@ -196,8 +205,7 @@ impl<B: Kernels> Generator<'_, B> {
                 }
             };
             if block.end < frames {
-                // The clean pass at t = 0 commits the block; the last block is never looked back
-                // at.
+                // The clean pass at t = 0 commits the block; nothing attends to the last one.
                 let committed = forward(clean.clone(), 0.0).1;
                 // Appending copies layer by layer; nothing else may hold on to the old ones.
                 drop(past);

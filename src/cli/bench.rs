@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::CliError;
 use crate::bench::gather::gather;
-use crate::bench::plan::CheckedPlan;
+use crate::bench::plan::{CheckedPlan, PlannedRun};
 use crate::bench::runner::{Places, Runner, forget, found};
 use crate::out::say;
 use crate::run::signals::{self, STOPPED};
@@ -71,55 +71,12 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
         )));
     }
     if args.dry_run {
-        for run in &runs {
-            let state = if found(&places, run)?.is_some() {
-                "done"
-            } else if places.failure(run).exists() {
-                "failed"
-            } else if places.run(run).exists() {
-                "begun"
-            } else {
-                "-"
-            };
-            say!("{:<60} {state}", run.id());
-        }
-        return Ok(ExitCode::SUCCESS);
+        return list(&places, &runs);
     }
-    let mut code = ExitCode::SUCCESS;
-    if !args.report_only {
-        if args.again {
-            runs.iter().try_for_each(|run| forget(&places, run))?;
-        }
-        signals::install()?;
-        let jobs = args
-            .jobs
-            .or(std::thread::available_parallelism().ok().map(usize::from))
-            .unwrap_or(1)
-            .max(1);
-        let program = std::env::current_exe()?;
-        let limit = args
-            .minutes
-            .map(|minutes| Duration::from_secs(60 * minutes));
-        let runner = Runner {
-            program,
-            places: places.clone(),
-            jobs,
-            limit,
-            backend: args.backend.clone(),
-        };
-        let progress = runner.run(&runs)?;
-        say!(
-            "{} of {} runs made and measured, {} failed",
-            progress.done,
-            progress.total,
-            progress.failed
-        );
-        code = match (progress.done == progress.total, progress.failed) {
-            (true, _) => ExitCode::SUCCESS,
-            (false, 0) => ExitCode::from(STOPPED),
-            (false, _) => ExitCode::FAILURE,
-        };
-    }
+    let code = match args.report_only {
+        true => ExitCode::SUCCESS,
+        false => make(args, &places, &runs)?,
+    };
     let today = humantime::format_rfc3339_seconds(std::time::SystemTime::now())
         .to_string()
         .chars()
@@ -136,4 +93,55 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
     say!("report    {}", written.html.display());
     say!("table     {}", written.markdown.display());
     Ok(code)
+}
+
+/// The runs, and what is there of each.
+fn list(places: &Places, runs: &[PlannedRun]) -> Result<ExitCode, CliError> {
+    for run in runs {
+        let state = if found(places, run)?.is_some() {
+            "done"
+        } else if places.failure(run).exists() {
+            "failed"
+        } else if places.run(run).exists() {
+            "begun"
+        } else {
+            "-"
+        };
+        say!("{:<60} {state}", run.id());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes and measures what is missing.
+fn make(args: &BenchArgs, places: &Places, runs: &[PlannedRun]) -> Result<ExitCode, CliError> {
+    if args.again {
+        runs.iter().try_for_each(|run| forget(places, run))?;
+    }
+    signals::install()?;
+    let jobs = args
+        .jobs
+        .or(std::thread::available_parallelism().ok().map(usize::from))
+        .unwrap_or(1)
+        .max(1);
+    let runner = Runner {
+        program: std::env::current_exe()?,
+        places: places.clone(),
+        jobs,
+        limit: args
+            .minutes
+            .map(|minutes| Duration::from_secs(60 * minutes)),
+        backend: args.backend.clone(),
+    };
+    let progress = runner.run(runs)?;
+    say!(
+        "{} of {} runs made and measured, {} failed",
+        progress.done,
+        progress.total,
+        progress.failed
+    );
+    Ok(match (progress.done == progress.total, progress.failed) {
+        (true, _) => ExitCode::SUCCESS,
+        (false, 0) => ExitCode::from(STOPPED),
+        (false, _) => ExitCode::FAILURE,
+    })
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use afd_backends::{Job, Place};
 use afd_clips::check::CheckError;
 use afd_models::kernels::Trainable;
+use afd_models::student::Student;
 use clap::Args;
 
 use super::bar::Bar;
@@ -148,19 +149,9 @@ impl Job for TrainJob<'_> {
         // Everything that can be refused is refused before a directory is made. Training reads the
         // weights for itself: they are not held twice.
         let batches = Arc::new(Batches::new(recipe, &device)?);
-        batches.check_prepared(recipe).map_err(SessionError::from)?;
+        batches.check_prepared(recipe)?;
         drop(build::base_student::<B::InnerBackend>(recipe, &device)?);
-        let environment = Environment::current(place.backend, &place.device, recipe.settings.seed);
-        let run = if self.resume {
-            let run = RunDirectory::open(&self.runs.join(self.name))?;
-            run.record_resume(&environment)?;
-            run
-        } else {
-            RunDirectory::create(self.runs, self.name, &recipe.resolved()?, &environment)?
-        };
-        if let (Some(quarantine), false) = (&self.quarantine, self.resume) {
-            quarantine.write(run.path())?;
-        }
+        let run = self.directory(&place)?;
         let trained = train::train::<B>(recipe, &run, &batches, &device)?;
         if trained.ending == Ending::Stopped {
             eprintln!(
@@ -172,40 +163,71 @@ impl Job for TrainJob<'_> {
         if signals::stop_requested() {
             return Ok(ExitCode::from(STOPPED));
         }
-        let names = match recipe.settings.kind {
-            Kind::Distill => vec!["teacher", "base", "distilled"],
-            Kind::Pretrain => vec!["teacher", "pretrained"],
-        };
-        if recipe.settings.evaluation.clips_per_prompt == 0 {
-            say!("run       {}", run.path().display());
-            say!(
-                "student   {}",
-                run.checkpoints(1)
-                    .path_of(trained.state.round)
-                    .join("student")
-                    .display()
-            );
-            return Ok(ExitCode::SUCCESS);
-        }
-        let base = match recipe.settings.kind {
-            Kind::Distill => Some(build::base_student::<B::InnerBackend>(recipe, &device)?),
-            Kind::Pretrain => None,
-        };
-        let students: Vec<_> = base.iter().chain([&trained.model.ema]).collect();
-        let trained_on = batches.queries();
-        let clips = match evaluate::held_out_clips::<B>(recipe, &batches, &students, &device) {
-            Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {
+        let compares = recipe.settings.evaluation.clips_per_prompt > 0;
+        if compares {
+            let student = &trained.model.ema;
+            if !self.compare::<B>(&run, &batches, student, &place, &device, started)? {
                 return Ok(ExitCode::from(STOPPED));
+            }
+        }
+        let checkpoint = run.checkpoints(1).path_of(trained.state.round);
+        say!("run       {}", run.path().display());
+        say!("student   {}", checkpoint.join("student").display());
+        if compares {
+            say!("preview   {}", run.samples().join("held-out.gif").display());
+            say!("report    {}", run.path().join("report.html").display());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl TrainJob<'_> {
+    /// The run's directory, made or opened again.
+    fn directory(&self, place: &Place) -> Result<RunDirectory, SessionError> {
+        let recipe = self.recipe;
+        let environment = Environment::current(place.backend, &place.device, recipe.settings.seed);
+        if self.resume {
+            let run = RunDirectory::open(&self.runs.join(self.name))?;
+            run.record_resume(&environment)?;
+            return Ok(run);
+        }
+        let run = RunDirectory::create(self.runs, self.name, &recipe.resolved()?, &environment)?;
+        if let Some(quarantine) = &self.quarantine {
+            quarantine.write(run.path())?;
+        }
+        Ok(run)
+    }
+
+    /// Compares the trained student, and the base that it came from, with the teacher: prints the
+    /// table, writes preview and report. `false` where a signal came between.
+    fn compare<B: Trainable>(
+        &self,
+        run: &RunDirectory,
+        batches: &Batches<B::InnerBackend>,
+        trained: &Student<B::InnerBackend>,
+        place: &Place,
+        device: &B::Device,
+        started: Instant,
+    ) -> Result<bool, SessionError> {
+        let recipe = self.recipe;
+        let (names, base) = match recipe.settings.kind {
+            Kind::Distill => (
+                vec!["teacher", "base", "distilled"],
+                Some(build::base_student::<B::InnerBackend>(recipe, device)?),
+            ),
+            Kind::Pretrain => (vec!["teacher", "pretrained"], None),
+        };
+        let students: Vec<_> = base.iter().chain([trained]).collect();
+        let trained_on = batches.queries();
+        let clips = match evaluate::held_out_clips::<B>(recipe, batches, &students, device) {
+            Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {
+                return Ok(false);
             }
             clips => clips?,
         };
-        let scores = evaluate::scores::<B>(recipe, &batches, &clips, &device)?;
-        let preview = evaluate::write_preview(
-            &run.samples(),
-            &names,
-            &clips,
-            recipe.settings.evaluation.preview_clips,
-        )?;
+        let scores = evaluate::scores::<B>(recipe, batches, &clips, device)?;
+        let shown = recipe.settings.evaluation.preview_clips;
+        let preview = evaluate::write_preview(&run.samples(), &names, &clips, shown)?;
         let rows: Vec<(&str, _)> = names.iter().copied().zip(&scores).collect();
         say!("{}", comparison_table(&rows));
         let report = Report {
@@ -216,7 +238,7 @@ impl Job for TrainJob<'_> {
             commit: option_env!("AFD_COMMIT").map(str::to_string),
             backend: place.device.clone(),
             wall_seconds: started.elapsed().as_secs_f64(),
-            teacher_queries: journal::cost(&run)?.teacher_queries + batches.queries() - trained_on,
+            teacher_queries: journal::cost(run)?.teacher_queries + batches.queries() - trained_on,
             scores: names
                 .iter()
                 .map(|name| (*name).to_string())
@@ -232,16 +254,6 @@ impl Job for TrainJob<'_> {
             &metrics,
             &[("Held-out prompts".to_string(), preview)],
         )?;
-        say!("run       {}", run.path().display());
-        say!(
-            "student   {}",
-            run.checkpoints(1)
-                .path_of(trained.state.round)
-                .join("student")
-                .display()
-        );
-        say!("preview   {}", run.samples().join("held-out.gif").display());
-        say!("report    {}", run.path().join("report.html").display());
-        Ok(ExitCode::SUCCESS)
+        Ok(true)
     }
 }

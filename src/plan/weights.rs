@@ -4,8 +4,10 @@ use afd_models::student::StudentConfig;
 use serde::Serialize;
 
 use super::inputs::{DiscriminatorSizes, Distill, Method, PlanInputs};
-use super::phase::Part;
-use super::transformer::{block_parameters, lora_parameters, parameters, register_parameters};
+use super::phase::{Part, part};
+use super::transformer::{
+    block_parameters, lora_parameters, parameters, register_parameters,
+};
 
 /// Bytes of an f32: LoRA factors, gradients, moments.
 const SINGLE: u64 = 4;
@@ -43,97 +45,101 @@ pub struct Weights {
 impl Weights {
     /// Of a plan.
     pub fn of(inputs: &PlanInputs) -> Self {
+        let distill = match &inputs.method {
+            Method::Distill(distill) => Some(distill),
+            Method::Pretrain(_) => None,
+        };
+        let mut weights = Self::of_student(inputs, distill);
+        if let Some(distill) = distill {
+            weights.add_discriminator(inputs, distill);
+        }
+        if let Some(codec) = &inputs.codec {
+            let bytes = codec.parameters * codec.weight_bytes;
+            weights.held.push(part("codec's weights", bytes));
+        }
+        // Copies in a checkpoint; with LoRA only factors, because the base is the file that the run
+        // started from.
+        let reference = distill.is_some_and(|distill| distill.reference);
+        let copies = 2
+            + u64::from(distill.is_some())
+            + u64::from(reference && inputs.student_lora.is_none());
+        let (student, discriminator) = (weights.student_trainable, weights.discriminator_trainable);
+        let moments = 2 * SINGLE * (student + discriminator);
+        let state = SINGLE * (copies * student + discriminator);
+        weights.checkpoint = SINGLE * student + state + moments;
+        weights.checkpoint_host = 3 * state.max(moments);
+        weights
+    }
+
+    /// The student and its copies.
+    fn of_student(inputs: &PlanInputs, distill: Option<&Distill>) -> Self {
         let config = &inputs.student;
         let student = parameters(config) as u64;
         let factors = inputs
             .student_lora
             .as_ref()
             .map(|lora| lora_parameters(config, lora) as u64);
-        let weight = inputs.weight_bytes as u64;
+        let bytes = student * inputs.weight_bytes as u64;
         let mut held = Vec::new();
-        let mut push = |what: &str, bytes: u64| {
-            held.push(Part {
-                what: what.to_string(),
-                bytes,
-            })
-        };
-        let distill = match &inputs.method {
-            Method::Distill(distill) => Some(distill),
-            Method::Pretrain(_) => None,
-        };
-        let reference = distill.is_some_and(|distill| distill.reference);
         let (trainable, lagging) = match factors {
             Some(factors) => {
-                push("base weights, shared", student * weight);
-                push("student's LoRA factors", factors * SINGLE);
+                held.push(part("base weights, shared", bytes));
+                held.push(part("student's LoRA factors", factors * SINGLE));
                 (factors, factors * SINGLE)
             }
             None => {
-                push("student's weights", student * weight);
-                if reference {
-                    push("reference's weights", student * weight);
+                held.push(part("student's weights", bytes));
+                if distill.is_some_and(|distill| distill.reference) {
+                    held.push(part("reference's weights", bytes));
                 }
-                (student, student * weight)
+                (student, bytes)
             }
         };
         if distill.is_some() {
-            push("old policy", lagging);
+            held.push(part("old policy", lagging));
         }
-        push("EMA", lagging);
-        push("student's moments", 2 * SINGLE * trainable);
-        // Copies in a checkpoint; with LoRA only factors, because the base is the file that the run
-        // started from.
-        let of_student =
-            2 + u64::from(distill.is_some()) + u64::from(reference && factors.is_none());
-        let mut weights = Self {
+        held.push(part("EMA", lagging));
+        held.push(part("student's moments", 2 * SINGLE * trainable));
+        let of_block = factors.map_or(block_parameters(config) as u64, |factors| {
+            factors / config.layers as u64
+        });
+        Self {
             student_parameters: student,
             student_trainable: trainable,
             discriminator_parameters: 0,
             discriminator_trainable: 0,
             student_gradients: SINGLE * trainable,
-            block_gradients: SINGLE
-                * factors.map_or(block_parameters(config) as u64, |factors| {
-                    factors / config.layers as u64
-                }),
+            block_gradients: SINGLE * of_block,
             discriminator_gradients: 0,
             backbone_gradients: 0,
-            held: Vec::new(),
+            held,
             checkpoint: 0,
             checkpoint_host: 0,
+        }
+    }
+
+    fn add_discriminator(&mut self, inputs: &PlanInputs, distill: &Distill) {
+        let (backbone, rest, trained) = discriminator(inputs, distill);
+        // What is trained is held in f32; a frozen backbone beside a frozen student is the same
+        // memory.
+        let of_backbone = if trained.backbone > 0 {
+            backbone * SINGLE
+        } else if inputs.student_lora.is_some() {
+            0
+        } else {
+            backbone * inputs.weight_bytes as u64
         };
-        if let Some(distill) = distill {
-            let (backbone, rest, trained) = discriminator(inputs, distill);
-            // What is trained is held in f32; a backbone at rest beside a student at rest is the
-            // same memory.
-            let cast_frozen = if factors.is_some() {
-                0
-            } else {
-                backbone * weight
-            };
-            let of_backbone = if trained.backbone > 0 {
-                backbone * SINGLE
-            } else {
-                cast_frozen
-            };
-            push(
+        self.held.extend([
+            part(
                 "discriminator's weights",
                 of_backbone + (rest + trained.lora) * SINGLE,
-            );
-            push("discriminator's moments", 2 * SINGLE * trained.all());
-            weights.discriminator_parameters = backbone + rest;
-            weights.discriminator_trainable = trained.all();
-            weights.discriminator_gradients = SINGLE * trained.all();
-            weights.backbone_gradients = SINGLE * (trained.all() - trained.rest);
-        }
-        if let Some(codec) = &inputs.codec {
-            push("codec's weights", codec.parameters * codec.weight_bytes);
-        }
-        let trained = weights.student_trainable + weights.discriminator_trainable;
-        let state = SINGLE * (of_student * trainable + weights.discriminator_trainable);
-        weights.checkpoint = SINGLE * trainable + state + 2 * SINGLE * trained;
-        weights.checkpoint_host = 3 * state.max(2 * SINGLE * trained);
-        weights.held = held;
-        weights
+            ),
+            part("discriminator's moments", 2 * SINGLE * trained.all()),
+        ]);
+        self.discriminator_parameters = backbone + rest;
+        self.discriminator_trainable = trained.all();
+        self.discriminator_gradients = SINGLE * trained.all();
+        self.backbone_gradients = SINGLE * (trained.all() - trained.rest);
     }
 
     /// Bytes of all that is held.

@@ -105,44 +105,32 @@ pub fn prepare_latents<B: Kernels>(
     };
     let mut store = LatentStore::open(&settings.path.join(LATENTS), &latent_origin(recipe)?)?;
     store.verify()?;
+    let mut done = Done {
+        written: 0,
+        kept: 0,
+        finished: false,
+    };
     let wanted = match training_samples(recipe, teacher) {
-        Err(BatchError::Teacher(TeacherError::Stopped)) => {
-            return Ok(Done {
-                written: 0,
-                kept: 0,
-                finished: false,
-            });
-        }
+        Err(BatchError::Teacher(TeacherError::Stopped)) => return Ok(done),
         wanted => wanted?,
     };
     let missing: Vec<_> = wanted
         .iter()
         .filter(|(prompt, sample)| !store.has(prompt, *sample))
         .collect();
-    let kept = wanted.len() - missing.len();
+    done.kept = wanted.len() - missing.len();
     let codec = recipe.codec.load::<B>(device)?;
-    let mut written = 0;
     for shard in missing.chunks(settings.clips_per_shard) {
         let mut clips = Vec::with_capacity(shard.len());
         for some in shard.chunks(at_once(recipe)) {
             if signals::stop_requested() {
-                return Ok(Done {
-                    written,
-                    kept,
-                    finished: false,
-                });
+                return Ok(done);
             }
-            for ((prompt, sample), clip) in
-                some.iter()
-                    .zip(decoded(recipe, teacher, folder.as_ref(), some))
-            {
+            let decoded = decoded(recipe, teacher, folder.as_ref(), some);
+            for ((prompt, sample), clip) in some.iter().zip(decoded) {
                 let clip = match clip {
                     Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {
-                        return Ok(Done {
-                            written,
-                            kept,
-                            finished: false,
-                        });
+                        return Ok(done);
                     }
                     clip => clip?,
                 };
@@ -153,17 +141,14 @@ pub fn prepare_latents<B: Kernels>(
                 };
                 let latents: Tensor<B, 5> = encode(&*codec, &[clip], recipe.settings.clip, device);
                 clips.push((record, latents.into_data().iter::<f32>().collect()));
-                progress(kept + written + clips.len(), wanted.len());
+                progress(done.kept + done.written + clips.len(), wanted.len());
             }
         }
-        written += clips.len();
+        done.written += clips.len();
         store.add(clips)?;
     }
-    Ok(Done {
-        written,
-        kept,
-        finished: true,
-    })
+    done.finished = true;
+    Ok(done)
 }
 
 /// Clips that are decoded at the same time: one per core, as long as they fit into 1 GiB.
