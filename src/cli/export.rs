@@ -1,23 +1,19 @@
 //! `afd export`: a student as a file that other programs load.
 
+mod sizes;
+mod transformer;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use afd_backends::{Job, Place};
-use afd_models::kernels::Trainable;
 use afd_models::lora::{LoraConfig, is_factor};
-use afd_models::student::StudentConfig;
-use afd_models::weights::layout::Layout;
 use afd_models::weights::lora::{LoraFile, LoraLayout};
-use afd_models::weights::transformer::TransformerFile;
-use afd_models::weights::{HostTensor, Tensors, WeightFile, WeightsError, read_file, to_bytes};
+use afd_models::weights::{Tensors, WeightFile, WeightsError, read_file, to_bytes};
 use clap::{Args, ValueEnum};
 use safetensors::Dtype;
-use serde_json::json;
 
+use self::transformer::write_transformer;
 use super::checkpoint::Found;
 use super::{CliError, PickleArgs, checkpoint};
 use crate::out::say;
@@ -39,12 +35,12 @@ enum Reader {
 
 /// Number types of merged weights.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Precision {
+enum StoredType {
     F32,
     Bf16,
 }
 
-impl Precision {
+impl StoredType {
     fn stored(self) -> Dtype {
         match self {
             Self::F32 => Dtype::F32,
@@ -82,8 +78,8 @@ pub struct ExportArgs {
     lora: Option<PathBuf>,
     /// The type of all weights after --merge-lora. bf16 halves the file and rounds away what is
     /// small against the weights, as most of a short training is.
-    #[arg(long, value_enum, default_value_t = Precision::F32, requires = "merge_lora")]
-    dtype: Precision,
+    #[arg(long, value_enum, default_value_t = StoredType::F32, requires = "merge_lora")]
+    dtype: StoredType,
     /// What computes the merged weights: cuda:N, wgpu:N, flex or ndarray [default: the best one
     /// compiled in and present].
     #[arg(long)]
@@ -254,158 +250,4 @@ fn write_factors(
     staged.commit()?;
     say!("{}", args.out.join(name).display());
     Ok(ExitCode::SUCCESS)
-}
-
-/// A whole transformer, with `factors` merged into it if there are any.
-fn write_transformer(
-    file: &WeightFile,
-    part: Option<&str>,
-    known: Option<StudentConfig>,
-    factors: Option<&LoraFile>,
-    args: &ExportArgs,
-) -> Result<ExitCode, CliError> {
-    let transformer = TransformerFile::find(file, part)?;
-    let known = match known {
-        Some(known) => Some(known),
-        None => own_sizes(file)?,
-    };
-    let sizes = known.or_else(|| transformer.sizes().filter(|_| transformer.is_recognised()));
-    let sizes = sizes.ok_or_else(|| {
-        CliError::Failed(format!(
-            "{} holds no Wan transformer",
-            file.path().display()
-        ))
-    })?;
-    let config = StudentConfig {
-        heads: args.heads.unwrap_or(sizes.heads),
-        ..sizes
-    };
-    if let Some(problem) = config.problem() {
-        return Err(CliError::Usage(format!(
-            "{problem}; say how many heads it has with --heads"
-        )));
-    }
-    if let Some(problems) = factors
-        .map(|factors| factors.problems(&config))
-        .filter(|problems| !problems.is_empty())
-    {
-        return Err(CliError::Failed(format!(
-            "these factors are not for {}: {}",
-            file.path().display(),
-            problems.join("; ")
-        )));
-    }
-    let (layout, name, sizes) = match args.layout {
-        Reader::Wan => (
-            Layout::Wan,
-            "diffusion_pytorch_model.safetensors",
-            Some(wan_sizes(&config)),
-        ),
-        Reader::Diffusers => (
-            Layout::Diffusers,
-            "diffusion_pytorch_model.safetensors",
-            Some(diffusers_sizes(&config)),
-        ),
-        // ComfyUI reads the sizes off the shapes.
-        Reader::Comfyui => (Layout::Wan, "model.safetensors", None),
-    };
-    let staged = StagedDirectory::new(&args.out)?;
-    let path = staged.path().join(name);
-    let created = File::create(&path).at("create", &path)?;
-    let mut out = BufWriter::with_capacity(1 << 20, created);
-    match factors {
-        None => transformer.export(&config, layout, None, |_, _| Ok(None), &mut out)?,
-        Some(factors) => {
-            let job = MergeJob {
-                transformer: &transformer,
-                factors,
-                config: &config,
-                layout,
-                dtype: args.dtype.stored(),
-                out: &mut out,
-            };
-            afd_backends::dispatch(args.backend.as_deref(), job)??;
-        }
-    }
-    out.flush().at("write", &path)?;
-    if let Some(sizes) = sizes {
-        let path = staged.path().join("config.json");
-        std::fs::write(&path, format!("{sizes:#}\n")).at("write", &path)?;
-    }
-    staged.commit()?;
-    say!("{}", args.out.join(name).display());
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Adds each pair of factors to its weight on a device, one weight at a time.
-struct MergeJob<'a, W: Write> {
-    transformer: &'a TransformerFile<'a>,
-    factors: &'a LoraFile,
-    config: &'a StudentConfig,
-    layout: Layout,
-    dtype: Dtype,
-    out: &'a mut W,
-}
-
-impl<W: Write> Job for MergeJob<'_, W> {
-    type Output = Result<(), WeightsError>;
-
-    fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
-        let merge = |name: &str, read: &dyn Fn() -> Result<HostTensor, WeightsError>| {
-            self.factors.merged::<B::InnerBackend>(name, read, &device)
-        };
-        self.transformer
-            .export(self.config, self.layout, Some(self.dtype), merge, self.out)
-    }
-}
-
-/// The sizes that this program wrote beside the weights, if it did.
-fn own_sizes(file: &WeightFile) -> Result<Option<StudentConfig>, CliError> {
-    let metadata = file.own_metadata()?;
-    let parse = |text: &String| {
-        serde_json::from_str(text)
-            .map_err(|error| CliError::Failed(format!("{}: {error}", file.path().display())))
-    };
-    metadata.get("config").map(parse).transpose()
-}
-
-/// `config.json` of a diffusers `WanTransformer3DModel`.
-fn diffusers_sizes(config: &StudentConfig) -> serde_json::Value {
-    json!({
-        "_class_name": "WanTransformer3DModel",
-        "added_kv_proj_dim": null,
-        "attention_head_dim": config.head_width(),
-        "cross_attn_norm": true,
-        "eps": StudentConfig::EPSILON,
-        "ffn_dim": config.feed_forward_width,
-        "freq_dim": config.frequency_width,
-        "image_dim": null,
-        "in_channels": config.latent_channels,
-        "num_attention_heads": config.heads,
-        "num_layers": config.layers,
-        "out_channels": config.latent_channels,
-        "patch_size": [1, config.patch, config.patch],
-        "qk_norm": "rms_norm_across_heads",
-        "rope_max_seq_len": 1024,
-        "text_dim": config.text_width,
-    })
-}
-
-/// `config.json` of the original repository's `WanModel`.
-fn wan_sizes(config: &StudentConfig) -> serde_json::Value {
-    json!({
-        "_class_name": "WanModel",
-        "dim": config.width,
-        "eps": StudentConfig::EPSILON,
-        "ffn_dim": config.feed_forward_width,
-        "freq_dim": config.frequency_width,
-        "in_dim": config.latent_channels,
-        "model_type": "t2v",
-        "num_heads": config.heads,
-        "num_layers": config.layers,
-        "out_dim": config.latent_channels,
-        "patch_size": [1, config.patch, config.patch],
-        "text_dim": config.text_width,
-        "text_len": 512,
-    })
 }
