@@ -5,9 +5,7 @@ use serde::Serialize;
 
 use super::inputs::{DiscriminatorSizes, Distill, Method, PlanInputs};
 use super::phase::{Part, part};
-use super::transformer::{
-    block_parameters, lora_parameters, parameters, register_parameters,
-};
+use super::transformer::{block_parameters, lora_parameters, parameters, register_parameters};
 
 /// Bytes of an f32: LoRA factors, gradients, moments.
 const SINGLE: u64 = 4;
