@@ -91,14 +91,7 @@ pub fn optimality(
     settings: &AdvantageSettings,
 ) -> Vec<Vec<f64>> {
     if settings.form == AdvantageForm::PairRaw {
-        let against = |(scores, teacher): (&Vec<f64>, &Vec<f64>)| {
-            let baseline = mean(teacher);
-            scores
-                .iter()
-                .map(|score| 1.0 / (1.0 + (baseline - score).exp()))
-                .collect()
-        };
-        return student.iter().zip(teacher).map(against).collect();
+        return raw_pairs(student, teacher);
     }
     let minus = |groups: &[Vec<f64>], baseline: &dyn Fn(usize) -> f64| -> Vec<Vec<f64>> {
         groups
@@ -165,6 +158,18 @@ pub fn optimality(
             _ => group.iter().map(to_r).collect(),
         })
         .collect()
+}
+
+/// `sigmoid(s - g)` against the teacher's mean score for the prompt.
+fn raw_pairs(student: &[Vec<f64>], teacher: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let against = |(scores, teacher): (&Vec<f64>, &Vec<f64>)| {
+        let baseline = mean(teacher);
+        let r = scores
+            .iter()
+            .map(|score| 1.0 / (1.0 + (baseline - score).exp()));
+        r.collect()
+    };
+    student.iter().zip(teacher).map(against).collect()
 }
 
 /// Mean of a non-empty list.
