@@ -126,3 +126,18 @@ fn fields_are_shown_by_table_and_an_unknown_table_is_refused_with_those_there_ar
         "{error}"
     );
 }
+
+#[test]
+fn a_reader_that_stops_early_ends_a_listing_quietly() {
+    let place = tempfile::tempdir().unwrap();
+    let mut listing = common::command(place.path(), &["recipes", "schema"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // As `| head` does: the schema is larger than a pipe holds.
+    drop(listing.stdout.take());
+    let output = listing.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && error.is_empty(), "{error}");
+}
