@@ -267,6 +267,16 @@ impl Benchmark {
             .find(|method| method.name == self.reference)
             .map_or(&self.reference, |method| &method.title)
     }
+
+    /// The methods that are compared with the reference in a group.
+    pub(crate) fn tested(&self, group: Option<&str>) -> impl Iterator<Item = &Method> {
+        self.methods.iter().filter(move |method| {
+            let excluded = method.name == self.reference
+                || method.role == Role::Teacher
+                || method.refused.is_some();
+            method.group.as_deref() == group && !excluded
+        })
+    }
 }
 
 #[cfg(test)]

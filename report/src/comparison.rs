@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     benchmark::{Benchmark, Better, Metric, Role},
+    cells::{Cell, find},
     statistics::{Estimate, FEWEST_SEEDS, SIGNIFICANCE, holm, paired_t_test, sign_flip_test},
-    summary::{Cell, Summary},
-    view,
 };
 
 /// A method against the reference in one metric, over the pairs of equal family, regime and seed in
@@ -66,105 +65,118 @@ pub enum Verdict {
     TooFewSeeds,
 }
 
-impl Summary {
-    /// Every method of a group against the reference, in one metric and scope.
-    pub(crate) fn compare(
-        &self,
-        benchmark: &Benchmark,
-        metric: &Metric,
-        group: Option<&str>,
-        family: Option<&str>,
-        regime: Option<&str>,
-    ) -> Vec<Comparison> {
-        let mut found = Vec::new();
-        for method in view::tested(benchmark, group) {
-            let pairs = self.pairs(benchmark, metric, &method.name, family, regime);
-            let differences: Vec<f64> = pairs.iter().map(|pair| pair.difference).collect();
-            let Some(difference) = Estimate::of(&differences) else {
-                continue;
-            };
-            let mut seeds: Vec<Option<u64>> = pairs
-                .iter()
-                .map(|pair| benchmark.runs[pair.reference_run].seed)
-                .collect();
-            seeds.sort_unstable();
-            seeds.dedup();
-            found.push(Comparison {
-                metric: metric.name.clone(),
-                group: group.map(String::from),
-                family: family.map(String::from),
-                regime: regime.map(String::from),
-                method: method.name.clone(),
-                difference,
-                pairs,
-                p_paired_t: paired_t_test(&differences),
-                p_sign_flip: sign_flip_test(&differences),
-                p_corrected: None,
-                verdict: if seeds.len() < FEWEST_SEEDS {
-                    Verdict::TooFewSeeds
-                } else {
-                    Verdict::Undecided
-                },
-            });
-        }
-        decide(&mut found, metric.better);
-        found
-    }
-
-    /// Over equal family, regime and seed.
-    fn pairs(
-        &self,
-        benchmark: &Benchmark,
-        metric: &Metric,
-        method: &str,
-        family: Option<&str>,
-        regime: Option<&str>,
-    ) -> Vec<Pair> {
-        let mut pairs = Vec::new();
-        let in_scope = |cell: &&Cell| {
-            cell.metric == metric.name
-                && cell.method == benchmark.reference
-                && family.is_none_or(|family| cell.family == family)
-                && regime.is_none_or(|regime| cell.regime == regime)
+/// Every method of a group against the reference, in one metric and scope.
+pub(crate) fn compare(
+    benchmark: &Benchmark,
+    cells: &[Cell],
+    metric: &Metric,
+    group: Option<&str>,
+    (family, regime): (Option<&str>, Option<&str>),
+) -> Vec<Comparison> {
+    let mut found = Vec::new();
+    for method in benchmark.tested(group) {
+        let pairs = pairs(benchmark, cells, metric, &method.name, family, regime);
+        let differences: Vec<f64> = pairs.iter().map(|pair| pair.difference).collect();
+        let Some(difference) = Estimate::of(&differences) else {
+            continue;
         };
-        for reference in self.cells.iter().filter(in_scope) {
-            let Some(cell) = self.cell(&metric.name, method, &reference.family, &reference.regime)
-            else {
-                continue;
-            };
-            let Some(target) = self.target(benchmark, metric, cell) else {
-                continue;
-            };
-            let shown = |value: f64| target.map_or(value, |target| (value - target).abs());
-            for sample in &reference.samples {
-                let partner = cell
-                    .samples
-                    .iter()
-                    .find(|partner| partner.seed.is_none() || partner.seed == sample.seed);
-                pairs.extend(partner.map(|partner| Pair {
-                    run: partner.run,
-                    reference_run: sample.run,
-                    difference: shown(partner.value) - shown(sample.value),
-                }));
-            }
-        }
-        pairs
+        let mut seeds: Vec<Option<u64>> = pairs
+            .iter()
+            .map(|pair| benchmark.runs[pair.reference_run].seed)
+            .collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        found.push(Comparison {
+            metric: metric.name.clone(),
+            group: group.map(String::from),
+            family: family.map(String::from),
+            regime: regime.map(String::from),
+            method: method.name.clone(),
+            difference,
+            pairs,
+            p_paired_t: paired_t_test(&differences),
+            p_sign_flip: sign_flip_test(&differences),
+            p_corrected: None,
+            verdict: if seeds.len() < FEWEST_SEEDS {
+                Verdict::TooFewSeeds
+            } else {
+                Verdict::Undecided
+            },
+        });
     }
+    decide(&mut found, metric.better);
+    found
+}
 
-    /// What the metric's values should be near in a cell, if anything; `None` if that is the
-    /// teacher's mean and there is none.
-    fn target(&self, benchmark: &Benchmark, metric: &Metric, cell: &Cell) -> Option<Option<f64>> {
-        match metric.better {
-            Better::Lower | Better::Higher => Some(None),
-            Better::Target(target) => Some(Some(target)),
-            Better::Teacher => {
-                let teacher = benchmark
-                    .methods
-                    .iter()
-                    .find(|method| method.role == Role::Teacher)?;
-                let cell = self.cell(&metric.name, &teacher.name, &cell.family, &cell.regime)?;
-                cell.estimate.map(|estimate| Some(estimate.mean))
-            }
+/// Over equal family, regime and seed.
+fn pairs(
+    benchmark: &Benchmark,
+    cells: &[Cell],
+    metric: &Metric,
+    method: &str,
+    family: Option<&str>,
+    regime: Option<&str>,
+) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    let in_scope = |cell: &&Cell| {
+        cell.metric == metric.name
+            && cell.method == benchmark.reference
+            && family.is_none_or(|family| cell.family == family)
+            && regime.is_none_or(|regime| cell.regime == regime)
+    };
+    for reference in cells.iter().filter(in_scope) {
+        let Some(cell) = find(
+            cells,
+            &metric.name,
+            method,
+            &reference.family,
+            &reference.regime,
+        ) else {
+            continue;
+        };
+        let Some(target) = target(benchmark, cells, metric, cell) else {
+            continue;
+        };
+        let shown = |value: f64| target.map_or(value, |target| (value - target).abs());
+        for sample in &reference.samples {
+            let partner = cell
+                .samples
+                .iter()
+                .find(|partner| partner.seed.is_none() || partner.seed == sample.seed);
+            pairs.extend(partner.map(|partner| Pair {
+                run: partner.run,
+                reference_run: sample.run,
+                difference: shown(partner.value) - shown(sample.value),
+            }));
+        }
+    }
+    pairs
+}
+
+/// What the metric's values should be near in a cell, if anything; `None` if that is the
+/// teacher's mean and there is none.
+fn target(
+    benchmark: &Benchmark,
+    cells: &[Cell],
+    metric: &Metric,
+    cell: &Cell,
+) -> Option<Option<f64>> {
+    match metric.better {
+        Better::Lower | Better::Higher => Some(None),
+        Better::Target(target) => Some(Some(target)),
+        Better::Teacher => {
+            let teacher = benchmark
+                .methods
+                .iter()
+                .find(|method| method.role == Role::Teacher)?;
+            let cell = find(
+                cells,
+                &metric.name,
+                &teacher.name,
+                &cell.family,
+                &cell.regime,
+            )?;
+            cell.estimate.map(|estimate| Some(estimate.mean))
         }
     }
 }
@@ -194,7 +206,7 @@ fn decide(comparisons: &mut [Comparison], better: Better) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::example::small;
+    use crate::{example::small, summary::Summary};
 
     #[test]
     fn one_run_stands_for_every_seed_and_regime() {

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     benchmark::{Benchmark, Method, State},
+    escape::escape,
     number::duration,
     palette::{self, Look},
     plot::{self, PlotError},
@@ -129,27 +130,6 @@ pub(crate) fn page(
         dark_style(),
         opening(benchmark)?
     ))
-}
-
-/// Text as it may stand between tags and inside quoted attributes; what no document may hold
-/// becomes a replacement character.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            '\n' | '\t' => escaped.push(letter),
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
-                escaped.push('\u{fffd}')
-            }
-            _ => escaped.push(letter),
-        }
-    }
-    escaped
 }
 
 /// Style rules that give plots their colours on a dark page.

@@ -8,9 +8,11 @@
 #![warn(missing_docs)]
 
 mod benchmark;
+mod cells;
 mod check;
 mod comparison;
 mod curves;
+mod escape;
 #[cfg(test)]
 mod example;
 mod html;
@@ -26,11 +28,13 @@ mod write;
 pub use benchmark::{
     Benchmark, Better, Cost, Curve, Method, Metric, Named, Preview, Role, Run, State,
 };
+pub use cells::{Absence, Cell, Sample};
 pub use check::BenchmarkError;
 pub use comparison::{Comparison, Pair, Verdict};
-pub use html::{dark_style, escape};
+pub use escape::escape;
+pub use html::dark_style;
 pub use markdown::markdown;
 pub use number::{duration, short};
 pub use plot::{PlotError, curve};
-pub use summary::{Absence, Cell, Sample, Summary};
+pub use summary::Summary;
 pub use write::{WriteError, Written};

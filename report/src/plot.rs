@@ -53,7 +53,7 @@ fn picture(
     }
     let label = format!(
         "<svg role=\"img\" aria-label=\"{}\" ",
-        crate::html::escape(title)
+        crate::escape::escape(title)
     );
     Ok(svg.replacen("<svg ", &label, 1))
 }

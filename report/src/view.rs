@@ -6,10 +6,11 @@ mod standing;
 
 use crate::{
     benchmark::{Benchmark, Better, Method, Metric, Role},
+    cells::{Absence, Cell},
     comparison::Verdict,
     number::{decimals, fixed},
     statistics::SIGNIFICANCE,
-    summary::{Absence, Cell, Summary, scopes},
+    summary::{Summary, scopes},
 };
 
 pub(crate) use costs::{COSTS, budget, spent};
@@ -77,19 +78,6 @@ pub(crate) fn shown_scopes<'a>(
         .filter(|(family, regime)| places(*family) > usize::from(regime.is_none()))
         .filter(|(family, regime)| is_shown(benchmark, group, *family, *regime))
         .collect()
-}
-
-/// The methods that are compared with the reference in a group.
-pub(crate) fn tested<'a>(
-    benchmark: &'a Benchmark,
-    group: Option<&str>,
-) -> impl Iterator<Item = &'a Method> {
-    benchmark.methods.iter().filter(move |method| {
-        let excluded = method.name == benchmark.reference
-            || method.role == Role::Teacher
-            || method.refused.is_some();
-        method.group.as_deref() == group && !excluded
-    })
 }
 
 /// The title of a group.

@@ -1,9 +1,10 @@
 //! Clips that play in the page: one row per method, the same prompt throughout, the teacher first;
 //! the first seed stands for all, so that the page stays small.
 
-use super::{Previews, escape};
+use super::Previews;
 use crate::{
     benchmark::{Benchmark, Method, Preview, Role, Run},
+    escape::escape,
     view,
 };
 

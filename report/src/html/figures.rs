@@ -1,9 +1,10 @@
 //! Figures: metrics with their intervals, and curves.
 
-use super::{escape, keys};
+use super::keys;
 use crate::{
     benchmark::{Benchmark, Metric, Role},
     curves,
+    escape::escape,
     palette::Look,
     plot::{Interval, Line, PlotError, Point, categories, intervals, lines},
     summary::Summary,

@@ -1,10 +1,10 @@
 //! Every run, and the way from a number to the runs behind it.
 
-use super::escape;
 use crate::{
     benchmark::{Benchmark, Run, State},
+    cells::Cell,
+    escape::escape,
     number::{count, duration, short},
-    summary::Cell,
 };
 
 /// A link from a cell to its runs; the text alone where there are none.

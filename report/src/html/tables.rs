@@ -3,12 +3,14 @@
 mod details;
 mod glance;
 
-use super::{escape, runs};
+use super::runs;
 use crate::{
     benchmark::{Benchmark, Method, Metric},
+    cells::Cell,
     comparison::{Comparison, Verdict},
+    escape::escape,
     number::{count, fixed},
-    summary::{Cell, Summary},
+    summary::Summary,
     view,
 };
 

@@ -1,6 +1,6 @@
 //! Where the reference stands, in words.
 
-use super::{main_metrics, scope_title, shown_scopes, tested};
+use super::{main_metrics, scope_title, shown_scopes};
 use crate::{
     benchmark::{Benchmark, Metric},
     comparison::Verdict,
@@ -42,7 +42,7 @@ pub(crate) fn standings<'a>(
                 undecided: vec![],
                 untested: vec![],
             };
-            for method in tested(benchmark, group) {
+            for method in benchmark.tested(group) {
                 let comparison =
                     summary.comparison(&metric.name, group, family, regime, &method.name);
                 let list = match comparison

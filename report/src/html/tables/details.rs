@@ -4,7 +4,7 @@ use super::{reference_class, row_head, table_of, value, verdict_class};
 use crate::{
     benchmark::{Benchmark, Metric},
     comparison::Comparison,
-    html::escape,
+    escape::escape,
     markdown::comparison_columns,
     number::signed,
     summary::Summary,

@@ -4,7 +4,7 @@ use super::{row_head, table_of, verdict_class};
 use crate::{
     benchmark::{Benchmark, Metric},
     comparison::Verdict,
-    html::escape,
+    escape::escape,
     summary::Summary,
     view,
 };
@@ -43,7 +43,7 @@ pub(in crate::html) fn glance(
         .chain([(tally, "")])
         .collect();
     let mut rows = String::new();
-    for method in view::tested(benchmark, group) {
+    for method in benchmark.tested(group) {
         let verdict = |metric: &Metric, (family, regime): Scope| {
             summary
                 .comparison(&metric.name, group, family, regime, &method.name)
