@@ -5,6 +5,7 @@
 //! PyTorch's orientation, so nothing is transposed.
 
 mod names;
+mod open;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::text::umt5::{UmT5Config, UmT5Encoder};
 
 use names::{DECODER, OUTSIDE, TIED};
 pub use names::{UmT5Layout, shapes, sizes};
+pub use open::UmT5Error;
 
 /// A umT5 encoder in a file: which tensors there are, under Wan's names.
 pub struct UmT5File<'a> {

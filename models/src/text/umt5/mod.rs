@@ -6,54 +6,17 @@ mod encoder;
 mod position;
 mod tokenizer;
 
-use std::path::{Path, PathBuf};
-
 use burn::prelude::*;
-use burn::tensor::{DType, FloatDType, Int};
+use burn::tensor::{DType, Int};
 
 pub use config::UmT5Config;
 pub use encoder::{Layer, UmT5Encoder};
 pub use position::bucket;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Tokenizer, TokenizerError};
 
 use super::clean::clean;
 use super::{EncodeError, TextEncoder};
 use crate::kernels::Kernels;
-use crate::weights::umt5::UmT5File;
-use crate::weights::{WeightFile, WeightsError};
-
-/// Why an encoder could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum UmT5Error {
-    /// The tokenizer cannot be used.
-    #[error("cannot use the tokenizer {}: {reason}", path.display())]
-    Tokenizer {
-        /// `tokenizer.json`.
-        path: PathBuf,
-        /// What was found and what is expected.
-        reason: String,
-    },
-    /// The weights cannot be used.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// Tokenizer and weights are not of the same encoder.
-    #[error(
-        "the tokenizer {} has {ids} ids, but the weights {} have embeddings for {vocabulary}; use \
-            the tokenizer.json that belongs to the weights",
-        tokenizer.display(),
-        weights.display()
-    )]
-    Vocabulary {
-        /// `tokenizer.json`.
-        tokenizer: PathBuf,
-        /// The weight file.
-        weights: PathBuf,
-        /// Ids in the tokenizer.
-        ids: usize,
-        /// Entries of the embedding table.
-        vocabulary: usize,
-    },
-}
 
 /// Tokens of a prompt that Wan reads, padding included (its `text_len`).
 pub const TEXT_LENGTH: usize = 512;
@@ -67,37 +30,6 @@ pub struct UmT5<B: Backend> {
 }
 
 impl<B: Backend> UmT5<B> {
-    /// The encoder of `weights` with the `tokenizer.json` at `tokenizer`; parameters are held as
-    /// `dtype`. Sizes are read from the weights.
-    ///
-    /// # Errors
-    /// [`UmT5Error`]: a file that is not what it should be, a type that the backend does not
-    /// compute in, files that do not belong together.
-    pub fn open(
-        tokenizer: &Path,
-        weights: &WeightFile,
-        dtype: FloatDType,
-        device: &B::Device,
-    ) -> Result<Self, UmT5Error> {
-        let (tokenizer, path) = (Tokenizer::open(tokenizer, TEXT_LENGTH)?, tokenizer);
-        let file = UmT5File::find(weights)?;
-        let config = file.expected_sizes()?;
-        let (ids, vocabulary) = (tokenizer.vocabulary(), config.vocabulary);
-        if ids > vocabulary {
-            return Err(UmT5Error::Vocabulary {
-                tokenizer: path.to_path_buf(),
-                weights: weights.path().to_path_buf(),
-                ids,
-                vocabulary,
-            });
-        }
-        Ok(Self::new(
-            tokenizer,
-            file.load::<B>(&config, dtype, device)?,
-            device,
-        ))
-    }
-
     /// An encoder from its parts; the tokenizer's ids must be below the encoder's vocabulary.
     pub fn new(tokenizer: Tokenizer, encoder: UmT5Encoder<B>, device: &B::Device) -> Self {
         Self {

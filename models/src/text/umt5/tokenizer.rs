@@ -2,8 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::UmT5Error;
 use crate::text::EncodeError;
+
+/// Why a tokenizer cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the tokenizer {}: {reason}", path.display())]
+pub struct TokenizerError {
+    /// `tokenizer.json`.
+    pub path: PathBuf,
+    /// What was found and what is expected.
+    pub reason: String,
+}
 
 /// A tokenizer of umT5's kind: pieces, then the end; padding is id 0.
 ///
@@ -25,8 +34,8 @@ impl Tokenizer {
     /// # Errors
     /// A file that cannot be read or is no tokenizer, one without `</s>`, one whose `<pad>` is not
     /// 0, a length of 0.
-    pub fn open(path: &Path, length: usize) -> Result<Self, UmT5Error> {
-        let problem = |reason: String| UmT5Error::Tokenizer {
+    pub fn open(path: &Path, length: usize) -> Result<Self, TokenizerError> {
+        let problem = |reason: String| TokenizerError {
             path: PathBuf::from(path),
             reason,
         };
