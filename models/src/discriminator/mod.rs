@@ -1,5 +1,6 @@
 //! Prompt-conditioned discriminators: scores of finished clips (docs/method.md E).
 
+mod batch;
 pub mod conv;
 pub mod pieces;
 pub mod registers;

@@ -9,32 +9,10 @@
 use burn::module::AutodiffModule;
 use burn::prelude::*;
 
-use super::RegisterDiscriminator;
+pub use super::batch::ScoreBatch;
+use super::registers::RegisterDiscriminator;
 use crate::kernels::Trainable;
 use crate::student::segments::Segments;
-
-/// Clips with the prompts that they are scored for.
-#[derive(Debug, Clone)]
-pub struct ScoreBatch<B: Backend> {
-    /// Clean latents `[B, F, C, H, W]`.
-    pub clips: Tensor<B, 5>,
-    /// Text embeddings `[B, L, text_width]`.
-    pub text: Tensor<B, 3>,
-}
-
-impl<B: Backend> ScoreBatch<B> {
-    pub(super) fn len(&self) -> usize {
-        self.clips.dims()[0]
-    }
-
-    pub(super) fn clip(&self, index: usize) -> Self {
-        let part = index..index + 1;
-        Self {
-            clips: self.clips.clone().slice_dim(0, part.clone()),
-            text: self.text.clone().slice_dim(0, part),
-        }
-    }
-}
 
 /// A loss of scores in the making. The caller walks the graphs in order, the loss first, then those
 /// of one clip after another, and hands each one's gradients to [`Pieces::absorb`].

@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
-use super::pieces::ScoreBatch;
+use super::batch::ScoreBatch;
 use crate::kernels::Kernels;
 use crate::layers::{FeedForward, affine_layer_norm, layer_norm, rms_norm};
 use crate::precision::Precision;
