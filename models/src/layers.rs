@@ -5,8 +5,9 @@ use burn::nn::{Initializer, LayerNorm, RmsNorm};
 use burn::prelude::*;
 
 use crate::kernels::{Affine, Kernels, Norm};
-use crate::lora::Lora;
-use crate::student::StudentConfig;
+
+/// Numerical floor of every normalisation of a transformer.
+pub const EPSILON: f64 = 1e-6;
 
 /// Layer normalisation over the last dimension, without affine weights (docs/method.md B.2.4).
 pub fn layer_norm<B: Backend, const N: usize>(x: Tensor<B, N>, epsilon: f64) -> Tensor<B, N> {
@@ -77,6 +78,27 @@ impl<B: Backend> Projection<B> {
     }
 }
 
+/// Low-rank factors of a linear layer.
+#[derive(Module, Debug)]
+pub struct Lora<B: Backend> {
+    /// A, `[input, rank]`; PEFT's `lora_A`, transposed.
+    pub down: Param<Tensor<B, 2>>,
+    /// B, `[rank, output]`, zero at first: the layer starts as it was. PEFT's `lora_B`, transposed.
+    pub up: Param<Tensor<B, 2>>,
+    #[module(skip)]
+    pub(crate) scale: f64,
+}
+
+impl<B: Backend> Lora<B> {
+    /// `scale (x A) B` for `x [tokens, input]`, in the type of `x`.
+    fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        let dtype = x.dtype();
+        x.matmul(self.down.val().cast(dtype))
+            .matmul(self.up.val().cast(dtype))
+            * self.scale
+    }
+}
+
 /// A linear layer with bias; its weights are set by [`crate::init::initialise`] or from a file.
 pub fn linear<B: Backend>(input: usize, output: usize, device: &B::Device) -> Projection<B> {
     Projection {
@@ -110,7 +132,7 @@ pub fn affine_layer_norm<B: Kernels, const N: usize>(
             scale: norm.gamma.val().unsqueeze(),
             shift,
         },
-        Norm::layer(StudentConfig::EPSILON),
+        Norm::layer(EPSILON),
     )
 }
 
@@ -122,7 +144,7 @@ pub fn rms_norm<B: Kernels, const N: usize>(norm: &RmsNorm<B>, x: Tensor<B, N>) 
             scale: norm.gamma.val().unsqueeze(),
             shift: None,
         },
-        Norm::rms(StudentConfig::EPSILON),
+        Norm::rms(EPSILON),
     )
 }
 

@@ -6,6 +6,7 @@
 //! channels, H W rows and columns, S tokens, D width, L tokens of the text.
 #![warn(missing_docs)]
 
+pub mod causal;
 pub mod codec;
 pub mod copies;
 pub mod discriminator;
@@ -14,6 +15,7 @@ pub mod kernels;
 pub mod layers;
 pub mod lora;
 pub mod precision;
+pub mod rope;
 pub mod student;
 pub mod text;
 pub mod weights;

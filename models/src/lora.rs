@@ -5,30 +5,10 @@ use burn::module::{ModuleMapper, Param};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use crate::layers::Lora;
 use crate::layers::{FeedForward, Projection};
 use crate::student::Student;
 use crate::student::attention::Attention;
-
-/// Low-rank factors of a linear layer.
-#[derive(Module, Debug)]
-pub struct Lora<B: Backend> {
-    /// A, `[input, rank]`; PEFT's `lora_A`, transposed.
-    pub down: Param<Tensor<B, 2>>,
-    /// B, `[rank, output]`, zero at first: the layer starts as it was. PEFT's `lora_B`, transposed.
-    pub up: Param<Tensor<B, 2>>,
-    #[module(skip)]
-    scale: f64,
-}
-
-impl<B: Backend> Lora<B> {
-    /// `scale (x A) B` for `x [tokens, input]`, in the type of `x`.
-    pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let dtype = x.dtype();
-        x.matmul(self.down.val().cast(dtype))
-            .matmul(self.up.val().cast(dtype))
-            * self.scale
-    }
-}
 
 /// Linear layers of a block that can be adapted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

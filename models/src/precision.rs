@@ -5,8 +5,6 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
-use crate::student::Student;
-
 /// The type of what products of matrices read and make, of keys and values, and of frozen weights.
 ///
 /// Tokens between the branches of a block, modulation, norms, the softmax, rotations and losses are
@@ -54,12 +52,12 @@ impl Precision {
     }
 }
 
-/// `student` with every weight that is not differentiated cast to [`Precision::frozen_dtype`].
-pub fn cast_frozen<B: Backend>(student: Student<B>, precision: Precision) -> Student<B> {
+/// `module` with every weight that is not differentiated cast to [`Precision::frozen_dtype`].
+pub fn cast_frozen<B: Backend, M: Module<B>>(module: M, precision: Precision) -> M {
     if precision == Precision::F32 {
-        student
+        module
     } else {
-        student.map(&mut CastFrozen {
+        module.map(&mut CastFrozen {
             precision,
             path: Vec::new(),
         })

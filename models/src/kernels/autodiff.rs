@@ -10,8 +10,8 @@ use burn::tensor::TensorPrimitive;
 use burn::tensor::ops::FloatTensor;
 
 use super::{Affine, Attention, Kernels, Norm};
-use crate::student::Visibility;
-use crate::student::rope::Rotation;
+use crate::causal::Visibility;
+use crate::rope::Rotation;
 
 /// What the inner backend computes with.
 fn inner<B: Kernels, C: CheckpointStrategy, const N: usize>(

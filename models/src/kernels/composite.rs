@@ -12,7 +12,7 @@ use burn::tensor::activation::sigmoid;
 pub(super) use attention::{attend, attend_backward};
 
 use super::{Affine, Norm};
-use crate::student::rope::Rotation;
+use crate::rope::Rotation;
 
 // What is held in bf16 is cast to f32 for everything but matrix products, and the result back to
 // bf16. In f32 these casts are nothing.

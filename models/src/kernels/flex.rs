@@ -18,8 +18,8 @@ use burn::prelude::*;
 use burn::tensor::{DType, TensorPrimitive};
 
 use super::{Affine, Attention, Kernels, Norm, Window, composite, convolve};
-use crate::student::Visibility;
-use crate::student::rope::Rotation;
+use crate::causal::Visibility;
+use crate::rope::Rotation;
 
 impl Kernels for Flex {
     fn normalise(x: Tensor<Self, 2>, affine: Affine<Self>, norm: Norm) -> Tensor<Self, 2> {

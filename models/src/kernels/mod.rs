@@ -20,8 +20,8 @@ use burn::prelude::*;
 use burn::tensor::backend::AutodiffBackend;
 pub use convolve::Window;
 
-use crate::student::Visibility;
-use crate::student::rope::Rotation;
+use crate::causal::Visibility;
+use crate::rope::Rotation;
 
 /// A backend with this crate's operations.
 pub trait Kernels: Backend {

@@ -4,11 +4,11 @@
 use burn::nn::{RmsNorm, RmsNormConfig};
 use burn::prelude::*;
 
-use super::causal::Visibility;
 use super::config::{Limits, StudentConfig};
-use super::rope::Rotation;
+use crate::causal::Visibility;
 use crate::kernels::{self, Kernels};
 use crate::layers::{Projection, linear, rms_norm};
+use crate::rope::Rotation;
 
 /// Keys and values, each `[B, S, D]` with the heads side by side in D.
 pub type KeysValues<B> = (Tensor<B, 3>, Tensor<B, 3>);

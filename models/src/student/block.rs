@@ -6,12 +6,12 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::attention::{Attention, KeysValues};
-use super::causal::Visibility;
 use super::config::{Limits, StudentConfig};
-use super::rope::Rotation;
+use crate::causal::Visibility;
 use crate::kernels::{Affine, Kernels, Norm};
 use crate::layers::{FeedForward, affine_layer_norm, normalise, rows};
 use crate::precision::Precision;
+use crate::rope::Rotation;
 
 /// One transformer block.
 #[derive(Module, Debug)]

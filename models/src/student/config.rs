@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::layers;
 use crate::precision::Precision;
 
 /// Sizes of the causal transformer. Wan2.1-T2V-1.3B is [`StudentConfig::wan_1_3b`]; the CPU student
@@ -57,7 +58,7 @@ impl Default for Limits {
 
 impl StudentConfig {
     /// Numerical floor of every normalisation.
-    pub const EPSILON: f64 = 1e-6;
+    pub const EPSILON: f64 = layers::EPSILON;
 
     /// Wan2.1-T2V-1.3B as a chunk-wise student (docs/method.md B.1).
     pub fn wan_1_3b() -> Self {

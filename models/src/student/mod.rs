@@ -3,15 +3,13 @@
 pub mod attention;
 mod block;
 pub mod cache;
-pub mod causal;
 pub mod config;
 pub mod passes;
-pub mod rope;
 pub mod segments;
 pub mod transformer;
 
+pub use crate::causal::{self, BlockLayout, Visibility};
 pub use cache::KvCache;
-pub use causal::{BlockLayout, Visibility};
 pub use config::{Limits, StudentConfig};
 pub use transformer::{Student, TextCache};
 

@@ -8,9 +8,9 @@
 use burn::prelude::*;
 
 use super::cache::KvCache;
-use super::causal::{BlockLayout, Visibility};
 use super::segments::{Pass, Past};
 use super::transformer::{Inputs, Student, TextCache};
+use crate::causal::{BlockLayout, Visibility};
 use crate::kernels::Kernels;
 
 /// Timesteps from clean to pure noise, as Wan was trained: a student is told t = 1000 sigma

@@ -12,9 +12,9 @@ use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::prelude::*;
 
 use super::cache::{KvCache, lifted};
-use super::rope::Rotation;
 use super::transformer::Student;
 use crate::kernels::Trainable;
+use crate::rope::Rotation;
 
 pub use pass::{Pass, Past, features, velocity};
 use pass::{Shared, run_block};

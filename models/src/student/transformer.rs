@@ -9,11 +9,11 @@ use super::attention::{Attention, KeysValues};
 pub use super::block::StudentBlock;
 use super::block::{Surroundings, modulated, vector};
 use super::cache::KvCache;
-use super::causal::{BlockLayout, Visibility};
 use super::config::{Limits, StudentConfig};
-use super::rope::Rotation;
+use crate::causal::{BlockLayout, Visibility};
 use crate::kernels::Kernels;
 use crate::layers::{FeedForward, Projection, linear};
+use crate::rope::Rotation;
 
 /// The student network: latents, timesteps and text to velocity.
 #[derive(Module, Debug)]

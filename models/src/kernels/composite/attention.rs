@@ -9,9 +9,9 @@ use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 
 use super::{chunks, to_f32};
+use crate::causal::View;
+use crate::causal::Visibility;
 use crate::kernels::Attention;
-use crate::student::Visibility;
-use crate::student::causal::View;
 
 /// `fused`: whether Burn's own attention is a flash kernel, which keeps its sums in f32 whatever
 /// the inputs are.

@@ -10,8 +10,8 @@ use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, s};
 
 use super::lanes::{exponential, largest, sum, vectorised};
 use super::{made, slice, values};
+use crate::causal::Visibility;
 use crate::kernels::{Attention, composite};
-use crate::student::Visibility;
 
 pub(super) fn attend(inputs: Attention<Flex>, visibility: &Visibility) -> Tensor<Flex, 3> {
     let dims = inputs.queries.dims();

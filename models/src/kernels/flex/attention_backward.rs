@@ -8,8 +8,8 @@ use ndarray::{ArrayView2, s};
 use super::attention::{Heads, Read, Seen, for_each_view, matrix, matrix_mut, probabilities};
 use super::lanes::vectorised;
 use super::made;
+use crate::causal::Visibility;
 use crate::kernels::Attention;
-use crate::student::Visibility;
 
 pub(super) fn attend_backward(
     inputs: Attention<Flex>,

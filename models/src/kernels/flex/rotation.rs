@@ -5,7 +5,7 @@ use burn::prelude::*;
 
 use super::lanes::vectorised;
 use super::{made, slice, values};
-use crate::student::rope::Rotation;
+use crate::rope::Rotation;
 
 pub(super) fn rotate(x: Tensor<Flex, 3>, rotation: &Rotation<Flex>, back: bool) -> Tensor<Flex, 3> {
     let dims = x.dims();

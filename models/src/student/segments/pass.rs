@@ -2,13 +2,13 @@
 
 use burn::prelude::*;
 
+use crate::causal::Visibility;
 use crate::kernels::{Kernels, Trainable};
+use crate::rope::Rotation;
 use crate::student::attention::KeysValues;
 use crate::student::block::{StudentBlock, Surroundings};
 use crate::student::cache::KvCache;
-use crate::student::causal::Visibility;
 use crate::student::config::Limits;
-use crate::student::rope::Rotation;
 use crate::student::transformer::{Inputs, Student};
 
 /// One run of a clip's tokens through all blocks.

@@ -16,7 +16,7 @@ pub struct Rotation<B: Backend> {
 
 impl<B: Backend> Rotation<B> {
     /// The same as constants of a differentiated graph.
-    pub(super) fn lift<D: AutodiffBackend<InnerBackend = B>>(self) -> Rotation<D> {
+    pub(crate) fn lift<D: AutodiffBackend<InnerBackend = B>>(self) -> Rotation<D> {
         let Self {
             cosine,
             sine,
