@@ -120,7 +120,7 @@ pub fn linear_without_bias<B: Backend>(
     }
 }
 
-/// The affine layer norm `norm` over the last dimension.
+/// The affine layer norm `norm` over the last dimension: `[.., D] -> [.., D]`.
 pub fn affine_layer_norm<B: Kernels, const N: usize>(
     norm: &LayerNorm<B>,
     x: Tensor<B, N>,
@@ -136,7 +136,7 @@ pub fn affine_layer_norm<B: Kernels, const N: usize>(
     )
 }
 
-/// The RMS norm `norm` over the last dimension.
+/// The RMS norm `norm` over the last dimension: `[.., D] -> [.., D]`.
 pub fn rms_norm<B: Kernels, const N: usize>(norm: &RmsNorm<B>, x: Tensor<B, N>) -> Tensor<B, N> {
     normalise(
         x,
@@ -148,7 +148,7 @@ pub fn rms_norm<B: Kernels, const N: usize>(norm: &RmsNorm<B>, x: Tensor<B, N>) 
     )
 }
 
-/// [`Kernels::normalise`] over the last dimension of a tensor of any rank.
+/// [`Kernels::normalise`] over the last dimension of a tensor of any rank: `[.., D] -> [.., D]`.
 pub fn normalise<B: Kernels, const N: usize>(
     x: Tensor<B, N>,
     affine: Affine<B>,

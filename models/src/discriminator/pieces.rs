@@ -61,7 +61,8 @@ impl<B: Trainable> Pieces<B> {
         &self.scores
     }
 
-    /// Graph `number` (from 1): a scalar whose gradients are the loss's for what it runs through.
+    /// Graph `number` (from 1): a scalar `[1]` whose gradients are the loss's for what it runs
+    /// through.
     pub fn graph(
         &mut self,
         discriminator: &RegisterDiscriminator<B>,

@@ -176,8 +176,8 @@ impl<B: Trainable> Segments<B> {
         layers.iter().map(tap).collect()
     }
 
-    /// Graph `number` (from 1): a scalar whose gradients are the loss's for one block, or, at the
-    /// end, for what comes before the blocks.
+    /// Graph `number` (from 1): a scalar `[1]` whose gradients are the loss's for one block, or, at
+    /// the end, for what comes before the blocks.
     pub fn graph(&mut self, student: &Student<B>, number: usize) -> Tensor<B, 1> {
         self.leaves = Leaves::none(self.depth + 1, self.passes.len());
         match self.depth.checked_sub(number) {

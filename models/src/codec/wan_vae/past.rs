@@ -32,7 +32,7 @@ impl<B: Backend> Past<B> {
         self.next = 0;
     }
 
-    /// What the layer that runs next has kept.
+    /// What the layer that runs next has kept: `[B, 2, H, W, C]`.
     pub fn slot(&mut self) -> &mut Option<Tensor<B, 5>> {
         if self.next == self.slots.len() {
             self.slots.push(None);
