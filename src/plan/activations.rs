@@ -2,9 +2,9 @@
 //! peaks (`tests/plan_memory.rs`).
 //!
 //! Values are of the type that products of matrices are computed in; one that stays in f32 counts
-//! as two of a 16-bit type (`wide`).
+//! as two of a 16-bit type (`f32_values`).
 //!
-//! D width, H hidden width of the feed-forward network, L text rows. A differentiated block keeps
+//! D width, H hidden width of the feed-forward network, L text tokens. A differentiated block keeps
 //! 17 D + 2 H values per token: its input; the modulated input; queries and keys before and after
 //! normalisation and rotation; values; the attention's output before and after its projection; the
 //! same for cross-attention (normed tokens, queries twice, output) with the two sums around it; the
@@ -28,7 +28,7 @@ pub struct Run<'a> {
     /// Sizes.
     pub config: &'a StudentConfig,
     /// How many values an f32 counts as: 2 where products are computed in 16 bits, else 1.
-    pub wide: u64,
+    pub f32_values: u64,
     /// Low-rank factors of the blocks.
     pub lora: Option<&'a LoraConfig>,
     /// Clips at once.
@@ -39,8 +39,8 @@ pub struct Run<'a> {
     pub visibility: &'a Visibility,
     /// Passes over the clips in one graph: 2 where the clean context is differentiated, else 1.
     pub passes: usize,
-    /// Text rows of a prompt (L).
-    pub text_rows: usize,
+    /// Text embeddings of a prompt (L).
+    pub text_length: usize,
     /// Queries of a clip and head whose scores are held at once.
     pub attention_queries: usize,
     /// Who computes.
@@ -67,45 +67,46 @@ impl Run<'_> {
 
     /// Tokens between two blocks.
     pub fn boundary(&self) -> u64 {
-        self.wide * self.tokens() * self.width()
+        self.f32_values * self.tokens() * self.width()
     }
 
     /// Kept by one differentiated block, its input included.
     pub fn block(&self) -> u64 {
         let width = self.width();
         let [of_token, of_text] = lora_values(self.lora).map(|values| values as u64);
-        let per_token = (14 + 3 * self.wide) * width + 2 * self.hidden() + of_token;
+        let per_token = (14 + 3 * self.f32_values) * width + 2 * self.hidden() + of_token;
         // Keys and values of the text, the keys before their norm in f32 like everything else of
         // the text; about 14 vectors of modulation per frame.
-        let per_text_row = (2 + self.wide) * width + self.wide * of_text;
+        let per_text_token = (2 + self.f32_values) * width + self.f32_values * of_text;
         let frames = (self.passes * self.clips * self.visibility.own_frames) as u64;
         self.tokens() * per_token
-            + (self.clips * self.text_rows) as u64 * per_text_row
-            + frames * 14 * self.wide * width
+            + (self.clips * self.text_length) as u64 * per_text_token
+            + frames * 14 * self.f32_values * width
             + self.recast()
     }
 
-    /// Weights in another type than they are held in: trained ones narrowed for tokens, resting
-    /// ones widened for the text.
+    /// Weights in another type than they are held in: trained ones cast to bf16 for tokens, frozen
+    /// ones cast to f32 for the text.
     fn recast(&self) -> u64 {
-        if self.wide == 1 {
+        if self.f32_values == 1 {
             return 0;
         }
-        let (trained, widened) = match self.lora {
+        let (to_bf16, to_f32) = match self.lora {
             Some(lora) => (
                 lora_parameters(self.config, lora) / self.config.layers,
-                2 * self.wide * self.width() * self.width(),
+                2 * self.f32_values * self.width() * self.width(),
             ),
             None => (block_parameters(self.config), 0),
         };
-        trained as u64 + widened
+        to_bf16 as u64 + to_f32
     }
 
     /// Kept besides the blocks: rotations, the text before and after its embedding, the head.
     pub fn outside(&self) -> u64 {
-        let rotations = 2 * self.wide * (self.passes * self.clip_tokens()) as u64 * self.width();
-        let text = self.wide
-            * (self.clips * self.text_rows) as u64
+        let rotations =
+            2 * self.f32_values * (self.passes * self.clip_tokens()) as u64 * self.width();
+        let text = self.f32_values
+            * (self.clips * self.text_length) as u64
             * (self.config.text_width as u64 + 3 * self.width());
         rotations + text
     }
@@ -119,36 +120,37 @@ impl Run<'_> {
         let freed = tokens * (7 * width + 2 * self.hidden());
         let split = self.of_operations(8 * tokens * width + self.joined());
         // Gradients of keys and values are summed in f32.
-        let attention = (3 + 2 * self.wide) * tokens * width + split + self.scores(2, 4);
+        let attention = (3 + 2 * self.f32_values) * tokens * width + split + self.scores(2, 4);
         // GELU's gradient, in and out, or that of a product and of its low-rank factors; with
         // tensor operations five f32 values at once, beside which GELU's own result is already
         // freed.
-        let hidden = match (self.kernels, self.wide) {
+        let hidden = match (self.kernels, self.f32_values) {
             (KernelSet::Loops, _) => 2 + u64::from(self.lora.is_some()),
             (KernelSet::Operations, 1) => 3,
-            (KernelSet::Operations, wide) => 5 * wide - 1,
+            (KernelSet::Operations, f32_values) => 5 * f32_values - 1,
         };
-        (tokens * (hidden * self.hidden() + self.wide * width)).max(attention.saturating_sub(freed))
+        (tokens * (hidden * self.hidden() + self.f32_values * width))
+            .max(attention.saturating_sub(freed))
     }
 
     /// Held at most by a block that is not differentiated, its tokens included.
     pub fn forward(&self) -> u64 {
         let (tokens, width) = (self.tokens() / self.passes as u64, self.width());
         // Tokens, the modulated ones, queries, keys, and what norm and rotation need.
-        let projections = (6 + self.of_operations(4 * self.wide - 2)) * width;
+        let projections = (6 + self.of_operations(4 * self.f32_values - 2)) * width;
         // Tokens, queries, keys, values, and the output on its way back from the heads.
-        let attended = (self.wide + 5 + self.of_operations(3)) * width;
+        let attended = (self.f32_values + 5 + self.of_operations(3)) * width;
         let attention = tokens * attended + self.of_operations(self.joined()) + self.scores(1, 3);
         // GELU in and out, or a product beside that of its low-rank factors; with tensor operations
         // three f32 values at once, and the result.
-        let hidden = match (self.kernels, self.wide) {
+        let hidden = match (self.kernels, self.f32_values) {
             (KernelSet::Loops, _) => 2 + u64::from(self.lora.is_some()),
             (KernelSet::Operations, 1) => 3,
-            (KernelSet::Operations, wide) => 3 * wide + 1,
+            (KernelSet::Operations, f32_values) => 3 * f32_values + 1,
         };
         (tokens * projections)
             .max(attention)
-            .max(tokens * (hidden * self.hidden() + (self.wide + 2) * width))
+            .max(tokens * (hidden * self.hidden() + (self.f32_values + 2) * width))
     }
 
     /// `values` where tensor operations compute.
@@ -195,13 +197,13 @@ impl Run<'_> {
             .iter()
             .map(|view| of_view(view.queries.len() * self.tokens_per_frame, self.seen(view)));
         let most = own
-            .chain([of_view(self.clip_tokens(), self.text_rows)])
+            .chain([of_view(self.clip_tokens(), self.text_length)])
             .max()
             .unwrap_or(0);
         match self.kernels {
             KernelSet::Loops => loops * most,
             KernelSet::Operations => {
-                self.wide * operations * (self.clips * self.config.heads) as u64 * most
+                self.f32_values * operations * (self.clips * self.config.heads) as u64 * most
             }
         }
     }

@@ -13,13 +13,13 @@ use super::transformer::cache_values;
 use super::weights::Weights;
 
 /// One alternation.
-pub(super) struct Alternation<'a> {
+pub(super) struct PlannedAlternation<'a> {
     pub inputs: &'a PlanInputs,
     pub weights: &'a Weights,
     pub distill: &'a Distill,
 }
 
-impl Alternation<'_> {
+impl PlannedAlternation<'_> {
     /// Its phases, in order.
     pub fn phases(&self) -> Vec<Phase> {
         let start = self.distill.supervised_start.map(|pretrain| Phase {
@@ -62,7 +62,7 @@ impl Alternation<'_> {
     }
 
     fn text(&self, clips: usize) -> Part {
-        let values = cache_values(&self.inputs.student, clips * self.inputs.text_rows);
+        let values = cache_values(&self.inputs.student, clips * self.inputs.text_length);
         part(
             "keys and values of the prompts",
             values * self.inputs.activation_bytes as u64,
@@ -72,21 +72,21 @@ impl Alternation<'_> {
     /// What a round holds from the rollout to its end.
     fn held(&self) -> Vec<Part> {
         let clips = self.both();
-        let rows = clips * self.inputs.text_rows * self.inputs.student.text_width;
+        let text = clips * self.inputs.text_length * self.inputs.student.text_width;
         vec![
             part(
                 "keys and values of the rollouts",
-                self.cache(self.inputs.memories_kept, self.prefilled()),
+                self.cache(self.inputs.caches_kept, self.prefilled()),
             ),
             self.text(self.micro_batch()),
-            // As made, as judged and in portions; and noise with both velocities to compare with,
-            // or augmented, moved and the way there.
+            // As made, as scored and in micro-batches; and noise with both velocities to compare
+            // with, or augmented, moved and the way there.
             part(
                 "latents and noise",
                 4 * 6 * (clips * self.inputs.latent_values()) as u64,
             ),
-            // Of the round, and in portions.
-            part("text rows", 4 * 2 * rows as u64),
+            // Of the round, and in micro-batches.
+            part("text embeddings", 4 * 2 * text as u64),
         ]
     }
 
@@ -108,7 +108,7 @@ impl Alternation<'_> {
         } else {
             0
         };
-        let finished = inputs.memories_kept.saturating_sub(clips);
+        let finished = inputs.caches_kept.saturating_sub(clips);
         let parts = vec![
             part(
                 "keys and values of the rollouts",

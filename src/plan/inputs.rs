@@ -22,8 +22,8 @@ pub struct PlanInputs {
     pub latents: [usize; 4],
     /// Pixel values of a prepared clip, T * H * W * 3; 0 where training reads prepared latents.
     pub pixels: usize,
-    /// Text rows of a prompt (L).
-    pub text_rows: usize,
+    /// Text embeddings of a prompt (L).
+    pub text_length: usize,
     /// Prompts trained on.
     pub prompts: usize,
     /// Prompts kept for evaluation.
@@ -31,7 +31,7 @@ pub struct PlanInputs {
     /// Distinct teacher clips per prompt, rounded up; 0 = a fresh one every time, none is stored.
     pub samples_per_prompt: usize,
     /// What is trained how.
-    pub method: Method,
+    pub method: PlannedMethod,
     /// The codec, where it is a network: rollouts go through it before the discriminator sees them.
     pub codec: Option<CodecSizes>,
     /// The text encoder, where it is a network.
@@ -54,9 +54,9 @@ pub struct PlanInputs {
     /// Clips that the student's passes hold at once, over all parts: all of a round, or
     /// `run.micro_batch` of every part.
     pub micro_batch: usize,
-    /// Rollouts whose keys and values are kept from the rollout to the last update of the round:
+    /// Rollouts whose KV caches are kept from the rollout to the last update of the round:
     /// all of a round, or 0 where they are made again.
-    pub memories_kept: usize,
+    pub caches_kept: usize,
     /// Who computes.
     pub kernels: KernelSet,
     /// How long the run is.
@@ -102,7 +102,7 @@ impl KernelSet {
 /// What is trained how.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Method {
+pub enum PlannedMethod {
     /// Adversarial Flow Distillation.
     Distill(Distill),
     /// Supervised flow matching.
@@ -114,9 +114,9 @@ pub enum Method {
 pub struct Pretrain {
     /// Clips per update.
     pub batch: usize,
-    /// Clips that go through the student at once.
+    /// Clips of a micro-batch.
     pub micro_batch: usize,
-    /// Whether blocks look back at clean clips: two passes instead of one.
+    /// Whether blocks attend to clean clips: two passes instead of one.
     pub teacher_forcing: bool,
 }
 
@@ -139,7 +139,7 @@ pub struct Distill {
     pub discriminator_steps: u64,
     /// Student updates.
     pub flow_steps: u64,
-    /// What a block looks back at during the update.
+    /// What a block attends to during the update.
     pub context: Context,
     /// Whether that is cut off from the graph.
     pub detach_context: bool,
@@ -175,7 +175,7 @@ impl PlanInputs {
         let training_clips = (samples_per_prompt > 0)
             .then_some((samples_per_prompt * recipe.train_prompts.len()) as u64);
         let settings = &recipe.settings.clone().within_passes(training_clips);
-        let method = Method::of(recipe, settings);
+        let method = PlannedMethod::of(recipe, settings);
         let clips = method.clips();
         let micro_batch = micro_batch(settings, clips);
         let clip = settings.clip;
@@ -188,7 +188,7 @@ impl PlanInputs {
             } else {
                 clip.frames * clip.height * clip.width * 3
             },
-            text_rows: settings.text.length,
+            text_length: settings.text.length,
             prompts: recipe.train_prompts.len(),
             held_out: recipe.held_out_prompts.len(),
             samples_per_prompt,
@@ -223,7 +223,7 @@ impl PlanInputs {
             attention_queries: settings.run.attention_queries,
             shards: settings.run.shards,
             micro_batch,
-            memories_kept: if micro_batch < clips { 0 } else { clips },
+            caches_kept: if micro_batch < clips { 0 } else { clips },
             kernels: KernelSet::of(backend, settings.run.precision),
             schedule: Schedule::of(settings),
         }
@@ -256,7 +256,7 @@ impl PlanInputs {
     }
 }
 
-impl Method {
+impl PlannedMethod {
     /// The baselines with a discriminator are planned like AFD: the same rollouts, an update of the
     /// same size.
     /// `settings` are the recipe's with the schedule that runs.
@@ -337,7 +337,7 @@ impl Schedule {
     }
 }
 
-/// Of `clips`, those that go through the student at once; every part of a batch is cut by itself.
+/// Clips of a micro-batch, of `clips`; every part of a batch is cut by itself.
 fn micro_batch(settings: &Settings, clips: usize) -> usize {
     match settings.run.micro_batch {
         0 => clips,

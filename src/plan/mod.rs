@@ -21,8 +21,8 @@ mod tests;
 
 use serde::Serialize;
 
-use alternation::Alternation;
-use inputs::{Method, PlanInputs};
+use alternation::PlannedAlternation;
+use inputs::{PlanInputs, PlannedMethod};
 use phase::{Part, Phase};
 use weights::Weights;
 use whole::Whole;
@@ -112,8 +112,8 @@ impl Plan {
 /// The phases of a round, in order.
 fn phases(inputs: &PlanInputs, weights: &Weights) -> Vec<Phase> {
     match &inputs.method {
-        Method::Pretrain(pretrain) => vec![student::supervised(inputs, weights, pretrain)],
-        Method::Distill(distill) => Alternation {
+        PlannedMethod::Pretrain(pretrain) => vec![student::supervised(inputs, weights, pretrain)],
+        PlannedMethod::Distill(distill) => PlannedAlternation {
             inputs,
             weights,
             distill,

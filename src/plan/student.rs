@@ -12,13 +12,13 @@ use super::weights::Weights;
 pub(super) fn run<'a>(inputs: &'a PlanInputs, clips: usize, visibility: &'a Visibility) -> Run<'a> {
     Run {
         config: &inputs.student,
-        wide: (4 / inputs.activation_bytes as u64).max(1),
+        f32_values: (4 / inputs.activation_bytes as u64).max(1),
         lora: inputs.student_lora.as_ref(),
         clips,
         tokens_per_frame: inputs.tokens_per_frame(),
         visibility,
         passes: 1,
-        text_rows: inputs.text_rows,
+        text_length: inputs.text_length,
         attention_queries: inputs.attention_queries,
         kernels: inputs.kernels,
     }

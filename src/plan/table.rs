@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::inputs::Method;
+use super::inputs::PlannedMethod;
 use super::phase::Part;
 use super::transformer::Flops;
 use super::{Plan, Time};
@@ -100,7 +100,7 @@ impl Plan {
         let [frames, channels, rows, columns] = self.inputs.latents;
         writeln!(
             f,
-            "clip       {frames} x {channels} x {rows} x {columns} latents, {} tokens",
+            "clip           {frames} x {channels} x {rows} x {columns} latents, {} tokens",
             grouped(self.inputs.tokens() as u64)
         )?;
         let networks = [
@@ -110,7 +110,7 @@ impl Plan {
                 weights.student_trainable,
             ),
             (
-                "judge",
+                "discriminator",
                 weights.discriminator_parameters,
                 weights.discriminator_trainable,
             ),
@@ -118,14 +118,14 @@ impl Plan {
         for (name, all, trained) in networks.into_iter().filter(|(_, all, _)| *all > 0) {
             writeln!(
                 f,
-                "{name:<10} {} parameters, {} trained",
+                "{name:<14} {} parameters, {} trained",
                 grouped(all),
                 grouped(trained)
             )?;
         }
         writeln!(
             f,
-            "cache      {} of keys and values per clip",
+            "cache          {} of keys and values per clip",
             bytes(self.cache_per_clip)
         )
     }
@@ -133,8 +133,8 @@ impl Plan {
     /// What a round is called.
     fn round(&self) -> &'static str {
         match self.inputs.method {
-            Method::Distill(_) => "alternation",
-            Method::Pretrain(_) => "update",
+            PlannedMethod::Distill(_) => "alternation",
+            PlannedMethod::Pretrain(_) => "update",
         }
     }
 
@@ -204,7 +204,7 @@ impl Plan {
         let disk = self.whole.disk;
         writeln!(
             f,
-            "on disk: checkpoints {} ({} and the next), latents {}, text rows {}{}",
+            "on disk: checkpoints {} ({} and the next), latents {}, text embeddings {}{}",
             bytes(disk.checkpoints),
             self.inputs.schedule.checkpoints,
             bytes(disk.latents),

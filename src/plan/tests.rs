@@ -8,7 +8,7 @@ use afd_models::student::StudentConfig;
 
 use super::Plan;
 use super::codec::CodecSizes;
-use super::inputs::{DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, Schedule};
+use super::inputs::{DiscriminatorSizes, Distill, KernelSet, PlanInputs, PlannedMethod, Schedule};
 use crate::recipe::tables::Context;
 
 fn factors(rank: usize) -> LoraConfig {
@@ -21,7 +21,7 @@ fn factors(rank: usize) -> LoraConfig {
 
 /// One prompt with 8 rollouts of 81 frames at 480 x 832 by a chunk-wise Wan student in bf16, LoRA
 /// 256; registers on a copy of it, LoRA 64.
-fn wan(student: StudentConfig, micro_batch: usize, memories_kept: usize) -> PlanInputs {
+fn wan(student: StudentConfig, micro_batch: usize, caches_kept: usize) -> PlanInputs {
     let layers = [14, 22, 30]
         .map(|depth| depth * student.layers / 30 - 1)
         .to_vec();
@@ -30,11 +30,11 @@ fn wan(student: StudentConfig, micro_batch: usize, memories_kept: usize) -> Plan
         latents: [21, 16, 60, 104],
         pixels: 81 * 480 * 832 * 3,
         codec: None,
-        text_rows: 512,
+        text_length: 512,
         prompts: 200,
         held_out: 1,
         samples_per_prompt: 1,
-        method: Method::Distill(Distill {
+        method: PlannedMethod::Distill(Distill {
             prompts: 1,
             rollouts: 8,
             teacher_clips: 1,
@@ -64,7 +64,7 @@ fn wan(student: StudentConfig, micro_batch: usize, memories_kept: usize) -> Plan
         attention_queries: 1024,
         shards: 1,
         micro_batch,
-        memories_kept,
+        caches_kept,
         kernels: KernelSet::Operations,
         schedule: Schedule {
             start: 0,
@@ -184,7 +184,7 @@ fn a_run_is_its_rounds_and_what_comes_before() {
             .unwrap()
             .flops
     };
-    let judged =
+    let scored =
         work("rollout").total() + work("scores").total() + work("discriminator update").total();
     let learnt =
         work("velocities of old policy and reference").total() + work("flow update").total();
@@ -198,7 +198,7 @@ fn a_run_is_its_rounds_and_what_comes_before() {
     };
     near(
         plan.whole.total(),
-        prepared + 60.0 * judged + 200.0 * (judged + learnt),
+        prepared + 60.0 * scored + 200.0 * (scored + learnt),
     );
     near(
         plan.clone().at(400e12).time.unwrap().hours,

@@ -65,7 +65,7 @@ fn lora_parameters_per_token(config: &StudentConfig, lora: &LoraConfig) -> usize
             .sum::<usize>()
 }
 
-/// Values between the factors of one block: of a token, and of a text row.
+/// Values between the factors of one block: of a token, and of a text embedding.
 pub fn lora_values(lora: Option<&LoraConfig>) -> [usize; 2] {
     let Some(lora) = lora else { return [0; 2] };
     let layers = lora.layers();

@@ -3,7 +3,7 @@
 use afd_models::student::StudentConfig;
 use serde::Serialize;
 
-use super::inputs::{DiscriminatorSizes, Distill, Method, PlanInputs};
+use super::inputs::{DiscriminatorSizes, Distill, PlanInputs, PlannedMethod};
 use super::phase::{Part, part};
 use super::transformer::{block_parameters, lora_parameters, parameters, register_parameters};
 
@@ -44,8 +44,8 @@ impl Weights {
     /// Of a plan.
     pub fn of(inputs: &PlanInputs) -> Self {
         let distill = match &inputs.method {
-            Method::Distill(distill) => Some(distill),
-            Method::Pretrain(_) => None,
+            PlannedMethod::Distill(distill) => Some(distill),
+            PlannedMethod::Pretrain(_) => None,
         };
         let mut weights = Self::of_student(inputs, distill);
         if let Some(distill) = distill {
@@ -117,7 +117,7 @@ impl Weights {
     }
 
     fn add_discriminator(&mut self, inputs: &PlanInputs, distill: &Distill) {
-        let (backbone, rest, trained) = discriminator(inputs, distill);
+        let (backbone, others, trained) = discriminator(inputs, distill);
         // What is trained is held in f32; a frozen backbone beside a frozen student is the same
         // memory.
         let of_backbone = if trained.backbone > 0 {
@@ -130,14 +130,14 @@ impl Weights {
         self.held.extend([
             part(
                 "discriminator's weights",
-                of_backbone + (rest + trained.lora) * SINGLE,
+                of_backbone + (others + trained.lora) * SINGLE,
             ),
             part("discriminator's moments", 2 * SINGLE * trained.all()),
         ]);
-        self.discriminator_parameters = backbone + rest;
+        self.discriminator_parameters = backbone + others;
         self.discriminator_trainable = trained.all();
         self.discriminator_gradients = SINGLE * trained.all();
-        self.backbone_gradients = SINGLE * (trained.all() - trained.rest);
+        self.backbone_gradients = SINGLE * (trained.all() - trained.others);
     }
 
     /// Bytes of all that is held.
@@ -150,16 +150,16 @@ impl Weights {
 struct Trained {
     backbone: u64,
     lora: u64,
-    rest: u64,
+    others: u64,
 }
 
 impl Trained {
     fn all(&self) -> u64 {
-        self.backbone + self.lora + self.rest
+        self.backbone + self.lora + self.others
     }
 }
 
-/// Parameters of backbone and rest, and what of them is trained.
+/// Parameters of the backbone and of all else, and what of them is trained.
 fn discriminator(inputs: &PlanInputs, distill: &Distill) -> (u64, u64, Trained) {
     let config: &StudentConfig = &inputs.student;
     match &distill.discriminator {
@@ -167,12 +167,12 @@ fn discriminator(inputs: &PlanInputs, distill: &Distill) -> (u64, u64, Trained) 
             let trained = Trained {
                 backbone: 0,
                 lora: 0,
-                rest: sizes.parameters,
+                others: sizes.parameters,
             };
             (0, sizes.parameters, trained)
         }
         DiscriminatorSizes::Registers(registers) => {
-            let (backbone, rest) = (
+            let (backbone, others) = (
                 parameters(config) as u64,
                 register_parameters(registers, config.width) as u64,
             );
@@ -180,15 +180,15 @@ fn discriminator(inputs: &PlanInputs, distill: &Distill) -> (u64, u64, Trained) 
                 Some(lora) => Trained {
                     backbone: 0,
                     lora: lora_parameters(config, lora) as u64,
-                    rest,
+                    others,
                 },
                 None => Trained {
                     backbone,
                     lora: 0,
-                    rest,
+                    others,
                 },
             };
-            (backbone, rest, trained)
+            (backbone, others, trained)
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct Disk {
     /// Latents of all distinct teacher clips, in f32; 0 where clips are encoded when they are asked
     /// for.
     pub latents: u64,
-    /// Text rows of all prompts in bf16, at most: only a prompt's own are stored. 0 where there is
+    /// Text embeddings of all prompts in bf16, at most: only a prompt's own are stored. 0 where there is
     /// no encoder to save.
     pub text: u64,
 }
@@ -66,7 +66,7 @@ impl Whole {
         let clips = (inputs.prompts * inputs.samples_per_prompt) as u64;
         let prompts = inputs.prompts + inputs.held_out;
         let prepared = inputs.pixels == 0;
-        let rows = prompts * inputs.text_rows * inputs.student.text_width;
+        let text = prompts * inputs.text_length * inputs.student.text_width;
         Self {
             preparation: Preparation {
                 clips: inputs
@@ -89,7 +89,7 @@ impl Whole {
                 } else {
                     0
                 },
-                text: inputs.text_encoder.map_or(0, |_| 2 * rows as u64),
+                text: inputs.text_encoder.map_or(0, |_| 2 * text as u64),
             },
             host_pixels: 4 * clips * inputs.pixels as u64,
         }

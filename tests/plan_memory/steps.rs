@@ -10,7 +10,7 @@ use afd::methods::forward_process::loss::ForwardProcessSettings;
 use afd::methods::supervised::SupervisedUpdate;
 use afd::plan::Plan;
 use afd::plan::inputs::{
-    DiscriminatorSizes, Distill, KernelSet, Method, PlanInputs, Pretrain, Schedule,
+    DiscriminatorSizes, Distill, KernelSet, PlanInputs, PlannedMethod, Pretrain, Schedule,
 };
 use afd::recipe::tables::{Context, DiscriminatorLoss, LossForm};
 use afd::rollout::{Generator, RolloutNoise};
@@ -138,14 +138,14 @@ impl Problem {
         }
     }
 
-    fn inputs(&self, method: Method, kernels: KernelSet) -> PlanInputs {
+    fn inputs(&self, method: PlannedMethod, kernels: KernelSet) -> PlanInputs {
         let bytes = self.precision.bytes();
         PlanInputs {
             student: self.config(),
             latents: self.latents(),
             codec: None,
             pixels: 0,
-            text_rows: TEXT_ROWS,
+            text_length: TEXT_ROWS,
             prompts: 1,
             held_out: 0,
             samples_per_prompt: 0,
@@ -158,14 +158,14 @@ impl Problem {
             attention_queries: QUERIES,
             shards: 1,
             micro_batch: 1,
-            memories_kept: 0,
+            caches_kept: 0,
             kernels,
             schedule: Schedule::default(),
         }
     }
 
-    fn distill(&self) -> Method {
-        Method::Distill(Distill {
+    fn distill(&self) -> PlannedMethod {
+        PlannedMethod::Distill(Distill {
             prompts: 1,
             rollouts: 1,
             teacher_clips: 1,
@@ -338,7 +338,7 @@ impl Problem {
     /// What the plan says of the same.
     pub fn planned(&self, step: Step, kernels: KernelSet) -> u64 {
         let method = match step {
-            Step::TeacherForcing | Step::DiffusionForcing => Method::Pretrain(Pretrain {
+            Step::TeacherForcing | Step::DiffusionForcing => PlannedMethod::Pretrain(Pretrain {
                 batch: 1,
                 micro_batch: 1,
                 teacher_forcing: step == Step::TeacherForcing,

@@ -3,14 +3,14 @@
 use afd_models::discriminator::RegisterConfig;
 use afd_models::student::{StudentConfig, Visibility};
 
-use super::Alternation;
+use super::PlannedAlternation;
 use crate::plan::activations::{self, Peak, Run};
 use crate::plan::inputs::DiscriminatorSizes;
 use crate::plan::phase::{Part, Phase, Rounds, part};
 use crate::plan::student::run;
 use crate::plan::transformer::{Computed, Flops};
 
-impl Alternation<'_> {
+impl PlannedAlternation<'_> {
     /// Clips that one discriminator update scores.
     fn scored(&self) -> usize {
         let moved = if self.distill.penalised {

@@ -2,14 +2,14 @@
 
 use afd_models::student::Visibility;
 
-use super::Alternation;
+use super::PlannedAlternation;
 use crate::plan::activations::Run;
 use crate::plan::phase::{Phase, Rounds, part};
 use crate::plan::student::{run, student, update, update_flops};
 use crate::plan::transformer::{Computed, Flops};
 use crate::recipe::tables::Context;
 
-impl Alternation<'_> {
+impl PlannedAlternation<'_> {
     /// Velocities of old policy and reference, without a graph.
     pub(super) fn velocities(&self) -> Phase {
         let (inputs, layout) = (self.inputs, self.inputs.layout());
@@ -27,7 +27,7 @@ impl Alternation<'_> {
             "keys and values of the pass itself",
             self.cache(clips, frames),
         ));
-        if !noisy_past && (self.distill.reference || inputs.memories_kept == 0) {
+        if !noisy_past && (self.distill.reference || inputs.caches_kept == 0) {
             parts.push(part(
                 "keys and values of the clean context",
                 self.cache(clips, frames),
@@ -49,7 +49,7 @@ impl Alternation<'_> {
         let mut flops = Flops::default();
         if self.distill.lagging_old {
             flops = flops.plus(noisy(old));
-            if inputs.memories_kept == 0 {
+            if inputs.caches_kept == 0 {
                 flops = flops.plus(clean(old));
             }
         }
