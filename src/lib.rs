@@ -2,8 +2,8 @@
 //! student learns to imitate a black-box teacher that only hands out finished videos for prompts.
 //!
 //! [`methods::alternation`] reads like the paper's algorithm box; `docs/architecture.md` is the map
-//! of everything else. Shape letters: B batch, F latent frames, T pixel frames, C channels, H W rows
-//! and columns, S tokens, D width, P prompts, K rollouts a prompt, M teacher clips a prompt.
+//! of everything else. Shape letters: B batch, F latent frames, T pixel frames, C channels, H W
+//! rows and columns, S tokens, D width, P prompts, K rollouts a prompt, M teacher clips a prompt.
 #![warn(missing_docs)]
 
 pub mod advantage;

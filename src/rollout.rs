@@ -8,7 +8,7 @@ use burn::prelude::*;
 
 use crate::flow::sampler::Sampler;
 
-/// Finished clips of a student and what it remembers of them.
+/// Finished clips of a student and its KV cache of them.
 #[derive(Debug, Clone)]
 pub struct Rollout<B: Backend> {
     /// Clean latents `[B, F, C, H, W]`.
@@ -76,7 +76,7 @@ type BlockFinished<'a, B> = dyn FnMut(&Tensor<B, 5>, &[Tensor<B, 5>]) + 'a;
 enum Kept {
     /// All of them: the flow update reads the whole clip in parallel.
     Everything,
-    /// Those that a later block still sees: window and sink bound the memory.
+    /// Those that a later block still attends to: window and sink bound the cache.
     Visible,
 }
 
@@ -96,8 +96,7 @@ pub struct Generator<'a, B: Kernels> {
 }
 
 impl<B: Kernels> Generator<'_, B> {
-    /// Clips to learn from, one per noise stream, with everything that the student remembers of
-    /// them.
+    /// Clips to learn from, one per noise stream, with the whole KV cache of them.
     pub fn rollout(&self, noise: RolloutNoise) -> Rollout<B> {
         self.block_by_block(noise, None, Kept::Everything, &mut |_, _| {})
     }

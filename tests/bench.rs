@@ -26,7 +26,14 @@ title = "A small benchmark"
 budget = "32 clips"
 reference = "afd"
 seeds = [1, 2]
-set = ["afd.alternations=4", "afd.warmup_steps=2", "run.checkpoint_every=2", "run.keep=10", "evaluation.clips_per_prompt=4", "evaluation.holdout_steps=0"]
+set = [
+    "afd.alternations=4",
+    "afd.warmup_steps=2",
+    "run.checkpoint_every=2",
+    "run.keep=10",
+    "evaluation.clips_per_prompt=4",
+    "evaluation.holdout_steps=0",
+]
 measure_set = ["evaluation.clips_per_prompt=6", "evaluation.holdout_steps=2"]
 regime_title = "teacher clips"
 main_metrics = ["trajectory_energy_distance"]

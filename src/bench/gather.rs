@@ -150,7 +150,7 @@ fn metrics(main: &[String]) -> Vec<Metric> {
         .collect();
     all.push(metric(
         TRAINED_DISCRIMINATOR,
-        "first judge's pair accuracy",
+        "trained discriminator's pair accuracy",
         "share",
         Direction::Lower,
     ));
@@ -176,7 +176,7 @@ fn curves() -> Vec<Curve> {
             "Learning",
             "clips forward and backward through the student",
             "trajectory energy distance, px",
-            "The student's average at every checkpoint, 8 clips per held-out prompt.",
+            "The student's EMA at every checkpoint, 8 clips per held-out prompt.",
         ),
         curve(
             DRIFT,

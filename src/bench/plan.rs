@@ -19,7 +19,7 @@ pub use runs::{PlannedRun, Trainee};
 /// A benchmark file: methods x families x regimes x seeds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Plan {
+pub struct BenchPlan {
     /// Name of its directory below `runs/`.
     pub name: String,
     /// The report's headline.
@@ -116,7 +116,7 @@ pub struct CheckedPlan {
     /// The file.
     pub path: PathBuf,
     /// Its contents.
-    pub plan: Plan,
+    pub plan: BenchPlan,
     /// Every run, in the order in which they are made: after each seed the table is complete for
     /// the seeds so far.
     pub runs: Vec<PlannedRun>,
@@ -132,7 +132,7 @@ impl CheckedPlan {
     pub fn read(path: &Path) -> Result<Self, PlanError> {
         let text =
             std::fs::read_to_string(path).map_err(|error| FileError::new("read", path, error))?;
-        let plan: Plan = toml::from_str(&text).map_err(|error| PlanError::Toml {
+        let plan: BenchPlan = toml::from_str(&text).map_err(|error| PlanError::Toml {
             path: path.to_path_buf(),
             reason: error.to_string().trim().replace('\n', " "),
         })?;

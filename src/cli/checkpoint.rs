@@ -25,8 +25,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// Refuses a recipe whose clips, latents or rows are not those that the student was trained on;
-    /// `name` is the option that named it.
+    /// Refuses a recipe whose clips, latents or text embeddings are not those that the student was
+    /// trained on; `name` is the option that named it.
     pub fn fits(&self, recipe: &Recipe, name: &str) -> Result<(), CliError> {
         let (card, settings) = (&self.card, &recipe.settings);
         if card.clip == settings.clip && card.codec == settings.codec && card.text == settings.text

@@ -160,7 +160,7 @@ impl Job for CompareJob<'_> {
     /// A flow-matching loss of the student on fixed noise under teacher forcing, and its gradients.
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let recipe = self.recipe;
-        // All weights are compared, those that the recipe leaves at rest too.
+        // All weights are compared, those that the recipe freezes too.
         let student = trained_copy(without_factors(crate::session::build::base_student::<B>(
             recipe, &device,
         )?));
@@ -172,9 +172,9 @@ impl Job for CompareJob<'_> {
             Tensor::<B, 5>::from_data(TensorData::new(values, shape), &device)
         };
         let [length, width] = [recipe.settings.text.length, recipe.settings.text.width];
-        let rows = Noise::new(0, Purpose::Evaluation, 1, 9).normals(2 * length * width);
+        let embeddings = Noise::new(0, Purpose::Evaluation, 1, 9).normals(2 * length * width);
         let text = student.text_cache(Tensor::from_data(
-            TensorData::new(rows, [2, length, width]),
+            TensorData::new(embeddings, [2, length, width]),
             &device,
         ));
         let cache = prefill(&student, normal(0), 0.0, &text);

@@ -104,8 +104,8 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
     )
 }
 
-/// Wan's VAE or its text encoder. Something else, such as an optimizer's state, is listed and not
-/// judged.
+/// Wan's VAE or its text encoder. Something else, such as an optimizer's state, is listed without a
+/// verdict.
 fn parts_of_wan(file: &WeightFile) -> Result<ExitCode, CliError> {
     let encoder = UmT5File::find(file)?;
     if let Some(config) = encoder.sizes().filter(|_| encoder.is_recognised()) {

@@ -57,7 +57,8 @@ pub enum BatchError {
     Text(#[from] EncodeError),
     /// The recipe says another shape than the text encoder.
     #[error(
-        "the prepared text rows are {length} x {width}, text.length and text.width say otherwise"
+        "the prepared text embeddings are {length} x {width}, text.length and text.width say \
+            otherwise"
     )]
     TextShape {
         /// Tokens of a prompt.
@@ -344,23 +345,23 @@ impl<B: Kernels> Batches<B> {
         )
     }
 
-    /// What rollouts look like after the journey that teacher clips have behind them: decode,
-    /// clamp, round to 8 bits, encode.
+    /// Rollouts after the same 8-bit and codec round trip as teacher clips: decode, clamp, round to
+    /// 8 bits, encode.
     ///
     /// Without it a discriminator separates the sides by rounding instead of by motion
-    /// (docs/method.md E.7, leak hazards).
+    /// (docs/method.md E.7).
     pub fn round_trip(&self, latents: Tensor<B, 5>) -> Tensor<B, 5> {
-        let journey = |latents| {
+        let round_trip = |latents| {
             let bytes = ((self.codec.decode(latents) + 1.0) * 127.5).round();
             self.codec.encode(bytes / 127.5 - 1.0)
         };
         if !self.one_by_one {
-            return journey(latents);
+            return round_trip(latents);
         }
         let clips = latents.dims()[0];
         Tensor::cat(
             (0..clips)
-                .map(|clip| journey(latents.clone().slice_dim(0, clip..clip + 1)))
+                .map(|clip| round_trip(latents.clone().slice_dim(0, clip..clip + 1)))
                 .collect(),
             0,
         )

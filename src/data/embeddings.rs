@@ -1,9 +1,9 @@
 //! Embeddings of prompts on disk, so that training never holds the text encoder.
 //!
 //! A directory per encoder: `encoder.json` (identity and shape), and one safetensors file per
-//! prompt, named by the blake3 hash of the identity and the prompt. A file holds the rows of the
-//! prompt's own tokens only, their number, the prompt and the hash of the values; it appears whole
-//! or not at all, and every read checks it.
+//! prompt, named by the blake3 hash of the identity and the prompt. A file holds the embeddings of
+//! the prompt's own tokens only, their number, the prompt and the hash of the values; it appears
+//! whole or not at all, and every read checks it.
 
 mod cache;
 mod error;

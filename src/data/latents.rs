@@ -2,7 +2,7 @@
 //! training.
 //!
 //! ```text
-//! DIRECTORY/index.json             what the latents were made with, and which clip is in which shard
+//! DIRECTORY/index.json             what the latents were made with, and the clips of each shard
 //! DIRECTORY/shard-00000.safetensors
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! A recipe's text encoder: word vectors at once, umT5's rows from the cache that `afd data
+//! A recipe's text encoder: word vectors at once, umT5's embeddings from the cache that `afd data
 //! prepare` fills.
 
 use std::path::Path;

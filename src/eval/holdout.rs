@@ -1,5 +1,5 @@
-//! Pair accuracy of a freshly trained discriminator: can a new judge still tell the student from
-//! the teacher? 0.5 = no.
+//! Pair accuracy of a freshly trained discriminator: can it still tell the student from the
+//! teacher? 0.5 = no.
 
 use afd_models::discriminator::{ConvConfig, ConvDiscriminator, Discriminator};
 use afd_models::init::initialise;
@@ -14,7 +14,7 @@ use crate::data::video::Clip;
 use crate::methods::feedback::bradley_terry;
 use crate::recipe::Recipe;
 
-/// Prompts judged in one update.
+/// Prompts scored in one update.
 const PROMPTS: usize = 4;
 /// Clips per prompt and side in one update.
 const CLIPS: usize = 8;
@@ -90,7 +90,8 @@ pub fn discriminator<B: Trainable>(
     Ok(discriminator.valid())
 }
 
-/// A judge's pair accuracy on the second half of every prompt's clips, averaged over prompts.
+/// A discriminator's pair accuracy on the second half of every prompt's clips, averaged over
+/// prompts.
 pub fn accuracy<B: Kernels>(
     discriminator: &ConvDiscriminator<B>,
     batches: &Batches<B>,

@@ -164,8 +164,8 @@ fn decoding(config: &WanVaeConfig, [frames, rows, columns]: [usize; 3]) -> f64 {
 pub struct TextEncoderSizes {
     /// Bytes of its weights.
     pub weights: u64,
-    /// Floating-point operations of encoding one prompt of as many tokens as there are text embeddings;
-    /// most prompts are shorter.
+    /// Floating-point operations of encoding one prompt of as many tokens as there are text
+    /// embeddings; most prompts are shorter.
     pub encoding: f64,
 }
 

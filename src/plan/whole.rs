@@ -42,8 +42,8 @@ pub struct Disk {
     /// Latents of all distinct teacher clips, in f32; 0 where clips are encoded when they are asked
     /// for.
     pub latents: u64,
-    /// Text embeddings of all prompts in bf16, at most: only a prompt's own are stored. 0 where there is
-    /// no encoder to save.
+    /// Text embeddings of all prompts in bf16, at most: only a prompt's own are stored. 0 where
+    /// there is no encoder to save.
     pub text: u64,
 }
 

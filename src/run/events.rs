@@ -277,7 +277,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let (whole, resumed) = (place.path().join("whole"), place.path().join("resumed"));
         append(&mut MetricsLog::open_at(&whole, 0).unwrap(), 1..=10);
-        append(&mut MetricsLog::open_at(&resumed, 0).unwrap(), 1..=8); // the checkpoint was taken at 5
+        // The checkpoint was made at 5.
+        append(&mut MetricsLog::open_at(&resumed, 0).unwrap(), 1..=8);
         append(&mut MetricsLog::open_at(&resumed, 5).unwrap(), 6..=10);
         assert_eq!(fs::read(&whole).unwrap(), fs::read(&resumed).unwrap());
     }

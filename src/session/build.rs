@@ -37,8 +37,8 @@ pub enum BuildError {
 
 impl ExitStatus for BuildError {}
 
-/// A student with the weights of a file in any layout, held as `precision` has them at rest; `part`
-/// chooses among a training checkpoint's.
+/// A student with the weights of a file in any layout, held in `precision`; `part` chooses among a
+/// training checkpoint's.
 fn load_student<B: Backend>(
     config: &StudentConfig,
     file: &WeightFile,
@@ -49,7 +49,7 @@ fn load_student<B: Backend>(
     Ok(TransformerFile::find(file, part)?.load(config, precision, device)?)
 }
 
-/// The student of a checkpoint as it was trained: low-rank factors stay beside the weights at rest,
+/// The student of a checkpoint as it was trained: low-rank factors stay beside the frozen weights,
 /// whose 8 bits in bf16 would swallow small ones.
 pub fn finished_student<B: Backend>(
     card: &StudentCard,

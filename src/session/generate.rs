@@ -31,8 +31,8 @@ pub fn generate<B: Kernels>(
     let mut clips = Vec::new();
     let samples: Vec<u64> = (0..request.samples).collect();
     for samples in samples.chunks(request.batch.max(1)) {
-        let rows = batches.text(&[request.prompt.to_string()], samples.len())?;
-        let text = student.text_cache(rows);
+        let embeddings = batches.text(&[request.prompt.to_string()], samples.len())?;
+        let text = student.text_cache(embeddings);
         let streams = samples
             .iter()
             .map(|sample| clip_noise(request.seed, request.prompt, *sample))
@@ -58,7 +58,7 @@ pub struct Request<'a> {
     pub samples: u64,
     /// Seed of their noise.
     pub seed: u64,
-    /// Clips at once.
+    /// Clips of a micro-batch.
     pub batch: usize,
     /// Frames of a clip.
     pub frames: usize,
@@ -83,12 +83,17 @@ pub struct Filming<'a, B: Kernels> {
 }
 
 impl<B: Kernels> Filming<'_, B> {
-    /// Makes the clip of the prompt with these `rows`, `[1, L, text_width]`; the file appears when
-    /// it is whole.
+    /// Makes the clip of the prompt with these `embeddings`, `[1, L, text_width]`; the file appears
+    /// when it is whole.
     ///
     /// # Errors
     /// [`crate::data::video_io::VideoError`].
-    pub fn write(&self, rows: Tensor<B, 3>, noise: Noise, path: &Path) -> Result<(), SessionError> {
+    pub fn write(
+        &self,
+        embeddings: Tensor<B, 3>,
+        noise: Noise,
+        path: &Path,
+    ) -> Result<(), SessionError> {
         let Self {
             student,
             codec,
@@ -97,7 +102,7 @@ impl<B: Kernels> Filming<'_, B> {
             latent_shape,
             device,
         } = *self;
-        let text = student.text_cache(rows);
+        let text = student.text_cache(embeddings);
         let mut writer = VideoWriter::create(
             path,
             clip.height as u32,

@@ -133,7 +133,12 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> RunJournal<B, D> {
             .iter()
             .map(|(name, value)| (name.as_str(), *value))
             .collect();
-        let line = serde_json::json!({ "step": state.round, "phase": report.phase, "milliseconds": line, "cost": report.cost });
+        let line = serde_json::json!({
+            "step": state.round,
+            "phase": report.phase,
+            "milliseconds": line,
+            "cost": report.cost,
+        });
         // One write: a killed process must not leave half a line for the next one to continue.
         self.timings
             .write_all(format!("{line}\n").as_bytes())

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! DIR/samples.json      what makes its clips: another student, seed or setting is refused
-//! DIR/manifest.jsonl    one line per clip, appended when the clip is in its place; in the order of the prompts when all are there
-//! DIR/videos/           the clips and nothing else: VBench takes the ending of any file there for that of all
+//! DIR/manifest.jsonl    one line per clip, appended when the clip is in its place; in the order
+//!                       of the prompts when all are there
+//! DIR/videos/           the clips and nothing else: VBench takes the ending of any file there for
+//!                       that of all
 //! DIR/staging/          the clip in the making
 //! DIR/lock              held by the one process that adds clips
 //! ```
@@ -118,7 +120,7 @@ pub struct Made<'a> {
 
 /// A directory of clips, open for adding; the only one on it.
 #[derive(Debug)]
-pub struct Samples {
+pub struct SampleDirectory {
     directory: PathBuf,
     manifest: Journal<Sample>,
     /// By path inside the directory.
@@ -126,7 +128,7 @@ pub struct Samples {
     _lock: File,
 }
 
-impl Samples {
+impl SampleDirectory {
     /// Opens the directory whose clips are made as `settings` say, or begins one; what a killed
     /// process left half-done is cleared away.
     ///
@@ -182,7 +184,7 @@ impl Samples {
         self.made.contains_key(&Self::video(name))
     }
 
-    /// Where to write the clip called `name`, for [`Samples::publish`].
+    /// Where to write the clip called `name`, for [`SampleDirectory::publish`].
     pub fn staged(&self, name: &str) -> PathBuf {
         self.directory.join(STAGING).join(name)
     }

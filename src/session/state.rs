@@ -66,7 +66,7 @@ pub struct StudentCard {
     pub text: TextTable,
     /// Its sampler.
     pub sampler: SamplerTable,
-    /// The type of its products and weights at rest.
+    /// The type of its products and frozen weights.
     #[serde(default)]
     pub precision: Precision,
     /// The directory that `afd data prepare` filled for its recipe, absolute: embeddings of prompts

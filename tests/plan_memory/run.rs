@@ -30,7 +30,7 @@ frames_per_second = 6.0
 kind = "pixel"
 stride = 1
 mean = -0.6
-deviation = 0.4
+std = 0.4
 [text]
 kind = "words"
 length = 12

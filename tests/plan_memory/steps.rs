@@ -77,13 +77,13 @@ impl Step {
             Self::Velocities => &[
                 "keys and values of the rollouts",
                 "latents and noise",
-                "text rows",
+                "text embeddings",
             ],
             _ => &[
                 "keys and values of the rollouts",
                 "keys and values of the prompts",
                 "latents and noise",
-                "text rows",
+                "text embeddings",
             ],
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Plan;
+use super::BenchPlan;
 use crate::exit::ExitStatus;
 use crate::recipe::RecipeError;
 use crate::run::files::FileError;
@@ -109,7 +109,7 @@ impl ExitStatus for PlanError {
     }
 }
 
-impl Plan {
+impl BenchPlan {
     /// Names, seeds and references.
     pub(super) fn check(&self) -> Result<(), PlanProblem> {
         let names = |kind: &'static str, names: Vec<&String>| -> Result<(), PlanProblem> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Plan, Regime};
+use super::{BenchPlan, Regime};
 
 /// Who trains, or stands in for a trained student.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl PlannedRun {
     }
 }
 
-impl Plan {
+impl BenchPlan {
     /// Every run, seed by seed; `directory` is where the benchmark file lies.
     pub(super) fn runs(&self, directory: &Path) -> Vec<PlannedRun> {
         let mut runs = Vec::new();

@@ -27,7 +27,7 @@ use crate::recipe::tables::TextKind;
 use crate::run::signals::{self, STOPPED};
 use crate::session::SessionError;
 use crate::session::generate::{Filming, clip_noise};
-use crate::session::samples::{Made, Samples};
+use crate::session::samples::{Made, SampleDirectory};
 
 /// Clips of one prompt, or of a list.
 #[derive(Debug, Args)]
@@ -161,7 +161,7 @@ fn clips_of_a_list(
     }
     let files: Vec<String> = wanted.iter().map(|wanted| wanted.file.clone()).collect();
     check_words(source, prompts.iter().map(|listed| &listed.prompt))?;
-    let mut samples = Samples::open(directory, &settings(args, source, &prompts)?)?;
+    let mut samples = SampleDirectory::open(directory, &settings(args, source, &prompts)?)?;
     wanted.retain(|wanted| !samples.has(&wanted.file));
     if !wanted.is_empty() {
         signals::install()?;
@@ -242,7 +242,7 @@ enum To<'a> {
     /// The one clip.
     File(&'a Path),
     /// A directory, and the hashes of the student's weights.
-    Directory(&'a mut Samples, Vec<String>),
+    Directory(&'a mut SampleDirectory, Vec<String>),
 }
 
 struct GenerateJob<'a> {
@@ -267,7 +267,7 @@ impl Job for GenerateJob<'_> {
             .iter()
             .map(|wanted| wanted.of.prompt.clone())
             .collect();
-        let rows = text_rows::<B::InnerBackend>(self.source, &self.data, prompts, &device)?;
+        let embeddings = embeddings::<B::InnerBackend>(self.source, &self.data, prompts, &device)?;
         if signals::stop_requested() {
             return Ok(false);
         }
@@ -296,7 +296,7 @@ impl Job for GenerateJob<'_> {
                 bar.end();
                 return Ok(false);
             }
-            let values = rows.encode(prompt).map_err(BatchError::Text)?;
+            let values = embeddings.encode(prompt).map_err(BatchError::Text)?;
             let text = Tensor::from_data(
                 TensorData::new(values, [1, card.text.length, card.text.width]),
                 &device,
@@ -326,9 +326,9 @@ impl Job for GenerateJob<'_> {
     }
 }
 
-/// A reader of the prompts' rows, all of them encoded; umT5 is loaded for those that `data` lacks,
-/// and holds no memory afterwards.
-fn text_rows<B: Kernels>(
+/// A reader of the prompts' embeddings, all of them there; umT5 is loaded for those that `data`
+/// lacks, and holds no memory afterwards.
+fn embeddings<B: Kernels>(
     source: &Source,
     data: &Path,
     mut prompts: Vec<String>,
@@ -349,10 +349,10 @@ fn text_rows<B: Kernels>(
     let reader = text::reader(text, Some(data))?;
     let [length, width] = reader.shape();
     if [length, width] != [text.length, text.width] {
-        let (rows, wanted) = (text.length, text.width);
         return Err(CliError::Failed(format!(
-            "the text encoder gives {length} rows of {width} for a prompt, the student reads \
-                {rows} of {wanted}"
+            "the text encoder gives {length} embeddings of {width} for a prompt, the student reads \
+                {} of {}",
+            text.length, text.width
         )));
     }
     Ok(reader)

@@ -27,8 +27,8 @@ pub struct FetchArgs {
     /// Print what is missing and what it may cost; ask nobody, change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Submit such samples again, in addition; what they may have cost stays spent. Not between a run
-    /// and its --resume.
+    /// Submit such samples again, in addition; what they may have cost stays spent. Not between a
+    /// run and its --resume.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STATES")]
     again: Vec<Again>,
 }

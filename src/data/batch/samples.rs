@@ -36,8 +36,8 @@ pub fn training_samples(
     Ok(all)
 }
 
-/// Distinct samples of a training prompt where the recipe asks for `asked` (0: as many as there are);
-/// `None` if there is no end to them.
+/// Distinct samples of a training prompt where the recipe asks for `asked` (0: as many as there
+/// are); `None` if there is no end to them.
 pub(super) fn samples_of(asked: u64, teacher: &dyn Teacher, prompt: &str) -> Option<u64> {
     match (asked, teacher.samples(prompt)) {
         (0, there) => there,

@@ -18,7 +18,7 @@ pub(super) const DESCRIPTION: &str = "encoder.json";
 /// Where this program's metadata is in a safetensors header.
 const METADATA_KEY: &str = "afd";
 
-/// How rows are stored.
+/// How embeddings are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     /// As they were computed: 4 bytes a value.
@@ -79,12 +79,12 @@ impl CachedText {
         })
     }
 
-    /// The encoder whose rows these are (see [`identity`]).
+    /// The encoder whose embeddings these are (see [`super::identity`]).
     pub fn identity(&self) -> &str {
         &self.description.identity
     }
 
-    /// Where a prompt's rows are, or would be.
+    /// Where a prompt's embeddings are, or would be.
     pub fn path(&self, prompt: &str) -> PathBuf {
         let mut hasher = blake3::Hasher::new();
         hasher
@@ -95,7 +95,8 @@ impl CachedText {
             .join(format!("{}.safetensors", hasher.finalize().to_hex()))
     }
 
-    /// The rows of one prompt as [`TextEncoder::encode`] gave them, zeros past its length included.
+    /// The embeddings of one prompt as [`TextEncoder::encode`] gave them, zeros past its length
+    /// included.
     ///
     /// # Errors
     /// [`EmbeddingError::Missing`], [`EmbeddingError::Damaged`]; [`EmbeddingError::File`] for a
@@ -165,7 +166,7 @@ impl CachedText {
         };
         if values.len() != rows * width {
             return Err(failed(format!(
-                "the encoder gave {} values, expected {rows} rows of {width}",
+                "the encoder gave {} values, expected {rows} embeddings of {width}",
                 values.len()
             )));
         }
@@ -174,7 +175,7 @@ impl CachedText {
                 "the encoder gave the value {value}, expected finite ones"
             )));
         }
-        // Rows past the prompt are zero, and come back as zeros.
+        // Embeddings past the prompt are zero, and come back as zeros.
         let length = values
             .chunks(width)
             .rposition(|row| row.iter().any(|value| *value != 0.0))

@@ -36,11 +36,11 @@ pub enum EmbeddingError {
         path: PathBuf,
         /// Identity there.
         found: String,
-        /// Rows and width there.
+        /// Length and width there.
         found_shape: [usize; 2],
         /// Identity of the encoder at hand.
         wanted: String,
-        /// Its rows and width.
+        /// Its length and width.
         wanted_shape: [usize; 2],
     },
     /// The prompt was not prepared.
@@ -83,10 +83,10 @@ pub enum Damage {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// It does not say what it holds.
-    #[error("it does not say whose rows it holds")]
+    #[error("it does not say whose embeddings it holds")]
     Unlabelled,
     /// What it says cannot be read.
-    #[error("what it says about its rows: {0}")]
+    #[error("what it says about its embeddings: {0}")]
     Label(serde_json::Error),
     /// It belongs elsewhere.
     #[error("it holds the prompt {prompt:?} of the encoder {identity}")]
@@ -100,7 +100,7 @@ pub enum Damage {
     #[error("it has no tensor {ROWS:?}")]
     Empty,
     /// Its values are too many or too few.
-    #[error("its rows are {found:?}, expected [{length}, {width}] and at most {most}")]
+    #[error("its embeddings are {found:?}, expected [{length}, {width}] and at most {most}")]
     Shape {
         /// Their shape.
         found: Vec<usize>,

@@ -1,4 +1,4 @@
-//! Rows survive the disk; what does not is found.
+//! Embeddings survive the disk; what does not is found.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::*;
 use afd_models::text::EncodeError;
 
-/// Counts its calls; the rows are letters.
+/// Counts its calls; the embeddings are letters.
 struct Letters(AtomicUsize);
 
 impl TextEncoder for Letters {
@@ -22,12 +22,12 @@ impl TextEncoder for Letters {
         if prompt.len() > 6 {
             return Err(EncodeError::other("it is too long"));
         }
-        let mut rows: Vec<f32> = prompt
+        let mut embeddings: Vec<f32> = prompt
             .bytes()
             .flat_map(|letter| [f32::from(letter) + 1e-3, -0.5])
             .collect();
-        rows.resize(12, 0.0);
-        Ok(rows)
+        embeddings.resize(12, 0.0);
+        Ok(embeddings)
     }
 }
 
@@ -53,7 +53,7 @@ fn prepared(directory: &Path, prompts: &[&str], stored: Stored) -> (Prepared, us
 }
 
 #[test]
-fn rows_come_back_as_the_encoder_gave_them_and_are_encoded_once() {
+fn embeddings_come_back_as_the_encoder_gave_them_and_are_encoded_once() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("new/cache");
     assert_eq!(
@@ -84,7 +84,7 @@ fn rows_come_back_as_the_encoder_gave_them_and_are_encoded_once() {
             letters().encode(prompt).unwrap()
         );
     }
-    // Only the prompt's own rows are stored.
+    // Only the prompt's own embeddings are stored.
     let file = WeightFile::open(&cache.path("red"), Pickles::Refused).unwrap();
     assert_eq!(
         (
@@ -163,15 +163,15 @@ fn every_flipped_byte_and_every_cut_is_found_and_repaired() {
     let cache = CachedText::open(folder.path()).unwrap();
     let path = cache.path("red");
     let whole = fs::read(&path).unwrap();
-    let rows = letters().encode("red").unwrap();
+    let embeddings = letters().encode("red").unwrap();
     for at in 0..whole.len() {
         let mut flipped = whole.clone();
         flipped[at] ^= 4;
         fs::write(&path, &flipped).unwrap();
         match cache.read("red") {
-            // White space after the header, or a letter's case in a name that is not read: the rows
-            // are right all the same.
-            Ok(values) => assert_eq!(values, rows, "byte {at}"),
+            // White space after the header, or a letter's case in a name that is not read: the
+            // embeddings are right all the same.
+            Ok(values) => assert_eq!(values, embeddings, "byte {at}"),
             Err(EmbeddingError::Damaged {
                 prompt,
                 path: named,
@@ -206,7 +206,7 @@ fn every_flipped_byte_and_every_cut_is_found_and_repaired() {
             kept: 1
         }
     );
-    assert_eq!(cache.encode("red").unwrap(), rows);
+    assert_eq!(cache.encode("red").unwrap(), embeddings);
 }
 
 #[test]

@@ -31,7 +31,8 @@ pub(super) fn page(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
             http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n<meta name=\"viewport\" \
             content=\"width=device-width, \
-            initial-scale=1\">\n<title>{title}</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{sections}</body>\n</html>\n",
+            initial-scale=1\">\n<title>{title}</title>\n<style>\n{STYLE}{}</style>\n</head>\n\
+            <body>\n<h1>{title}</h1>\n{sections}</body>\n</html>\n",
         dark_style()
     )
 }
@@ -226,7 +227,10 @@ mod tests {
     fn scores_become_a_table_with_the_same_cells_in_every_row() {
         let table = scores(&example());
         assert!(
-            table.contains("<tr><th>metric</th><th>unit</th><th>better</th><th>teacher</th><th>base</th><th>distilled</th>"),
+            table.contains(
+                "<tr><th>metric</th><th>unit</th><th>better</th><th>teacher</th><th>base</th>\
+                    <th>distilled</th>"
+            ),
             "{table}"
         );
         assert!(

@@ -151,7 +151,7 @@ impl<B: Trainable> ClipMaker<'_, B> {
         truth: &Clip,
     ) -> Result<Vec<Clip>, SessionError> {
         let count = CONTINUATIONS as usize;
-        let rows = self.batches.text(&[prompt.to_string()], count)?;
+        let embeddings = self.batches.text(&[prompt.to_string()], count)?;
         let prefix = self
             .batches
             .encode(std::slice::from_ref(truth))
@@ -168,7 +168,7 @@ impl<B: Trainable> ClipMaker<'_, B> {
         };
         let noise = RolloutNoise::of((0..CONTINUATIONS).map(stream).collect());
         let (text, sampler) = (
-            student.text_cache(rows),
+            student.text_cache(embeddings),
             self.recipe.settings.sampler.build(),
         );
         let generator = Generator {
