@@ -5,8 +5,9 @@ use std::path::Path;
 
 use afd_models::kernels::Kernels;
 use afd_models::text::TextEncoder;
-use afd_models::text::umt5::{UmT5, UmT5Error};
+use afd_models::text::umt5::UmT5;
 use afd_models::text::words::WordVectors;
+use afd_models::weights::umt5::UmT5Error;
 use afd_models::weights::{Pickles, WeightFile, WeightsError};
 
 use super::embeddings::{self, CachedText, EmbeddingError, Prepared, Stored};
