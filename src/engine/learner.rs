@@ -8,8 +8,9 @@ use burn::module::Module;
 use burn::train::{Learner, LearningComponentsMarker, TrainOutput};
 
 use super::gradients::{self, NonFinite, Part, Stage};
-use super::model::{AfdModel, Outcome, TrainedDiscriminator};
+use super::model::{AfdModel, TrainedDiscriminator};
 use super::optimizer::AfdOptimizer;
+use super::outcome::Outcome;
 use super::shards::Shards;
 use super::step::Step;
 use super::update::Update;

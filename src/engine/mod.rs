@@ -10,6 +10,7 @@ pub mod learner;
 pub mod learning_rate;
 pub mod model;
 pub mod optimizer;
+pub mod outcome;
 pub mod progress;
 pub mod report;
 pub mod rounds;

@@ -19,7 +19,7 @@ use burn::train::renderer::{
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 
-use super::model::Outcome;
+use super::outcome::Outcome;
 
 /// One named scalar of an [`Outcome`], shown by burn-train's renderers.
 #[derive(Clone)]

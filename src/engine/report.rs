@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::Outcome;
+use super::outcome::Outcome;
 
 /// What a round cost; a resumed run may have to pay for a round again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

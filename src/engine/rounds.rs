@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gradients::NonFinite;
 use super::learner::{BurnLearner, Components, LearnerHandle};
-use super::model::{AfdModel, Outcome, TrainedDiscriminator};
+use super::model::{AfdModel, TrainedDiscriminator};
 use super::optimizer::AfdOptimizer;
+use super::outcome::Outcome;
 use super::report::RoundReport;
 use super::shards::Shards;
 use crate::data::batch::BatchError;

@@ -1,16 +1,17 @@
 //! One optimizer step's gradients, graph by graph.
 
 use afd_models::discriminator::pieces::{Pieces, ScoreBatch};
-use afd_models::kernels::Trainable;
+use afd_models::kernels::{Kernels, Trainable};
 use afd_models::student::KvCache;
 use afd_models::student::passes::prefill;
 use afd_models::student::segments::{self, Segments};
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
-use burn::train::TrainOutput;
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
-use super::model::{AfdModel, Outcome, TrainedDiscriminator};
+use super::model::{AfdModel, TrainedDiscriminator};
+use super::outcome::Outcome;
 use super::update::{RunLoss, StudentUpdate, Update};
 
 /// A step in the making: one or more graphs, each built by [`Step::forward`] and then consumed by
@@ -190,5 +191,30 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> Step<B, D> {
             grads: self.gradients.grads(),
             item: self.item,
         }
+    }
+}
+
+impl<B: Trainable, D: TrainedDiscriminator<B>> TrainStep for AfdModel<B, D> {
+    type Input = Update<B, D>;
+    type Output = Outcome;
+
+    fn step(&self, update: Update<B, D>) -> TrainOutput<Outcome> {
+        let mut step = Step::new(self.clone(), update);
+        for graph in 0..step.graphs() {
+            let loss = step.forward(graph);
+            step.backward(loss);
+        }
+        step.finish()
+    }
+}
+
+/// The learner asks for a validation step; held-out evaluation happens on finished clips instead
+/// (see [`crate::eval`]).
+impl<B: Kernels, D: Module<B>> InferenceStep for AfdModel<B, D> {
+    type Input = ();
+    type Output = Outcome;
+
+    fn step(&self, _nothing: ()) -> Outcome {
+        Outcome::default()
     }
 }

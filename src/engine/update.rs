@@ -7,9 +7,7 @@ use afd_models::student::{KvCache, Student};
 use burn::prelude::*;
 
 use super::model::{AfdModel, TrainedDiscriminator};
-
-/// Scalars that a step measured, by name; the first is the loss.
-pub type Scalars = Vec<(&'static str, f64)>;
+use super::outcome::Scalars;
 
 /// One optimizer step's worth of work, for one of the two networks that are trained.
 pub enum Update<B: Trainable, D: TrainedDiscriminator<B>> {

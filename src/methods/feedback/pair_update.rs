@@ -8,7 +8,8 @@ use burn::prelude::*;
 
 use super::draws::{Augmentation, normals};
 use super::{ScoredPart, bradley_terry};
-use crate::engine::update::{DiscriminatorUpdate, Scalars, scalar};
+use crate::engine::outcome::Scalars;
+use crate::engine::update::{DiscriminatorUpdate, scalar};
 use crate::methods::setup::Setup;
 use crate::recipe::tables::DiscriminatorLoss;
 
