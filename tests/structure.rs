@@ -71,7 +71,7 @@ fn folders_import_each_other_in_one_direction_only() {
     for (from, to) in edges.keys() {
         graph.entry(from.clone()).or_default().insert(to.clone());
     }
-    for circle in circles(&graph) {
+    if let Some(circle) = circles(&graph).first() {
         let inside: Vec<_> = edges
             .iter()
             .filter(|((from, to), _)| circle.contains(from) && circle.contains(to))
