@@ -133,7 +133,8 @@ def main():
             total = [sum(values) for values in zip(total, pair)]
             print(f"| {cores} | {part} | {pair[0]:.0f} | {pair[1]:.0f} | {pair[0] / pair[1]:.2f} |")
         print(
-            f"| {cores} | alternation | {total[0]:.0f} | {total[1]:.0f} | {total[0] / total[1]:.2f} |",
+            f"| {cores} | alternation | {total[0]:.0f} | {total[1]:.0f} "
+            f"| {total[0] / total[1]:.2f} |",
             flush=True,
         )
 

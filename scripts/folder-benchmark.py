@@ -95,7 +95,8 @@ def recipe(folder, data):
     text = text.replace("length = 12", "length = 24")
     path.write_text(
         text
-        + f'\n[teacher]\nkind = "folder"\npath = "{folder}"\n\n[prompts]\ntrain = {json.dumps(train)}\nheld_out = {json.dumps(train[:1])}\n'
+        + f'\n[teacher]\nkind = "folder"\npath = "{folder}"\n\n'
+        f"[prompts]\ntrain = {json.dumps(train)}\nheld_out = {json.dumps(train[:1])}\n"
         f'\n[data]\npath = "{work / data}"\nclips_per_shard = 128\n'
     )
     return path

@@ -18,6 +18,7 @@ ffmpeg -nostdin -v error -f lavfi -i "$source,format=yuv420p,geq=lum='$plaid':cb
 awk -v count="$count" 'NF { prompt[lines++] = $0 }
     END {
         for (clip = 0; clip < count; clip++)
-            printf "{\"prompt\": \"%s\", \"video\": \"clips/%05d.mp4\"}\n", prompt[clip % lines], clip
+            printf "{\"prompt\": \"%s\", \"video\": \"clips/%05d.mp4\"}\n", \
+                prompt[clip % lines], clip
     }' \
     "$prompts" > manifest.jsonl

@@ -47,5 +47,6 @@ for family, reports in families.items():
         for scores in ratios
     ]
     print(
-        f"\ndistilled / base trajectory energy distance per seed: {', '.join(f'{ratio:.2f}' for ratio in ratios)}\n"
+        "\ndistilled / base trajectory energy distance per seed: "
+        f"{', '.join(f'{ratio:.2f}' for ratio in ratios)}\n"
     )
