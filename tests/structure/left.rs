@@ -4,6 +4,10 @@
 /// Imports (from, to) that close a circle of files.
 pub const CIRCLES: &[(&str, &str)] = &[
     ("clips/src/layouts/place.rs", "clips/src/layouts/parquet.rs"),
+    (
+        "models/src/discriminator/conv.rs",
+        "models/src/discriminator/spec.rs",
+    ),
     ("src/engine/model.rs", "src/engine/step.rs"),
     ("src/engine/update.rs", "src/engine/model.rs"),
 ];
