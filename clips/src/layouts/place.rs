@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::{Builder, NamedTempFile};
 
-use super::parquet;
+use super::parquet::columns;
 use crate::video_io::{Sink, VideoError, VideoHeader, decode_video, extension};
 
 /// Most bytes of one clip inside an archive.
@@ -146,7 +146,7 @@ impl Place {
                 row,
                 ..
             } => {
-                let bytes = parquet::cell(&directory.join(file), *row_group, *row)
+                let bytes = columns::cell(&directory.join(file), *row_group, *row)
                     .map_err(|problem| VideoError::unreadable(&shown, problem))?;
                 let mut copy = self.copy(&bytes[..bytes.len().min(12)]).map_err(error)?;
                 copy.write_all(&bytes).map_err(error)?;

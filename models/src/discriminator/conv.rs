@@ -3,7 +3,8 @@
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Discriminator, GraphSizes};
+use super::Discriminator;
+use super::sizes::GraphSizes;
 use crate::kernels::{Affine, Kernels, Norm};
 use crate::layers::{Projection, layer_norm, linear, linear_without_bias, rows};
 

@@ -4,6 +4,7 @@ mod batch;
 pub mod conv;
 pub mod pieces;
 pub mod registers;
+pub mod sizes;
 pub mod spec;
 
 use burn::prelude::*;
@@ -12,7 +13,8 @@ use crate::kernels::Kernels;
 
 pub use conv::{ConvConfig, ConvDiscriminator};
 pub use registers::{RegisterConfig, RegisterDiscriminator};
-pub use spec::{DiscriminatorSpec, GraphSizes};
+pub use sizes::GraphSizes;
+pub use spec::DiscriminatorSpec;
 
 /// A prompt and finished clips in, S scores per clip out; higher means "more like the teacher".
 ///

@@ -1,10 +1,10 @@
 //! Which discriminator, and how large: all that is needed to make one and to plan what it takes.
 
 use burn::prelude::*;
-use serde::Serialize;
 
 use super::{
-    AnyDiscriminator, ConvConfig, ConvDiscriminator, RegisterConfig, RegisterDiscriminator,
+    AnyDiscriminator, ConvConfig, ConvDiscriminator, GraphSizes, RegisterConfig,
+    RegisterDiscriminator,
 };
 use crate::copies::{frozen_copy, trained_copy};
 use crate::init::{initialise, initialise_where};
@@ -23,17 +23,6 @@ pub enum DiscriminatorSpec {
         /// Low-rank factors beside the frozen weights of the copy; without them it is trained.
         lora: Option<LoraConfig>,
     },
-}
-
-/// What a discriminator without a backbone takes, for plans.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct GraphSizes {
-    /// Weights, all of them trained.
-    pub parameters: u64,
-    /// Floating-point operations of scoring one clip; a multiply-add is two.
-    pub flops: f64,
-    /// Values of one clip's graph with its backward pass.
-    pub values: u64,
 }
 
 impl DiscriminatorSpec {
