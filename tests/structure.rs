@@ -4,8 +4,6 @@
 mod files;
 #[path = "structure/graph.rs"]
 mod graph;
-#[path = "structure/left.rs"]
-mod left;
 #[path = "structure/modules.rs"]
 mod modules;
 #[path = "structure/rust.rs"]
@@ -46,23 +44,6 @@ const GENERATED: &[&str] = &[
     "docs/recipe.md",
 ];
 
-/// Fails for what was `found` (lines that begin with a path and a colon) and is not in the list of
-/// what is `left` to mend, and for what is in that list and was not found.
-fn check(what: &str, left: &[&str], found: &[String]) {
-    let path = |line: &String| line.split(':').next().unwrap_or_default().to_string();
-    let paths: BTreeSet<String> = found.iter().map(path).collect();
-    let new: Vec<&String> = found
-        .iter()
-        .filter(|line| !left.contains(&path(line).as_str()))
-        .collect();
-    assert!(new.is_empty(), "{what}:\n{new:#?}");
-    let mended: Vec<&&str> = left.iter().filter(|path| !paths.contains(**path)).collect();
-    assert!(
-        mended.is_empty(),
-        "mended; strike them from tests/structure/left.rs:\n{mended:#?}"
-    );
-}
-
 #[test]
 fn folders_import_each_other_in_one_direction_only() {
     let edges = Modules::of("src").between_folders();
@@ -82,25 +63,13 @@ fn folders_import_each_other_in_one_direction_only() {
 
 #[test]
 fn files_import_each_other_in_one_direction_only() {
-    let (mut found, mut mended) = (Vec::new(), BTreeSet::from_iter(left::CIRCLES));
+    let mut found = Vec::new();
     for src in CRATES {
-        let mut graph = Modules::of(src).between_files();
+        let graph = Modules::of(src).between_files();
         assert!(!graph.is_empty(), "{src}");
-        for circle in circles(&graph) {
-            mended.retain(|(from, to)| !(circle.contains(*from) && circle.contains(*to)));
-        }
-        for (from, to) in left::CIRCLES {
-            if let Some(edges) = graph.get_mut(*from) {
-                edges.remove(*to);
-            }
-        }
         found.extend(circles(&graph));
     }
     assert!(found.is_empty(), "these import each other:\n{found:#?}");
-    assert!(
-        mended.is_empty(),
-        "mended; strike them from tests/structure/left.rs:\n{mended:#?}"
-    );
 }
 
 #[test]
@@ -114,7 +83,7 @@ fn no_file_of_product_code_is_too_long() {
             }
         }
     }
-    check("more than 400 lines", left::LONG_FILES, &long);
+    assert!(long.is_empty(), "more than 400 lines:\n{long:#?}");
 }
 
 #[test]
@@ -147,7 +116,7 @@ fn no_line_of_code_or_prose_is_too_wide() {
             }
         }
     }
-    check("more than 100 columns", left::WIDE_FILES, &wide);
+    assert!(wide.is_empty(), "more than 100 columns:\n{wide:#?}");
 }
 
 /// Lines that cannot be broken: tables, values of TOML, and JSON in a raw string.
