@@ -312,7 +312,7 @@ impl DiscriminatorSizes {
         ) {
             (Some(sizes), _) => Self::Graph(sizes),
             (None, DiscriminatorSpec::Registers { config, .. }) => Self::Registers(config),
-            (None, DiscriminatorSpec::Conv(_)) => unreachable!("convolutions have no backbone"),
+            (None, _) => unreachable!("all others tell their sizes"),
         }
     }
 }
