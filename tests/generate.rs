@@ -419,7 +419,7 @@ fn a_card_that_says_what_cannot_be_is_refused_by_its_field() {
         (
             "/text/width",
             "9",
-            "text.width is 9, the student reads rows of 8",
+            "text.width is 9, the student reads embeddings of 8",
         ),
         ("/text/length", "0", "text.length is 0"),
         ("/text/kind", "\"umt5\"", "text.checkpoint is missing"),
@@ -450,7 +450,7 @@ fn a_card_that_says_what_cannot_be_is_refused_by_its_field() {
             "4",
             "[codec] gives 48 latent channels, the student has 12",
         ),
-        ("/codec/deviation", "0", "codec.std is 0"),
+        ("/codec/std", "0", "codec.std is 0"),
         ("/student/heads", "5", "heads (5)"),
         ("/student/width", "32", "model.safetensors"),
         ("/precision", "\"f16\"", "f16"),
