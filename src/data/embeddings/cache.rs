@@ -60,7 +60,7 @@ struct Label {
     blake3: String,
 }
 
-/// A text encoder that reads what [`prepare`] wrote.
+/// A text encoder that reads what [`super::prepare`] wrote.
 #[derive(Debug, Clone)]
 pub struct CachedText {
     pub(super) directory: PathBuf,
