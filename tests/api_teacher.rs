@@ -38,7 +38,7 @@ fn server(faults: f64) -> MockServer {
 fn recipe(place: &Path, url: &str, more: &str) -> String {
     let text = fs::read_to_string(golden()).unwrap();
     let teacher = format!(
-        "[teacher]\nkind = \"api\"\npath = \"store\"\ntakes_per_prompt = \
+        "[teacher]\nkind = \"api\"\npath = \"store\"\nsamples_per_prompt = \
             3\n\n[teacher.api]\nadapter = \"kling\"\nmodel = \"m\"\nbase_url = \"{url}\"\nkey = {{ \
             env = \"AFD_CANARY\" }}\nbudget = 10\nprice = {{ per_second = 0.02 }}\nparameters = {{ \
             seed = \"{{seed}}\", duration = \"5\" }}\npace = {{ first_secs = 0.02, growth = 1.5, \
