@@ -5,6 +5,31 @@ use toml::{Table, Value};
 use super::failure::describe;
 use super::{DocumentError, one_line};
 
+/// Why an override cannot be applied.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("no value follows the `=`; write `\"\"` for an empty text")]
+    Empty,
+    #[error("its value is not valid TOML: {0}")]
+    Syntax(String),
+    #[error("expected one value")]
+    SeveralValues,
+    #[error("expected a field")]
+    NoField,
+    #[error("`{parent}` is a list of {length}, expected an index below that instead of `{key}`")]
+    Index {
+        parent: String,
+        length: usize,
+        key: String,
+    },
+    #[error("`{parent}` is {found}, not a table that could hold `{key}`")]
+    NoTable {
+        parent: String,
+        found: String,
+        key: String,
+    },
+}
+
 /// Sets one field and returns its path. Tables on the way are created; whether the field is known
 /// is found out later.
 pub(super) fn apply(document: &mut Table, change: &str) -> Result<Vec<String>, DocumentError> {
@@ -21,31 +46,29 @@ pub(super) fn apply(document: &mut Table, change: &str) -> Result<Vec<String>, D
             "expected `table.field=value` without empty names".into(),
         ));
     }
-    let value = read_value(value.trim()).map_err(refuse)?;
-    set(document, &path, value).map_err(refuse)?;
+    let refused = |problem: Unusable| refuse(problem.to_string());
+    let value = read_value(value.trim()).map_err(refused)?;
+    set(document, &path, value).map_err(refused)?;
     Ok(path)
 }
 
 /// The text as a TOML value, or as a bare string where it does not look like TOML at all.
-fn read_value(text: &str) -> Result<Value, String> {
+fn read_value(text: &str) -> Result<Value, Unusable> {
     if text.is_empty() {
-        return Err("no value follows the `=`; write `\"\"` for an empty text".into());
+        return Err(Unusable::Empty);
     }
     match toml::from_str::<Table>(&format!("value = {text}")) {
-        Ok(mut table) if table.len() == 1 => table
-            .remove("value")
-            .ok_or_else(|| "expected one value".into()),
-        Err(error) if text.starts_with(['"', '\'', '[', '{']) => Err(format!(
-            "its value is not valid TOML: {}",
-            one_line(error.message())
-        )),
+        Ok(mut table) if table.len() == 1 => table.remove("value").ok_or(Unusable::SeveralValues),
+        Err(error) if text.starts_with(['"', '\'', '[', '{']) => {
+            Err(Unusable::Syntax(one_line(error.message())))
+        }
         _ => Ok(Value::String(text.into())),
     }
 }
 
-fn set(document: &mut Table, path: &[String], value: Value) -> Result<(), String> {
+fn set(document: &mut Table, path: &[String], value: Value) -> Result<(), Unusable> {
     let Some((first, rest)) = path.split_first() else {
-        return Err("expected a field".into());
+        return Err(Unusable::NoField);
     };
     if rest.is_empty() {
         document.insert(first.clone(), value);
@@ -65,18 +88,18 @@ fn set(document: &mut Table, path: &[String], value: Value) -> Result<(), String
                 key.parse::<usize>()
                     .ok()
                     .and_then(|index| entries.get_mut(index))
-                    .ok_or_else(|| {
-                        format!(
-                            "`{parent}` is a list of {length}, expected an index below that \
-                                instead of `{key}`"
-                        )
+                    .ok_or_else(|| Unusable::Index {
+                        parent: parent.clone(),
+                        length,
+                        key: key.clone(),
                     })?
             }
             other => {
-                return Err(format!(
-                    "`{parent}` is {}, not a table that could hold `{key}`",
-                    describe(other)
-                ));
+                return Err(Unusable::NoTable {
+                    parent,
+                    found: describe(other),
+                    key: key.clone(),
+                });
             }
         };
     }
