@@ -200,7 +200,7 @@ impl<B: Kernels> Batches<B> {
         )
     }
 
-    /// For each of `per_prompt` clips of each prompt a training prompt that is easily mistaken for
+    /// For each of `per_prompt` clips of each prompt a training prompt that is easily taken for
     /// its own, prompt-major; the first prompt is in place `first` of its round. `None` when there
     /// is no other prompt.
     pub fn mismatched_prompts(

@@ -1,4 +1,4 @@
-//! Which prompts are easily mistaken for each other: those that differ in few words.
+//! Which prompts are close to each other, for mismatched pairs: those that differ in few words.
 
 use std::collections::BTreeMap;
 
