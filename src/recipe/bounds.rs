@@ -44,13 +44,17 @@ fn within(path: &str, property: &Value, value: &Value) -> Result<(), Problem> {
             Ok(())
         }
         Value::Array(values) => {
-            let mut values = values.iter();
-            let outside = values.any(|value| within(path, &schema["items"], value).is_err());
-            let few = schema["minItems"].as_u64().unwrap_or(0) > values.len() as u64;
-            if outside || few && values.len() == 0 && value.as_array().is_some_and(Vec::is_empty) {
-                return Err(refusal(path, value, &schema["items"]));
+            let least = schema["minItems"].as_u64().unwrap_or(0);
+            if (values.len() as u64) < least {
+                return Err(Problem::new(format!(
+                    "{path} is {value}, must have {least} or more values"
+                )));
             }
-            Ok(())
+            let fits = |value| within(path, &schema["items"], value).is_ok();
+            if values.iter().all(fits) {
+                return Ok(());
+            }
+            Err(refusal(path, value, &schema["items"]))
         }
         // What JSON cannot hold: serde_json writes infinities and NaN as null.
         Value::Null if first_type(schema) == Some("number") => Err(refusal(path, value, property)),
@@ -158,6 +162,10 @@ mod tests {
             (
                 "discriminator.channels=[4, 0]",
                 "discriminator.channels is [4,0], each must be at least 1",
+            ),
+            (
+                "sampler.denoising_step_list=[]",
+                "sampler.denoising_step_list is [], must have 1 or more values",
             ),
             (
                 "reverse_chain.fresh_noise=0",
