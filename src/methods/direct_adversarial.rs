@@ -6,13 +6,12 @@ use std::sync::Arc;
 use afd_models::discriminator::Discriminator;
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::noise::{Noise, Purpose};
-use afd_models::student::passes::noisy_pass;
-use afd_models::student::segments::{Pass, Past};
+use afd_models::student::segments::Pass;
 use afd_models::student::{KvCache, Student};
 use burn::prelude::*;
 
 use super::feedback::{ScoredPart, bradley_terry, scores};
-use super::samples::Samples;
+use super::samples::{Samples, state_pass};
 use super::setup::Setup;
 use super::update::{MicroBatch, Policies, RolloutUpdate};
 use crate::engine::model::{AfdModel, TrainedDiscriminator};
@@ -198,9 +197,7 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> StudentUpdate<B, D>
         cache: Option<&KvCache<B::InnerBackend>>,
         _run: usize,
     ) -> Vec<Pass<B::InnerBackend>> {
-        let layout = student.layout(self.states.dims()[1]);
-        let past = cache.cloned().map_or(Past::Nothing, Past::Constant);
-        vec![noisy_pass(&layout, self.states.clone(), &self.sigmas, past)]
+        vec![state_pass(student, &self.states, &self.sigmas, cache)]
     }
 
     fn loss(&self, velocity: Tensor<B, 5>, model: &AfdModel<B, D>, _run: usize) -> RunLoss<B> {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use afd_models::kernels::Trainable;
 use afd_models::noise::{Noise, Purpose};
-use afd_models::student::passes::{CleanContext, noisy_pass, prefill, velocities};
-use afd_models::student::segments::{Pass, Past};
+use afd_models::student::passes::{CleanContext, prefill, velocities};
+use afd_models::student::segments::Pass;
 use afd_models::student::{BlockLayout, KvCache, Student};
 use burn::prelude::*;
 
 use super::feedback::ScoredPart;
 use super::forward_process::loss::block_mean;
-use super::samples::{OldContext, Samples};
+use super::samples::{OldContext, Samples, state_pass};
 use super::setup::Setup;
 use super::update::{MicroBatch, Policies, RolloutUpdate};
 use crate::engine::model::{AfdModel, TrainedDiscriminator};
@@ -189,10 +189,7 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> StudentUpdate<B, D>
         cache: Option<&KvCache<B::InnerBackend>>,
         _run: usize,
     ) -> Vec<Pass<B::InnerBackend>> {
-        let states = &self.steps.from;
-        let layout = student.layout(states.dims()[1]);
-        let past = cache.cloned().map_or(Past::Nothing, Past::Constant);
-        vec![noisy_pass(&layout, states.clone(), &self.sigmas, past)]
+        vec![state_pass(student, &self.steps.from, &self.sigmas, cache)]
     }
 
     /// The clipped surrogate, and the divergence from the reference.

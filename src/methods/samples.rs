@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use afd_models::kernels::Kernels;
-use afd_models::student::passes::prefill;
+use afd_models::kernels::{Kernels, Trainable};
+use afd_models::student::passes::{noisy_pass, prefill};
+use afd_models::student::segments::{Pass, Past};
 use afd_models::student::{KvCache, Student, TextCache};
 use burn::prelude::*;
 
@@ -108,6 +109,19 @@ impl<B: Kernels> Samples<B> {
         let shape = [self.r.len(), per_clip, 1, 1, 1];
         Tensor::from_data(TensorData::new(values, shape), &setup.device)
     }
+}
+
+/// What the student reads of states `[B, F, C, H, W]` on the way of its own sampler, while its
+/// blocks attend to its finished clips in `cache`. `sigmas` has the level of every (clip, frame).
+pub fn state_pass<B: Trainable>(
+    student: &Student<B>,
+    states: &Tensor<B::InnerBackend, 5>,
+    sigmas: &[f32],
+    cache: Option<&KvCache<B::InnerBackend>>,
+) -> Pass<B::InnerBackend> {
+    let layout = student.layout(states.dims()[1]);
+    let past = cache.cloned().map_or(Past::Nothing, Past::Constant);
+    noisy_pass(&layout, states.clone(), sigmas, past)
 }
 
 /// `values`, and then the `chosen` rows of `more`.
