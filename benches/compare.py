@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Milliseconds per alternation of the built program beside the same work in PyTorch, on this CPU.
 
-    cargo build --release && pip install -r benches/requirements.txt python benches/compare.py
-    [--recipe recipes/physics-world/distill.toml] [--alternations 20] [--rounds 2] [--cores 1 2]
+    cargo build --release && pip install -r benches/requirements.txt
+    python benches/compare.py [--recipe recipes/physics-world/distill.toml] \\
+        [--alternations 20] [--rounds 2] [--cores 1 2]
 
 Both sides run in turn, `--rounds` times, on the same number of cores; each part's median over all
 alternations is compared. What PyTorch's script leaves out (teacher clips as positives, the mismatch

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""One alternation of recipes/physics-world/distill.toml in PyTorch eager, f32, on the CPU: what the
-Rust framework is timed against.
+"""One alternation of recipes/physics-world/distill.toml in PyTorch eager, f32, on the CPU.
+
+The Rust framework is timed against it.
 
     pip install -r benches/requirements.txt
     python benches/pytorch_alternation.py --threads 1 --alternations 10
@@ -311,7 +312,7 @@ class Discriminator(nn.Module):
         return self.judge(phi)[:, 0] + (phi * asked).sum(1) / math.sqrt(phi.shape[1])
 
 
-# --- The alternation (src/methods)
+# --- The alternation (src/methods) ---------------------------------------------------------------
 
 
 def rollout(student, text, args, layout):

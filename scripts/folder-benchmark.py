@@ -2,10 +2,11 @@
 """`afd data check` and `afd data prepare` over many clips: clips per second, peak memory, and going
 on after SIGKILL.
 
-    scripts/make-clips.sh /tmp/clips 10000 scripts/folder-benchmark.py target/release/afd /tmp/clips
-    /tmp/work check cargo run -p afd-clips --example make_gifs /tmp/gifs 10000
-    recipes/physics-world/prompts-train.txt scripts/folder-benchmark.py target/release/afd /tmp/gifs
-    /tmp/work-gifs prepare
+    scripts/make-clips.sh /tmp/clips 10000
+    scripts/folder-benchmark.py target/release/afd /tmp/clips /tmp/work check
+    cargo run -p afd-clips --example make_gifs /tmp/gifs 10000 \\
+        recipes/physics-world/prompts-train.txt
+    scripts/folder-benchmark.py target/release/afd /tmp/gifs /tmp/work-gifs prepare
 
 Writes one JSON object per measurement to WORK/results.jsonl. Plain ffmpeg decodes the first 1,000
 clips, as many at a time as there are cores."""

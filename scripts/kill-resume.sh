@@ -1,5 +1,6 @@
-#!/usr/bin/env bash Kills the golden run with SIGKILL at random moments, resumes it each time, and
-#compares the final state with an uninterrupted run's.
+#!/usr/bin/env bash
+# Kills the golden run with SIGKILL at random moments, resumes it each time, and compares the final
+# state with an uninterrupted run's.
 #
 #   scripts/kill-resume.sh [times=50] [backend=flex] [seed=1]
 set -euo pipefail

@@ -1,5 +1,6 @@
-#!/usr/bin/env bash COUNT different clips (64 x 64, 16 frames, 1 s, H.264) in DIRECTORY, with a
-#manifest that gives them the prompts of the physics world in turn.
+#!/usr/bin/env bash
+# COUNT different clips (64 x 64, 16 frames, 1 s, H.264) in DIRECTORY, with a manifest that gives
+# them the prompts of the physics world in turn.
 #
 #   scripts/make-clips.sh DIRECTORY COUNT
 set -euo pipefail

@@ -1,6 +1,6 @@
-#!/usr/bin/env bash Peak memory and time of attention, of a transformer and of the register
-#discriminator on two clips, plain and as ours, from 256 to 8,192 tokens (a clip): the table of
-#docs/results/memory.md.
+#!/usr/bin/env bash
+# Peak memory and time of attention, of a transformer and of the register discriminator on two
+# clips, plain and as ours, from 256 to 8,192 tokens (a clip): the table of docs/results/memory.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release --quiet --example memory

@@ -1,5 +1,6 @@
-#!/usr/bin/env bash Both student families over three seeds, then the table of means and spreads that
-#docs/results/physics-world.md quotes.
+#!/usr/bin/env bash
+# Both student families over three seeds, then the table of means and spreads that
+# docs/results/physics-world.md quotes.
 #
 #   [AFD=<program>] scripts/physics-world-results.sh [runs directory=runs/results] [seeds="0 1 2"]
 set -euo pipefail

@@ -1,6 +1,7 @@
-#!/usr/bin/env bash Peak memory and time of the full-size Wan VAE over a streamed clip of 9 frames:
-#the table of docs/results/wan-vae.md. Arguments: the sizes, as HEIGHTxWIDTH; 96x160 and 240x416 if
-#there are none.
+#!/usr/bin/env bash
+# Peak memory and time of the full-size Wan VAE over a streamed clip of 9 frames: the table of
+# docs/results/wan-vae.md. Arguments: the sizes, as HEIGHTxWIDTH; 96x160 and 240x416 if there are
+# none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --quiet --workspace --example vae_memory

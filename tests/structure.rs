@@ -138,6 +138,23 @@ fn columns(line: &str) -> usize {
     line.chars().count() - line.split(' ').map(address).sum::<usize>()
 }
 
+/// A comment drawn up to the `#!` line would become an argument of `env`.
+#[test]
+fn the_first_line_of_a_script_names_its_interpreter_and_nothing_else() {
+    let mut scripts = 0;
+    for path in files::all() {
+        let text = files::text(&path).unwrap_or_default();
+        let first = text.lines().next().unwrap_or_default();
+        if path.ends_with(".rs") || !first.starts_with("#!") {
+            continue;
+        }
+        scripts += 1;
+        let interpreters = ["#!/usr/bin/env bash", "#!/usr/bin/env python3"];
+        assert!(interpreters.contains(&first), "{path}: {first}");
+    }
+    assert!(scripts > 8, "{scripts} scripts found");
+}
+
 #[test]
 fn comments_cite_what_docs_method_md_has() {
     let method = files::text("docs/method.md").unwrap_or_default();

@@ -3,8 +3,8 @@
 #
 # Made with Python 3.11, torch 2.9.1, diffusers 0.35.2, transformers 4.57.1, safetensors 0.8.0:
 #
-#   pip install -r benches/requirements.txt diffusers==0.35.2 transformers==4.57.1 && python
-#   tests/miniature/make_weights.py
+#   pip install -r benches/requirements.txt diffusers==0.35.2 transformers==4.57.1
+#   python tests/miniature/make_weights.py
 """The whole real stack at tiny width with random weights: diffusers' Wan transformer saved as
 Self-Forcing saves its students (a torch.save of `generator_ema`, bf16, Wan's names below `model.`),
 and transformers' umT5 encoder under Hugging Face's names."""
