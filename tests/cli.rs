@@ -194,7 +194,11 @@ fn a_run_from_recipe_to_clips() {
     );
     // Resuming with another recipe is refused.
     let error = fails(place.path(), &["distill", &recipe, "--resume"], 2);
-    assert!(error.contains("differs"), "{error}");
+    assert!(
+        error.contains("afd.alternations is 2 there, 20 was asked for")
+            && error.contains("afd.warmup_steps is 1 there, 3 was asked for"),
+        "{error}"
+    );
     assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), before);
     // Resuming a run that is done only writes its report again.
     succeeds(

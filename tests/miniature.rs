@@ -269,6 +269,49 @@ fn clips_become_a_distilled_student_that_others_load() {
     assert!(error.contains("evaluation.clips_per_prompt = 0"), "{error}");
     generates(place, &run);
     exports(place, &run);
+    knows_its_encoders(place, &run);
+}
+
+/// A student is not sampled with a codec or a text encoder that it was not trained with, whose file
+/// has taken the place of the old one.
+fn knows_its_encoders(place: &Path, run: &Path) {
+    let student = newest(run).join("student");
+    for (field, file, named) in [
+        (
+            "codec",
+            "models/tests/fixtures/wan_vae.safetensors",
+            "codec",
+        ),
+        ("text", "tests/miniature/umt5.safetensors", "text encoder"),
+    ] {
+        let copy = place.join(format!("student-{field}"));
+        fs::create_dir(&copy).unwrap();
+        let mut weights = fs::read(repository().join(file)).unwrap();
+        let last = weights.len() - 2;
+        weights[last] ^= 1;
+        let other = copy.join("other.safetensors");
+        fs::write(&other, weights).unwrap();
+        for (path, bytes) in every_file(&student) {
+            fs::write(copy.join(path.file_name().unwrap()), bytes).unwrap();
+        }
+        let card = fs::read_to_string(copy.join("config.json")).unwrap();
+        let mut card: serde_json::Value = serde_json::from_str(&card).unwrap();
+        card[field]["checkpoint"] = other.display().to_string().into();
+        fs::write(copy.join("config.json"), card.to_string()).unwrap();
+        let copy = copy.display().to_string();
+        let ask = ["--prompt", "a small red ball bounces", "--out", "other.gif"];
+        let error = fails(
+            place,
+            &[&["generate", "--checkpoint", &copy], &ask[..]].concat(),
+            1,
+        );
+        assert!(
+            error.contains(&format!(
+                "is not the {named} that the student was trained with"
+            )),
+            "{error}"
+        );
+    }
 }
 
 /// VBench's names, a manifest that says what is what, and the same clip for the same seed.

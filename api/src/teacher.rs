@@ -8,7 +8,7 @@ use std::{
 
 use afd_clips::{
     store::{self, ClipRecord},
-    teacher::{Teacher, TeacherError},
+    teacher::{Source, Teacher, TeacherError},
     video::Video,
     video_io::read_video,
 };
@@ -36,12 +36,12 @@ pub struct ApiTeacher {
     /// The samples of each prompt that may be asked for, in order.
     announced: BTreeMap<String, Vec<Range<u64>>>,
     total: u64,
-    source: Source,
+    answers: Answers,
     stop: Stop,
 }
 
 #[derive(Debug)]
-enum Source {
+enum Answers {
     /// The store as it was when the teacher was opened.
     Replay(Box<Survey>),
     Live(Engine),
@@ -70,8 +70,8 @@ impl ApiTeacher {
         let samples = samples_of(announced);
         let survey = Survey::of(service, &samples)?;
         let left = service.settings.budget.minus(survey.spent);
-        let source = match service.settings.live {
-            false => Source::Replay(Box::new(survey)),
+        let answers = match service.settings.live {
+            false => Answers::Replay(Box::new(survey)),
             true if survey.bill > left => {
                 return Err(ApiError::Settings(format!(
                     "{} clips are missing and may cost {}, and {left} of the budget of {} is left; \
@@ -79,7 +79,7 @@ impl ApiTeacher {
                     survey.counts.missing, survey.bill, service.settings.budget
                 )));
             }
-            true => Source::Live(Engine::start(
+            true => Answers::Live(Engine::start(
                 service,
                 Vec::new(),
                 service.settings.ahead,
@@ -90,32 +90,32 @@ impl ApiTeacher {
             service: service.clone(),
             announced: ranges,
             total: samples.len() as u64,
-            source,
+            answers,
             stop,
         })
     }
 
     fn standing(&self, sample: &Sample) -> Standing {
-        match &self.source {
-            Source::Replay(survey) => Standing::of(
+        match &self.answers {
+            Answers::Replay(survey) => Standing::of(
                 &self.service,
                 survey.clips.contains_key(sample),
                 survey.submissions.of_sample(&sample.0, sample.1),
             ),
-            Source::Live(engine) => engine.standing(sample),
+            Answers::Live(engine) => engine.standing(sample),
         }
     }
 
     /// The clip of a sample, or why there is none.
     fn clip_of(&self, sample: &Sample) -> Result<Result<ClipRecord, Unavailable>, TeacherError> {
-        match &self.source {
-            Source::Live(engine) => engine
+        match &self.answers {
+            Answers::Live(engine) => engine
                 .wait(sample, self.service.settings.ahead, &self.stop)
                 .map_err(|error| match (self.stop)() {
                     true => TeacherError::Stopped,
                     false => TeacherError::Data(error.to_string()),
                 }),
-            Source::Replay(survey) => match (survey.clips.get(sample), self.standing(sample)) {
+            Answers::Replay(survey) => match (survey.clips.get(sample), self.standing(sample)) {
                 (Some(record), _) => Ok(Ok(record.clone())),
                 (None, standing) => standing.unavailable().map(Err).ok_or_else(|| {
                     TeacherError::Data(format!(
@@ -161,6 +161,27 @@ impl ApiTeacher {
         )))
     }
 
+    /// The clip that answers for a sample: its own, or the next one of its prompt that came.
+    fn answer(&self, prompt: &str, sample: u64) -> Result<ClipRecord, TeacherError> {
+        let mut reasons = Vec::new();
+        for candidate in self.candidates(prompt, sample) {
+            match self.clip_of(&(prompt.to_string(), candidate))? {
+                Ok(record) => return Ok(record),
+                Err(reason) => reasons.push(reason),
+            }
+            self.check_share()?;
+        }
+        Err(TeacherError::Prompt {
+            teacher: format!("the API teacher {}", self.service.adapter.name),
+            prompt: prompt.to_string(),
+            reason: format!(
+                "none of its {} samples came, the first because: {}",
+                reasons.len(),
+                reasons.first().map_or("", |Unavailable(reason)| reason)
+            ),
+        })
+    }
+
     fn read(&self, record: &ClipRecord) -> Result<Video, TeacherError> {
         let path = self.service.store.join(&record.video);
         let hash = store::hash(&path).map_err(|error| {
@@ -180,30 +201,37 @@ impl ApiTeacher {
 
 impl Teacher for ApiTeacher {
     fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError> {
-        let video = |sample| {
-            let mut reasons = Vec::new();
-            for candidate in self.candidates(prompt, sample) {
-                match self.clip_of(&(prompt.to_string(), candidate))? {
-                    Ok(record) => return self.read(&record),
-                    Err(reason) => reasons.push(reason),
-                }
-                self.check_share()?;
-            }
-            Err(TeacherError::Prompt {
-                teacher: format!("the API teacher {}", self.service.adapter.name),
-                prompt: prompt.to_string(),
-                reason: format!(
-                    "none of its {} samples came, the first because: {}",
-                    reasons.len(),
-                    reasons.first().map_or("", |Unavailable(reason)| reason)
-                ),
-            })
-        };
+        let video = |sample| self.read(&self.answer(prompt, sample)?);
         samples.map(video).collect()
     }
 
+    fn source(&self, prompt: &str, sample: u64) -> Result<Option<Source>, TeacherError> {
+        for candidate in self.candidates(prompt, sample) {
+            let candidate = (prompt.to_string(), candidate);
+            match self.standing(&candidate) {
+                // What is there is not waited for.
+                Standing::There => {
+                    if let Ok(record) = self.clip_of(&candidate)? {
+                        return Ok(Some(Source {
+                            file: record.video,
+                            stamp: record.blake3,
+                        }));
+                    }
+                }
+                standing if standing.unavailable().is_some() => {}
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn content(&self, prompt: &str, sample: u64) -> Result<String, TeacherError> {
+        // The store compares it with the file whenever the clip is read.
+        Ok(self.answer(prompt, sample)?.blake3)
+    }
+
     fn expect(&self, samples: Vec<Sample>) {
-        if let Source::Live(engine) = &self.source {
+        if let Answers::Live(engine) = &self.answers {
             engine.expect(samples);
         }
     }

@@ -16,3 +16,7 @@ pub mod store;
 pub mod teacher;
 pub mod video;
 pub mod video_io;
+
+/// How videos are read: 1, then 2 with frame times, pixel shapes and the like as players show them.
+/// What was made of videos another way is made again.
+pub const READING: u32 = 2;

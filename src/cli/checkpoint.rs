@@ -143,6 +143,9 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
     card.check().map_err(|problem| {
         CliError::Failed(format!("{} is damaged: {problem}", card_path.display()))
     })?;
+    if let Some(encoders) = &card.encoders {
+        encoders.verify(&card.codec, &card.text)?;
+    }
     Ok(Found {
         directory: student,
         card,

@@ -259,12 +259,19 @@ impl Job for PrepareJob<'_> {
         let Done {
             written,
             kept,
+            unused,
             finished,
         } = prepare_latents::<B::InnerBackend>(self.recipe, &device, &mut |done, all| {
             bar.show(done, all)
         })?;
         bar.end();
         say!("clips     {written} encoded, {kept} were there");
+        if unused > 0 {
+            say!(
+                "unused    {unused} latents of clips that are gone, were replaced, or are not \
+                    trained on; remove the directory and prepare again to be rid of them"
+            );
+        }
         if !finished {
             return Ok(stopped());
         }

@@ -21,6 +21,7 @@ mod inspect;
 mod measure;
 mod plan;
 mod recipes;
+mod resume;
 mod teacher;
 mod train;
 mod validate;

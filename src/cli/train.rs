@@ -7,21 +7,24 @@ use std::time::Instant;
 
 use afd_backends::{Job, Place};
 use afd_clips::check::CheckError;
-use afd_models::kernels::Trainable;
+use afd_models::kernels::{Kernels, Trainable};
 use afd_models::student::Student;
 use clap::Args;
 
+use super::CliError;
 use super::bar::Bar;
-use super::{CliError, RecipeArgs};
+use super::resume::{self, Repeated};
 use crate::data::batch::{BatchError, Batches};
 use crate::engine::rounds::Ending;
 use crate::eval::report::{Report, read_metrics, write_html};
 use crate::eval::table::comparison_table;
 use crate::out::say;
 use crate::recipe::Recipe;
+use crate::recipe::schedule::Schedule;
 use crate::recipe::tables::Kind;
 use crate::run::directory::{Environment, RunDirectory};
 use crate::run::signals::{self, STOPPED};
+use crate::session::inputs::RunInputs;
 use crate::session::quarantine::{self, QUARANTINE, Quarantine};
 use crate::session::{SessionError, build, evaluate, journal, train};
 use crate::teacher::TeacherError;
@@ -29,17 +32,22 @@ use crate::teacher::TeacherError;
 /// A training run.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    #[command(flatten)]
-    recipe: RecipeArgs,
+    /// The recipe (TOML); not needed with --resume RUN.
+    #[arg(required_unless_present = "resume")]
+    recipe: Option<PathBuf>,
+    /// Override a field, such as `--set afd.beta=0.5`; may be given several times.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    overrides: Vec<String>,
     /// Name of the run directory [default: the recipe's name].
     #[arg(long)]
     name: Option<String>,
-    /// Where run directories are made.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    runs: PathBuf,
-    /// Continue the run of this name from its newest checkpoint, bit for bit.
-    #[arg(long)]
-    resume: bool,
+    /// Where run directories are made [default: runs].
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
+    /// Continue this run from its newest checkpoint, bit for bit: `--resume runs/mine` and nothing
+    /// else; without a directory, the run that recipe, --name and --runs mean.
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    resume: Option<Option<PathBuf>>,
     /// cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
     #[arg(long)]
     backend: Option<String>,
@@ -47,35 +55,26 @@ pub struct TrainArgs {
 
 /// Runs a recipe of `kind` to its end.
 pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
-    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
-    let name = args
-        .name
-        .clone()
-        .unwrap_or_else(|| recipe.settings.name.clone());
-    if args.resume {
-        // The run's own snapshot decides; what is on the command line must agree with it.
-        let snapshot = args.runs.join(&name).join("recipe.resolved.toml");
-        if !snapshot.is_file() {
-            return Err(CliError::Usage(format!(
-                "there is no run {} to resume; leave out --resume to start it",
-                args.runs.join(&name).display()
-            )));
-        }
-        let asked = recipe.resolved()?;
-        recipe = Recipe::load(&snapshot, &[])?;
-        if recipe.resolved()? != asked {
-            return Err(CliError::Usage(format!(
-                "the recipe {} differs from {}, which the run was started with; resume with the \
-                    same recipe and --set, or start another --name",
-                args.recipe.recipe.display(),
-                snapshot.display()
-            )));
-        }
-    }
+    let repeated = Repeated {
+        recipe: args.recipe.as_deref(),
+        overrides: &args.overrides,
+        name: args.name.as_deref(),
+        runs: args.runs.as_deref(),
+    };
+    let resumed = match &args.resume {
+        Some(named) => Some(resume::directory(named.as_deref(), &repeated)?),
+        None => None,
+    };
+    // The run's own snapshot decides; what is on the command line must agree with it.
+    let mut recipe = match (&resumed, &args.recipe) {
+        (Some(run), _) => resume::recipe(run, &repeated)?,
+        (None, Some(recipe)) => Recipe::load(recipe, &args.overrides)?,
+        (None, None) => unreachable!("clap asks for the recipe"),
+    };
     if recipe.settings.kind != kind {
         return Err(CliError::Usage(format!(
             "{} has kind = {:?}, this verb runs {kind:?} recipes; use `afd {}`",
-            args.recipe.recipe.display(),
+            recipe.path.display(),
             recipe.settings.kind,
             if kind == Kind::Distill {
                 "pretrain"
@@ -85,10 +84,7 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
         )));
     }
     signals::install()?;
-    let quarantine = match settle(
-        &mut recipe,
-        args.resume.then(|| args.runs.join(&name)).as_deref(),
-    ) {
+    let quarantine = match settle(&mut recipe, resumed.as_deref()) {
         Err(SessionError::Check(CheckError::Stopped)) => return Ok(ExitCode::from(STOPPED)),
         settled => settled?,
     };
@@ -102,12 +98,14 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
             quarantine.prompts
         );
     }
+    let runs = args.runs.as_deref().unwrap_or(Path::new(resume::RUNS));
+    let name = args.name.as_deref().unwrap_or(&recipe.settings.name);
     let job = TrainJob {
         recipe: &recipe,
         quarantine,
-        runs: &args.runs,
-        name: &name,
-        resume: args.resume,
+        runs,
+        name,
+        resumed: resumed.as_deref(),
     };
     Ok(afd_backends::dispatch(args.backend.as_deref(), job)??)
 }
@@ -137,7 +135,8 @@ struct TrainJob<'a> {
     quarantine: Option<Quarantine>,
     runs: &'a Path,
     name: &'a str,
-    resume: bool,
+    /// The run that goes on.
+    resumed: Option<&'a Path>,
 }
 
 impl Job for TrainJob<'_> {
@@ -151,8 +150,9 @@ impl Job for TrainJob<'_> {
         let batches = Arc::new(Batches::new(recipe, &device)?);
         batches.check_prepared(recipe)?;
         drop(build::base_student::<B::InnerBackend>(recipe, &device)?);
-        let run = self.directory(&place)?;
+        let run = self.directory(&place, &batches)?;
         let trained = train::train::<B>(recipe, &run, &batches, &device)?;
+        RunInputs::add_made(recipe, &batches, run.path())?;
         if trained.ending == Ending::Stopped {
             eprintln!(
                 "stopped after round {}, state saved; continue with --resume",
@@ -182,19 +182,47 @@ impl Job for TrainJob<'_> {
 }
 
 impl TrainJob<'_> {
-    /// The run's directory, made or opened again.
-    fn directory(&self, place: &Place) -> Result<RunDirectory, SessionError> {
+    /// The run's directory, made or opened again; what it stands on is written, or compared.
+    fn directory<B: Kernels>(
+        &self,
+        place: &Place,
+        batches: &Batches<B>,
+    ) -> Result<RunDirectory, SessionError> {
         let recipe = self.recipe;
         let environment = Environment::current(place.backend, &place.device, recipe.settings.seed);
-        if self.resume {
-            let run = RunDirectory::open(&self.runs.join(self.name))?;
-            run.record_resume(&environment)?;
+        let Some(path) = self.resumed else {
+            let inputs = RunInputs::of(recipe, batches, None)?;
+            let resolved = recipe.resolved()?;
+            let run = RunDirectory::create(self.runs, self.name, &resolved, &environment)?;
+            if let Some(quarantine) = &self.quarantine {
+                quarantine.write(run.path())?;
+            }
+            inputs.write(run.path())?;
+            say_schedule(recipe, &inputs.schedule());
             return Ok(run);
+        };
+        let run = RunDirectory::open(path)?;
+        let earlier = RunInputs::read(path)?;
+        let inputs = RunInputs::of(recipe, batches, earlier.as_ref())?;
+        match &earlier {
+            Some(earlier) => inputs.go_on(earlier, recipe, path)?,
+            None if run.checkpoints(1).latest()?.is_some() => eprintln!(
+                "{} does not say what it began with (a version of afd before this one began it); \
+                    weights and clips are taken for the same",
+                path.display()
+            ),
+            None => {}
         }
-        let run = RunDirectory::create(self.runs, self.name, &recipe.resolved()?, &environment)?;
-        if let Some(quarantine) = &self.quarantine {
-            quarantine.write(run.path())?;
+        inputs.write(path)?;
+        say_schedule(recipe, &inputs.schedule());
+        if let Some(other) = run.other_backend(&environment)? {
+            eprintln!(
+                "the run began on {other} and goes on on {}: its numbers will not be those of an \
+                    uninterrupted run to the last bit",
+                environment.backend
+            );
         }
+        run.record_resume(&environment)?;
         Ok(run)
     }
 
@@ -255,5 +283,20 @@ impl TrainJob<'_> {
             &[("Held-out prompts".to_string(), preview)],
         )?;
         Ok(true)
+    }
+}
+
+/// Says how many rounds of what there will be, and why they are not those of the recipe.
+fn say_schedule(recipe: &Recipe, schedule: &Schedule) {
+    let (passes, asked) = (
+        recipe.settings.supervised.passes,
+        Schedule::of(&recipe.settings),
+    );
+    say!("schedule  {schedule}");
+    if *schedule != asked {
+        say!(
+            "          instead of {asked}: the teacher has few clips, and supervised.passes = \
+                {passes} is how often each may be a direct target"
+        );
     }
 }

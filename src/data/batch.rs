@@ -3,94 +3,39 @@
 
 mod draws;
 mod embedded;
+mod error;
+mod prepared;
 mod samples;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use afd_models::codec::Codec;
 use afd_models::kernels::Kernels;
-use afd_models::text::EncodeError;
-use afd_models::weights::WeightsError;
 use burn::prelude::*;
 
 use super::coding::{decode, encode};
-use super::latents::{LatentError, LatentOrigin, LatentStore};
-use super::prepare::{Fit, PrepareError, prepare_fitted};
-use super::text::TextError;
+use super::latents::{LatentOrigin, LatentStore};
+use super::prepare::{Fit, prepare_fitted};
 use super::video::{Clip, ClipShape};
-use crate::exit::ExitStatus;
+use crate::recipe::Recipe;
 use crate::recipe::codec::CodecPlan;
 use crate::recipe::tables::TeacherKind;
-use crate::recipe::{Recipe, RecipeError};
-use crate::teacher::{Teacher, TeacherError};
+use crate::teacher::{Source, Teacher, TeacherError};
 
 pub use draws::Asked;
-pub use samples::training_samples;
+pub use error::BatchError;
+pub use prepared::{Match, matches};
+pub use samples::{telling_samples, training_samples};
 
 use draws::Draws;
 use embedded::Embedded;
+use prepared::Chosen;
 use samples::samples_of;
 
 /// The directory of latents below `data.path`.
 pub const LATENTS: &str = "latents";
-
-/// Why a batch cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchError {
-    /// The teacher did not answer.
-    #[error(transparent)]
-    Teacher(#[from] TeacherError),
-    /// A clip cannot be prepared.
-    #[error("prompt {prompt:?}, sample {sample}: {source}")]
-    Prepare {
-        /// The prompt.
-        prompt: String,
-        /// The sample.
-        sample: u64,
-        /// Why.
-        source: PrepareError,
-    },
-    /// A prompt cannot be encoded.
-    #[error(transparent)]
-    Text(#[from] EncodeError),
-    /// The recipe says another shape than the text encoder.
-    #[error(
-        "the prepared text embeddings are {length} x {width}, text.length and text.width say \
-            otherwise"
-    )]
-    TextShape {
-        /// Tokens of a prompt.
-        length: usize,
-        /// Values of each.
-        width: usize,
-    },
-    /// The recipe.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The text encoder.
-    #[error(transparent)]
-    Encoder(#[from] TextError),
-    /// Prepared latents.
-    #[error(transparent)]
-    Latents(#[from] LatentError),
-    /// There is no end to what could be prepared.
-    #[error(
-        "teacher.samples_per_prompt is 0: every sample of this teacher is another one, so there is \
-            no end to prepare; give a number"
-    )]
-    Endless,
-    /// The codec's weights.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-}
-
-impl ExitStatus for BatchError {
-    fn is_request(&self) -> bool {
-        matches!(self, Self::Recipe(_) | Self::Endless)
-    }
-}
 
 /// The teacher, prepared to the student's shape, and the prompts, encoded.
 pub struct Batches<B: Kernels> {
@@ -101,6 +46,8 @@ pub struct Batches<B: Kernels> {
     /// Latents that were prepared; a teacher's clip is encoded when it is asked for where there are
     /// none.
     latents: Option<LatentStore>,
+    /// Which of them are used; [`Batches::check_prepared`] finds out.
+    chosen: OnceLock<Chosen>,
     latent_shape: [usize; 4],
     /// Whether clips go through the codec one by one: a network's insides are much larger than a
     /// clip.
@@ -130,6 +77,7 @@ impl<B: Kernels> Batches<B> {
             fit: recipe.settings.teacher.fit,
             codec: recipe.codec.load(device)?,
             latents,
+            chosen: OnceLock::new(),
             latent_shape: recipe.latent_shape,
             one_by_one: !matches!(recipe.codec, CodecPlan::Pixel(_)),
             device: device.clone(),
@@ -153,18 +101,44 @@ impl<B: Kernels> Batches<B> {
             .sum()
     }
 
-    /// Refuses prepared latents that lack any of the clips that training may ask for.
+    /// Refuses prepared latents that are damaged, lack any of the clips that training may ask for,
+    /// or are of clips that have changed since. Training that reads prepared latents begins with
+    /// this.
     ///
     /// # Errors
-    /// The first one that is missing, and the command that makes it.
+    /// The first clip without its latents, and the command that makes them.
     pub fn check_prepared(&self, recipe: &Recipe) -> Result<(), BatchError> {
         let Some(store) = &self.latents else {
             return Ok(());
         };
-        for (prompt, sample) in training_samples(recipe, &*self.teacher)? {
-            store.require(&prompt, sample)?;
-        }
+        store.verify()?;
+        let wanted = training_samples(recipe, &*self.teacher)?;
+        // Once is enough: what was found then is what this training reads.
+        let chosen = Chosen::of(store, &*self.teacher, &wanted)?;
+        self.chosen.get_or_init(|| chosen);
         Ok(())
+    }
+
+    /// The teacher.
+    pub fn teacher(&self) -> &dyn Teacher {
+        &*self.teacher
+    }
+
+    /// What a clip is made of; prepared latents know it of clips whose files are as they were.
+    ///
+    /// # Errors
+    /// A clip that cannot be read.
+    pub fn content(
+        &self,
+        prompt: &str,
+        sample: u64,
+        source: &Source,
+    ) -> Result<String, TeacherError> {
+        let known = self.latents.as_ref().and_then(|store| {
+            let place = store.find(prompt, source)?;
+            Some(store.record(place).content.clone())
+        });
+        known.map_or_else(|| self.teacher.content(prompt, sample), Ok)
     }
 
     /// Videos that the teacher was asked for so far.
@@ -290,8 +264,14 @@ impl<B: Kernels> Batches<B> {
                     Some(store) => {
                         self.queries.fetch_add(1, Ordering::Relaxed);
                         let [frames, channels, height, width] = self.latent_shape;
+                        let place = self
+                            .chosen
+                            .get()
+                            .and_then(|chosen| chosen.get(prompt, sample));
+                        let place = place
+                            .ok_or_else(|| store.lacks(prompt, &format!("sample {sample}")))?;
                         let values = TensorData::new(
-                            store.read(prompt, sample)?,
+                            store.read(place)?,
                             [1, frames, channels, height, width],
                         );
                         latents.push(Tensor::from_data(values, &self.device));
@@ -378,6 +358,7 @@ pub fn latent_origin(recipe: &Recipe) -> Result<LatentOrigin, BatchError> {
     Ok(LatentOrigin {
         clip: recipe.settings.clip,
         fit: recipe.settings.teacher.fit,
+        reading: afd_clips::READING,
         codec: recipe.codec.identity()?,
         latent_shape: recipe.latent_shape,
     })

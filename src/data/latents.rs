@@ -9,6 +9,8 @@
 //! A shard gets its name when it is complete, and the index names it afterwards: whichever moment a
 //! kill hits, what the index names is whole, and the clips that it does not name are made again.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -18,22 +20,26 @@ use serde::{Deserialize, Serialize};
 
 use super::prepare::Fit;
 use super::video::ClipShape;
-use crate::exit::ExitStatus;
 use crate::run::files::{FileError, remove_leftovers, write_atomically};
 use crate::run::manifest::hash;
+use crate::teacher::Source;
+
+pub use error::LatentError;
 
 /// The name of the index in the directory.
 pub const INDEX: &str = "index.json";
 
-/// What latents depend on besides the clips: another codec or size makes other latents.
+/// What latents depend on besides the clips: another codec or size, or another way of reading
+/// videos, makes other latents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentOrigin {
     /// Size, length and rate of the clips.
     pub clip: ClipShape,
     /// How videos of another aspect ratio were fitted.
-    #[serde(default)]
     pub fit: Fit,
+    /// How videos were read ([`afd_clips::READING`]).
+    pub reading: u32,
     /// The codec and its weights.
     pub codec: serde_json::Value,
     /// `[F, C, H, W]`.
@@ -57,55 +63,36 @@ struct Shard {
     clips: Vec<ClipRecord>,
 }
 
-/// One clip of the teacher.
+/// One clip of the teacher, and what it was when its latents were made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClipRecord {
     /// What it shows.
     pub prompt: String,
-    /// Which of the prompt's clips it is, from 0.
-    pub sample: u64,
+    /// Where it was: as long as this is so, nothing has changed.
+    pub source: Source,
+    /// What it is, wherever it is (see [`crate::teacher::Teacher::content`]).
+    pub content: String,
     /// BLAKE3 of the prepared pixels (8 bits each, frame by frame, RGB).
     pub pixels: String,
 }
 
-/// Why prepared latents cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LatentError {
-    /// The file system refused.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A shard cannot be read or written.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// The index, or a shard, is not what it should be.
-    #[error("{}: {problem}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was found, expected, and what to do.
-        problem: String,
-    },
-    /// A clip that was asked for is not there.
-    #[error("{} lacks latents of {prompt:?}; run `afd data prepare` with this recipe to its \
-        end", directory.display())]
-    Missing {
-        /// The store.
-        directory: PathBuf,
-        /// The prompt.
-        prompt: String,
-    },
+/// Where a clip's latents are in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LatentPlace {
+    shard: usize,
+    clip: usize,
 }
-
-impl ExitStatus for LatentError {}
 
 /// The latents of a teacher's clips.
 #[derive(Debug)]
 pub struct LatentStore {
     directory: PathBuf,
     index: Index,
-    /// Per prompt and sample: shard and place in it.
-    places: BTreeMap<String, BTreeMap<u64, (usize, usize)>>,
+    /// By prompt and file: the latest record of it.
+    by_file: BTreeMap<(String, String), LatentPlace>,
+    /// By prompt and content.
+    by_content: BTreeMap<(String, String), LatentPlace>,
     shards: Mutex<BTreeMap<usize, WeightFile>>,
 }
 
@@ -127,9 +114,13 @@ impl LatentStore {
                 shards: Vec::new(),
             },
             Err(reason) => return Err(FileError::new("read", &path, reason).into()),
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                damaged(format!(
+                    "{error}: it is damaged, or of another version of this program; remove {} \
+                            and run `afd data prepare` again",
+                    directory.display()
+                ))
+            })?,
         };
         if index.origin != *origin {
             let json = |origin: &LatentOrigin| serde_json::to_string(origin).unwrap_or_default();
@@ -140,27 +131,34 @@ impl LatentStore {
                 json(origin)
             )));
         }
-        let mut places = BTreeMap::<String, BTreeMap<u64, (usize, usize)>>::new();
-        for (number, shard) in index.shards.iter().enumerate() {
+        for shard in &index.shards {
             if shard.file.contains(['/', '\\']) || shard.file.starts_with('.') {
                 return Err(damaged(format!(
                     "it names the shard {:?}, expected a file name without directories",
                     shard.file
                 )));
             }
-            for (place, clip) in shard.clips.iter().enumerate() {
-                places
-                    .entry(clip.prompt.clone())
-                    .or_default()
-                    .insert(clip.sample, (number, place));
-            }
         }
-        Ok(Self {
+        let mut store = Self {
             directory: directory.to_path_buf(),
             index,
-            places,
+            by_file: BTreeMap::new(),
+            by_content: BTreeMap::new(),
             shards: Mutex::new(BTreeMap::new()),
-        })
+        };
+        (0..store.index.shards.len()).for_each(|shard| store.note(shard));
+        Ok(store)
+    }
+
+    /// Makes the clips of a shard known by what they are.
+    fn note(&mut self, shard: usize) {
+        for (clip, record) in self.index.shards[shard].clips.iter().enumerate() {
+            let (prompt, place) = (&record.prompt, LatentPlace { shard, clip });
+            let file = record.source.file.clone();
+            self.by_file.insert((prompt.clone(), file), place);
+            let content = record.content.clone();
+            self.by_content.insert((prompt.clone(), content), place);
+        }
     }
 
     /// How many clips there are.
@@ -177,30 +175,62 @@ impl LatentStore {
         self.index.shards.is_empty()
     }
 
-    /// Whether this clip is there.
-    pub fn has(&self, prompt: &str, sample: u64) -> bool {
-        self.places
-            .get(prompt)
-            .is_some_and(|samples| samples.contains_key(&sample))
+    /// The latents of a prompt's clip that cannot have changed since they were made.
+    pub fn find(&self, prompt: &str, source: &Source) -> Option<LatentPlace> {
+        let place = self.latest_of(prompt, &source.file)?;
+        source.is_still(&self.record(place).source).then_some(place)
     }
 
-    /// Refuses to go on without this clip.
+    /// The latents of a prompt's clip of this content.
+    pub fn find_content(&self, prompt: &str, content: &str) -> Option<LatentPlace> {
+        let key = (prompt.to_string(), content.to_string());
+        self.by_content.get(&key).copied()
+    }
+
+    /// Why there are no latents of a prompt's clip.
+    pub fn lacks(&self, prompt: &str, file: &str) -> LatentError {
+        let (directory, prompt) = (self.directory.clone(), prompt.to_string());
+        let file = file.to_string();
+        match self.latest_of(&prompt, &file) {
+            Some(_) => LatentError::Changed {
+                directory,
+                prompt,
+                file,
+            },
+            None => LatentError::Missing {
+                directory,
+                prompt,
+                file,
+            },
+        }
+    }
+
+    fn latest_of(&self, prompt: &str, file: &str) -> Option<LatentPlace> {
+        let key = (prompt.to_string(), file.to_string());
+        self.by_file.get(&key).copied()
+    }
+
+    /// What is known of a clip.
+    pub fn record(&self, place: LatentPlace) -> &ClipRecord {
+        &self.index.shards[place.shard].clips[place.clip]
+    }
+
+    /// Notes that clips whose content is unchanged are elsewhere now, or as old as their files say.
     ///
     /// # Errors
-    /// [`LatentError::Missing`].
-    pub fn require(&self, prompt: &str, sample: u64) -> Result<(), LatentError> {
-        if self.has(prompt, sample) {
-            Ok(())
-        } else {
-            Err(self.missing(prompt))
+    /// What the disk says; the store is then as it was.
+    pub fn moved(&mut self, clips: Vec<(LatentPlace, Source)>) -> Result<(), LatentError> {
+        let mut index = self.index.clone();
+        for (place, source) in clips {
+            index.shards[place.shard].clips[place.clip].source = source;
         }
-    }
-
-    fn missing(&self, prompt: &str) -> LatentError {
-        LatentError::Missing {
-            directory: self.directory.clone(),
-            prompt: prompt.to_string(),
+        if index == self.index {
+            return Ok(());
         }
+        self.write(index)?;
+        self.by_file.clear();
+        (0..self.index.shards.len()).for_each(|shard| self.note(shard));
+        Ok(())
     }
 
     /// Compares every shard with the index's hash.
@@ -223,21 +253,15 @@ impl LatentStore {
         Ok(())
     }
 
-    /// The latents `[F, C, H, W]` of a prompt's clip; samples beyond its last clip go round again.
+    /// The latents `[F, C, H, W]` of a clip.
     ///
     /// # Errors
-    /// [`LatentError::Missing`] for a prompt without clips; whatever is wrong with a shard.
-    pub fn read(&self, prompt: &str, sample: u64) -> Result<Vec<f32>, LatentError> {
-        let samples = self
-            .places
-            .get(prompt)
-            .filter(|samples| !samples.is_empty());
-        let samples = samples.ok_or_else(|| self.missing(prompt))?;
-        let chosen = samples
-            .values()
-            .nth((sample % samples.len() as u64) as usize);
-        let &(number, place) =
-            chosen.unwrap_or_else(|| unreachable!("the remainder is below the number of samples"));
+    /// Whatever is wrong with its shard.
+    pub fn read(&self, place: LatentPlace) -> Result<Vec<f32>, LatentError> {
+        let LatentPlace {
+            shard: number,
+            clip,
+        } = place;
         let path = self.directory.join(&self.index.shards[number].file);
         // Opening costs a header; the files are whole whenever the lock is free.
         let mut shards = self
@@ -250,11 +274,11 @@ impl LatentStore {
                 entry.insert(WeightFile::open(&path, Pickles::Refused)?)
             }
         };
-        let tensor = shard.read(&name(place))?;
+        let tensor = shard.read(&name(clip))?;
         if tensor.shape != self.index.origin.latent_shape {
             let problem = format!(
                 "{:?} has shape {:?}, expected {:?}",
-                name(place),
+                name(clip),
                 tensor.shape,
                 self.index.origin.latent_shape
             );
@@ -266,8 +290,17 @@ impl LatentStore {
     /// Adds a shard of clips; it is on disk, and named by the index, when this returns.
     ///
     /// # Errors
-    /// What the disk says; the store is then as it was.
+    /// Latents that are not finite; what the disk says. The store is then as it was.
     pub fn add(&mut self, clips: Vec<(ClipRecord, Vec<f32>)>) -> Result<(), LatentError> {
+        for (record, values) in &clips {
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                return Err(LatentError::NotFinite {
+                    prompt: record.prompt.clone(),
+                    file: record.source.file.clone(),
+                    value: *value,
+                });
+            }
+        }
         std::fs::create_dir_all(&self.directory)
             .map_err(|error| FileError::new("create the directory", &self.directory, error))?;
         remove_leftovers(&self.directory)?;
@@ -299,18 +332,19 @@ impl LatentStore {
             blake3: blake3::hash(&bytes).to_hex().to_string(),
             clips: records,
         });
+        self.write(index)?;
+        self.note(number);
+        Ok(())
+    }
+
+    /// Replaces the index.
+    fn write(&mut self, index: Index) -> Result<(), LatentError> {
         let path = self.directory.join(INDEX);
         let text = serde_json::to_vec_pretty(&index).map_err(|error| LatentError::Damaged {
             path: path.clone(),
             problem: error.to_string(),
         })?;
         write_atomically(&path, &text)?;
-        for (place, clip) in index.shards[number].clips.iter().enumerate() {
-            self.places
-                .entry(clip.prompt.clone())
-                .or_default()
-                .insert(clip.sample, (number, place));
-        }
         self.index = index;
         Ok(())
     }

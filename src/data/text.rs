@@ -1,7 +1,7 @@
 //! A recipe's text encoder: word vectors at once, umT5's embeddings from the cache that `afd data
 //! prepare` fills.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use afd_models::kernels::Kernels;
 use afd_models::text::TextEncoder;
@@ -119,6 +119,30 @@ pub fn identity(text: &TextTable, pickles: Pickles) -> Result<serde_json::Value,
             Ok(serde_json::json!({ "kind": "umt5", "identity": identity }))
         }
     }
+}
+
+/// The same as training sees it: the encoder whose embeddings lie below `data`. Where the encoder's
+/// own files are here too, they must be those.
+///
+/// # Errors
+/// As [`identity`]; [`EmbeddingError::OtherEncoder`] for embeddings of another encoder.
+pub fn identity_of_cached(
+    text: &TextTable,
+    pickles: Pickles,
+    data: Option<&Path>,
+) -> Result<serde_json::Value, TextError> {
+    if text.kind == TextKind::Words {
+        return identity(text, pickles);
+    }
+    let cache = CachedText::open(&data.ok_or(TextError::NoCache)?.join(EMBEDDINGS))?;
+    let there = |file: &Option<PathBuf>| file.as_ref().is_some_and(|file| file.exists());
+    if there(&text.tokenizer) && there(&text.checkpoint) {
+        let (tokenizer, weights) = files(text)?;
+        let weights = WeightFile::open(weights, pickles)?;
+        let wanted = embeddings::identity(tokenizer, &weights, text.precision.dtype().into())?;
+        cache.is_of(&wanted)?;
+    }
+    Ok(serde_json::json!({ "kind": "umt5", "identity": cache.identity() }))
 }
 
 fn files(text: &TextTable) -> Result<(&Path, &Path), TextError> {

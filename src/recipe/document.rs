@@ -150,6 +150,17 @@ pub fn to_toml<T: Serialize>(value: &T) -> Result<String, DocumentError> {
     Ok(text)
 }
 
+/// The same as a table.
+///
+/// # Errors
+/// As [`to_toml`].
+pub fn to_table<T: Serialize>(value: &T) -> Result<Table, DocumentError> {
+    let text = to_toml(value)?;
+    toml::from_str(&text).map_err(|error| DocumentError::Snapshot {
+        message: one_line(error.message()),
+    })
+}
+
 fn one_line(message: &str) -> String {
     message
         .lines()

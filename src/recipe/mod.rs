@@ -4,10 +4,11 @@
 mod black_box;
 mod bounds;
 pub mod codec;
+mod difference;
 pub mod document;
 mod problem;
 mod reference;
-mod schedule;
+pub mod schedule;
 mod schema;
 mod sizes;
 pub mod tables;

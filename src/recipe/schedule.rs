@@ -1,6 +1,73 @@
 //! How long a student may learn from teacher clips directly, where there are few of them.
 
-use super::tables::Settings;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::tables::{Method, Settings};
+
+/// How many rounds of what a run has.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Supervised updates: all of a supervised run, or the start of another.
+    pub supervised_rounds: u64,
+    /// Rounds of the discriminator alone, at most.
+    pub warmup_rounds: u64,
+    /// Alternations.
+    pub alternations: u64,
+    /// The share of them, from and to, in which teacher clips are among the positives.
+    pub teacher_positives_span: [f64; 2],
+}
+
+impl Schedule {
+    /// The schedule of settings as they are; see [`Settings::within_passes`].
+    pub fn of(settings: &Settings) -> Self {
+        let afd = &settings.afd;
+        if settings.is_supervised() {
+            return Self {
+                supervised_rounds: settings.supervised.steps,
+                warmup_rounds: 0,
+                alternations: 0,
+                teacher_positives_span: [0.0, 0.0],
+            };
+        }
+        let learns = settings.method != Method::DirectAdversarial && afd.teacher_positives > 0;
+        Self {
+            supervised_rounds: afd.supervised_rounds,
+            warmup_rounds: afd.warmup_steps,
+            alternations: afd.alternations,
+            teacher_positives_span: match learns {
+                true => afd.teacher_positives_span,
+                false => [0.0, 0.0],
+            },
+        }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if self.supervised_rounds > 0 || self.alternations == 0 {
+            parts.push(format!("{} supervised rounds", self.supervised_rounds));
+        }
+        if self.warmup_rounds > 0 {
+            parts.push(format!("up to {} of warm-up", self.warmup_rounds));
+        }
+        if self.alternations > 0 {
+            parts.push(format!("{} alternations", self.alternations));
+        }
+        let [from, to] = self.teacher_positives_span;
+        if to > from {
+            parts.push(format!(
+                "teacher clips among the positives from {:.1} % of them to {:.1} %",
+                from * 100.0,
+                to * 100.0
+            ));
+        }
+        formatter.write_str(&parts.join(", "))
+    }
+}
 
 impl Settings {
     /// These settings where the teacher has `clips` training clips (`None`: without end).

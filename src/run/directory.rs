@@ -3,6 +3,8 @@
 //! ```text
 //! runs/<name>/
 //!   recipe.resolved.toml   every field, after overrides
+//!   inputs.json            what it stands on: weights, codec, text encoder, schedule
+//!   teacher.jsonl          the teacher's clips, by file and content
 //!   environment.json       the machine and program that started the run
 //!   metrics.jsonl          one line per step
 //!   events/                TensorBoard
@@ -214,6 +216,19 @@ impl RunDirectory {
             }
             number += 1;
         }
+    }
+
+    /// The backend that the run began on, where it is another one than `now`.
+    ///
+    /// # Errors
+    /// An `environment.json` that cannot be read.
+    pub fn other_backend(&self, now: &Environment) -> Result<Option<String>, FileError> {
+        let path = self.path.join(ENVIRONMENT_NAME);
+        let bytes = fs::read(&path).at("read", &path)?;
+        let began: Environment = serde_json::from_slice(&bytes)
+            .map_err(std::io::Error::from)
+            .at("read", &path)?;
+        Ok((began.backend != now.backend).then_some(began.backend))
     }
 
     /// The run's own directory.

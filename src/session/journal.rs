@@ -7,9 +7,10 @@ use std::io::Write;
 use afd_models::discriminator::AnyDiscriminator;
 use afd_models::kernels::Trainable;
 use burn::module::AutodiffModule;
+use serde::{Deserialize, Serialize};
 
 use super::SessionError;
-use super::state::{StudentCard, write_student, write_training_state};
+use super::state::{StudentCard, read_json, write_json, write_student, write_training_state};
 use crate::engine::model::{AfdModel, TrainedDiscriminator};
 use crate::engine::optimizer::AfdOptimizer;
 use crate::engine::report::{Cost, RoundReport};
@@ -76,11 +77,22 @@ pub fn seconds(run: &RunDirectory) -> Result<f64, SessionError> {
 /// Every line of the run's timings but one that a full disk cut short.
 fn timings(run: &RunDirectory) -> Result<Vec<serde_json::Value>, SessionError> {
     let path = run.path().join(TIMINGS);
-    let text = fs::read_to_string(&path).map_err(|error| FileError::new("read", &path, error))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
+    let bytes = fs::read(&path).map_err(|error| FileError::new("read", &path, error))?;
+    Ok(bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
         .collect())
+}
+
+/// What a checkpoint says of the run's logs.
+const LOGS: &str = "training_state/logs.json";
+
+/// The logs that a checkpoint was saved after.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Logs {
+    /// BLAKE3 of all lines of metrics.jsonl up to the checkpoint's round.
+    metrics_blake3: String,
 }
 
 /// Milliseconds and cost of every round: what differs from run to run.
@@ -110,8 +122,15 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> RunJournal<B, D> {
     ) -> Result<Self, SessionError> {
         let path = run.path().join(TIMINGS);
         let timings = OpenOptions::new().create(true).append(true).open(&path);
+        // Versions before this one did not write it.
+        let logs = run.checkpoints(keep).path_of(round).join(LOGS);
+        let written: Option<Logs> = match round > 0 && logs.exists() {
+            true => Some(read_json(&logs)?),
+            false => None,
+        };
+        let written = written.as_ref().map(|logs| logs.metrics_blake3.as_str());
         Ok(Self {
-            metrics: MetricsLog::open_at(&run.metrics_path(), round)?,
+            metrics: MetricsLog::open_at(&run.metrics_path(), round, written)?,
             events: TensorBoard::create(&run.events(), round + 1)?,
             timings: timings.map_err(|error| FileError::new("open", &path, error))?,
             checkpoints: run.checkpoints(keep),
@@ -157,6 +176,10 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> RunJournal<B, D> {
         self.metrics.sync()?;
         let fill = |directory: &std::path::Path| -> Result<(), SaveError> {
             write_student(directory, &model.ema.valid(), &self.card).map_err(SaveError::fill)?;
+            let logs = Logs {
+                metrics_blake3: self.metrics.hash(),
+            };
+            write_json(&directory.join(LOGS), &logs).map_err(SaveError::fill)?;
             write_training_state(directory, model, &self.optimizer, state).map_err(SaveError::fill)
         };
         self.checkpoints

@@ -2,8 +2,10 @@
 //! and `eval` share.
 
 pub mod build;
+pub mod encoders;
 pub mod evaluate;
 pub mod generate;
+pub mod inputs;
 pub mod journal;
 pub mod measure;
 pub mod prepare;
@@ -77,6 +79,12 @@ pub enum SessionError {
     /// A checkpoint's own files.
     #[error(transparent)]
     State(#[from] state::StateError),
+    /// A codec or a text encoder that a student was not trained with.
+    #[error(transparent)]
+    Encoder(#[from] encoders::OtherEncoder),
+    /// What a run began with.
+    #[error(transparent)]
+    Inputs(#[from] inputs::InputsError),
     /// The journal of a run.
     #[error(transparent)]
     Timings(#[from] journal::TimingsError),
@@ -118,6 +126,8 @@ impl ExitStatus for SessionError {
             Self::Samples(error) => error.is_request(),
             Self::Build(error) => error.is_request(),
             Self::State(error) => error.is_request(),
+            Self::Encoder(error) => error.is_request(),
+            Self::Inputs(error) => error.is_request(),
             Self::Timings(error) => error.is_request(),
             Self::Preparation(error) => error.is_request(),
             Self::Comparison(error) => error.is_request(),

@@ -1,11 +1,13 @@
 //! What `afd data prepare` makes of a recipe: embeddings of its prompts, latents of its teacher's
 //! clips.
 
+use std::collections::BTreeSet;
+
 use afd_models::kernels::Kernels;
 use burn::prelude::*;
 
 use super::SessionError;
-use crate::data::batch::{BatchError, LATENTS, latent_origin, training_samples};
+use crate::data::batch::{BatchError, LATENTS, Match, latent_origin, matches, training_samples};
 use crate::data::coding::encode;
 use crate::data::embeddings::Prepared;
 use crate::data::latents::{ClipRecord, LatentStore};
@@ -15,7 +17,7 @@ use crate::data::video::{Clip, to_byte};
 use crate::exit::ExitStatus;
 use crate::recipe::Recipe;
 use crate::run::signals;
-use crate::teacher::{Teacher, TeacherError, folder::FolderTeacher};
+use crate::teacher::{Source, Teacher, TeacherError, folder::FolderTeacher};
 
 /// Why a teacher's clips cannot be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,14 @@ pub enum PreparationError {
     /// There is no place for them.
     #[error("the recipe has no data.path; name the directory to prepare into")]
     NoData,
+    /// The clip is being written.
+    #[error("{file} ({prompt:?}) changed while it was read; prepare again when nothing writes it")]
+    Changing {
+        /// The prompt.
+        prompt: String,
+        /// The clip.
+        file: String,
+    },
     /// The teacher answered with nothing.
     #[error("the teacher has no sample {sample} of {prompt:?}")]
     NoSample {
@@ -42,6 +52,9 @@ pub struct Done {
     pub written: usize,
     /// Clips that were there.
     pub kept: usize,
+    /// Latents in the store that none of the clips asks for: of clips that are gone or were
+    /// replaced, or of prompts that are not trained on.
+    pub unused: usize,
     /// Whether all are there now; otherwise a signal came between.
     pub finished: bool,
 }
@@ -108,17 +121,26 @@ pub fn prepare_latents<B: Kernels>(
     let mut done = Done {
         written: 0,
         kept: 0,
+        unused: 0,
         finished: false,
     };
     let wanted = match training_samples(recipe, teacher) {
         Err(BatchError::Teacher(TeacherError::Stopped)) => return Ok(done),
         wanted => wanted?,
     };
-    let missing: Vec<_> = wanted
-        .iter()
-        .filter(|(prompt, sample)| !store.has(prompt, *sample))
-        .collect();
+    let (mut missing, mut used, mut moved) = (Vec::new(), BTreeSet::new(), Vec::new());
+    for (sample, found) in wanted.iter().zip(matches(&store, teacher, &wanted)?) {
+        match found {
+            Match::Missing(_) => missing.push(sample),
+            Match::Found(place, elsewhere) => {
+                used.insert(place);
+                moved.extend(elsewhere.map(|source| (place, source)));
+            }
+        }
+    }
+    store.moved(moved)?;
     done.kept = wanted.len() - missing.len();
+    done.unused = store.len() - used.len();
     let codec = recipe.codec.load::<B>(device)?;
     for shard in missing.chunks(settings.clips_per_shard) {
         let mut clips = Vec::with_capacity(shard.len());
@@ -127,8 +149,8 @@ pub fn prepare_latents<B: Kernels>(
                 return Ok(done);
             }
             let decoded = decoded(recipe, teacher, folder.as_ref(), some);
-            for ((prompt, sample), clip) in some.iter().zip(decoded) {
-                let clip = match clip {
+            for ((prompt, _), clip) in some.iter().zip(decoded) {
+                let (clip, source, content) = match clip {
                     Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {
                         return Ok(done);
                     }
@@ -136,7 +158,8 @@ pub fn prepare_latents<B: Kernels>(
                 };
                 let record = ClipRecord {
                     prompt: prompt.clone(),
-                    sample: *sample,
+                    source,
+                    content,
                     pixels: pixel_hash(&clip),
                 };
                 let latents: Tensor<B, 5> = encode(&*codec, &[clip], recipe.settings.clip, device);
@@ -159,14 +182,14 @@ fn at_once(recipe: &Recipe) -> usize {
     cores.min((1 << 30) / bytes.max(1)).max(1)
 }
 
-/// The prepared clips of some samples, in their order.
+/// The prepared clips of some samples, in their order, and what each of them is.
 fn decoded(
     recipe: &Recipe,
     teacher: &dyn Teacher,
     folder: Option<&FolderTeacher>,
     samples: &[&(String, u64)],
-) -> Vec<Result<Clip, SessionError>> {
-    let one = |(prompt, sample): &(String, u64)| -> Result<Clip, SessionError> {
+) -> Vec<Result<(Clip, Source, String), SessionError>> {
+    let clip_of = |(prompt, sample): &(String, u64)| -> Result<Clip, SessionError> {
         let (shape, fit) = (recipe.settings.clip, recipe.settings.teacher.fit);
         if let Some(folder) = folder {
             // Prepared while it is decoded: the whole video is never in memory.
@@ -187,6 +210,26 @@ fn decoded(
             source,
         };
         Ok(prepare_fitted(video, shape, fit).map_err(failed)?)
+    };
+    let one = |of: &(String, u64)| {
+        let (prompt, sample) = of;
+        let content = teacher.content(prompt, *sample).map_err(BatchError::from)?;
+        let source = || {
+            let source = teacher.source(prompt, *sample).map_err(BatchError::from)?;
+            source.ok_or_else(|| {
+                SessionError::from(PreparationError::NoSample {
+                    prompt: prompt.clone(),
+                    sample: *sample,
+                })
+            })
+        };
+        let before = source()?;
+        let clip = clip_of(of)?;
+        if source()? != before {
+            let (prompt, file) = (prompt.clone(), before.file);
+            return Err(PreparationError::Changing { prompt, file }.into());
+        }
+        Ok((clip, before, content))
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = samples

@@ -74,20 +74,6 @@ pub enum QuarantineError {
         "decoding took too long: {0}; make the machine less busy and try again, or remove the clip"
     )]
     Unsettled(String),
-    /// The quarantine of prepared data is another one now.
-    #[error(
-        "{} differs from what is wrong with the folder now ({now} clips), and latents were \
-            prepared by it; remove {} to prepare again, or put the folder back as it was",
-        path.display(), latents.display()
-    )]
-    Changed {
-        /// The quarantine.
-        path: PathBuf,
-        /// The latents.
-        latents: PathBuf,
-        /// Bad clips now.
-        now: usize,
-    },
     /// A line of the file is not what it should be.
     #[error("{}: {problem}", path.display())]
     Damaged {
@@ -247,7 +233,7 @@ pub fn settle(
 /// are kept there.
 ///
 /// # Errors
-/// As there; [`QuarantineError::Changed`] where latents were made by another quarantine.
+/// As there.
 pub fn settle_prepared(
     recipe: &mut Recipe,
     data: &Path,
@@ -258,31 +244,11 @@ pub fn settle_prepared(
     }
     std::fs::create_dir_all(data)
         .map_err(|error| FileError::new("create the directory", data, error))?;
-    let before = read(data)?;
     let settled = settle(recipe, Some(&data.join(JOURNAL)), progress)?;
-    let Some(quarantine) = &settled else {
-        return Ok(None);
-    };
-    let latents = data.join(crate::data::batch::LATENTS);
-    let files = |clips: &[Problem]| {
-        clips
-            .iter()
-            .map(|clip| clip.file.clone())
-            .collect::<BTreeSet<_>>()
-    };
-    let same = before.as_deref().map_or_else(
-        || quarantine.clips.is_empty(),
-        |before| files(before) == files(&quarantine.clips),
-    );
-    if !same && latents.join(crate::data::latents::INDEX).exists() {
-        return Err(QuarantineError::Changed {
-            path: data.join(QUARANTINE),
-            latents,
-            now: quarantine.clips.len(),
-        }
-        .into());
+    // Latents know which clips they are of: with another quarantine, others of them are used.
+    if let Some(quarantine) = &settled {
+        quarantine.write(data)?;
     }
-    quarantine.write(data)?;
     Ok(settled)
 }
 

@@ -162,10 +162,10 @@ impl SampleDirectory {
             fs::create_dir_all(&place).at("create the directory", &place)?;
         }
         let (lines, manifest) = Journal::<Sample>::open(&directory.join(manifest::FILE_NAME))?;
-        // A clip that somebody removed is made again, and its last line counts.
-        let there = lines
-            .into_iter()
-            .filter(|sample| directory.join(&sample.video).exists());
+        // A clip that somebody removed or changed is made again, and its last line counts.
+        let there = lines.into_iter().filter(|sample| {
+            hash(&directory.join(&sample.video)).is_ok_and(|found| found == sample.blake3)
+        });
         let made = there.map(|sample| (sample.video.clone(), sample)).collect();
         Ok(Self {
             directory: directory.to_path_buf(),

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::SessionError;
+use super::encoders::Encoders;
 use crate::data::video::ClipShape;
 use crate::engine::model::{AfdModel, TrainedDiscriminator};
 use crate::engine::optimizer::AfdOptimizer;
@@ -73,6 +74,9 @@ pub struct StudentCard {
     /// are kept there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// What is in the files of its codec and text encoder, where they are in files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoders: Option<Encoders>,
     /// What its low-rank factors stand beside, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<Adapter>,
@@ -138,6 +142,7 @@ impl StudentCard {
     pub fn of(recipe: &Recipe) -> Result<Self, SessionError> {
         Ok(Self {
             adapter: Adapter::of(recipe)?,
+            encoders: Encoders::of(recipe)?,
             ..Self::of_base(recipe)
         })
     }
@@ -153,6 +158,7 @@ impl StudentCard {
             sampler: settings.sampler.clone(),
             precision: settings.run.precision,
             data: recipe.data().map(Path::to_path_buf),
+            encoders: None,
             adapter: None,
         }
     }
@@ -308,13 +314,22 @@ fn moving<B: Trainable, D: TrainedDiscriminator<B>>(
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SessionError> {
+/// Reads what [`write_json`] wrote.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SessionError> {
     let bytes = fs::read(path).map_err(|error| FileError::new("read", path, error))?;
     let value = serde_json::from_slice(&bytes).map_err(|source| StateError::Unreadable {
         path: path.to_path_buf(),
         source,
     })?;
     Ok(value)
+}
+
+/// Writes a small file of a checkpoint.
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), SessionError> {
+    if let Some(parent) = path.parent() {
+        create(parent)?;
+    }
+    write(path, serde_json::to_string_pretty(value)?.as_bytes())
 }
 
 fn serialised(

@@ -12,6 +12,7 @@ mod scene;
 mod simulate;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 pub use draw::{PIXELS, draw};
 pub use prompt::{Action, BallLook, Colour, Direction, Place, ScenePrompt, Size, colour_of};
@@ -19,7 +20,7 @@ pub use room::{METRES, WALL};
 pub use scene::{Ball, Physics, RESTITUTION, Scene};
 pub use simulate::{Motion, STEPS_PER_SECOND, simulate};
 
-use afd_clips::teacher::{Teacher, TeacherError};
+use afd_clips::teacher::{Source, Teacher, TeacherError, content_of};
 use afd_clips::video::{ClipShape, Video};
 use afd_noise::{Noise, Purpose, key_of};
 
@@ -126,6 +127,17 @@ impl World {
         Ok(self.video_motion(&self.scene(prompt, sample)?))
     }
 
+    /// Which world this is.
+    fn stamp(&self) -> String {
+        let Self {
+            seed,
+            curated,
+            frames,
+            again,
+        } = self;
+        format!("{} {seed} {curated} {frames} {again}", fingerprint())
+    }
+
     fn video_motion(&self, scene: &Scene) -> Motion {
         simulate(scene, self.frames, STEPS_PER_SECOND / FRAMES_PER_SECOND)
     }
@@ -150,6 +162,32 @@ impl Teacher for World {
             })
             .collect()
     }
+
+    fn source(&self, prompt: &str, sample: u64) -> Result<Option<Source>, TeacherError> {
+        // The sentence is one of this teacher's, or there is no such sample.
+        self.scene(prompt, sample)?;
+        Ok(Some(Source {
+            file: format!("sample {sample}"),
+            stamp: self.stamp(),
+        }))
+    }
+
+    fn content(&self, prompt: &str, sample: u64) -> Result<String, TeacherError> {
+        self.scene(prompt, sample)?;
+        // It decides every pixel: none has to be drawn.
+        let decides = format!("{}\0{prompt}\0{sample}", self.stamp());
+        Ok(blake3::hash(decides.as_bytes()).to_hex().to_string())
+    }
+}
+
+/// Tells this program's world from one that simulates or draws in another way: the content of one
+/// video.
+fn fingerprint() -> &'static str {
+    static CONTENT: OnceLock<String> = OnceLock::new();
+    CONTENT.get_or_init(|| {
+        let videos = World::new(0).videos("a small red ball is dropped on the moon", 0..1);
+        content_of(&videos.unwrap_or_default())
+    })
 }
 
 #[cfg(test)]

@@ -70,7 +70,8 @@ impl Place {
     }
 
     /// A text that changes when the clip's file does: its size and its time of change (of a
-    /// directory: of all files in it).
+    /// directory: of all files in it). The time is also that of changes to the file's entry, so
+    /// that a file which was moved there with its own time is noticed.
     ///
     /// # Errors
     /// The file system's, where the file is gone, say.
@@ -83,6 +84,7 @@ impl Place {
                 .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
                 .map_or(0, |time| time.as_nanos())
         };
+        let time = |kind: &fs::Metadata| time(kind).max(entry_changed(kind));
         let (mut bytes, mut changed) = (kind.len(), time(&kind));
         if kind.is_dir() {
             bytes = 0;
@@ -93,6 +95,39 @@ impl Place {
             }
         }
         Ok(format!("{bytes}-{changed}"))
+    }
+
+    /// BLAKE3 of the clip's bytes: of its file, of the names and hashes of a directory's files, or of
+    /// a member or a row of an archive.
+    ///
+    /// # Errors
+    /// The file system's, and an archive that cannot be read.
+    pub fn content(&self, directory: &Path) -> io::Result<String> {
+        match self {
+            Self::File(path) => crate::store::hash(&directory.join(path)),
+            Self::Member {
+                archive,
+                start,
+                bytes,
+                ..
+            } => {
+                let mut file = File::open(directory.join(archive))?;
+                file.seek(SeekFrom::Start(*start))?;
+                let mut hasher = blake3::Hasher::new();
+                hasher.update_reader(file.take(*bytes))?;
+                Ok(hasher.finalize().to_hex().to_string())
+            }
+            Self::Cell {
+                file,
+                row_group,
+                row,
+                ..
+            } => {
+                let bytes = columns::cell(&directory.join(file), *row_group, *row)
+                    .map_err(|problem| io::Error::other(problem.to_string()))?;
+                Ok(blake3::hash(&bytes).to_hex().to_string())
+            }
+        }
     }
 
     /// Decodes the clip; see [`decode_video`]. What lies inside an archive goes through a temporary
@@ -175,4 +210,17 @@ impl Place {
             .suffix(&format!(".{extension}"))
             .tempfile()
     }
+}
+
+/// When the entry of a file last changed, in nanoseconds since 1970; 0 where that is not known.
+#[cfg(unix)]
+fn entry_changed(kind: &fs::Metadata) -> u128 {
+    use std::os::unix::fs::MetadataExt;
+    let (seconds, nanoseconds) = (kind.ctime().max(0), kind.ctime_nsec().max(0));
+    seconds as u128 * 1_000_000_000 + nanoseconds as u128
+}
+
+#[cfg(not(unix))]
+fn entry_changed(_kind: &fs::Metadata) -> u128 {
+    0
 }

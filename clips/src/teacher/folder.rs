@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{Teacher, TeacherError};
+use super::{Source, Teacher, TeacherError};
 use crate::{
     layouts::{Layout, Place, Problem},
     prepare::{Fit, PrepareError, Preparer},
@@ -134,8 +134,7 @@ impl FolderTeacher {
         shape: ClipShape,
         fit: Fit,
     ) -> Result<Clip, TeacherError> {
-        let places = self.places(prompt)?;
-        let place = &places[(sample % places.len() as u64) as usize];
+        let place = self.place(prompt, sample)?;
         let unusable = |error: PrepareError| {
             TeacherError::Data(format!(
                 "{}: {error}",
@@ -164,6 +163,18 @@ impl FolderTeacher {
                     self.nearest(prompt)
                 ),
             })
+    }
+
+    /// The clip of a sample index.
+    fn place(&self, prompt: &str, sample: u64) -> Result<&Place, TeacherError> {
+        let places = self.places(prompt)?;
+        // The remainder is below the number of clips, so it fits whatever the width of usize.
+        Ok(&places[(sample % places.len() as u64) as usize])
+    }
+
+    fn unreadable(&self, place: &Place, error: &std::io::Error) -> TeacherError {
+        let shown = place.shown(&self.directory);
+        TeacherError::Data(format!("cannot read {}: {error}", shown.display()))
     }
 
     fn clip(&self, place: &Place) -> Result<Video, TeacherError> {
@@ -204,15 +215,33 @@ fn readable(directory: &Path, place: &Place) -> Result<(), VideoError> {
 
 impl Teacher for FolderTeacher {
     fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError> {
-        let clips = self.places(prompt)?;
-        // The remainder is below the number of clips, so it fits whatever the width of usize.
+        // Asked for no samples, it checks the prompt.
+        self.places(prompt)?;
         samples
-            .map(|sample| self.clip(&clips[(sample % clips.len() as u64) as usize]))
+            .map(|sample| self.clip(self.place(prompt, sample)?))
             .collect()
     }
 
     fn samples(&self, prompt: &str) -> Option<u64> {
         Some(self.clip_count(prompt) as u64)
+    }
+
+    fn source(&self, prompt: &str, sample: u64) -> Result<Option<Source>, TeacherError> {
+        let place = self.place(prompt, sample)?;
+        let stamp = place
+            .stamp(&self.directory)
+            .map_err(|error| self.unreadable(place, &error))?;
+        Ok(Some(Source {
+            file: place.to_string(),
+            stamp,
+        }))
+    }
+
+    fn content(&self, prompt: &str, sample: u64) -> Result<String, TeacherError> {
+        let place = self.place(prompt, sample)?;
+        place
+            .content(&self.directory)
+            .map_err(|error| self.unreadable(place, &error))
     }
 }
 

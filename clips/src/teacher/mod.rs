@@ -1,8 +1,11 @@
 //! The black box: prompts in, finished videos out, and nothing else.
 
 pub mod folder;
+mod source;
 
 use std::{fmt::Display, ops::Range};
+
+pub use source::{Source, content_of};
 
 use crate::video::Video;
 
@@ -25,6 +28,28 @@ pub trait Teacher: Send + Sync {
     fn samples(&self, prompt: &str) -> Option<u64> {
         let _ = prompt;
         None
+    }
+
+    /// What answers for a sample index, told without decoding it; `None` where a slow teacher does
+    /// not have it yet.
+    ///
+    /// # Errors
+    /// As [`Teacher::videos`].
+    fn source(&self, prompt: &str, sample: u64) -> Result<Option<Source>, TeacherError> {
+        let _ = prompt;
+        Ok(Some(Source {
+            file: format!("sample {sample}"),
+            stamp: String::new(),
+        }))
+    }
+
+    /// BLAKE3 of what a sample index is made of: equal where the videos are, whatever their files
+    /// are called. Slower than [`Teacher::source`]: the clip is read.
+    ///
+    /// # Errors
+    /// As [`Teacher::videos`].
+    fn content(&self, prompt: &str, sample: u64) -> Result<String, TeacherError> {
+        Ok(content_of(&self.videos(prompt, sample..sample + 1)?))
     }
 
     /// Says which (prompt, sample index) will be asked for, in the order of need, so that a slow

@@ -44,3 +44,24 @@ pub(super) fn samples_of(asked: u64, teacher: &dyn Teacher, prompt: &str) -> Opt
         (asked, there) => Some(there.map_or(asked, |there| asked.min(there))),
     }
 }
+
+/// The clips that tell this teacher from another: all that training or evaluation may ask for, or
+/// the first of each prompt where there is no end to them.
+pub fn telling_samples(recipe: &Recipe, teacher: &dyn Teacher) -> Vec<(String, u64)> {
+    let asked = recipe.settings.teacher.samples_per_prompt;
+    let mut samples = BTreeSet::new();
+    for prompt in &recipe.train_prompts {
+        let count = samples_of(asked, teacher, prompt).unwrap_or(1);
+        samples.extend((0..count).map(|sample| (prompt.clone(), sample)));
+    }
+    let evaluation = &recipe.settings.evaluation;
+    for prompt in recipe.compared_prompts() {
+        let first = evaluation.first_sample;
+        let compared = match teacher.samples(prompt) {
+            Some(there) => 0..there,
+            None => first..first.saturating_add(evaluation.clips_per_prompt),
+        };
+        samples.extend(compared.map(|sample| (prompt.clone(), sample)));
+    }
+    samples.into_iter().collect()
+}

@@ -37,13 +37,20 @@ pub(super) struct Description {
 
 impl Description {
     pub fn read(directory: &Path) -> Result<Self, EmbeddingError> {
-        let problem = |reason: String| EmbeddingError::NoCache {
-            path: directory.to_path_buf(),
-            reason,
+        let path = directory.join(DESCRIPTION);
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(EmbeddingError::NoCache {
+                    path: directory.to_path_buf(),
+                    reason: format!("it has no {DESCRIPTION}"),
+                });
+            }
+            bytes => bytes.map_err(|error| FileError::new("read", &path, error))?,
         };
-        let text = fs::read_to_string(directory.join(DESCRIPTION))
-            .map_err(|error| problem(format!("{DESCRIPTION}: {error}")))?;
-        serde_json::from_str(&text).map_err(|error| problem(format!("{DESCRIPTION}: {error}")))
+        serde_json::from_slice(&bytes).map_err(|error| EmbeddingError::DamagedDescription {
+            path,
+            reason: error.to_string(),
+        })
     }
 
     pub fn shape(&self) -> [usize; 2] {
@@ -82,6 +89,23 @@ impl CachedText {
     /// The encoder whose embeddings these are (see [`super::identity`]).
     pub fn identity(&self) -> &str {
         &self.description.identity
+    }
+
+    /// Refuses a cache of another encoder than the one that `wanted` identifies.
+    ///
+    /// # Errors
+    /// [`EmbeddingError::OtherEncoder`].
+    pub fn is_of(&self, wanted: &str) -> Result<(), EmbeddingError> {
+        if self.identity() == wanted {
+            return Ok(());
+        }
+        Err(EmbeddingError::OtherEncoder {
+            path: self.directory.clone(),
+            found: self.identity().to_string(),
+            found_shape: self.shape(),
+            wanted: wanted.to_string(),
+            wanted_shape: self.shape(),
+        })
     }
 
     /// Where a prompt's embeddings are, or would be.

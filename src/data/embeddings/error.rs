@@ -25,6 +25,15 @@ pub enum EmbeddingError {
         /// What was found.
         reason: String,
     },
+    /// What says whose embeddings these are cannot be read.
+    #[error("{} is damaged: {reason}; remove that file and run `afd data prepare RECIPE`: \
+        embeddings of the same encoder are kept", path.display())]
+    DamagedDescription {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
     /// The directory belongs to another encoder.
     #[error(
         "{} holds embeddings of another text encoder ({found}, {found_shape:?} values per prompt), \
