@@ -97,7 +97,7 @@ impl Place {
         Ok(format!("{bytes}-{changed}"))
     }
 
-    /// BLAKE3 of the clip's bytes: of its file, of the names and hashes of a directory's files, or of
+    /// BLAKE3 of the clip's bytes: of its file, of a directory's names and hashes of files, or of
     /// a member or a row of an archive.
     ///
     /// # Errors
