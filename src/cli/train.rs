@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 use afd_backends::{Job, Place};
 use afd_clips::check::CheckError;
@@ -13,8 +12,10 @@ use clap::Args;
 
 use super::bar::Bar;
 use super::{CliError, RecipeArgs};
+use crate::bench::gather::shell;
 use crate::data::batch::{BatchError, Batches};
 use crate::engine::rounds::Ending;
+use crate::eval::estimate::Summary;
 use crate::eval::report::{Report, read_metrics, write_html};
 use crate::eval::table::comparison_table;
 use crate::out::say;
@@ -22,8 +23,9 @@ use crate::recipe::Recipe;
 use crate::recipe::tables::Kind;
 use crate::run::directory::{Environment, RunDirectory};
 use crate::run::signals::{self, STOPPED};
+use crate::session::clock::WallClock;
 use crate::session::quarantine::{self, QUARANTINE, Quarantine};
-use crate::session::{SessionError, build, evaluate, journal, train};
+use crate::session::{SessionError, build, evaluate, journal, remarks, train};
 use crate::teacher::TeacherError;
 
 /// A training run.
@@ -144,7 +146,7 @@ impl Job for TrainJob<'_> {
     type Output = Result<ExitCode, SessionError>;
 
     fn run<B: Trainable>(self, place: Place, device: B::Device) -> Self::Output {
-        let started = Instant::now();
+        let mut clock = WallClock::start();
         let recipe = self.recipe;
         // Everything that can be refused is refused before a directory is made. Training reads the
         // weights for itself: they are not held twice.
@@ -152,6 +154,12 @@ impl Job for TrainJob<'_> {
         batches.check_prepared(recipe)?;
         drop(build::base_student::<B::InnerBackend>(recipe, &device)?);
         let run = self.directory(&place)?;
+        if self.resume {
+            clock = clock.going_on(&run)?;
+        }
+        for remark in remarks::before_training(recipe, &batches) {
+            eprintln!("{remark}");
+        }
         let trained = train::train::<B>(recipe, &run, &batches, &device)?;
         if trained.ending == Ending::Stopped {
             eprintln!(
@@ -166,7 +174,7 @@ impl Job for TrainJob<'_> {
         let compares = recipe.settings.evaluation.clips_per_prompt > 0;
         if compares {
             let student = &trained.model.ema;
-            if !self.compare::<B>(&run, &batches, student, &place, &device, started)? {
+            if !self.compare::<B>(&run, &batches, student, &place, &device, &clock)? {
                 return Ok(ExitCode::from(STOPPED));
             }
         }
@@ -207,7 +215,7 @@ impl TrainJob<'_> {
         trained: &Student<B::InnerBackend>,
         place: &Place,
         device: &B::Device,
-        started: Instant,
+        clock: &WallClock,
     ) -> Result<bool, SessionError> {
         let recipe = self.recipe;
         let (names, base) = match recipe.settings.kind {
@@ -225,27 +233,27 @@ impl TrainJob<'_> {
             }
             clips => clips?,
         };
-        let scores = evaluate::scores::<B>(recipe, batches, &clips, device)?;
+        let columns = evaluate::scores::<B>(recipe, batches, &names, &clips, device)?;
+        let notes = remarks::beside_table(recipe, &recipe.train_prompts, &clips);
         let shown = recipe.settings.evaluation.preview_clips;
         let preview = evaluate::write_preview(&run.samples(), &names, &clips, shown)?;
-        let rows: Vec<(&str, _)> = names.iter().copied().zip(&scores).collect();
-        say!("{}", comparison_table(&rows));
+        say!("{}", comparison_table(&columns));
+        notes.iter().for_each(|note| say!("{note}\n"));
         let report = Report {
             title: format!("{} ({:?})", recipe.settings.name, recipe.settings.kind),
             run: run.path().display().to_string(),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: shell(run.first_command()?.get(1..).unwrap_or_default()),
             seed: recipe.settings.seed,
             commit: option_env!("AFD_COMMIT").map(str::to_string),
             backend: place.device.clone(),
-            wall_seconds: started.elapsed().as_secs_f64(),
+            wall_seconds: clock.seconds(),
             teacher_queries: journal::cost(run)?.teacher_queries + batches.queries() - trained_on,
-            scores: names
-                .iter()
-                .map(|name| (*name).to_string())
-                .zip(scores.iter().cloned())
-                .collect(),
-            notes: Vec::new(),
-        };
+            scores: Vec::new(),
+            columns: Vec::new(),
+            summary: Summary::default(),
+            notes,
+        }
+        .with_columns(columns);
         let metrics = read_metrics(&run.metrics_path())?;
         report.write_json(&run.path().join("report.json"))?;
         write_html(

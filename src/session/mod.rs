@@ -2,12 +2,14 @@
 //! and `eval` share.
 
 pub mod build;
+pub mod clock;
 pub mod evaluate;
 pub mod generate;
 pub mod journal;
 pub mod measure;
 pub mod prepare;
 pub mod quarantine;
+pub mod remarks;
 pub mod samples;
 pub mod state;
 pub mod train;
