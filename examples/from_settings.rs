@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use afd::data::batch::Batches;
+use afd::eval::estimate::Column;
 use afd::eval::table::{Scores, comparison_table};
 use afd::recipe::{Recipe, tables::Kind};
 use afd::rollout::{Generator, RolloutNoise};
@@ -30,7 +31,7 @@ pub struct Outcome {
     /// Shape of the latents that were rolled out, `[B, F, C, H, W]`.
     pub rollout: [usize; 5],
     /// The teacher against itself, then the student.
-    pub scores: Vec<Scores>,
+    pub scores: Vec<Column<Scores>>,
 }
 
 /// Trains, rolls out and evaluates; the run is written below `directory`.
@@ -65,12 +66,13 @@ pub fn train_and_evaluate(directory: &Path) -> Result<Outcome, Box<dyn Error>> {
 
     // Evaluation: fresh clips of the teacher and of the student for the held-out prompts.
     let clips = held_out_clips::<B>(&recipe, &batches, &[&student], &device)?;
-    write_preview(&run.samples(), &["teacher", "student"], &clips, 1)?;
+    let names = ["teacher", "student"];
+    write_preview(&run.samples(), &names, &clips, 1)?;
     Ok(Outcome {
         run: run.path().to_path_buf(),
         updates: trained.state.round,
         rollout: rollout.dims(),
-        scores: scores::<B>(&recipe, &batches, &clips, &device)?,
+        scores: scores::<B>(&recipe, &batches, &names, &clips, &device)?,
     })
 }
 
@@ -79,11 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .nth(1)
         .ok_or("usage: from_settings DIRECTORY")?;
     let made = train_and_evaluate(Path::new(&directory))?;
-    let rows: Vec<_> = ["teacher", "student"]
-        .into_iter()
-        .zip(&made.scores)
-        .collect();
-    println!("{}", comparison_table(&rows));
+    println!("{}", comparison_table(&made.scores));
     println!(
         "{} updates; rolled out latents {:?}",
         made.updates, made.rollout

@@ -45,7 +45,7 @@ pub fn drift(
     student: &[Clip],
     window: usize,
 ) -> Result<Vec<DriftWindow>, EvalError> {
-    check(prompt, teacher, student)?;
+    check(prompt, teacher, student, [2, 2])?;
     let frames = teacher[0].shape.frames;
     if window < 2 || window > frames {
         return Err(EvalError::Clip {

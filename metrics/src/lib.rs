@@ -2,10 +2,13 @@
 //!
 //! One metric per file. Every metric reads finished clips on the host, needs no trained network and
 //! gives the same number on every machine. Distances compare sets of clips of one prompt, teacher
-//! against student; the proxies look at the student's clips alone.
+//! against student; the proxies look at the student's clips alone. What follows bodies is for clips
+//! of the built-in world; the rest is for any video.
 
 #![warn(missing_docs)]
 
+pub mod bootstrap;
+pub mod cells;
 pub mod conservation;
 pub mod continuation;
 pub mod diversity;
@@ -13,6 +16,7 @@ pub mod drift;
 pub mod dynamics;
 pub mod energy_distance;
 mod error;
+pub mod estimate;
 pub mod features;
 pub mod flicker;
 pub mod flights;
@@ -24,6 +28,7 @@ pub mod physics;
 mod physics_scores;
 pub mod pixels;
 pub mod preview;
+mod scores;
 pub mod smoothness;
 pub mod table;
 pub mod tracking;

@@ -73,7 +73,7 @@ pub fn measure(prompts: &[PromptEvidence]) -> Result<Measured, EvalError> {
         (Vec::new(), Vec::new(), Vec::new());
     let network = FeatureNetwork::new();
     for clips in prompts {
-        check(clips.prompt, clips.teacher, clips.student)?;
+        check(clips.prompt, clips.teacher, clips.student, [2, 2])?;
         let tracker = Tracker::for_prompt(clips.prompt, clips.teacher)?;
         let [teacher, student] = [clips.teacher, clips.student].map(|clips| {
             clips

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::metric::{Better, Metric};
+use super::metric::{Better, Metric, RestsOn};
 
 /// The numbers of one student; means over prompts unless stated otherwise. `None`: not measured, or
 /// not measurable on these prompts.
@@ -228,6 +228,8 @@ const fn metric(
         title,
         unit,
         better,
+        rests_on: RestsOn::Both,
+        chance: None,
         value,
     }
 }

@@ -36,6 +36,8 @@ pub enum Purpose {
     FilmedAgain = 13,
     /// Weights of the fixed network whose features Fréchet and kernel distances compare.
     FeatureNetwork = 14,
+    /// Which prompts a bootstrap resamples; index = how many there are.
+    Bootstrap = 15,
 }
 
 /// A stream of random numbers; cheap to make, never shared.

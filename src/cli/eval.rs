@@ -8,14 +8,15 @@ use afd_models::kernels::Trainable;
 use clap::Args;
 
 use super::CliError;
-use super::checkpoint::{Found, find, recipe_of};
+use super::checkpoint::{Found, find, recipe_of, snapshot_of};
 use crate::data::batch::Batches;
-use crate::eval::table::{Scores, comparison_table};
+use crate::eval::estimate::{Column, Summary};
+use crate::eval::table::{METRICS, Scores, comparison_table, mean_scores};
 use crate::out::say;
 use crate::recipe::Recipe;
 use crate::session::build::finished_student;
 use crate::session::quarantine::{self, QUARANTINE};
-use crate::session::{SessionError, evaluate};
+use crate::session::{SessionError, evaluate, remarks};
 
 /// An evaluation.
 #[derive(Debug, Args)]
@@ -70,38 +71,63 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
             recipe.path.display()
         )));
     }
-    let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+    let trained = trained_prompts(&recipe, args)?;
+    let names: Vec<&str> = std::iter::once("teacher")
+        .chain(named.iter().map(|(name, _)| *name))
+        .collect();
     let students: Vec<&Found> = named.iter().map(|(_, found)| *found).collect();
-    let scores = afd_backends::dispatch(
+    let (columns, notes) = afd_backends::dispatch(
         args.backend.as_deref(),
         EvalJob {
             recipe: &recipe,
             students,
+            names: &names,
+            trained: &trained,
         },
     )??;
-    let rows: Vec<(&str, &Scores)> = std::iter::once("teacher")
-        .chain(names)
-        .zip(&scores)
-        .collect();
     if args.json {
-        let object: serde_json::Map<String, serde_json::Value> = rows
-            .iter()
-            .map(|(name, scores)| Ok(((*name).to_string(), serde_json::to_value(scores)?)))
-            .collect::<serde_json::Result<_>>()?;
+        let mut object = serde_json::Map::new();
+        for column in &columns {
+            let means = serde_json::to_value(mean_scores(&column.prompts))?;
+            object.insert(column.name.clone(), means);
+        }
+        let summary = serde_json::to_value(Summary::of(&METRICS, &columns))?;
+        object.insert("summary".to_string(), summary);
+        object.insert("notes".to_string(), notes.into());
         say!("{}", serde_json::Value::Object(object));
     } else {
-        say!("{}", comparison_table(&rows));
+        say!("{}", comparison_table(&columns));
+        notes.iter().for_each(|note| say!("{note}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The prompts that the students were trained on: those of the recipe, and of the runs that they
+/// lie in.
+fn trained_prompts(recipe: &Recipe, args: &EvalArgs) -> Result<Vec<String>, CliError> {
+    let mut prompts = recipe.train_prompts.clone();
+    for student in std::iter::once(&args.checkpoint).chain(&args.against) {
+        // A run whose inputs are gone can still be evaluated; its prompts are in the snapshot.
+        if let Some(path) = snapshot_of(student)?
+            && let Ok(own) = Recipe::load(&path, &[])
+        {
+            prompts.extend(own.train_prompts);
+        }
+    }
+    Ok(prompts)
 }
 
 struct EvalJob<'a> {
     recipe: &'a Recipe,
     students: Vec<&'a Found>,
+    /// The columns'.
+    names: &'a [&'a str],
+    /// Prompts that they were trained on.
+    trained: &'a [String],
 }
 
 impl Job for EvalJob<'_> {
-    type Output = Result<Vec<Scores>, SessionError>;
+    type Output = Result<(Vec<Column<Scores>>, Vec<String>), SessionError>;
 
     fn run<B: Trainable>(self, _place: Place, device: B::Device) -> Self::Output {
         let batches = Batches::new(self.recipe, &device)?;
@@ -119,6 +145,8 @@ impl Job for EvalJob<'_> {
             &students.iter().collect::<Vec<_>>(),
             &device,
         )?;
-        evaluate::scores::<B>(self.recipe, &batches, &clips, &device)
+        let columns = evaluate::scores::<B>(self.recipe, &batches, self.names, &clips, &device)?;
+        let notes = remarks::beside_table(self.recipe, self.trained, &clips);
+        Ok((columns, notes))
     }
 }

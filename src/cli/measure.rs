@@ -19,6 +19,7 @@ use crate::run::files::AtPath;
 use crate::session::build::{base_student, finished_student};
 use crate::session::journal;
 use crate::session::measure::{self, Measured, Subject};
+use crate::session::remarks;
 
 /// A measurement.
 #[derive(Debug, Args)]
@@ -61,10 +62,25 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
     };
     let measured = afd_backends::dispatch(args.backend.as_deref(), job)??;
     for (name, value) in &measured.values {
-        say!(
-            "{name:<40} {}",
-            value.map_or("-".to_string(), |value| format!("{value:.4}"))
-        );
+        let shown = value.map_or("-".to_string(), |value| format!("{value:.4}"));
+        let rests_on = measured
+            .estimates
+            .get(name)
+            .map_or(String::new(), |estimate| {
+                let [teacher, own] = estimate.clips;
+                let ends = estimate.interval.map_or(String::new(), |[low, high]| {
+                    format!("{low:.4} to {high:.4}, ")
+                });
+                format!("  ({ends}n {teacher}+{own})")
+            });
+        say!("{name:<40} {shown:>10}{rests_on}");
+    }
+    say!(
+        "in brackets: the 95 % interval, bootstrapped over prompts, and n, the clips of the \
+            teacher and of the subject"
+    );
+    for remark in remarks::of_prompts(&recipe, &recipe.train_prompts) {
+        say!("{remark}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 use afd_backends::{Job, Place};
 use afd_clips::check::CheckError;
@@ -14,8 +13,10 @@ use clap::Args;
 use super::CliError;
 use super::bar::Bar;
 use super::resume::{self, Repeated};
+use crate::bench::gather::shell;
 use crate::data::batch::{BatchError, Batches};
 use crate::engine::rounds::Ending;
+use crate::eval::estimate::Summary;
 use crate::eval::report::{Report, read_metrics, write_html};
 use crate::eval::table::comparison_table;
 use crate::out::say;
@@ -24,9 +25,10 @@ use crate::recipe::schedule::Schedule;
 use crate::recipe::tables::Kind;
 use crate::run::directory::{Environment, RunDirectory};
 use crate::run::signals::{self, STOPPED};
+use crate::session::clock::WallClock;
 use crate::session::inputs::RunInputs;
 use crate::session::quarantine::{self, QUARANTINE, Quarantine};
-use crate::session::{SessionError, build, evaluate, journal, train};
+use crate::session::{SessionError, build, evaluate, journal, remarks, train};
 use crate::teacher::TeacherError;
 
 /// A training run.
@@ -143,7 +145,7 @@ impl Job for TrainJob<'_> {
     type Output = Result<ExitCode, SessionError>;
 
     fn run<B: Trainable>(self, place: Place, device: B::Device) -> Self::Output {
-        let started = Instant::now();
+        let mut clock = WallClock::start();
         let recipe = self.recipe;
         // Everything that can be refused is refused before a directory is made. Training reads the
         // weights for itself: they are not held twice.
@@ -151,6 +153,12 @@ impl Job for TrainJob<'_> {
         batches.check_prepared(recipe)?;
         drop(build::base_student::<B::InnerBackend>(recipe, &device)?);
         let run = self.directory(&place, &batches)?;
+        if self.resumed.is_some() {
+            clock = clock.going_on(&run)?;
+        }
+        for remark in remarks::before_training(recipe, &batches) {
+            eprintln!("{remark}");
+        }
         let trained = train::train::<B>(recipe, &run, &batches, &device)?;
         RunInputs::add_made(recipe, &batches, run.path())?;
         if trained.ending == Ending::Stopped {
@@ -166,7 +174,7 @@ impl Job for TrainJob<'_> {
         let compares = recipe.settings.evaluation.clips_per_prompt > 0;
         if compares {
             let student = &trained.model.ema;
-            if !self.compare::<B>(&run, &batches, student, &place, &device, started)? {
+            if !self.compare::<B>(&run, &batches, student, &place, &device, &clock)? {
                 return Ok(ExitCode::from(STOPPED));
             }
         }
@@ -235,7 +243,7 @@ impl TrainJob<'_> {
         trained: &Student<B::InnerBackend>,
         place: &Place,
         device: &B::Device,
-        started: Instant,
+        clock: &WallClock,
     ) -> Result<bool, SessionError> {
         let recipe = self.recipe;
         let (names, base) = match recipe.settings.kind {
@@ -253,27 +261,27 @@ impl TrainJob<'_> {
             }
             clips => clips?,
         };
-        let scores = evaluate::scores::<B>(recipe, batches, &clips, device)?;
+        let columns = evaluate::scores::<B>(recipe, batches, &names, &clips, device)?;
+        let notes = remarks::beside_table(recipe, &recipe.train_prompts, &clips);
         let shown = recipe.settings.evaluation.preview_clips;
         let preview = evaluate::write_preview(&run.samples(), &names, &clips, shown)?;
-        let rows: Vec<(&str, _)> = names.iter().copied().zip(&scores).collect();
-        say!("{}", comparison_table(&rows));
+        say!("{}", comparison_table(&columns));
+        notes.iter().for_each(|note| say!("{note}\n"));
         let report = Report {
             title: format!("{} ({:?})", recipe.settings.name, recipe.settings.kind),
             run: run.path().display().to_string(),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: shell(run.first_command()?.get(1..).unwrap_or_default()),
             seed: recipe.settings.seed,
             commit: option_env!("AFD_COMMIT").map(str::to_string),
             backend: place.device.clone(),
-            wall_seconds: started.elapsed().as_secs_f64(),
+            wall_seconds: clock.seconds(),
             teacher_queries: journal::cost(run)?.teacher_queries + batches.queries() - trained_on,
-            scores: names
-                .iter()
-                .map(|name| (*name).to_string())
-                .zip(scores.iter().cloned())
-                .collect(),
-            notes: Vec::new(),
-        };
+            scores: Vec::new(),
+            columns: Vec::new(),
+            summary: Summary::default(),
+            notes,
+        }
+        .with_columns(columns);
         let metrics = read_metrics(&run.metrics_path())?;
         report.write_json(&run.path().join("report.json"))?;
         write_html(

@@ -6,6 +6,7 @@ use super::{CliError, RecipeArgs};
 use crate::out::say;
 use crate::recipe::Recipe;
 use crate::recipe::tables::TeacherKind;
+use crate::session::remarks;
 
 /// Checks the recipe, its files and its teacher, and says what it would train.
 pub fn run(args: &RecipeArgs) -> Result<ExitCode, CliError> {
@@ -30,5 +31,8 @@ pub fn run(args: &RecipeArgs) -> Result<ExitCode, CliError> {
         student.layers,
         student.frames_per_block
     );
+    for remark in remarks::of_prompts(&recipe, &recipe.train_prompts) {
+        say!("  note      {remark}");
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,37 +14,46 @@ use crate::data::video::Clip;
 use crate::methods::feedback::bradley_terry;
 use crate::recipe::Recipe;
 
+pub use afd_metrics::table::PromptGroup;
+
 /// Prompts scored in one update.
 const PROMPTS: usize = 4;
 /// Clips per prompt and side in one update.
 const CLIPS: usize = 8;
 
-/// Clips of one prompt: the prompt, the teacher's, the student's.
-pub type PromptGroup = (String, Vec<Clip>, Vec<Clip>);
-
 /// Trains a discriminator that nothing was optimised against on the first half of every prompt's
-/// clips and gives its pair accuracy on the second half, averaged over prompts. It shares nothing
-/// with the run's own discriminator: other weights, other seed, other clips.
-pub fn pair_accuracy<B: Trainable>(
+/// clips and gives its pair accuracy on the second half, prompt by prompt. It shares nothing with
+/// the run's own discriminator: other weights, other seed, other clips.
+///
+/// `None` for a prompt with a single clip on either side: none is tested that was trained on.
+pub fn pair_accuracies<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches<B::InnerBackend>,
     groups: &[PromptGroup],
     device: &B::Device,
-) -> Result<f64, BatchError> {
-    accuracy(
-        &discriminator::<B>(recipe, batches, groups, device)?,
-        batches,
-        groups,
-    )
+) -> Result<Vec<Option<f64>>, BatchError> {
+    match discriminator::<B>(recipe, batches, groups, device)? {
+        Some(discriminator) => accuracies(&discriminator, batches, groups),
+        None => Ok(vec![None; groups.len()]),
+    }
 }
 
-/// The discriminator of [`pair_accuracy`], trained.
+/// Whether each side has a clip to train on and another one to test.
+fn has_halves((_, real, made): &PromptGroup) -> bool {
+    real.len().min(made.len()) >= 2
+}
+
+/// The discriminator of [`pair_accuracies`], trained; `None` where no prompt has clips enough.
 pub fn discriminator<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches<B::InnerBackend>,
     groups: &[PromptGroup],
     device: &B::Device,
-) -> Result<ConvDiscriminator<B::InnerBackend>, BatchError> {
+) -> Result<Option<ConvDiscriminator<B::InnerBackend>>, BatchError> {
+    let groups: Vec<&PromptGroup> = groups.iter().filter(|group| has_halves(group)).collect();
+    if groups.is_empty() {
+        return Ok(None);
+    }
     let config = ConvConfig {
         channels: vec![24, 48, 48],
         width: 48,
@@ -66,7 +75,7 @@ pub fn discriminator<B: Trainable>(
         let mut draw = Noise::new(recipe.settings.seed, Purpose::Evaluation, step, 0);
         let (mut teacher, mut student, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..PROMPTS {
-            let (prompt, real, made) = &groups[draw.below(groups.len())];
+            let (prompt, real, made) = groups[draw.below(groups.len())];
             prompts.push(prompt.clone());
             for _ in 0..CLIPS {
                 teacher.push(real[draw.below(real.len() / 2)].clone());
@@ -87,18 +96,21 @@ pub fn discriminator<B: Trainable>(
         let gradients = GradientsParams::from_grads(loss.backward(), &discriminator);
         discriminator = optimizer.step(1e-3, discriminator, gradients);
     }
-    Ok(discriminator.valid())
+    Ok(Some(discriminator.valid()))
 }
 
-/// A discriminator's pair accuracy on the second half of every prompt's clips, averaged over
-/// prompts.
-pub fn accuracy<B: Kernels>(
+/// A discriminator's pair accuracy on the second half of every prompt's clips; `None` where a side
+/// has no second half.
+pub fn accuracies<B: Kernels>(
     discriminator: &ConvDiscriminator<B>,
     batches: &Batches<B>,
     groups: &[PromptGroup],
-) -> Result<f64, BatchError> {
-    let mut total = 0.0;
-    for (prompt, real, made) in groups {
+) -> Result<Vec<Option<f64>>, BatchError> {
+    let of_group = |group: &PromptGroup| {
+        if !has_halves(group) {
+            return Ok(None);
+        }
+        let (prompt, real, made) = group;
         let (real, made) = (&real[real.len() / 2..], &made[made.len() / 2..]);
         let score = |clips: &[Clip]| -> Result<_, BatchError> {
             let text = batches.text(std::slice::from_ref(prompt), clips.len())?;
@@ -106,7 +118,9 @@ pub fn accuracy<B: Kernels>(
                 .score(batches.encode(clips), text)
                 .reshape([1, clips.len()]))
         };
-        total += bradley_terry::pair_accuracy(score(real)?, score(made)?).0;
-    }
-    Ok(total / groups.len() as f64)
+        Ok(Some(
+            bradley_terry::pair_accuracy(score(real)?, score(made)?).0,
+        ))
+    };
+    groups.iter().map(of_group).collect()
 }

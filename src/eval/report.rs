@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::table::Scores;
+use super::estimate::{Column, Summary};
+use super::table::{METRICS, Scores, mean_scores};
 use crate::exit::ExitStatus;
 use crate::run::files::{FileError, write_atomically};
 
@@ -21,7 +22,7 @@ pub struct Report {
     pub title: String,
     /// The run's name or directory.
     pub run: String,
-    /// The command line that repeats it.
+    /// The command line that repeats it: the one that started the run, also where it was resumed.
     pub command: String,
     /// The seed of all random numbers.
     pub seed: u64,
@@ -29,13 +30,19 @@ pub struct Report {
     pub commit: Option<String>,
     /// What it ran on, e.g. "cuda".
     pub backend: String,
-    /// Wall-clock duration, in seconds.
+    /// Wall-clock duration over all processes that worked on it, in seconds.
     pub wall_seconds: f64,
-    /// Videos asked of the teacher.
+    /// Videos asked of the teacher, over all of them.
     pub teacher_queries: u64,
-    /// Named scores in the order of the table's columns: the teacher first, then the base, then the
-    /// distilled student.
+    /// Means over prompts in the order of the table's columns: the teacher first, then the base,
+    /// then the distilled student.
     pub scores: Vec<(String, Scores)>,
+    /// The same columns prompt by prompt; empty in reports of before.
+    #[serde(default)]
+    pub columns: Vec<Column<Scores>>,
+    /// What each number rests on, its interval, and what may be said of changes.
+    #[serde(default)]
+    pub summary: Summary,
     /// Remarks for the reader, a paragraph each.
     pub notes: Vec<String>,
 }
@@ -73,6 +80,16 @@ pub enum ReportError {
 impl ExitStatus for ReportError {}
 
 impl Report {
+    /// The same report with these columns.
+    #[must_use]
+    pub fn with_columns(mut self, columns: Vec<Column<Scores>>) -> Self {
+        let mean = |column: &Column<Scores>| (column.name.clone(), mean_scores(&column.prompts));
+        self.scores = columns.iter().map(mean).collect();
+        self.summary = Summary::of(&METRICS, &columns);
+        self.columns = columns;
+        self
+    }
+
     /// Writes a JSON file, indented, ending in a newline.
     ///
     /// # Errors
@@ -81,7 +98,18 @@ impl Report {
     pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
         let mut text = serde_json::to_string_pretty(self)
             .map_err(|reason| FileError::new("write", path, reason.into()))?;
-        // A number that is not finite is written as null, which then is no number.
+        // A number that is not finite is written as null: an empty cell, or no number at all.
+        for (_, scores) in &self.scores {
+            let values = METRICS
+                .iter()
+                .map(|metric| (metric.name, (metric.value)(scores)));
+            for (name, value) in values {
+                if value.is_some_and(|value| !value.is_finite()) {
+                    let found = format!("\"{name}\": null");
+                    return Err(ReportError::NotFinite { found });
+                }
+            }
+        }
         if let Err(error) = serde_json::from_str::<Self>(&text) {
             let found = text
                 .lines()
@@ -120,18 +148,31 @@ pub fn write_html(
 /// A report for the tests of this module.
 #[cfg(test)]
 fn example() -> Report {
+    use super::estimate::PromptScores;
+
     let scores = |value: f64| Scores {
-        trajectory_energy_distance: value,
+        trajectory_energy_distance: Some(value),
         gravity_error: Some(value / 4.0),
-        object_permanence: 1.0 - value / 10.0,
-        pixel_energy_distance: value / 8.0,
-        temporal_flicker: 0.875,
-        temporal_flicker_gap: value / 64.0,
-        dynamic_degree: 1.0,
-        motion_smoothness: 0.9375,
-        holdout_pair_accuracy: None,
+        object_permanence: Some(1.0 - value / 10.0),
+        pixel_energy_distance: Some(value / 8.0),
+        temporal_flicker: Some(0.875),
+        temporal_flicker_gap: Some(value / 64.0),
+        dynamic_degree: Some(1.0),
+        motion_smoothness: Some(0.9375),
+        ..Scores::default()
     };
-    Report {
+    // Eight prompts, whose scores lie around that of the column.
+    let column = |name: &str, value: f64| Column {
+        name: name.to_string(),
+        prompts: (0..8)
+            .map(|prompt| PromptScores {
+                prompt: format!("p{prompt}"),
+                clips: [4, 4],
+                scores: scores(value + 0.125 * f64::from(2 * prompt - 7)),
+            })
+            .collect(),
+    };
+    let report = Report {
         title: "Falling balls".into(),
         run: "runs/balls".into(),
         command: "afd distill recipes/balls.toml --set train.steps=400".into(),
@@ -140,13 +181,16 @@ fn example() -> Report {
         backend: "ndarray".into(),
         wall_seconds: 3725.5,
         teacher_queries: 640,
-        scores: vec![
-            ("teacher".into(), scores(0.125)),
-            ("base".into(), scores(6.5)),
-            ("distilled".into(), scores(1.25)),
-        ],
+        scores: Vec::new(),
+        columns: Vec::new(),
+        summary: Summary::default(),
         notes: vec!["Two bodies per scene.".into()],
-    }
+    };
+    report.with_columns(vec![
+        column("teacher", 0.125),
+        column("base", 6.5),
+        column("distilled", 1.25),
+    ])
 }
 
 #[cfg(test)]
@@ -176,10 +220,28 @@ mod tests {
     }
 
     #[test]
+    fn numbers_say_what_they_rest_on_and_reports_of_before_can_be_read() {
+        let report = example();
+        let found = &report.summary.estimates["trajectory_energy_distance"]["distilled"];
+        assert_eq!(
+            (found.value, found.prompts, found.clips),
+            (1.25, 8, [32, 32])
+        );
+        let change = &report.summary.changes["trajectory_energy_distance"];
+        assert_eq!(change.difference, -5.25);
+        let mut json = serde_json::to_value(&report).unwrap();
+        let fields = json.as_object_mut().unwrap();
+        fields.remove("columns");
+        fields.remove("summary");
+        let old: Report = serde_json::from_value(json).unwrap();
+        assert_eq!(old.scores, report.scores);
+    }
+
+    #[test]
     fn numbers_that_are_not_finite_are_named_and_nothing_is_written() {
         let place = tempfile::tempdir().unwrap();
         let mut report = example();
-        report.scores[2].1.pixel_energy_distance = f64::NAN;
+        report.scores[2].1.pixel_energy_distance = Some(f64::NAN);
         let message = report
             .write_json(&place.path().join("report.json"))
             .unwrap_err()

@@ -204,6 +204,20 @@ impl RunDirectory {
         Ok(run)
     }
 
+    /// The command line that the run was started with, program name first: it repeats the run,
+    /// where the one that continues it would not.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that this program did not write.
+    pub fn first_command(&self) -> Result<Vec<String>, FileError> {
+        let path = self.path.join(ENVIRONMENT_NAME);
+        let bytes = fs::read(&path).at("read", &path)?;
+        let environment: Environment = serde_json::from_slice(&bytes)
+            .map_err(std::io::Error::from)
+            .at("read", &path)?;
+        Ok(environment.command_line)
+    }
+
     /// Records the machine that continues the run beside the one that began it:
     /// `environment.resumed-1.json` and on.
     pub fn record_resume(&self, environment: &Environment) -> Result<PathBuf, FileError> {

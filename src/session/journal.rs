@@ -74,6 +74,15 @@ pub fn seconds(run: &RunDirectory) -> Result<f64, SessionError> {
     Ok(timings(run)?.iter().filter_map(of_line).sum::<f64>() / 1e3)
 }
 
+/// The same of a run that may have been stopped before its first round was finished.
+pub fn seconds_so_far(run: &RunDirectory) -> Result<f64, SessionError> {
+    if run.path().join(TIMINGS).exists() {
+        seconds(run)
+    } else {
+        Ok(0.0)
+    }
+}
+
 /// Every line of the run's timings but one that a full disk cut short.
 fn timings(run: &RunDirectory) -> Result<Vec<serde_json::Value>, SessionError> {
     let path = run.path().join(TIMINGS);

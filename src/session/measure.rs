@@ -1,6 +1,7 @@
 //! Everything that the evidence asks of a student whose teacher is the physics world: [`Measured`].
 
 mod clips;
+mod rests_on;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +18,11 @@ use crate::data::video::Clip;
 use crate::data::video_io::write_gif_bytes;
 use crate::eval::continuation::Case;
 use crate::eval::drift::DriftWindow;
+use crate::eval::estimate::{Column, Estimate};
 use crate::eval::holdout::{self, PromptGroup};
 use crate::eval::physics::{self, PHYSICS_METRICS, PromptEvidence};
 use crate::eval::preview::side_by_side;
-use crate::eval::table::{METRICS, score};
+use crate::eval::table::{FilmedBy, METRICS, mean_scores, score};
 use crate::exit::ExitStatus;
 use crate::recipe::tables::{CodecKind, TeacherKind};
 use crate::recipe::{Recipe, RecipeError};
@@ -86,6 +88,10 @@ pub struct Measured {
     pub recipe: String,
     /// Metrics by name; `None` where these clips have no value.
     pub values: BTreeMap<String, Option<f64>>,
+    /// What the means over prompts among them rest on, and their intervals; empty in files of
+    /// before.
+    #[serde(default)]
+    pub estimates: BTreeMap<String, Estimate>,
     /// Points by the curve's name.
     pub curves: BTreeMap<String, Vec<[f64; 2]>>,
     /// Prompts and the GIF files that show a clip of each, relative to this file.
@@ -142,13 +148,15 @@ pub fn measure<B: Trainable>(
         world: World::new(recipe.settings.teacher.seed),
     };
     let material = Material::of(&maker, base, subject)?;
-    let mut values = material.values(&maker)?;
-    let physics = physics::measure(&material.evidence())?;
+    let (mut values, mut estimates) = material.values(&maker)?;
+    let evidence = material.evidence();
+    let physics = physics::measure(&evidence)?;
     values.extend(
         PHYSICS_METRICS
             .iter()
             .map(|metric| (metric.name.to_string(), (metric.value)(&physics.scores))),
     );
+    estimates.extend(rests_on::estimates(&evidence, &physics.scores)?);
     let mut curves = drift(&physics.drift, recipe.settings.clip.frames);
     if let Subject::Student(_, history) = subject {
         let points = learning(&maker, history, &material.groups)?;
@@ -157,6 +165,7 @@ pub fn measure<B: Trainable>(
     Ok(Measured {
         recipe: fingerprint(recipe)?,
         values,
+        estimates,
         curves,
         previews: write_previews(&material.groups, directory)?,
     })
@@ -227,31 +236,44 @@ impl Material {
             .collect()
     }
 
-    /// Distances to the teacher, and pair accuracies of a fresh and of a trained discriminator.
-    fn values<B: Trainable>(
-        &self,
-        maker: &ClipMaker<B>,
-    ) -> Result<BTreeMap<String, Option<f64>>, SessionError> {
+    /// Distances to the teacher, and pair accuracies of a fresh and of a trained discriminator; and
+    /// what they rest on.
+    fn values<B: Trainable>(&self, maker: &ClipMaker<B>) -> Result<Values, SessionError> {
         let (recipe, batches, device) = (maker.recipe, maker.batches, maker.device);
-        let mut scores = score(&self.groups)?;
-        scores.holdout_pair_accuracy = Some(holdout::pair_accuracy::<B>(
-            recipe,
-            batches,
-            &self.groups,
-            device,
-        )?);
-        let mut values: BTreeMap<_, _> = METRICS
-            .iter()
-            .map(|metric| (metric.name.to_string(), (metric.value)(&scores)))
-            .collect();
+        let mut prompts = score(&self.groups, FilmedBy::World)?;
+        let fresh = holdout::pair_accuracies::<B>(recipe, batches, &self.groups, device)?;
+        for (prompt, accuracy) in prompts.iter_mut().zip(fresh) {
+            prompt.scores.holdout_pair_accuracy = accuracy;
+        }
+        let column = Column {
+            name: "measured".to_string(),
+            prompts,
+        };
+        let (mut values, mut estimates) = (BTreeMap::new(), BTreeMap::new());
+        for metric in &METRICS {
+            let estimate = column.estimate(metric);
+            let value = estimate.as_ref().map(|estimate| estimate.value);
+            values.insert(metric.name.to_string(), value);
+            estimates.extend(estimate.map(|estimate| (metric.name.to_string(), estimate)));
+        }
         // Reward hacking: a student that fools the discriminator of the beginning may not fool a
         // new one.
         let trained = holdout::discriminator::<B>(recipe, batches, &self.of_base, device)?;
-        let fooled = holdout::accuracy(&trained, batches, &self.groups)?;
-        values.insert(TRAINED_DISCRIMINATOR.to_string(), Some(fooled));
-        Ok(values)
+        let fooled = trained
+            .map(|trained| holdout::accuracies(&trained, batches, &self.groups))
+            .transpose()?;
+        let known: Vec<f64> = fooled.into_iter().flatten().flatten().collect();
+        let mean = known.iter().sum::<f64>() / known.len() as f64;
+        values.insert(
+            TRAINED_DISCRIMINATOR.to_string(),
+            (!known.is_empty()).then_some(mean),
+        );
+        Ok((values, estimates))
     }
 }
+
+/// Metrics by name, and what they rest on.
+type Values = (BTreeMap<String, Option<f64>>, BTreeMap<String, Estimate>);
 
 /// Curves over windows of long clips; x is the window's last frame.
 fn drift(windows: &[DriftWindow], length: usize) -> BTreeMap<String, Vec<[f64; 2]>> {
@@ -309,9 +331,14 @@ fn learning<B: Trainable>(
             Ok((prompt.clone(), teacher.clone(), own))
         });
         let few = few.collect::<Result<Vec<PromptGroup>, SessionError>>()?;
-        Ok([*x, score(&few)?.trajectory_energy_distance])
+        let scores = mean_scores(&score(&few, FilmedBy::World)?);
+        let distance = scores.trajectory_energy_distance;
+        Ok(distance.map(|distance| [*x, distance]))
     };
-    history.iter().map(point).collect()
+    history
+        .iter()
+        .filter_map(|entry| point(entry).transpose())
+        .collect()
 }
 
 /// Pair accuracy of a discriminator that was trained on the base student's clips.

@@ -2,6 +2,7 @@
 //! and `eval` share.
 
 pub mod build;
+pub mod clock;
 pub mod encoders;
 pub mod evaluate;
 pub mod generate;
@@ -10,6 +11,7 @@ pub mod journal;
 pub mod measure;
 pub mod prepare;
 pub mod quarantine;
+pub mod remarks;
 pub mod samples;
 pub mod state;
 pub mod train;

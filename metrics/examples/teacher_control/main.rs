@@ -20,7 +20,7 @@ use afd_metrics::features::FeatureNetwork;
 use afd_metrics::frechet::{frechet_distance, kernel_distance};
 use afd_metrics::metric::Metric;
 use afd_metrics::physics::{Measured, PHYSICS_METRICS, PhysicsScores, PromptEvidence, measure};
-use afd_metrics::table::{METRICS, Scores, score};
+use afd_metrics::table::{FilmedBy, METRICS, Scores, mean_scores, score};
 
 use broken::{BROKEN, Broken, Clips, clips_of};
 use tracker::tracker_floor;
@@ -169,7 +169,7 @@ fn run(
         })
         .collect();
     let filmed = began.elapsed();
-    let scores = score(&groups)?;
+    let scores = mean_scores(&score(&groups, FilmedBy::World)?);
     let scored = began.elapsed();
     let measured = measure(&evidence)?;
     eprintln!(

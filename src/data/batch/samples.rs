@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::BatchError;
+use afd_models::kernels::Kernels;
+
+use super::{BatchError, Batches};
 use crate::recipe::Recipe;
 use crate::teacher::Teacher;
 
@@ -64,4 +66,28 @@ pub fn telling_samples(recipe: &Recipe, teacher: &dyn Teacher) -> Vec<(String, u
         samples.extend(compared.map(|sample| (prompt.clone(), sample)));
     }
     samples.into_iter().collect()
+}
+
+impl<B: Kernels> Batches<B> {
+    /// How many different clips the teacher has of `prompt`; `None` if there is no end to them.
+    pub fn clips_of(&self, prompt: &str) -> Option<u64> {
+        self.teacher.samples(prompt)
+    }
+
+    /// Whether `count` clips of a training prompt that are drawn at once can hold one of them
+    /// twice.
+    pub fn repeats(&self, prompt: &str, count: u64) -> bool {
+        let (asked, there) = (self.draws.samples_per_prompt, self.teacher.samples(prompt));
+        match samples_of(asked, &*self.teacher, prompt) {
+            None => false,
+            // Of more than are there, or across the end of one random order and the start of the
+            // next.
+            Some(clips) => {
+                clips < count
+                    || asked > 0
+                        && (!asked.is_multiple_of(count)
+                            || there.is_some_and(|there| there < asked))
+            }
+        }
+    }
 }

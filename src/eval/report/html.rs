@@ -4,7 +4,8 @@ use super::{
     Report,
     metrics::{MetricsLine, curves},
 };
-use crate::eval::table::comparison_table;
+use crate::eval::cells::{Cell, cells_of};
+use crate::eval::table::METRICS;
 use afd_report::{curve, dark_style, duration, escape, short};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -58,41 +59,28 @@ fn facts(report: &Report) -> String {
     format!("<dl>\n{rows}</dl>\n")
 }
 
-/// The cells of [`comparison_table`], whose lines are `| a | b |` with no other bar in them; the
-/// second line is a rule.
+/// A header and a row per metric, what its numbers rest on below them.
 fn scores(report: &Report) -> String {
-    if report.scores.is_empty() {
+    if report.columns.is_empty() {
         return String::new();
     }
-    let named: Vec<_> = report
-        .scores
-        .iter()
-        .map(|(name, scores)| (name.as_str(), scores))
-        .collect();
-    let row = |(index, line): (usize, &str)| {
-        let cell = |text: &str| {
-            let text = text.trim();
-            let class = match text.rsplit_once(' ') {
-                Some((_, verdict @ ("better" | "worse"))) if index > 0 => {
-                    format!(" class=\"{verdict}\"")
-                }
-                _ => String::new(),
+    let row = |(index, row): (usize, &Vec<Cell>)| {
+        let tag = if index == 0 { "th" } else { "td" };
+        let cell = |cell: &Cell| {
+            let class = cell
+                .verdict
+                .map_or(String::new(), |verdict| format!(" class=\"{verdict}\""));
+            let detail = match &*cell.detail {
+                "" => String::new(),
+                detail => format!("<br><small>{}</small>", escape(detail)),
             };
-            let tag = if index == 0 { "th" } else { "td" };
-            format!("<{tag}{class}>{}</{tag}>", escape(text))
+            format!("<{tag}{class}>{}{detail}</{tag}>", escape(&cell.text))
         };
-        format!(
-            "<tr>{}</tr>\n",
-            line.trim_matches('|')
-                .split('|')
-                .map(cell)
-                .collect::<String>()
-        )
+        format!("<tr>{}</tr>\n", row.iter().map(cell).collect::<String>())
     };
-    let rows: String = comparison_table(&named)
-        .lines()
+    let rows: String = cells_of(&METRICS, &report.columns)
+        .iter()
         .enumerate()
-        .filter(|(index, _)| *index != 1)
         .map(row)
         .collect();
     format!("<h2>Scores</h2>\n<div class=\"wide\"><table>\n{rows}</table></div>\n")
@@ -180,7 +168,7 @@ mod tests {
             (hostile.into(), hostile.into(), hostile.into());
         (report.commit, report.backend, report.notes) =
             (Some(hostile.into()), hostile.into(), vec![hostile.into()]);
-        report.scores[1].0 = hostile.into();
+        report.columns[1].name = hostile.into();
         let page = page(
             &report,
             &metrics(hostile, hostile),
@@ -235,7 +223,7 @@ mod tests {
         );
         assert!(
             table.contains(
-                "<td>6.5000</td><td>1.2500</td><td class=\"better\">-5.2500 better</td></tr>"
+                "<td class=\"better\">-5.2500 better<br><small>-5.25 to -5.25</small></td></tr>"
             ),
             "{table}"
         );
@@ -253,7 +241,7 @@ mod tests {
     #[test]
     fn sections_without_content_are_left_out() {
         let mut report = example();
-        (report.scores, report.notes) = (vec![], vec![]);
+        (report.columns, report.notes) = (vec![], vec![]);
         let page = page(&report, &[], &[]);
         assert!(
             !page.contains("<h2>") && page.contains("<dt>Seed</dt><dd>18446744073709551615</dd>")

@@ -31,7 +31,8 @@ pub struct AfdTable {
     /// Rollouts per prompt (K).
     #[schemars(range(min = 1))]
     pub rollouts_per_prompt: usize,
-    /// Teacher clips per prompt and alternation (M).
+    /// Teacher clips per prompt and alternation (M). Of a prompt with fewer the same clip comes
+    /// more than once, which is said before training.
     #[schemars(range(min = 1))]
     pub teacher_clips_per_prompt: usize,
     /// Teacher clips per prompt that the flow update learns from as well, with r = 1: pure AFD has

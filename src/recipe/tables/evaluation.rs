@@ -9,10 +9,11 @@ use crate::recipe::Problem;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluationTable {
-    /// Clips per held-out prompt, of the teacher and of each student; at least 4, or 0 to leave the
-    /// table out.
+    /// Clips per held-out prompt, of each student and of the teacher; at least 4, or 0 to leave the
+    /// table out. A teacher that has fewer gives each of its clips once.
     pub clips_per_prompt: u64,
-    /// First sample of the teacher's evaluation clips; far from the samples that training draws.
+    /// First sample of the teacher's evaluation clips; far from the samples that training draws. A
+    /// folder's clips are counted round: of more than are asked for it says which are taken.
     pub first_sample: u64,
     /// Clips generated at once.
     #[schemars(range(min = 1))]

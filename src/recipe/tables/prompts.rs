@@ -17,7 +17,8 @@ use crate::teacher::world::World;
 pub struct PromptsTable {
     /// Prompts trained on.
     pub train: PromptList,
-    /// Prompts kept for evaluation; needed where `evaluation.clips_per_prompt` is not 0.
+    /// Prompts kept for evaluation; needed where `evaluation.clips_per_prompt` is not 0. Those that
+    /// are trained on as well are named beside the numbers.
     #[serde(default)]
     pub held_out: PromptList,
 }
