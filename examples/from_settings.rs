@@ -65,7 +65,12 @@ pub fn train_and_evaluate(directory: &Path) -> Result<Outcome, Box<dyn Error>> {
     let rollout = generator.rollout(RolloutNoise::new(seed, 0, 0..2)).latents;
 
     // Evaluation: fresh clips of the teacher and of the student for the held-out prompts.
-    let clips = held_out_clips::<B>(&recipe, &batches, &[&student], &device)?;
+    let clips = held_out_clips::<B>(
+        &recipe,
+        &batches,
+        &[(&student, &recipe.settings.sampler)],
+        &device,
+    )?;
     let names = ["teacher", "student"];
     write_preview(&run.samples(), &names, &clips, 1)?;
     Ok(Outcome {

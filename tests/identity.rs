@@ -376,3 +376,42 @@ fn a_run_goes_on_after_the_lines_that_it_wrote() {
     fs::write(&timings, bytes).unwrap();
     succeeds(place, &resume);
 }
+
+/// Row "a student's sampler": a recipe with another one changes nothing unless it is asked for.
+#[test]
+fn a_student_is_sampled_as_it_was_trained() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let train = ["distill", &golden(), "--set", "afd.alternations=1"];
+    let short = ["--set", "evaluation.clips_per_prompt=0"];
+    succeeds(place, &[&train[..], &short[..]].concat());
+    let recipe = fs::read_to_string(golden()).unwrap();
+    let other = recipe.replace(
+        "denoising_step_list = [1000, 500]",
+        "denoising_step_list = [1000, 750, 500, 250]",
+    );
+    fs::write(place.join("other.toml"), other).unwrap();
+    let eval = |more: &[&str]| {
+        let ask = ["eval", "--checkpoint", "runs/golden", "--json"];
+        let output = common::afd(place, &[&ask[..], more].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        let scores: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (scores["checkpoint"].clone(), said)
+    };
+    let clips = ["--set", "evaluation.clips_per_prompt=4"];
+    let (own, said) = eval(&clips);
+    assert!(!said.contains("is sampled"), "{said}");
+    let with_other = [&["--recipe", "other.toml"], &clips[..]].concat();
+    let (same, said) = eval(&with_other);
+    assert!(
+        said.contains("sampled as it was trained (consistency, 1000 500)")
+            && said.contains("(consistency, 1000 750 500 250)"),
+        "{said}"
+    );
+    assert_eq!(own, same);
+    let steps = "sampler.denoising_step_list=[1000,750,500,250]";
+    let (asked, said) = eval(&[&with_other[..], &["--set", steps]].concat());
+    assert!(!said.contains("is sampled"), "{said}");
+    assert_ne!(own, asked);
+}

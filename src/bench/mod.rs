@@ -30,6 +30,12 @@ pub enum BenchError {
             --only {0} --again, or give the benchmark another name"
     )]
     OtherRecipe(String),
+    /// A run went on, or was made anew, after it was measured; holds its name.
+    #[error(
+        "{0} was measured before its run became what it is now; make it anew with --only {0} \
+        --again"
+    )]
+    OtherStudent(String),
     /// The report of a run cannot be read.
     #[error("{} is damaged: {source}", path.display())]
     Damaged {

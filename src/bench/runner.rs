@@ -14,6 +14,7 @@ use crate::out::say;
 use crate::run::files::{FileError, remove_directory, write_atomically};
 use crate::run::signals::{self, STOPPED};
 use crate::session::measure::{self, Measured};
+use crate::session::state::weights_of_run;
 
 /// How often children and signals are looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -315,8 +316,8 @@ pub fn wall_seconds(places: &Places) -> f64 {
 /// A run's measurements; `None` if there are none yet.
 ///
 /// # Errors
-/// Measurements that were made with another recipe than the benchmark now asks for, or that cannot
-/// be read.
+/// Measurements that were made with another recipe than the benchmark now asks for, or of another
+/// student than the run's directory now holds, or that cannot be read.
 pub fn found(places: &Places, run: &PlannedRun) -> Result<Option<Measured>, BenchError> {
     let measured = measure::read(&places.measured(run))?;
     if measured
@@ -324,6 +325,16 @@ pub fn found(places: &Places, run: &PlannedRun) -> Result<Option<Measured>, Benc
         .is_some_and(|measured| measured.recipe != run.recipe_hash)
     {
         return Err(BenchError::OtherRecipe(run.id()));
+    }
+    if let Some(measured) = measured.as_ref().filter(|found| !found.student.is_empty()) {
+        // A run that was tidied away is not asked.
+        let now = match places.run(run).join("checkpoints").is_dir() {
+            true => weights_of_run(&places.run(run))?,
+            false => Vec::new(),
+        };
+        if !now.is_empty() && now != measured.student {
+            return Err(BenchError::OtherStudent(run.id()));
+        }
     }
     Ok(measured)
 }

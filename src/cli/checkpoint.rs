@@ -9,6 +9,7 @@ use burn::prelude::*;
 
 use super::CliError;
 use crate::recipe::Recipe;
+use crate::recipe::tables::SamplerTable;
 use crate::run::checkpoints::Checkpoints;
 use crate::run::manifest::Manifest;
 use crate::session::SessionError;
@@ -39,6 +40,39 @@ impl Found {
             recipe.path.display()
         )))
     }
+}
+
+impl Found {
+    /// How the student is sampled: as it was trained, unless `overrides` of `recipe` say otherwise.
+    /// Says so where the recipe alone would have it sampled in another way; `name` is the option
+    /// that named the student.
+    pub fn sampler(&self, recipe: &Recipe, overrides: &[String], name: &str) -> SamplerTable {
+        let (own, of_recipe) = (&self.card.sampler, &recipe.settings.sampler);
+        let asked = overrides.iter().any(|text| {
+            let rest = text.trim_start().strip_prefix("sampler");
+            rest.is_some_and(|rest| rest.trim_start().starts_with(['.', '=']))
+        });
+        match own == of_recipe || asked {
+            true => of_recipe.clone(),
+            false => {
+                eprintln!(
+                    "the student of --{name} is sampled as it was trained ({}), not as {} says \
+                        ({}); --set sampler.... asks for another sampler",
+                    shown(own),
+                    recipe.path.display(),
+                    shown(of_recipe)
+                );
+                own.clone()
+            }
+        }
+    }
+}
+
+/// A sampler in a few words.
+fn shown(sampler: &SamplerTable) -> String {
+    let steps = sampler.denoising_step_list.iter().map(ToString::to_string);
+    let kind = format!("{:?}", sampler.kind).to_lowercase();
+    format!("{kind}, {}", steps.collect::<Vec<_>>().join(" "))
 }
 
 /// A student to sample.

@@ -14,6 +14,7 @@ use crate::eval::estimate::{Column, Summary};
 use crate::eval::table::{METRICS, Scores, comparison_table, mean_scores};
 use crate::out::say;
 use crate::recipe::Recipe;
+use crate::recipe::tables::SamplerTable;
 use crate::session::build::finished_student;
 use crate::session::quarantine::{self, QUARANTINE};
 use crate::session::{SessionError, evaluate, remarks};
@@ -30,7 +31,8 @@ pub struct EvalArgs {
     /// The recipe that names teacher and prompts [default: the snapshot of the checkpoint's run].
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<PathBuf>,
-    /// Override a field of that recipe, such as `--set evaluation.clips_per_prompt=64`.
+    /// Override a field of that recipe, such as `--set evaluation.clips_per_prompt=64`. Each student
+    /// is sampled as it was trained, unless a field of `sampler` is set here.
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     overrides: Vec<String>,
     /// Print JSON instead of a table.
@@ -76,11 +78,16 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
         .chain(named.iter().map(|(name, _)| *name))
         .collect();
     let students: Vec<&Found> = named.iter().map(|(_, found)| *found).collect();
+    let samplers = named
+        .iter()
+        .map(|(name, found)| found.sampler(&recipe, &args.overrides, name))
+        .collect();
     let (columns, notes) = afd_backends::dispatch(
         args.backend.as_deref(),
         EvalJob {
             recipe: &recipe,
             students,
+            samplers,
             names: &names,
             trained: &trained,
         },
@@ -120,6 +127,8 @@ fn trained_prompts(recipe: &Recipe, args: &EvalArgs) -> Result<Vec<String>, CliE
 struct EvalJob<'a> {
     recipe: &'a Recipe,
     students: Vec<&'a Found>,
+    /// Theirs.
+    samplers: Vec<SamplerTable>,
     /// The columns'.
     names: &'a [&'a str],
     /// Prompts that they were trained on.
@@ -142,7 +151,7 @@ impl Job for EvalJob<'_> {
         let clips = evaluate::held_out_clips::<B>(
             self.recipe,
             &batches,
-            &students.iter().collect::<Vec<_>>(),
+            &students.iter().zip(&self.samplers).collect::<Vec<_>>(),
             &device,
         )?;
         let columns = evaluate::scores::<B>(self.recipe, &batches, self.names, &clips, &device)?;

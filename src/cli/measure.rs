@@ -20,6 +20,7 @@ use crate::session::build::{base_student, finished_student};
 use crate::session::journal;
 use crate::session::measure::{self, Measured, Subject};
 use crate::session::remarks;
+use crate::session::state::weights_of_run;
 
 /// A measurement.
 #[derive(Debug, Args)]
@@ -42,10 +43,13 @@ pub struct MeasureArgs {
 
 /// Measures, and prints every number.
 pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     measure::check(&recipe)?;
     if let Some(run) = &args.run {
-        find(run)?.fits(&recipe, "run")?;
+        let found = find(run)?;
+        found.fits(&recipe, "run")?;
+        // The base and every point of the learning curve too: they are compared with it.
+        recipe.settings.sampler = found.sampler(&recipe, &args.recipe.overrides, "run");
     }
     if args.out.join(measure::FILE).exists() {
         return Err(CliError::Usage(format!(
@@ -127,8 +131,11 @@ impl Job for MeasureJob<'_> {
             Some(student) => Subject::Student(student, history),
             None => Subject::Student(&base, Vec::new()),
         };
-        let measured =
+        let mut measured =
             measure::measure::<B>(self.recipe, &batches, &base, &subject, self.out, &device)?;
+        if let Some(run) = self.run {
+            measured.student = weights_of_run(run)?;
+        }
         measure::write(self.out, &measured)?;
         Ok(measured)
     }

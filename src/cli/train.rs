@@ -253,7 +253,13 @@ impl TrainJob<'_> {
             ),
             Kind::Pretrain => (vec!["teacher", "pretrained"], None),
         };
-        let students: Vec<_> = base.iter().chain([trained]).collect();
+        // Both take the steps that the run trained: the base shows what training changed.
+        let sampler = &recipe.settings.sampler;
+        let students: Vec<_> = base
+            .iter()
+            .chain([trained])
+            .map(|student| (student, sampler))
+            .collect();
         let trained_on = batches.queries();
         let clips = match evaluate::held_out_clips::<B>(recipe, batches, &students, device) {
             Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {

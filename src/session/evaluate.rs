@@ -19,7 +19,7 @@ use crate::eval::preview::side_by_side;
 use crate::eval::table::{FilmedBy, PromptGroup, Scores, score, score_teacher};
 use crate::exit::ExitStatus;
 use crate::recipe::Recipe;
-use crate::recipe::tables::TeacherKind;
+use crate::recipe::tables::{SamplerTable, TeacherKind};
 use crate::run::files::write_atomically;
 use crate::teacher::world::World;
 
@@ -40,16 +40,16 @@ pub struct PromptClips {
     pub students: Vec<Vec<Clip>>,
 }
 
-/// The teacher's and the students' clips of every held-out prompt that the teacher does not refuse.
-/// A prompt that is listed twice is compared once.
+/// The teacher's and the students' clips of every held-out prompt that the teacher does not refuse;
+/// each student is sampled as its table says. A prompt that is listed twice is compared once.
 pub fn held_out_clips<B: Trainable>(
     recipe: &Recipe,
     batches: &Batches<B::InnerBackend>,
-    students: &[&Student<B::InnerBackend>],
+    students: &[(&Student<B::InnerBackend>, &SamplerTable)],
     device: &B::Device,
 ) -> Result<Vec<PromptClips>, SessionError> {
     let evaluation = &recipe.settings.evaluation;
-    let (sampler, samples) = (recipe.settings.sampler.build(), evaluation.clips_per_prompt);
+    let samples = evaluation.clips_per_prompt;
     let of_prompt = |prompt: &String| -> Result<PromptClips, SessionError> {
         let request = Request {
             prompt,
@@ -59,9 +59,9 @@ pub fn held_out_clips<B: Trainable>(
             frames: recipe.settings.clip.frames,
             latent_shape: recipe.latent_shape,
         };
-        let students = students
-            .iter()
-            .map(|student| generate(student, batches, &sampler, &request, device));
+        let students = students.iter().map(|(student, sampler)| {
+            generate(student, batches, &sampler.build(), &request, device)
+        });
         Ok(PromptClips {
             prompt: prompt.clone(),
             teacher: teacher_clips(recipe, batches, prompt)?,

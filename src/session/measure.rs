@@ -86,6 +86,10 @@ impl ExitStatus for MeasureError {
 pub struct Measured {
     /// Hash of the recipe that it was measured with, every field of it.
     pub recipe: String,
+    /// BLAKE3 of the files of the student's weights, if a run's was measured; empty in files of
+    /// before.
+    #[serde(default)]
+    pub student: Vec<String>,
     /// Metrics by name; `None` where these clips have no value.
     pub values: BTreeMap<String, Option<f64>>,
     /// What the means over prompts among them rest on, and their intervals; empty in files of
@@ -164,6 +168,7 @@ pub fn measure<B: Trainable>(
     }
     Ok(Measured {
         recipe: fingerprint(recipe)?,
+        student: Vec::new(),
         values,
         estimates,
         curves,

@@ -29,6 +29,7 @@ use crate::recipe::tables::{
     CodecTable, SamplerTable, TextTable, reads_latents, reads_text, whole_tokens,
 };
 use crate::recipe::{Problem, Recipe, check_bounds_of};
+use crate::run::checkpoints::Checkpoints;
 use crate::run::files::FileError;
 use crate::run::manifest::hash;
 
@@ -215,6 +216,19 @@ impl StudentCard {
             .flat_map(|adapter| adapter.blake3.iter().cloned());
         Ok(std::iter::once(hash(&own)?).chain(beside).collect())
     }
+}
+
+/// BLAKE3 of the files that hold the weights of a run's newest student; none without a checkpoint.
+///
+/// # Errors
+/// A checkpoint that cannot be read.
+pub fn weights_of_run(run: &Path) -> Result<Vec<String>, SessionError> {
+    let Some((_, checkpoint)) = Checkpoints::new(run, 1).latest()? else {
+        return Ok(Vec::new());
+    };
+    let student = checkpoint.join("student");
+    let card: StudentCard = read_json(&student.join("config.json"))?;
+    card.weights(&student)
 }
 
 /// The file in a student's directory that holds its weights, and the one that holds its low-rank
