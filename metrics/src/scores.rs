@@ -12,7 +12,6 @@ use super::metric::{Better, Metric, RestsOn};
 pub struct Scores {
     /// Energy distance between the bodies' paths, teacher against student; px; lower is better, 0 =
     /// the teacher's distribution.
-    /// `None`: not the world's clips.
     pub trajectory_energy_distance: Option<f64>,
     /// Difference of the mean accelerations in free flight; px/frame^2; lower is better. `None`: no
     /// prompt's teacher clips show free flight.
@@ -23,8 +22,8 @@ pub struct Scores {
     /// Energy distance between clips as pictures; root-mean-square of pixels in [-1, 1]; lower is
     /// better, 0 = the teacher's distribution.
     pub pixel_energy_distance: Option<f64>,
-    /// Energy distance between the clips' random features ([`crate::features`]); in their unit; lower
-    /// is better, 0 = the teacher's distribution.
+    /// Energy distance between the clips' random features ([`crate::features`]); in their unit;
+    /// lower is better, 0 = the teacher's distribution.
     pub feature_energy_distance: Option<f64>,
     /// VBench's temporal flickering; in [0, 1]; 1 = still. Best at the teacher's value: moving
     /// scenes lower it legitimately.
