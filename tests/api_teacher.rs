@@ -369,6 +369,12 @@ fn refused_prompts_and_takes_do_not_stop_a_run() {
         status.contains("7 refused") && status.contains("forbidden"),
         "{status}"
     );
+    // A fetch that leaves clips missing is no success.
+    let error = fails(place.path(), &["teacher", "fetch", &recipe], 1);
+    assert!(
+        error.contains("7 of 20 clips are not there") && error.contains("7 refused"),
+        "{error}"
+    );
     succeeds(
         place.path(),
         &[

@@ -160,14 +160,14 @@ impl Http {
         })
     }
 
-    /// A clip into `target`, along redirects. Gives the status; `target` is filled only if that is
-    /// 200.
+    /// A clip into `target`, along redirects. Gives the last address and its status; `target` is
+    /// filled only if that is 200.
     pub fn download(
         &self,
         url: &str,
         way: &dyn Way,
         target: &mut dyn io::Write,
-    ) -> Result<u16, NoClip> {
+    ) -> Result<(String, u16), NoClip> {
         let mut url = url.to_string();
         for _ in 0..=MOST_REDIRECTS {
             if !way.is_allowed(&url) {
@@ -188,10 +188,10 @@ impl Http {
                 continue;
             }
             if status != 200 {
-                return Ok(status);
+                return Ok((url, status));
             }
             let mut reader = response.body_mut().as_reader().take(LONGEST_CLIP + 1);
-            return copy(&mut reader, way, target).map(|()| 200);
+            return copy(&mut reader, way, target).map(|()| (url, 200));
         }
         Err(NoClip::Network("it redirects too often".to_string()))
     }

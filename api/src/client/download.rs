@@ -42,17 +42,18 @@ impl Client {
             stop,
         };
         match self.http.download(&url, &way, place.as_file_mut()) {
-            Ok(200) => {}
-            Ok(status @ (401 | 403)) if !way.headers(&url).is_empty() => {
-                return Fetched::Stop(format!(
-                    "the provider refuses the key for a clip with HTTP {status}; check key and \
-                        account"
-                ));
+            Ok((_, 200)) => {}
+            // 403 may mean an address that has expired, or a clip that is gone.
+            Ok((last, 401)) if !way.headers(&last).is_empty() => {
+                return Fetched::Stop(
+                    "the provider refuses the key for a clip with HTTP 401; check key and account"
+                        .to_string(),
+                );
             }
-            Ok(status) if status == 429 || status >= 500 => {
+            Ok((_, status)) if status == 429 || status >= 500 => {
                 return Fetched::Network(format!("the clip's address answered HTTP {status}"));
             }
-            Ok(status) => {
+            Ok((_, status)) => {
                 return Fetched::Again(format!("the clip's address answered HTTP {status}"));
             }
             Err(NoClip::Network(reason)) => return Fetched::Network(self.scrub(&reason)),
@@ -101,7 +102,7 @@ impl Client {
             _ if (300..400).contains(&answer.status) => {
                 return Err(Fetched::Stop(self.explain_redirect(&answer)));
             }
-            _ if matches!(answer.status, 401 | 403) => {
+            _ if answer.status == 401 => {
                 return Err(Fetched::Stop(format!("{reason}; check key and account")));
             }
             _ if !(200..300).contains(&answer.status) => return Err(Fetched::Again(reason)),
