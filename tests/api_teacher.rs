@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use afd::data::video_io::write_gif_bytes;
 use afd::teacher::{Teacher, world::World};
+use afd_api::adapter::BUILT_IN;
 use afd_mock_api::{Dialect, Faults, MockServer, Options};
 use common::{command, final_state, golden};
 
@@ -50,6 +51,15 @@ fn recipe(place: &Path, url: &str, more: &str) -> String {
         .replacen("alternations = 20", "alternations = 4", 1)
         .replacen("warmup_steps = 3", "warmup_steps = 1", 1);
     assert!(text.contains("kind = \"api\"") && text.contains("alternations = 4"));
+    // The server hands out GIF files.
+    let adapter = BUILT_IN
+        .iter()
+        .find(|(name, _)| *name == "kling")
+        .unwrap()
+        .1;
+    let adapter = adapter.replacen("[result]\n", "[result]\nneeds_ffmpeg = false\n", 1);
+    fs::write(place.join("gif.toml"), adapter).unwrap();
+    let text = text.replacen("adapter = \"kling\"", "adapter = \"gif.toml\"", 1);
     let path = place.join("recipe.toml");
     fs::write(&path, text).unwrap();
     path.display().to_string()
@@ -358,6 +368,12 @@ fn refused_prompts_and_takes_do_not_stop_a_run() {
     assert!(
         status.contains("7 refused") && status.contains("forbidden"),
         "{status}"
+    );
+    // A fetch that leaves clips missing is no success.
+    let error = fails(place.path(), &["teacher", "fetch", &recipe], 1);
+    assert!(
+        error.contains("7 of 20 clips are not there") && error.contains("7 refused"),
+        "{error}"
     );
     succeeds(
         place.path(),

@@ -2,6 +2,7 @@
 //! mean.
 
 mod check;
+mod numbers;
 mod rule;
 
 use std::{collections::BTreeMap, path::Path};
@@ -10,12 +11,18 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use check::AdapterError;
+pub(crate) use check::MOST_JOBS;
+pub use numbers::NumberError;
+pub(crate) use numbers::plain;
 pub use rule::{Outcome, Rule};
 pub(crate) use rule::{outcome_of, text_at};
 
 pub use crate::template::MergeError;
 
-use crate::ApiError;
+use crate::{
+    ApiError,
+    clean::{brief, shown},
+};
 
 /// The adapters that ship, by name.
 pub const BUILT_IN: [(&str, &str); 7] = [
@@ -159,9 +166,21 @@ pub struct ResultStep {
     /// Whether the clip's address needs the key; it is sent to the base's origin only.
     #[serde(default)]
     pub authorised: bool,
+    /// Hosts besides the provider's own and public ones that clips may be fetched from, over https:
+    /// private names and addresses.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Whether clips are videos that only ffmpeg decodes; it is then looked for before anything is
+    /// paid. Servers that hand out GIF files need none.
+    #[serde(default = "yes")]
+    pub needs_ffmpeg: bool,
     /// What answers mean, before the status decides.
     #[serde(default)]
     pub rules: Vec<Rule>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What the result's address leads to.
@@ -244,7 +263,8 @@ impl Adapter {
         let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
         if !name.contains(['.', '/', '\\']) {
             let problem = format!(
-                "there is no adapter {name:?}; expected one of {}, or a path to a .toml file",
+                "there is no adapter {:?}; expected one of {}, or a path to a .toml file",
+                brief(name),
                 names.join(", ")
             );
             return Err(ApiError::Settings(problem));
@@ -266,8 +286,9 @@ impl Adapter {
     /// # Errors
     /// [`AdapterError`]: what was found and expected.
     pub fn parse(text: &str) -> Result<Self, AdapterError> {
-        let adapter: Self = toml::from_str(text)
-            .map_err(|error| AdapterError::Toml(error.to_string().trim().replace('\n', " ")))?;
+        let refuse = |error: toml::de::Error| AdapterError::Toml(shown(error.to_string().trim()));
+        plain(&toml::from_str(text).map_err(refuse)?)?;
+        let adapter: Self = toml::from_str(text).map_err(refuse)?;
         adapter.check()?;
         Ok(adapter)
     }

@@ -1,6 +1,9 @@
 //! The header that signs a request.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
@@ -31,7 +34,8 @@ pub(crate) fn header(
     Ok(Some((name.to_string(), value)))
 }
 
-/// What of the key must not be shown: the whole, and the secret half of a pair.
+/// What of the key must not be shown: the whole and both halves of a pair, as they are, in base64
+/// and as in addresses.
 pub(crate) fn hidden(key: Option<&Secret>) -> Vec<String> {
     let Some(key) = key.map(Secret::reveal) else {
         return Vec::new();
@@ -42,8 +46,27 @@ pub(crate) fn hidden(key: Option<&Secret>) -> Vec<String> {
             .into_iter()
             .flat_map(|(issuer, secret)| [secret.to_string(), issuer.to_string()]),
     );
+    // Shorter ones are in any text.
     parts.retain(|part| part.len() >= 4);
+    let encoded = parts.iter().flat_map(|part| {
+        let percent = |lower: bool| percent_encoded(part, lower);
+        [STANDARD.encode(part), percent(true), percent(false)]
+    });
+    let encoded: Vec<String> = encoded.collect();
+    parts.extend(encoded.into_iter().filter(|part| part.len() >= 8));
+    parts.dedup();
     parts
+}
+
+fn percent_encoded(text: &str, lower: bool) -> String {
+    let letter = |byte: u8| match byte {
+        _ if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => {
+            char::from(byte).to_string()
+        }
+        _ if lower => format!("%{byte:02x}"),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(letter).collect()
 }
 
 /// A JSON web token (RFC 7519) of an `ISSUER:SECRET` pair: valid from 5 seconds ago, as clocks
@@ -108,6 +131,22 @@ mod tests {
             hex,
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
+    }
+
+    #[test]
+    fn a_key_is_hidden_in_every_spelling() {
+        let hidden = hidden(Some(&Secret::new("AK12:s+/cret".to_string())));
+        for spelling in [
+            "AK12:s+/cret",
+            "AK12",
+            "s+/cret",
+            "s%2B%2Fcret",
+            "s%2b%2fcret",
+        ] {
+            assert!(hidden.iter().any(|part| part == spelling), "{spelling}");
+        }
+        assert!(hidden.contains(&STANDARD.encode("AK12:s+/cret")));
+        assert!(super::hidden(Some(&Secret::new("abc".to_string()))).is_empty());
     }
 
     #[test]

@@ -3,11 +3,13 @@
 
 mod drive;
 mod follow;
+mod ready;
+mod silence;
+mod state;
 mod step;
 mod submit;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,22 +24,14 @@ use crate::{
     ApiError,
     client::Client,
     ledger::{Ledger, Sample},
-    money::Money,
     service::Service,
-    survey::{Counts, Standing, Unavailable},
+    survey::{Standing, Unavailable},
 };
+pub use state::Progress;
+use state::{Halt, State};
 
 /// How often a thread that waits looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// How far a fetch is.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// Where the wanted samples stand.
-    pub counts: Counts,
-    /// Spent or reserved.
-    pub spent: Money,
-}
 
 /// How a fetch ended.
 #[derive(Debug)]
@@ -55,8 +49,9 @@ pub struct Fetch {
 /// fifth of a second, `stop` is asked as often.
 ///
 /// # Errors
-/// [`ApiError::Settings`] for the key, [`ApiError::Store`] and [`ApiError::Journal`] for the store.
-/// What the provider does is in [`Fetch`].
+/// [`ApiError::Settings`] for the key, [`ApiError::Store`] and [`ApiError::Journal`] for the store,
+/// [`ApiError::Stopped`] where ffmpeg or room on the disk is missing. What the provider does is in
+/// [`Fetch`].
 pub fn fetch(
     service: &Service,
     wanted: &[Sample],
@@ -78,10 +73,14 @@ pub fn fetch(
         }
     }
     let mut state = engine.shared.lock();
-    state.store.finish()?;
+    let finished = state.store.finish();
+    let halted = state.reason(&engine.shared.service);
+    if halted.is_none() {
+        finished?;
+    }
     let fetch = Fetch {
         progress: state.progress(&engine.shared.service),
-        halted: state.halted.clone(),
+        halted,
         stopped,
     };
     progress(&fetch.progress);
@@ -105,80 +104,6 @@ struct Shared {
     stopping: AtomicBool,
 }
 
-#[derive(Debug)]
-struct State {
-    store: ClipStore,
-    ledger: Ledger,
-    /// What is wanted, in the order of need, and where each sample stands in it.
-    wanted: Vec<Sample>,
-    positions: BTreeMap<Sample, usize>,
-    /// Wanted now.
-    urgent: VecDeque<Sample>,
-    /// Under way from an earlier run: already paid for.
-    resumed: VecDeque<Sample>,
-    /// The first place in `wanted` that no worker has looked at, and the first that none may look
-    /// at yet.
-    next: usize,
-    limit: usize,
-    /// Whether workers end when nothing is left.
-    closing: bool,
-    in_hand: BTreeSet<Sample>,
-    /// Why nothing more is submitted.
-    halted: Option<String>,
-    /// Before this, nothing is submitted: rate limits and `Retry-After`.
-    quiet_until: Instant,
-}
-
-impl State {
-    /// By what is journalled.
-    fn journalled(&self, service: &Service, sample: &Sample) -> Standing {
-        Standing::of(
-            service,
-            self.store.clips().contains_key(sample),
-            self.ledger.submissions().of_sample(&sample.0, sample.1),
-        )
-    }
-
-    /// The same, knowing which requests are on their way just now.
-    fn standing(&self, service: &Service, sample: &Sample) -> Standing {
-        match self.journalled(service, sample) {
-            Standing::Unknown if self.in_hand.contains(sample) => Standing::Open,
-            other => other,
-        }
-    }
-
-    fn progress(&self, service: &Service) -> Progress {
-        let mut counts = Counts::default();
-        self.wanted
-            .iter()
-            .for_each(|sample| counts.add(&self.standing(service, sample)));
-        Progress {
-            counts,
-            spent: self.ledger.submissions().spent(),
-        }
-    }
-
-    /// The next sample that a worker can do something for.
-    fn next_sample(&mut self, service: &Service) -> Option<Sample> {
-        loop {
-            let sample = match self.urgent.pop_front().or_else(|| self.resumed.pop_front()) {
-                Some(sample) => sample,
-                None if self.next < self.limit.min(self.wanted.len()) => {
-                    self.next += 1;
-                    self.wanted[self.next - 1].clone()
-                }
-                None => return None,
-            };
-            let standing = self.journalled(service, &sample);
-            let workable = standing == Standing::Open
-                || (standing == Standing::Missing && self.halted.is_none());
-            if workable && self.in_hand.insert(sample.clone()) {
-                return Some(sample);
-            }
-        }
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is journalled before it is made, so another thread's panic leaves nothing
@@ -195,9 +120,17 @@ impl Shared {
         self.stopping.load(Ordering::SeqCst)
     }
 
+    /// Submits nothing more, and says why; jobs are followed to their end.
     fn halt(&self, reason: String) {
-        self.lock().halted.get_or_insert(reason);
+        self.lock().halted.get_or_insert(Halt::Said(reason));
         self.changed.notify_all();
+    }
+
+    /// Stops everything for a fault on this side, which must not be taken for a job's: what is
+    /// under way stays so.
+    fn fail(&self, reason: String) {
+        self.halt(reason);
+        self.stop();
     }
 
     /// Sleeps; `false` if it should stop.
@@ -239,9 +172,9 @@ impl Shared {
                 }
             };
             if let Err(error) = self.drive(&sample) {
-                self.halt(error.to_string());
+                self.fail(error.to_string());
             }
-            self.lock().in_hand.remove(&sample);
+            self.lock().put_down(&self.service, &sample);
             self.changed.notify_all();
         }
     }
@@ -253,7 +186,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ApiError::Settings`] for the key, [`ApiError::Store`] and [`ApiError::Journal`] for the
-    /// store.
+    /// store, [`ApiError::Stopped`] where something is missing that clips will need.
     pub(crate) fn start(
         service: &Service,
         wanted: Vec<Sample>,
@@ -263,26 +196,20 @@ impl Engine {
         let client = Client::new(service.clone())?;
         let store = ClipStore::open(&service.store, &service.origin())?;
         let ledger = Ledger::open(&service.store, service.settings.budget)?;
+        let all_there = |samples: &[Sample]| {
+            let there = |sample| store.clips().contains_key(sample);
+            !samples.is_empty() && samples.iter().all(there)
+        };
+        if !all_there(&wanted) {
+            ready::check(service)?;
+        }
         let paid = |(sample, latest): (&Sample, _)| {
             (Standing::of(service, store.clips().contains_key(sample), Some(latest))
                 == Standing::Open)
                 .then(|| sample.clone())
         };
         let resumed = ledger.submissions().latest().filter_map(paid).collect();
-        let state = State {
-            store,
-            ledger,
-            wanted: Vec::new(),
-            positions: BTreeMap::new(),
-            urgent: VecDeque::new(),
-            resumed,
-            next: 0,
-            limit: ahead,
-            closing,
-            in_hand: BTreeSet::new(),
-            halted: None,
-            quiet_until: Instant::now(),
-        };
+        let state = State::new(store, ledger, resumed, ahead, closing);
         let shared = Arc::new(Shared {
             service: service.clone(),
             client,
@@ -297,7 +224,13 @@ impl Engine {
         engine.expect(wanted);
         for _ in 0..service.concurrency() {
             let shared = engine.shared.clone();
-            engine.workers.push(thread::spawn(move || shared.work()));
+            let worker = thread::Builder::new().spawn(move || shared.work());
+            engine.workers.push(worker.map_err(|error| {
+                ApiError::Stopped(format!(
+                    "cannot start {} threads: {error}; lower teacher.api.concurrency",
+                    service.concurrency()
+                ))
+            })?);
         }
         Ok(engine)
     }
@@ -341,8 +274,9 @@ impl Engine {
                 return Ok(Err(reason));
             }
             if !state.in_hand.contains(sample) {
-                if let (Standing::Missing, Some(reason)) = (&standing, &state.halted) {
-                    return Err(ApiError::Stopped(reason.clone()));
+                let given_up = standing == Standing::Missing || state.stuck.contains(sample);
+                if let (true, Some(reason)) = (given_up, state.reason(&self.shared.service)) {
+                    return Err(ApiError::Stopped(reason));
                 }
                 if !state.urgent.contains(sample) {
                     state.urgent.push_back(sample.clone());
@@ -350,9 +284,10 @@ impl Engine {
                 }
             }
             if stop() || self.shared.stopping() {
-                return Err(ApiError::Stopped(
-                    "stopped while waiting for the provider".to_string(),
-                ));
+                let reason = state.reason(&self.shared.service);
+                return Err(ApiError::Stopped(reason.unwrap_or_else(|| {
+                    "stopped while waiting for the provider".to_string()
+                })));
             }
             state = self
                 .shared

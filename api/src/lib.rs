@@ -7,7 +7,9 @@
 #![warn(missing_docs)]
 
 pub mod adapter;
+mod address;
 mod auth;
+pub mod clean;
 mod client;
 pub mod engine;
 mod http;

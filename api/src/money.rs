@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::clean::brief;
+
 /// A text that is no amount: a sign, an exponent, more than six decimals, more than 10^13.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the amount {0:?} is not a number such as 12, 0.35 or 0.000125 with at most six decimals")]
@@ -26,7 +28,7 @@ impl Money {
     /// [`AmountError`] for anything else: signs, exponents, more than six decimals, more than
     /// 10^13.
     pub fn parse(text: &str) -> Result<Self, AmountError> {
-        let refuse = || AmountError(text.to_string());
+        let refuse = || AmountError(brief(text));
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if whole.is_empty()
@@ -171,6 +173,9 @@ mod tests {
         ] {
             assert!(Money::parse(text).is_err(), "{text}");
         }
+        let endless = toml::from_str::<toml::Table>("n = 1e300").unwrap()["n"].clone();
+        let message = endless.try_into::<Money>().unwrap_err().to_string();
+        assert!(message.len() < 200, "{message}");
     }
 
     #[test]

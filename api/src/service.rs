@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     ApiError,
-    adapter::{Adapter, Auth},
-    http,
+    adapter::{Adapter, Auth, MOST_JOBS, plain},
+    address::{is_local, origin},
+    clean::{brief, shown},
     ledger::Sample,
     money::Money,
     pace::Pace,
@@ -49,7 +50,7 @@ pub struct ApiSettings {
     pub budget: Money,
     /// What a clip costs.
     pub price: Price,
-    /// Jobs under way at once; 0 = the adapter's number.
+    /// Jobs under way at once, at most 256; 0 = the adapter's number.
     #[serde(default)]
     pub concurrency: usize,
     /// Whether training asks the provider for the clips that it needs and the store lacks;
@@ -62,7 +63,7 @@ pub struct ApiSettings {
     /// Attempts at a sample whose job failed through no fault of the request.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
-    /// Seconds after which a job that is not done is given up.
+    /// Seconds of asking after which a job that is not done is given up.
     #[serde(default = "default_deadline")]
     pub deadline_secs: u64,
     /// Largest share of samples that may be refused, failed, overdue or unknown before training
@@ -160,6 +161,7 @@ impl Service {
         check_needs(settings, &adapter)?;
         check_ranges(settings)?;
         let mut parameters = adapter.parameters.clone();
+        plain(&settings.parameters).map_err(|problem| invalid(format!("parameters.{problem}")))?;
         let given = serde_json::to_value(&settings.parameters)
             .map_err(|error| invalid(format!("parameters: {error}")))?;
         let Value::Object(given) = given else {
@@ -269,11 +271,13 @@ fn base_url(settings: &ApiSettings, adapter: &Adapter) -> Result<String, ApiErro
         ))
     })?;
     let url = url.trim_end_matches('/').to_string();
-    let secure = url.starts_with("https://") || http::is_local(&url);
-    if http::origin(&url).is_none() || !secure || url.contains(['?', '#']) {
-        let shown = crate::secret::scrub(&url, &[]);
+    let secure = url.starts_with("https://") || is_local(&url);
+    if origin(&url).is_none() || !secure || url.contains(['?', '#']) {
+        // Before an @ and behind a ? stand passwords and signatures.
+        let place = url.split(['?', '#']).next().unwrap_or_default();
+        let found = shown(place.rsplit_once('@').map_or(place, |(_, host)| host));
         return Err(invalid(format!(
-            "base_url is {shown:?}; expected https://HOST, or http:// for a server on this machine"
+            "base_url is {found:?}; expected https://HOST, or http:// for a server on this machine"
         )));
     }
     Ok(url)
@@ -303,9 +307,15 @@ fn check_ranges(settings: &ApiSettings) -> Result<(), ApiError> {
             "attempts, ahead and deadline_secs must be at least 1",
         ));
     }
+    if settings.concurrency > MOST_JOBS {
+        return Err(invalid(format!(
+            "concurrency is {}, must be at most {MOST_JOBS}",
+            settings.concurrency
+        )));
+    }
     if !(0.0..=1.0).contains(&settings.refused_share) {
         return Err(invalid(format!(
-            "refused_share is {}, must be in [0, 1]",
+            "refused_share is {:?}, must be in [0, 1]",
             settings.refused_share
         )));
     }
@@ -368,7 +378,7 @@ fn price(
         let number =
             Money::parse(seconds.trim_end_matches('s')).map_err(|_| PriceError::Seconds {
                 pointer: pointer.clone(),
-                found: seconds.clone(),
+                found: brief(&seconds),
             })?;
         total = total.plus(per_second.times_millionths(number.micros));
     }

@@ -118,6 +118,8 @@ pub struct Survey {
     pub troubles: Vec<(Sample, Standing)>,
     /// Spent or reserved.
     pub spent: Money,
+    /// What of that is for submissions whose answers were lost for good.
+    pub lost: Money,
     /// What the missing samples may cost, if each succeeds at its next attempt.
     pub bill: Money,
 }
@@ -155,10 +157,15 @@ impl Survey {
                 troubles.push((sample.clone(), standing));
             }
         }
+        let lost = match service.adapter.handle {
+            Handle::None => submissions.lost_cost(&|_| false),
+            _ => Money::ZERO,
+        };
         let bill = service.price.times(counts.missing as u64);
         Ok(Self {
             clips,
             spent: submissions.spent(),
+            lost,
             submissions,
             counts,
             troubles,

@@ -16,7 +16,7 @@ use afd_clips::{
 use crate::{
     ApiError,
     engine::Engine,
-    ledger::Sample,
+    ledger::{Sample, way_out},
     service::Service,
     survey::{Standing, Survey, Unavailable},
 };
@@ -74,9 +74,13 @@ impl ApiTeacher {
             false => Answers::Replay(Box::new(survey)),
             true if survey.bill > left => {
                 return Err(ApiError::Settings(format!(
-                    "{} clips are missing and may cost {}, and {left} of the budget of {} is left; \
-                        raise teacher.api.budget, or ask for fewer samples",
-                    survey.counts.missing, survey.bill, service.settings.budget
+                    "{} clips are missing and may cost {}, and {left} of the budget of {} is left, \
+                        {} of it spent or reserved; {}, or ask for fewer samples",
+                    survey.counts.missing,
+                    survey.bill,
+                    service.settings.budget,
+                    survey.spent,
+                    way_out(survey.lost)
                 )));
             }
             true => Answers::Live(Engine::start(

@@ -20,7 +20,7 @@ use afd_api::{
     service::Service,
 };
 use afd_mock_api::{Dialect, Faults, MockServer, Options};
-use common::{Place, adapter_file, contents, samples, settings};
+use common::{Place, change_adapter, contents, samples};
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name)
@@ -133,9 +133,9 @@ fn faulty(dialect: Dialect) -> Options {
 
 fn idempotent(place: &mut Place) {
     let header = "[handle]\nkind = \"repeat\"\nheader = \"Idempotency-Key\"";
-    place.settings.adapter = adapter_file(
+    change_adapter(
         place.folder.path(),
-        "v1-videos",
+        &place.settings.adapter,
         "[handle]\nkind = \"none\"",
         header,
     );
@@ -232,11 +232,6 @@ fn a_budget_below_the_need_holds_under_kills_too() {
         ..Options::new(Dialect::Kling)
     });
     let mut place = Place::new(&server, Dialect::Kling);
-    place.settings = settings(
-        Dialect::Kling,
-        &server.url(),
-        &place.folder.path().join("key"),
-    );
     place.settings.budget = Money::parse("0.75").unwrap();
     kill_again_and_again(&server, &place, 20, 5, 4);
     let fetch = place.fetch(&wanted(20));

@@ -103,8 +103,8 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// Adds a line; it is on disk when this returns.
     ///
     /// # Errors
-    /// [`JournalError::Io`]. The line may then be there in part: open the journal again before the
-    /// next one.
+    /// [`JournalError::Io`]. What was written of the line is then cut off again, so that the next
+    /// one does not continue it.
     pub fn append(&mut self, line: &T) -> Result<(), JournalError> {
         let error = |source| JournalError::Io {
             action: "write",
@@ -113,10 +113,16 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         };
         // One write, so that a kill between two of them cannot leave half a line.
         let text = serde_json::to_string(line).map_err(|source| error(source.into()))? + "\n";
-        self.file
+        let length = self.file.metadata().map_err(error)?.len();
+        let written = self
+            .file
             .write_all(text.as_bytes())
-            .and_then(|()| self.file.sync_data())
-            .map_err(error)
+            .and_then(|()| self.file.sync_data());
+        written.map_err(|source| {
+            // A full disk takes no more, but always gives back.
+            let _ = self.file.set_len(length);
+            error(source)
+        })
     }
 
     /// Replaces all lines at once: a reader, or a kill, meets either the old ones or all of the

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod dialect;
+mod hostile;
 mod server;
 mod state;
 mod wire;
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use afd_clips::{video::Video, video_io::write_gif_bytes};
 
 pub use dialect::{Dialect, MODEL};
+pub use hostile::Hostile;
 pub use server::MockServer;
 
 /// Probabilities of what goes wrong with a request; at most one of them does.
@@ -73,6 +75,8 @@ pub struct Options {
     pub seed: u64,
     /// What goes wrong.
     pub faults: Faults,
+    /// How it misbehaves all the time, if it does.
+    pub hostile: Option<Hostile>,
     /// The key that it accepts; `ISSUER:SECRET` for Kling.
     pub key: String,
     /// Polls until a job is done.
@@ -93,6 +97,7 @@ impl Options {
             dialect,
             seed: 1,
             faults: Faults::default(),
+            hostile: None,
             key: "canary:1234567890".to_string(),
             polls: 2,
             idempotency_key: false,
@@ -159,6 +164,8 @@ pub struct Log {
     pub refused: usize,
     /// Requests in all, downloads included.
     pub requests: usize,
+    /// Requests to submit something, also those that were no submission for a fault.
+    pub posts: usize,
     /// Submissions in all, whatever became of them.
     pub submissions: usize,
     /// Requests with a wrong key or none.

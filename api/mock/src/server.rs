@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    Faults, Log, Options, dialect,
+    Faults, Log, Options, dialect, hostile,
     state::Shared,
     wire::{self, Reply, Request},
 };
@@ -140,7 +140,11 @@ impl Shared {
         let Some(request) = wire::read(&mut stream) else {
             return;
         };
-        self.log().requests += 1;
+        {
+            let mut log = self.log();
+            log.requests += 1;
+            log.posts += usize::from(request.method == "POST");
+        }
         let options = self.options();
         thread::sleep(Duration::from_millis(options.latency_ms));
         let of_clip = of_files || request.path.ends_with("/content");
@@ -159,7 +163,8 @@ impl Shared {
         let mut reply = match refusal {
             Some(reply) => reply,
             None if of_files => self.file(&options, &request),
-            None => dialect::answer(self, &options, &request),
+            None => hostile::instead(&options, &request)
+                .unwrap_or_else(|| dialect::answer(self, &options, &request)),
         };
         match fault {
             Fault::DropAnswer => {}

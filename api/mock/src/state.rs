@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
-use crate::{Fate, Job, Log, Options};
+use crate::{Fate, Job, Log, Options, hostile};
 
 /// The state of a server, of its API and its files.
 pub(crate) struct Shared {
@@ -82,7 +82,7 @@ impl Shared {
         };
         let number = log.jobs.len();
         log.jobs.push(Job {
-            id: format!("job-{number}"),
+            id: hostile::job_id(options, number),
             handle,
             prompt: prompt.to_string(),
             seed,

@@ -1,11 +1,29 @@
 //! What makes an adapter one that can work.
 
-use super::{Adapter, Handle, MergeError, ResultKind, Rule};
+use ureq::http::{HeaderName, HeaderValue};
+
+use super::{Adapter, Auth, Handle, MergeError, NumberError, ResultKind, Rule};
 use crate::template;
+
+/// Most jobs that may be under way at once: each has a thread.
+pub(crate) const MOST_JOBS: usize = 256;
 
 /// Why a text is no adapter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdapterError {
+    /// A number or a date that cannot be sent.
+    #[error(transparent)]
+    Number(#[from] NumberError),
+    /// A text with characters that a terminal obeys, or that cannot stand in a header.
+    #[error("{0} holds characters that cannot be printed or sent; expected one plain line")]
+    Text(&'static str),
+    /// A limit that cannot be kept.
+    #[error(
+        "limits and auth hold a number that cannot work: concurrency is 0 to {}, first_poll_secs 0 \
+            to 3600, lifetime_secs 1 to 86400",
+        MOST_JOBS
+    )]
+    Limits,
     /// It is no TOML, or a field is missing, unknown or of another kind.
     #[error("{0}")]
     Toml(String),
@@ -47,6 +65,8 @@ pub enum AdapterError {
 
 impl Adapter {
     pub(super) fn check(&self) -> Result<(), AdapterError> {
+        self.check_texts()?;
+        self.check_limits()?;
         self.check_paths()?;
         self.check_body()?;
         self.check_pointers()?;
@@ -55,6 +75,44 @@ impl Adapter {
             (ResultKind::Bytes, None) => Err(AdapterError::NoPath),
             (ResultKind::Url, _) if self.result.url.is_empty() => Err(AdapterError::NoUrl),
             _ => Ok(()),
+        }
+    }
+
+    /// What is printed, and what stands in headers.
+    fn check_texts(&self) -> Result<(), AdapterError> {
+        for (field, text) in [
+            ("name", &self.name),
+            ("about", &self.about),
+            ("terms", &self.terms),
+        ] {
+            if crate::clean::shown(text) != *text {
+                return Err(AdapterError::Text(field));
+            }
+        }
+        let mut names: Vec<&String> = self.headers.keys().collect();
+        if let Auth::Header { name } = &self.auth {
+            names.push(name);
+        }
+        if let Handle::Repeat { header: Some(name) } = &self.handle {
+            names.push(name);
+        }
+        let bad_name = |name: &&String| HeaderName::from_bytes(name.as_bytes()).is_err();
+        let bad_value = |value: &String| HeaderValue::from_str(value).is_err();
+        match names.iter().any(bad_name) || self.headers.values().any(bad_value) {
+            true => Err(AdapterError::Text("a header")),
+            false => Ok(()),
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), AdapterError> {
+        let lifetime = match self.auth {
+            Auth::JwtHs256 { lifetime_secs } => (1..=86_400).contains(&lifetime_secs),
+            _ => true,
+        };
+        let first = self.limits.first_poll_secs.unwrap_or(0.0);
+        match lifetime && (0.0..=3600.0).contains(&first) && self.limits.concurrency <= MOST_JOBS {
+            true => Ok(()),
+            false => Err(AdapterError::Limits),
         }
     }
 

@@ -44,6 +44,24 @@ fn adapters_that_cannot_work_are_refused_with_the_field() {
         ("duration = \"5\"", "prompt = \"x\"", "\"prompt\""),
         ("kind = \"find\"", "kind = \"search\"", "search"),
         ("[poll]", "[poll]\nspeed = 1", "speed"),
+        ("duration = \"5\"", "n = -inf", "parameters.n is -inf"),
+        (
+            "[price]",
+            "[limits]\nconcurrency = 100000\n[price]",
+            "concurrency",
+        ),
+        (
+            "[price]",
+            "[limits]\nfirst_poll_secs = -1.0\n[price]",
+            "first_poll_secs",
+        ),
+        ("lifetime_secs = 1800", "lifetime_secs = 0", "lifetime_secs"),
+        (
+            "messages =",
+            "headers = { X-A = \"b\\nc\" }\nmessages =",
+            "a header",
+        ),
+        ("about = \"", "about = \"\\u001b[31m", "about"),
     ] {
         assert!(good.contains(from), "{from}");
         let problem = Adapter::parse(&good.replacen(from, to, 1))

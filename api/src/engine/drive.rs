@@ -27,9 +27,7 @@ impl Shared {
             };
             let journalled = match (standing, latest) {
                 (Standing::Open, Some(latest)) => match &latest.state {
-                    State::Open(job) => {
-                        self.follow(Following::new(sample, &latest.handle, job), latest.at)?
-                    }
+                    State::Open(job) => self.follow(Following::new(sample, &latest, job))?,
                     // Sent, and the answer was lost: the provider can tell.
                     _ => self.submit(Attempt {
                         sample,

@@ -29,7 +29,7 @@ fn a_ledger_read_again_after_any_line_says_what_it_said() {
         ledger.submissions().of_sample("a", 3).unwrap().state,
         State::Unanswered
     );
-    ledger.accepted("a0", &job("1")).unwrap();
+    ledger.accepted("a0", &job("1"), &job("1")).unwrap();
     check(&ledger);
     assert_eq!(
         ledger.submissions().of_sample("a", 3).unwrap().state,
@@ -63,7 +63,7 @@ fn the_budget_is_never_exceeded_and_what_was_not_accepted_comes_back() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("0.02") && message.contains("teacher.api.budget"),
+        message.contains("0.02") && message.contains("budget"),
         "{message}"
     );
     ledger.unsent("b0").unwrap();
@@ -87,7 +87,7 @@ fn released_samples_stay_paid_for() {
     for name in ["a", "b", "c"] {
         ledger.reserve(&sample(name), 0, name, CENT).unwrap();
     }
-    ledger.accepted("b", &job("1")).unwrap();
+    ledger.accepted("b", &job("1"), &job("1")).unwrap();
     ledger.ended("c", End::Refused, "no", true).unwrap();
     assert_eq!(
         ledger
@@ -105,4 +105,54 @@ fn released_samples_stay_paid_for() {
         Submissions::read(folder.path()).unwrap().spent(),
         CENT.times(2)
     );
+}
+
+#[test]
+fn what_was_lost_can_be_given_back_also_after_it_was_released() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path(), CENT.times(9)).unwrap();
+    for name in ["a", "b", "c"] {
+        ledger.reserve(&sample(name), 0, name, CENT).unwrap();
+    }
+    ledger.accepted("b", &job("1"), &job("1")).unwrap();
+    ledger
+        .release(&|state| *state == State::Unanswered)
+        .unwrap();
+    ledger.reserve(&sample("a"), 1, "a1", CENT).unwrap();
+    let hint = way_out(CENT.times(2));
+    assert!(
+        hint.contains("0.02") && hint.contains("--again not-accepted"),
+        "{hint}"
+    );
+    // Both of a and the one of c; that of b is a job.
+    assert_eq!(ledger.give_back().unwrap(), 3);
+    assert_eq!(ledger.submissions().spent(), CENT);
+    let read = Submissions::read(folder.path()).unwrap();
+    assert_eq!(read.spent(), CENT);
+    assert!(read.of_sample("a", 3).is_none() && read.of_sample("b", 3).is_some());
+}
+
+#[test]
+fn what_stays_in_memory_and_how_long_was_asked_are_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path(), CENT).unwrap();
+    ledger.reserve(&sample("a"), 0, "a", CENT).unwrap();
+    ledger
+        .accepted("a", &job("1-S3CRET"), &job("1-[key 0]"))
+        .unwrap();
+    ledger.waited("a", 90).unwrap();
+    let of = |submissions: &Submissions| {
+        let latest = submissions.of_sample("a", 3).unwrap();
+        (latest.state.clone(), latest.waited)
+    };
+    assert_eq!(of(ledger.submissions()), (State::Open(job("1-S3CRET")), 90));
+    assert!(
+        ledger
+            .submissions()
+            .other_of_job("1-[key 0]", &sample("b"))
+            .is_some()
+    );
+    drop(ledger);
+    let read = Submissions::read(folder.path()).unwrap();
+    assert_eq!(of(&read), (State::Open(job("1-[key 0]")), 90));
 }

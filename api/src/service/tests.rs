@@ -84,6 +84,31 @@ fn settings_that_cannot_work_are_named() {
         ),
         (
             "budget = 5",
+            "budget = 5\nparameters = { n = nan }",
+            "parameters.n is NaN",
+        ),
+        (
+            "budget = 5",
+            "budget = 5\nparameters = { a = { b = [inf] } }",
+            "parameters.a.b.0 is inf",
+        ),
+        (
+            "budget = 5",
+            "budget = 5\nparameters = { when = 2026-01-02 }",
+            "expected a string",
+        ),
+        (
+            "budget = 5",
+            "budget = 5\nconcurrency = 1000000000000",
+            "at most 256",
+        ),
+        (
+            "budget = 5",
+            "budget = 5\nbase_url = \"https://a.b/\\u001b[31m\"",
+            "expected https",
+        ),
+        (
+            "budget = 5",
             "budget = 5\nparameters = { prompt = \"x\" }",
             "\"prompt\"",
         ),
@@ -93,7 +118,13 @@ fn settings_that_cannot_work_are_named() {
             .unwrap_err()
             .to_string();
         assert!(message.contains(part), "{to}: {message}");
+        assert!(
+            !message.contains(['\u{1b}']) && !message.contains("user:pass"),
+            "{message}"
+        );
     }
+    let endless = service(&good.replacen("budget = 5", "budget = 5\nrefused_share = 1e300", 1));
+    assert!(endless.unwrap_err().to_string().len() < 200);
     assert!(
         service(&good.replacen(
             "budget = 5",

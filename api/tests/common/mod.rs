@@ -47,38 +47,22 @@ impl Place {
         let key = folder.path().join("key");
         fs::write(&key, "canary:1234567890\n").unwrap();
         let mut settings = settings(dialect, &server.url(), &key);
-        if dialect == Dialect::Veo {
-            // Every adapter asks for the first poll in its own time; a test has none.
-            settings.adapter = adapter_file(
-                folder.path(),
-                "veo",
-                "first_poll_secs = 10.0",
-                "first_poll_secs = 0.0",
-            );
-        }
-        if dialect == Dialect::Runway {
-            settings.adapter = adapter_file(
-                folder.path(),
-                "runway",
-                "first_poll_secs = 5.0",
-                "first_poll_secs = 0.0",
-            );
-        }
-        if dialect == Dialect::DashScope {
-            settings.adapter = adapter_file(
-                folder.path(),
-                "dashscope",
-                "first_poll_secs = 10.0",
-                "first_poll_secs = 0.0",
-            );
-        }
-        if dialect == Dialect::Replicate {
-            settings.adapter = adapter_file(
-                folder.path(),
-                "replicate",
-                "submissions_per_minute = 600",
-                "submissions_per_minute = 60000",
-            );
+        // The server hands out GIF files.
+        settings.adapter = adapter_file(
+            folder.path(),
+            dialect.adapter(),
+            "[result]\n",
+            "[result]\nneeds_ffmpeg = false\n",
+        );
+        // Every provider wants to be asked in its own time; a test has none.
+        let own_time = match dialect {
+            Dialect::Veo | Dialect::DashScope => Some(("secs = 10.0", "secs = 0.0")),
+            Dialect::Runway => Some(("secs = 5.0", "secs = 0.0")),
+            Dialect::Replicate => Some(("per_minute = 600", "per_minute = 60000")),
+            _ => None,
+        };
+        if let Some((from, to)) = own_time {
+            change_adapter(folder.path(), &settings.adapter, from, to);
         }
         Self { folder, settings }
     }
@@ -94,6 +78,13 @@ impl Place {
     pub fn fetch(&self, wanted: &[Sample]) -> Fetch {
         fetch(&self.service(), wanted, &|| false, &mut |_| {}).unwrap()
     }
+}
+
+/// Changes a line of an adapter's file.
+pub fn change_adapter(folder: &Path, file: &str, from: &str, to: &str) {
+    let text = fs::read_to_string(folder.join(file)).unwrap();
+    assert!(text.contains(from), "{file}: {from}");
+    fs::write(folder.join(file), text.replacen(from, to, 1)).unwrap();
 }
 
 /// A shipped adapter with one line changed, as a file; gives its name for a recipe.

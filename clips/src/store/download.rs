@@ -35,6 +35,11 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// BLAKE3 of the file.
+    pub fn blake3(&self) -> &str {
+        &self.blake3
+    }
+
     /// Decodes a download, whose kind is told from its first bytes, not from what anybody says of
     /// it.
     ///

@@ -35,13 +35,16 @@ pub struct FetchArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Again {
-    /// Perhaps submitted; the answer was lost, and the provider cannot be asked.
+    /// Perhaps submitted; the answer was lost, and the provider cannot be asked. Counted twice.
     Unknown,
+    /// The same, where the provider's own list of jobs shows that it accepted none of them: what
+    /// was reserved comes back.
+    NotAccepted,
     /// Refused by the provider.
     Refused,
     /// Failed there.
     Failed,
-    /// Not done before teacher.api.deadline_secs.
+    /// Not there after teacher.api.deadline_secs of asking.
     Overdue,
 }
 
@@ -101,6 +104,12 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
     if gone > 0 {
         say!("not there {gone} will not come by themselves; `afd teacher status` lists them");
     }
+    if counts.unknown > 0 {
+        say!(
+            "unknown   {} were perhaps submitted, and count as spent",
+            counts.unknown
+        );
+    }
     if let Some(reason) = fetch.halted {
         return Err(CliError::Failed(reason));
     }
@@ -108,18 +117,34 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
         eprintln!("stopped; run the same command again to go on");
         return Ok(ExitCode::from(STOPPED));
     }
-    Ok(if counts.unknown > 0 {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    if counts.there < counts.wanted {
+        return Err(CliError::Failed(format!(
+            "{} of {} clips are not there: {} refused, {} failed, {} overdue, {} unknown; `afd \
+                teacher status` says why, and training puts up with a share of {:?} \
+                (teacher.api.refused_share)",
+            counts.wanted - counts.there,
+            counts.wanted,
+            counts.refused,
+            counts.failed,
+            counts.overdue,
+            counts.unknown,
+            service.settings.refused_share
+        )));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn release(service: &Service, again: &[Again]) -> Result<usize, ApiError> {
     // For its lock.
     let _store = ClipStore::open(&service.store, &service.origin())?;
     let mut ledger = Ledger::open(&service.store, service.settings.budget)?;
-    Ok(ledger.release(&|state| again.iter().any(|again| again.fits(service, state)))?)
+    let cannot_tell = service.adapter.handle == afd_api::adapter::Handle::None;
+    let given_back = match again.contains(&Again::NotAccepted) && cannot_tell {
+        true => ledger.give_back()?,
+        false => 0,
+    };
+    let released = ledger.release(&|state| again.iter().any(|again| again.fits(service, state)))?;
+    Ok(given_back + released)
 }
 
 fn bill(service: &Service, survey: &Survey) {
@@ -174,12 +199,15 @@ impl Shown {
 
     fn show(&mut self, progress: &Progress) {
         let counts = progress.counts;
-        let message = format!(
+        let mut message = format!(
             "{} under way, {} gone, {} spent",
             counts.open,
-            counts.refused + counts.failed + counts.overdue,
+            counts.refused + counts.failed + counts.overdue + counts.unknown,
             progress.spent
         );
+        if let Some(trouble) = &progress.trouble {
+            message.push_str(&format!(", lately: {trouble}"));
+        }
         match &self.bar {
             Some(bar) => {
                 bar.set_message(message);

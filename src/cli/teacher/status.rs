@@ -61,6 +61,8 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
                 "its answer was lost, and the provider cannot be asked",
             ),
         };
+        // The ledger may be somebody else's.
+        let reason = afd_api::clean::shown(reason);
         say!("  {state:<8} sample {sample} of {prompt:?}: {reason}");
     }
     if survey.troubles.len() > args.list {
@@ -72,9 +74,10 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
     }
     if counts.unknown > 0 {
         say!(
-            "unknown: look at the provider's own list of jobs. Clips that it made and nobody \
-                fetched are lost to this store; `afd teacher fetch --again unknown` submits these \
-                samples again, and counts them twice in the budget."
+            "unknown: look at the provider's own list of jobs. If it has none of these, `afd \
+                teacher fetch --again not-accepted` gives back what was reserved and submits them \
+                again. Otherwise clips that it made and nobody fetched are lost to this store, and \
+                `--again unknown` submits these samples again and counts them twice in the budget."
         );
     }
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Dialect, MODEL};
-use crate::{Fate, Options, state::Shared, wire::Reply};
+use crate::{Fate, Hostile, Options, state::Shared, wire::Reply};
 
 /// The answer to a GET of `path`; `None` where there is nothing.
 pub(super) fn ask(shared: &Shared, options: &Options, path: &str) -> Option<Reply> {
@@ -70,7 +70,13 @@ impl Question<'_> {
             json!({ "id": id, "status": "failed", "error": error })
         };
         let body = match fate {
-            None => json!({ "id": id, "status": "in_progress", "progress": 50 }),
+            None => {
+                let state = match self.options.hostile {
+                    Some(Hostile::State(word)) => word,
+                    _ => "in_progress",
+                };
+                json!({ "id": id, "status": state, "progress": 50 })
+            }
             Some(Fate::Refused) => error("moderation_blocked"),
             Some(Fate::Flaky) => error("internal_error"),
             Some(Fate::Failed) => error("unsupported"),

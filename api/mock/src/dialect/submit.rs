@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Dialect, MODEL};
 use crate::{
-    Options,
+    Options, hostile,
     state::{Accepted, Shared},
     wire::{Reply, Request},
 };
@@ -46,7 +46,8 @@ pub(super) fn submit(
         Accepted::Refused => return Some(refused(dialect)),
     };
     let id = shared.log().jobs[job].id.clone();
-    Some(accepted(dialect, &id, &format!("http://{}", shared.api)))
+    let base = format!("http://{}", shared.api);
+    Some(accepted(options, &id, &base))
 }
 
 /// Where a provider is submitted to, and the JSON pointers of prompt and seed in the body.
@@ -75,8 +76,9 @@ fn interface(dialect: Dialect) -> (String, &'static str, &'static str) {
 }
 
 /// The answer to a submission that became the job of this id; `base`: the server's address.
-fn accepted(dialect: Dialect, id: &str, base: &str) -> Reply {
-    let (status, body) = match dialect {
+fn accepted(options: &Options, id: &str, base: &str) -> Reply {
+    let (base, query) = hostile::address(options, base);
+    let (status, body) = match options.dialect {
         Dialect::V1Videos => (
             200,
             json!({ "id": id, "object": "video", "status": "queued", "progress": 0 }),
@@ -88,8 +90,8 @@ fn accepted(dialect: Dialect, id: &str, base: &str) -> Reply {
                 json!({
                     "request_id": id,
                     "status": "IN_QUEUE",
-                    "status_url": format!("{place}/status"),
-                    "response_url": place,
+                    "status_url": format!("{place}/status{query}"),
+                    "response_url": format!("{place}{query}"),
                 }),
             )
         }
