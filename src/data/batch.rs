@@ -3,9 +3,10 @@
 
 mod draws;
 mod embedded;
+mod kept;
 mod samples;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,10 +28,12 @@ use crate::recipe::{Recipe, RecipeError};
 use crate::teacher::{Teacher, TeacherError};
 
 pub use draws::Asked;
+pub use kept::CLIP_MEMORY;
 pub use samples::training_samples;
 
 use draws::Draws;
 use embedded::Embedded;
+use kept::KeptClips;
 use samples::samples_of;
 
 /// The directory of latents below `data.path`.
@@ -109,7 +112,7 @@ pub struct Batches<B: Kernels> {
     embedded: Embedded,
     draws: Draws,
     /// Prepared clips of a teacher with few samples, which come round again.
-    prepared: Mutex<BTreeMap<(String, u64), Clip>>,
+    prepared: Mutex<KeptClips>,
     queries: AtomicU64,
 }
 
@@ -139,7 +142,7 @@ impl<B: Kernels> Batches<B> {
                 recipe.settings.teacher.samples_per_prompt,
                 recipe.train_prompts.clone(),
             ),
-            prepared: Mutex::new(BTreeMap::new()),
+            prepared: Mutex::new(KeptClips::within(CLIP_MEMORY)),
             queries: AtomicU64::new(0),
         })
     }
@@ -254,6 +257,10 @@ impl<B: Kernels> Batches<B> {
 
     fn teacher_clip(&self, prompt: &str, sample: u64) -> Result<Clip, BatchError> {
         self.queries.fetch_add(1, Ordering::Relaxed);
+        self.prepared_clip(prompt, sample)
+    }
+
+    fn prepared_clip(&self, prompt: &str, sample: u64) -> Result<Clip, BatchError> {
         let videos = self.teacher.videos(prompt, sample..sample + 1)?;
         let clip = |video| {
             prepare_fitted(video, self.shape, self.fit).map_err(|source| BatchError::Prepare {
@@ -315,11 +322,14 @@ impl<B: Kernels> Batches<B> {
             .prepared
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(clip) = prepared.get(&(prompt.to_string(), sample)) {
+        if let Some(clip) = prepared.get(prompt, sample) {
             return Ok(clip.clone());
         }
-        let clip = self.teacher_clip(prompt, sample)?;
-        prepared.insert((prompt.to_string(), sample), clip.clone());
+        if prepared.is_new(prompt, sample) {
+            self.queries.fetch_add(1, Ordering::Relaxed);
+        }
+        let clip = self.prepared_clip(prompt, sample)?;
+        prepared.keep(prompt, sample, &clip);
         Ok(clip)
     }
 
