@@ -46,8 +46,11 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> RolloutUpdate<B, D> for DirectAdv
     fn sampler(&self, round: u64) -> Sampler {
         let mut sampler = self.setup.sampler.clone();
         let mut draw = Noise::new(self.setup.seed, Purpose::Sigma, round, WHOLE_ROUND);
-        let exit = draw.below(sampler.sigmas.len());
-        sampler.sigmas.truncate(exit + 1);
+        let mut end = |levels: &mut Vec<f32>| levels.truncate(draw.below(levels.len()) + 1);
+        end(&mut sampler.sigmas);
+        if let Some(levels) = &mut sampler.first_block {
+            end(levels);
+        }
         sampler
     }
 
@@ -116,8 +119,10 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> MicroBatch<B, D> for DirectBatch<
         let (setup, samples) = (&self.setup, &self.samples);
         let dims = samples.latents.dims();
         let [batch, frames, ..] = dims;
-        let last = policies.sampler.sigmas.len() - 1;
-        let sigmas = vec![policies.sampler.sigmas[last]; batch * frames];
+        let last = |first| policies.sampler.levels(first).last().copied();
+        let [first, other] = [true, false].map(last).map(Option::unwrap_or_default);
+        let sigmas = setup.per_frame(first, other).repeat(batch);
+        let last = policies.sampler.most_levels() - 1;
         let size = setup.discriminator.instance_noise;
         let noise = (size > 0.0).then(|| {
             let draw = |clip: &u64| {
