@@ -16,8 +16,8 @@ pub struct Rollout<B: Backend> {
     /// Clean-context keys and values of every frame before the last block; `None` when the clip is
     /// one block long.
     pub cache: Option<KvCache<B>>,
-    /// What the student was shown on the way to the clips, `[B, F, C, H, W]` per noise level; empty
-    /// unless asked for.
+    /// What the student was shown on the way to the clips, `[B, F, C, H, W]` per noise level; a
+    /// block with fewer levels than others stays at its last. Empty unless asked for.
     pub states: Vec<Tensor<B, 5>>,
     /// Numbers of the clips within their step.
     pub clips: std::ops::Range<u64>,
@@ -103,12 +103,12 @@ impl<B: Kernels> Generator<'_, B> {
 
     /// [`Generator::rollout`] that keeps the states on the way.
     pub fn rollout_with_states(&self, noise: RolloutNoise) -> Rollout<B> {
-        let mut blocks = vec![Vec::new(); self.sampler.sigmas.len()];
+        let mut blocks = vec![Vec::new(); self.sampler.most_levels()];
         let mut made = self.block_by_block(noise, None, Kept::Everything, &mut |_, states| {
-            blocks
-                .iter_mut()
-                .zip(states)
-                .for_each(|(blocks, state)| blocks.push(state.clone()));
+            let last = states.len() - 1;
+            for (level, blocks) in blocks.iter_mut().enumerate() {
+                blocks.push(states[level.min(last)].clone());
+            }
         });
         made.states = blocks
             .into_iter()
@@ -194,7 +194,7 @@ impl<B: Kernels> Generator<'_, B> {
                 None => {
                     let block_shape = [block.len(), channels, height, width];
                     let start = noise.draw(block_shape, device);
-                    let (clean, states) = sampler.denoise(
+                    let (clean, states) = sampler.of_block(block.start).denoise(
                         start,
                         |x, sigma| forward(x, 1000.0 * sigma).0,
                         || noise.draw(block_shape, device),

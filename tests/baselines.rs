@@ -123,6 +123,18 @@ fn reverse_chain_learning_runs_to_the_same_bytes_after_a_kill() {
     works_and_resumes("reverse-chain", "reverse_chain_loss", &[]);
 }
 
+const FIRST_BLOCK: [&str; 2] = [
+    "--set",
+    "sampler.denoising_step_list_first_chunk=[1000,750,500,250]",
+];
+
+#[test]
+fn a_first_block_with_steps_of_its_own_is_trained_by_every_method() {
+    works_and_resumes("afd", "flow_loss", &FIRST_BLOCK);
+    works_and_resumes("direct-adversarial", "direct_loss", &FIRST_BLOCK);
+    works_and_resumes("reverse-chain", "reverse_chain_loss", &FIRST_BLOCK);
+}
+
 #[test]
 fn supervised_training_of_a_base_student_runs_to_the_same_bytes_after_a_kill() {
     works_and_resumes("supervised", "supervised_loss", &[]);

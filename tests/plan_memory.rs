@@ -22,9 +22,10 @@ static MEMORY: PeakAlloc = PeakAlloc;
 
 /// Steps that hold no graph.
 const PASSES: [Step; 3] = [Step::Rollout, Step::Scores, Step::Velocities];
-const UPDATES: [Step; 4] = [
+const UPDATES: [Step; 5] = [
     Step::Discriminator,
     Step::Flow,
+    Step::ThroughDiscriminator,
     Step::TeacherForcing,
     Step::DiffusionForcing,
 ];
@@ -128,7 +129,7 @@ fn planned_memory_is_what_steps_and_a_run_take() {
         wrong.extend(compare::<Autodiff<Flex>>(
             "flex",
             within(narrow),
-            &UPDATES[..2],
+            &UPDATES[..3],
         ));
         wrong.extend(compare::<Autodiff<NdArray>>(
             "ndarray",
@@ -138,7 +139,7 @@ fn planned_memory_is_what_steps_and_a_run_take() {
         wrong.extend(compare::<Autodiff<NdArray>>(
             "ndarray",
             within(factors(SMALL)),
-            &UPDATES[..2],
+            &UPDATES[..3],
         ));
     }
     let [planned, measured] = run::planned_and_measured();

@@ -88,6 +88,8 @@ fn the_schema_refuses_what_the_program_refuses() {
         ("clip.frames", "-3"),
         ("sampler.denoising_step_list", "[]"),
         ("sampler.denoising_step_list", "[2000]"),
+        ("sampler.denoising_step_list_first_chunk", "[]"),
+        ("sampler.denoising_step_list_first_chunk", "[2000]"),
         ("teacher.quarantine", "[\"ugly\"]"),
         ("student.lora", "{ rank = 0, alpha = 1 }"),
     ] {

@@ -22,7 +22,12 @@ use serde_json::Value;
 /// Clips of the black box, one per prompt: as many as the paper had.
 const CLIPS: usize = 200;
 
-const RECIPES: [&str; 2] = ["self-forcing", "causal-forcing"];
+const RECIPES: [&str; 4] = [
+    "self-forcing",
+    "causal-forcing",
+    "causal-forcing-1-step",
+    "causal-forcing-2-step",
+];
 
 /// A safetensors file of bf16 tensors whose values take no room on the disk.
 fn sparse(path: &Path, tensors: BTreeMap<String, Vec<usize>>) {

@@ -201,6 +201,13 @@ pub fn not_compiled_in() -> Vec<&'static str> {
         .collect()
 }
 
+/// Whether a request such as `flex`, `cpu` or `cuda:1` means the processor, whose cores several
+/// programs can share; a name that is none of a backend's does not.
+pub fn is_cpu(request: &str) -> bool {
+    let name = request.split(':').next().unwrap_or(request);
+    name == "cpu" || CPU_BACKENDS.contains(&name)
+}
+
 fn is_compiled_in(backend: &str) -> bool {
     with_provider!(backend, P => P::NAME == backend, else false)
 }

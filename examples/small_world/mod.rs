@@ -84,6 +84,7 @@ pub fn settings(kind: Kind, name: &str) -> Settings {
         sampler: SamplerTable {
             kind: SamplerKind::Consistency,
             denoising_step_list: vec![1000.0, 500.0],
+            denoising_step_list_first_chunk: None,
             timestep_shift: 5.0,
             warp_denoising_step: true,
         },

@@ -2,6 +2,7 @@
 //! report.
 
 pub mod gather;
+pub mod lanes;
 pub mod plan;
 pub mod runner;
 

@@ -94,12 +94,11 @@ pub struct Runner {
     pub program: PathBuf,
     /// Where everything goes.
     pub places: Places,
-    /// Runs at once; each computes on one thread.
-    pub jobs: usize,
+    /// `--backend` of each of the runs at once, which compute on one thread each (see
+    /// [`super::lanes`]).
+    pub lanes: Vec<Option<String>>,
     /// Stop after this long, saving what runs.
     pub limit: Option<Duration>,
-    /// `--backend` of the runs.
-    pub backend: Option<String>,
 }
 
 /// How much of a benchmark is there.
@@ -132,23 +131,26 @@ impl Runner {
         let stop = || {
             signals::stop_requested() || self.limit.is_some_and(|limit| started.elapsed() >= limit)
         };
+        let worker = |lane: Option<&str>| -> Result<(), FileError> {
+            while !stop() {
+                let Some(run) = queue
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .pop_front()
+                else {
+                    break;
+                };
+                self.make(run, lane, &stop)?;
+                let seconds = before + started.elapsed().as_secs_f64();
+                write_atomically(&self.places.wall(), format!("{seconds:.0}\n").as_bytes())?;
+            }
+            Ok(())
+        };
+        let worker = &worker;
         let result: Result<(), FileError> = std::thread::scope(|scope| {
-            let worker = || -> Result<(), FileError> {
-                while !stop() {
-                    let Some(run) = queue
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .pop_front()
-                    else {
-                        break;
-                    };
-                    self.make(run, &stop)?;
-                    let seconds = before + started.elapsed().as_secs_f64();
-                    write_atomically(&self.places.wall(), format!("{seconds:.0}\n").as_bytes())?;
-                }
-                Ok(())
-            };
-            let workers: Vec<_> = (0..self.jobs).map(|_| scope.spawn(worker)).collect();
+            let workers: Vec<_> = (self.lanes.iter())
+                .map(|lane| scope.spawn(move || worker(lane.as_deref())))
+                .collect();
             workers.into_iter().try_for_each(|worker| {
                 worker
                     .join()
@@ -171,14 +173,19 @@ impl Runner {
     }
 
     /// Trains, or goes on training, and measures.
-    fn make(&self, run: &PlannedRun, stop: &dyn Fn() -> bool) -> Result<(), FileError> {
+    fn make(
+        &self,
+        run: &PlannedRun,
+        backend: Option<&str>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), FileError> {
         let started = Instant::now();
         let failure = self.places.failure(run);
         if failure.exists() {
             fs::remove_file(&failure).map_err(|error| FileError::new("remove", &failure, error))?;
         }
         say!("{} ...", run.id());
-        for arguments in self.steps(run) {
+        for arguments in self.steps(run, backend) {
             match self.child(run, &arguments, stop)? {
                 Ended::Well => {}
                 Ended::Stopped => return Ok(()),
@@ -197,16 +204,17 @@ impl Runner {
     }
 
     /// The command lines that make and measure a run.
-    fn steps(&self, run: &PlannedRun) -> Vec<Vec<String>> {
+    fn steps(&self, run: &PlannedRun, backend: Option<&str>) -> Vec<Vec<String>> {
         let recipe = run.recipe.display().to_string();
         let mut common: Vec<String> = run
             .set
             .iter()
             .flat_map(|set| ["--set".to_string(), set.clone()])
             .collect();
-        if let Some(backend) = &self.backend {
-            common.extend(["--backend".to_string(), backend.clone()]);
-        }
+        let backend = backend.map_or_else(Vec::new, |backend| {
+            vec!["--backend".to_string(), backend.to_string()]
+        });
+        common.extend(backend.iter().cloned());
         let measured = self.places.measured(run).display().to_string();
         let mut measure = vec![
             "measure".to_string(),
@@ -228,11 +236,7 @@ impl Runner {
             }
             Trainee::Method(_) => {
                 let mut train = train_command(run, &self.places.runs());
-                train.extend(
-                    self.backend
-                        .iter()
-                        .flat_map(|backend| ["--backend".to_string(), backend.clone()]),
-                );
+                train.extend(backend);
                 let directory = self.places.run(run);
                 if directory.exists() {
                     train.push("--resume".into());

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::CliError;
 use crate::bench::gather::gather;
+use crate::bench::lanes::lanes;
 use crate::bench::plan::{CheckedPlan, PlannedRun};
 use crate::bench::runner::{Places, Runner, forget, found};
 use crate::out::say;
@@ -21,7 +22,8 @@ pub struct BenchArgs {
     /// Where its directory is made.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
-    /// Runs at once, one thread each [default: the machine's cores].
+    /// Runs at once [default: one per GPU, each on its own; without a GPU one per core of the
+    /// machine, one thread each].
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Stop after this many minutes with everything saved; the same command goes on.
@@ -118,19 +120,15 @@ fn make(args: &BenchArgs, places: &Places, runs: &[PlannedRun]) -> Result<ExitCo
         runs.iter().try_for_each(|run| forget(places, run))?;
     }
     signals::install()?;
-    let jobs = args
-        .jobs
-        .or(std::thread::available_parallelism().ok().map(usize::from))
-        .unwrap_or(1)
-        .max(1);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let found = afd_backends::list();
     let runner = Runner {
         program: std::env::current_exe()?,
         places: places.clone(),
-        jobs,
+        lanes: lanes(args.backend.as_deref(), args.jobs, cores, &found),
         limit: args
             .minutes
             .map(|minutes| Duration::from_secs(60 * minutes)),
-        backend: args.backend.clone(),
     };
     let progress = runner.run(runs)?;
     say!(

@@ -4,10 +4,11 @@
 mod draws;
 mod embedded;
 mod error;
+mod kept;
 mod prepared;
 mod samples;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -26,11 +27,13 @@ use crate::teacher::{Source, Teacher, TeacherError};
 
 pub use draws::Asked;
 pub use error::BatchError;
+pub use kept::CLIP_MEMORY;
 pub use prepared::{Match, matches};
 pub use samples::{telling_samples, training_samples};
 
 use draws::Draws;
 use embedded::Embedded;
+use kept::KeptClips;
 use prepared::Chosen;
 use samples::samples_of;
 
@@ -56,7 +59,7 @@ pub struct Batches<B: Kernels> {
     embedded: Embedded,
     draws: Draws,
     /// Prepared clips of a teacher with few samples, which come round again.
-    prepared: Mutex<BTreeMap<(String, u64), Clip>>,
+    prepared: Mutex<KeptClips>,
     queries: AtomicU64,
 }
 
@@ -87,7 +90,7 @@ impl<B: Kernels> Batches<B> {
                 recipe.settings.teacher.samples_per_prompt,
                 recipe.train_prompts.clone(),
             ),
-            prepared: Mutex::new(BTreeMap::new()),
+            prepared: Mutex::new(KeptClips::within(CLIP_MEMORY)),
             queries: AtomicU64::new(0),
         })
     }
@@ -228,6 +231,10 @@ impl<B: Kernels> Batches<B> {
 
     fn teacher_clip(&self, prompt: &str, sample: u64) -> Result<Clip, BatchError> {
         self.queries.fetch_add(1, Ordering::Relaxed);
+        self.prepared_clip(prompt, sample)
+    }
+
+    fn prepared_clip(&self, prompt: &str, sample: u64) -> Result<Clip, BatchError> {
         let videos = self.teacher.videos(prompt, sample..sample + 1)?;
         let clip = |video| {
             prepare_fitted(video, self.shape, self.fit).map_err(|source| BatchError::Prepare {
@@ -295,11 +302,14 @@ impl<B: Kernels> Batches<B> {
             .prepared
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(clip) = prepared.get(&(prompt.to_string(), sample)) {
+        if let Some(clip) = prepared.get(prompt, sample) {
             return Ok(clip.clone());
         }
-        let clip = self.teacher_clip(prompt, sample)?;
-        prepared.insert((prompt.to_string(), sample), clip.clone());
+        if prepared.is_new(prompt, sample) {
+            self.queries.fetch_add(1, Ordering::Relaxed);
+        }
+        let clip = self.prepared_clip(prompt, sample)?;
+        prepared.keep(prompt, sample, &clip);
         Ok(clip)
     }
 

@@ -1,10 +1,11 @@
 //! One optimizer step's gradients, graph by graph.
 
+use afd_models::discriminator::RegisterDiscriminator;
 use afd_models::discriminator::pieces::{Pieces, ScoreBatch};
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::student::KvCache;
 use afd_models::student::passes::prefill;
-use afd_models::student::segments::{self, Segments};
+use afd_models::student::segments::{self, Segments, pulled};
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
@@ -12,7 +13,7 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::model::{AfdModel, TrainedDiscriminator};
 use super::outcome::Outcome;
-use super::update::{RunLoss, StudentUpdate, Update};
+use super::update::{RunLoss, ScoredClips, StudentUpdate, Update};
 
 /// A step in the making: one or more graphs, each built by [`Step::forward`] and then consumed by
 /// [`Step::backward`].
@@ -29,7 +30,8 @@ pub struct Step<B: Trainable, D: TrainedDiscriminator<B>> {
     cache: Option<KvCache<B::InnerBackend>>,
     /// The student's current run, where its transformer blocks are run again.
     segments: Option<Segments<B>>,
-    /// The discriminator's, where its backbone's are.
+    /// The discriminator's, where its backbone's are: of its own update, or of a student's that
+    /// reads scores.
     pieces: Option<Pieces<B>>,
     gradients: GradientsAccumulator<AfdModel<B, D>>,
     item: Outcome,
@@ -37,7 +39,11 @@ pub struct Step<B: Trainable, D: TrainedDiscriminator<B>> {
 
 impl<B: Trainable, D: TrainedDiscriminator<B>> Step<B, D> {
     /// The step of `model` that `update` asks for.
-    pub fn new(model: AfdModel<B, D>, update: Update<B, D>) -> Self {
+    pub fn new(mut model: AfdModel<B, D>, update: Update<B, D>) -> Self {
+        if let Update::Student(_) = update {
+            // Whoever learns through it leaves it as it is: no gradients of its weights.
+            model.discriminator = model.discriminator.map(Module::no_grad);
+        }
         let cache = match &update {
             Update::Student(update) => update.frozen_context().map(|clips| {
                 let student = model.student.valid();
@@ -58,7 +64,8 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> Step<B, D> {
     }
 
     /// How many graphs the step has: one per run of the student, each cut into pieces where
-    /// transformer blocks are run again.
+    /// transformer blocks are run again. A loss that reads scores is walked through the
+    /// discriminator first, then through the student.
     pub fn graphs(&self) -> usize {
         match &self.update {
             Update::Student(update) => update.runs(&self.model.student) * self.graphs_per_run(),
@@ -73,9 +80,32 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> Step<B, D> {
                 Some(registers) => Pieces::graphs(registers, update.clips()),
                 None => 1,
             },
-            Update::Student(_) if student.limits().recompute_blocks => Segments::graphs(student),
+            Update::Student(_) if student.limits().recompute_blocks => {
+                self.graphs_of_scores() + Segments::graphs(student)
+            }
             Update::Student(_) => 1,
         }
+    }
+
+    /// How many of a run's graphs lead from the scores of the student's clips to the clips.
+    fn graphs_of_scores(&self) -> usize {
+        match (&self.update, self.scored()) {
+            (Update::Student(update), Some((_, registers))) => {
+                Pieces::graphs_to_clips(registers, update.text().dims()[0])
+            }
+            _ => 0,
+        }
+    }
+
+    /// A student's loss in two halves and the discriminator between them, if both are walked in
+    /// pieces.
+    fn scored(&self) -> Option<(&dyn ScoredClips<B>, &RegisterDiscriminator<B>)> {
+        let Update::Student(update) = &self.update else {
+            return None;
+        };
+        let in_pieces = self.model.student.limits().recompute_blocks;
+        let registers = self.model.discriminator.as_ref()?.in_pieces()?;
+        Some((update.scored().filter(|_| in_pieces)?, registers))
     }
 
     /// Builds graph number `graph` and returns its loss, scaled so that the losses of all graphs
@@ -101,6 +131,11 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> Step<B, D> {
                     scalars,
                 }
             }
+            Update::Student(update) if self.graphs_of_scores() > 0 => {
+                let (loss, pieces, segments) = self.scores_of_own(&**update, run);
+                (self.pieces, self.segments) = (Some(pieces), Some(segments));
+                loss
+            }
             Update::Student(update) => {
                 let (velocity, segments) = self.velocity(&**update, run);
                 self.segments = segments;
@@ -112,17 +147,60 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> Step<B, D> {
     }
 
     fn next_piece(&mut self, piece: usize) -> Tensor<B, 1> {
-        if let Some(segments) = &mut self.segments {
-            return segments.graph(&self.model.student, piece);
+        let of_scores = self.graphs_of_scores();
+        let own = match &self.update {
+            Update::Student(_) => piece.checked_sub(of_scores),
+            Update::Discriminator(_) => None,
+        };
+        match own {
+            None => self.piece_of_discriminator(piece),
+            Some(0) => self.clips_again(),
+            Some(own) => match &mut self.segments {
+                Some(segments) => segments.graph(&self.model.student, own),
+                None => unreachable!("a run has several graphs only if it is cut into pieces"),
+            },
         }
-        let registers = self
-            .model
-            .discriminator
-            .as_ref()
-            .and_then(|found| found.in_pieces());
-        match (&mut self.pieces, registers) {
+    }
+
+    fn piece_of_discriminator(&mut self, piece: usize) -> Tensor<B, 1> {
+        let found = self.model.discriminator.as_ref();
+        match (&mut self.pieces, found.and_then(|found| found.in_pieces())) {
             (Some(pieces), Some(registers)) => pieces.graph(registers, piece),
-            _ => unreachable!("a run has several graphs only if it is cut into pieces"),
+            _ => unreachable!("scores are in pieces only if the discriminator is"),
+        }
+    }
+
+    /// The loss of the scores of the student's own clips: neither the student's run, whose segments
+    /// are kept, nor the discriminator's is part of its graph.
+    fn scores_of_own(
+        &self,
+        update: &dyn StudentUpdate<B, D>,
+        run: usize,
+    ) -> (RunLoss<B>, Pieces<B>, Segments<B>) {
+        let Some((scored, registers)) = self.scored() else {
+            unreachable!("it has graphs of its own")
+        };
+        let student = &self.model.student;
+        let text = update.text().clone();
+        let passes = update.passes(student, self.cache.as_ref(), run);
+        let segments = Segments::new(student, text.clone(), passes);
+        let velocity = Tensor::from_inner(segments.plain_velocity(student));
+        let clips = scored.clips(velocity).inner();
+        let pieces = Pieces::to_clips(registers, vec![ScoreBatch { clips, text }]);
+        let loss = scored.loss_of_scores(pieces.scores()[0].clone());
+        (loss, pieces, segments)
+    }
+
+    /// The student's clips, pulled by the gradient that came back to them through the
+    /// discriminator.
+    fn clips_again(&mut self) -> Tensor<B, 1> {
+        let gradient = self.pieces.take().map(Pieces::clips_gradient);
+        let velocity = (self.segments.as_mut()).map(|found| found.velocity(&self.model.student));
+        match (gradient, velocity, self.scored()) {
+            (Some(gradient), Some(velocity), Some((scored, _))) => {
+                pulled(scored.clips(velocity), gradient)
+            }
+            _ => unreachable!("the scores' graphs come before"),
         }
     }
 
@@ -170,11 +248,11 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> Step<B, D> {
     /// Consumes a graph and keeps its gradients.
     pub fn backward(&mut self, loss: Tensor<B, 1>) {
         let mut gradients = loss.backward();
-        if let Some(segments) = &mut self.segments {
-            segments.absorb(&mut gradients);
-        }
+        // As long as there are pieces, the graphs are the discriminator's.
         if let Some(pieces) = &mut self.pieces {
             pieces.absorb(&mut gradients);
+        } else if let Some(segments) = &mut self.segments {
+            segments.absorb(&mut gradients);
         }
         let gradients = match (&self.update, &self.model.discriminator) {
             (Update::Discriminator(_), Some(discriminator)) => {

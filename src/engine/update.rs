@@ -57,6 +57,21 @@ pub trait StudentUpdate<B: Trainable, D: TrainedDiscriminator<B>>: Send {
 
     /// The loss of the velocities `[B, frames of the run, C, H, W]` of run `run`.
     fn loss(&self, velocity: Tensor<B, 5>, model: &AfdModel<B, D>, run: usize) -> RunLoss<B>;
+
+    /// The loss in two halves, where it reads the velocities through the discriminator's scores
+    /// alone: the discriminator is then differentiated in pieces too.
+    fn scored(&self) -> Option<&dyn ScoredClips<B>> {
+        None
+    }
+}
+
+/// A loss of the discriminator's scores of the student's own clips.
+pub trait ScoredClips<B: Trainable> {
+    /// The clips `[B, F, C, H, W]` that are scored, made of the velocities `[B, F, C, H, W]`.
+    fn clips(&self, velocity: Tensor<B, 5>) -> Tensor<B, 5>;
+
+    /// The loss of their scores `[B, S]`.
+    fn loss_of_scores(&self, scores: Tensor<B, 2>) -> RunLoss<B>;
 }
 
 /// The loss of one run of the student.

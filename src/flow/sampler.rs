@@ -35,9 +35,33 @@ pub struct Sampler {
     pub fresh_noise: f64,
     /// Noise levels, descending, the first is where sampling starts.
     pub sigmas: Vec<f32>,
+    /// Those of a clip's first block, where it has its own: nothing comes before it that says what
+    /// the clip shows.
+    pub first_block: Option<Vec<f32>>,
 }
 
 impl Sampler {
+    /// Noise levels of a clip's first block, or of the others.
+    pub fn levels(&self, first: bool) -> &[f32] {
+        let of_first = self.first_block.as_ref().filter(|_| first);
+        of_first.unwrap_or(&self.sigmas)
+    }
+
+    /// The most levels that any block has.
+    pub fn most_levels(&self) -> usize {
+        self.levels(true).len().max(self.sigmas.len())
+    }
+
+    /// The sampler of the block whose frames begin at `start`, with the same levels for all.
+    #[must_use]
+    pub fn of_block(&self, start: usize) -> Self {
+        Self {
+            fresh_noise: self.fresh_noise,
+            sigmas: self.levels(start == 0).to_vec(),
+            first_block: None,
+        }
+    }
+
     /// Denoises `x` (noise of the first level) with `velocity(x, sigma)`; `noise()` draws fresh
     /// noise of the same shape.
     ///
@@ -99,6 +123,7 @@ mod tests {
             let sampler = Sampler {
                 fresh_noise,
                 sigmas: vec![1.0, 0.9375, 0.8333, 0.625],
+                first_block: None,
             };
             let full = |value: f32| {
                 Tensor::<NdArray, 5>::full([1, 1, 1, 1, 2], value, &Default::default())
@@ -119,6 +144,7 @@ mod tests {
         let sampler = Sampler {
             fresh_noise: 1.0,
             sigmas: vec![1.0, 0.25],
+            first_block: None,
         };
         let full =
             |value: f32| Tensor::<NdArray, 5>::full([1, 1, 1, 1, 1], value, &Default::default());
@@ -149,6 +175,7 @@ mod tests {
             let sampler = Sampler {
                 fresh_noise,
                 sigmas: vec![1.0, 0.8, 0.6, 0.4],
+                first_block: None,
             };
             let mut draws = 0;
             let noise = || {

@@ -33,10 +33,19 @@ pub fn draw_sigma(levels: &[f32], shift: f64, draw: &mut Noise) -> f32 {
     }
 }
 
+/// The noise levels that an update trains.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrainedLevels {
+    /// Those of every block; none for continuous ones.
+    pub levels: Vec<f32>,
+    /// Those of a clip's first block, where its sampler has a list of its own for it.
+    pub first_block: Option<Vec<f32>>,
+}
+
 /// Noise levels of a clip's `frames`, one drawn per block of `per_block` frames; see
 /// [`draw_sigma`].
 pub fn draw_block_sigmas(
-    levels: &[f32],
+    trained: &TrainedLevels,
     shift: f64,
     frames: usize,
     per_block: usize,
@@ -46,6 +55,8 @@ pub fn draw_block_sigmas(
     let mut current = 0.0;
     for frame in 0..frames {
         if frame % per_block == 0 {
+            let of_first = trained.first_block.as_ref().filter(|_| frame == 0);
+            let levels = of_first.unwrap_or(&trained.levels);
             current = draw_sigma(levels, shift, draw);
         }
         sigmas.push(current);
@@ -65,5 +76,30 @@ mod tests {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
         assert_eq!(few_step_sigmas(&[1000.0, 250.0], 5.0, false), [1.0, 0.25]);
+    }
+
+    #[test]
+    fn the_first_block_draws_from_its_own_list_and_takes_nothing_from_the_others() {
+        use afd_models::noise::Purpose;
+        let drawn = |first_block: Option<Vec<f32>>| {
+            let trained = TrainedLevels {
+                levels: vec![1.0, 0.5],
+                first_block,
+            };
+            let mut draw = Noise::new(3, Purpose::Sigma, 0, 0);
+            let clips = (0..40).map(|_| draw_block_sigmas(&trained, 5.0, 6, 2, &mut draw));
+            clips.collect::<Vec<_>>()
+        };
+        let own = vec![0.9, 0.8, 0.7];
+        let (with, without) = (drawn(Some(own.clone())), drawn(None));
+        for clip in &with {
+            assert!(own.contains(&clip[0]) && clip[0] == clip[1], "{clip:?}");
+            assert!([1.0, 0.5].contains(&clip[2]) && [1.0, 0.5].contains(&clip[4]));
+        }
+        let seen = |level: &f32| with.iter().any(|clip| clip[0] == *level);
+        assert!(own.iter().all(seen));
+        assert!(without.iter().all(|clip| [1.0, 0.5].contains(&clip[0])));
+        let others = |clips: &[Vec<f32>]| clips.iter().map(|c| c[2..].to_vec()).collect::<Vec<_>>();
+        assert_eq!(others(&with), others(&without));
     }
 }

@@ -1,9 +1,11 @@
 //! Direct adversarial training, the baseline: the discriminator's gradient flows through a finished
 //! clip into the student's last step (docs/method.md H.2).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use afd_models::discriminator::Discriminator;
 use afd_models::kernels::{Kernels, Trainable};
 use afd_models::noise::{Noise, Purpose};
 use afd_models::student::segments::Pass;
@@ -16,7 +18,7 @@ use super::setup::Setup;
 use super::update::{MicroBatch, Policies, RolloutUpdate};
 use crate::engine::model::{AfdModel, TrainedDiscriminator};
 use crate::engine::rounds::RoundError;
-use crate::engine::update::{RunLoss, StudentUpdate, scalar};
+use crate::engine::update::{RunLoss, ScoredClips, StudentUpdate, scalar};
 use crate::flow::path::{clean_estimate, levels};
 use crate::flow::sampler::Sampler;
 use crate::recipe::tables::DiscriminatorLoss;
@@ -44,8 +46,11 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> RolloutUpdate<B, D> for DirectAdv
     fn sampler(&self, round: u64) -> Sampler {
         let mut sampler = self.setup.sampler.clone();
         let mut draw = Noise::new(self.setup.seed, Purpose::Sigma, round, WHOLE_ROUND);
-        let exit = draw.below(sampler.sigmas.len());
-        sampler.sigmas.truncate(exit + 1);
+        let mut end = |levels: &mut Vec<f32>| levels.truncate(draw.below(levels.len()) + 1);
+        end(&mut sampler.sigmas);
+        if let Some(levels) = &mut sampler.first_block {
+            end(levels);
+        }
         sampler
     }
 
@@ -114,8 +119,10 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> MicroBatch<B, D> for DirectBatch<
         let (setup, samples) = (&self.setup, &self.samples);
         let dims = samples.latents.dims();
         let [batch, frames, ..] = dims;
-        let last = policies.sampler.sigmas.len() - 1;
-        let sigmas = vec![policies.sampler.sigmas[last]; batch * frames];
+        let last = |first| policies.sampler.levels(first).last().copied();
+        let [first, other] = [true, false].map(last).map(Option::unwrap_or_default);
+        let sigmas = setup.per_frame(first, other).repeat(batch);
+        let last = policies.sampler.most_levels() - 1;
         let size = setup.discriminator.instance_noise;
         let noise = (size > 0.0).then(|| {
             let draw = |clip: &u64| {
@@ -204,7 +211,22 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> StudentUpdate<B, D>
         let found = model.discriminator.as_ref();
         let discriminator =
             found.unwrap_or_else(|| unreachable!("the method's rounds need a discriminator"));
-        let value = loss(velocity, discriminator, self.differentiated());
+        let clips = self.clips(velocity);
+        self.loss_of_scores(discriminator.score(clips, Tensor::from_inner(self.text.clone())))
+    }
+
+    fn scored(&self) -> Option<&dyn ScoredClips<B>> {
+        Some(self)
+    }
+}
+
+impl<B: Trainable> ScoredClips<B> for DirectUpdate<B::InnerBackend> {
+    fn clips(&self, velocity: Tensor<B, 5>) -> Tensor<B, 5> {
+        clips(velocity, self.differentiated())
+    }
+
+    fn loss_of_scores(&self, scores: Tensor<B, 2>) -> RunLoss<B> {
+        let value = loss(scores, self.differentiated());
         RunLoss {
             scalars: vec![(LOSS, scalar(&value))],
             value,
@@ -231,21 +253,21 @@ impl<B: Backend> DirectUpdate<B> {
     }
 }
 
-/// The student's loss for its velocity `[B, F, C, H, W]`.
-pub fn loss<B: Kernels>(
-    velocity: Tensor<B, 5>,
-    discriminator: &dyn Discriminator<B>,
-    update: DirectUpdate<B>,
-) -> Tensor<B, 1> {
+/// What the discriminator scores of the student's velocity `[B, F, C, H, W]`.
+fn clips<B: Kernels>(velocity: Tensor<B, 5>, update: DirectUpdate<B>) -> Tensor<B, 5> {
     let own = clean_estimate(update.states, velocity, &update.levels);
-    let mut clips = match update.shown {
+    let clips = match update.shown {
         Some(shown) => straight_through(own, shown),
         None => own,
     };
-    if let Some(noise) = update.noise {
-        clips = clips + noise;
+    match update.noise {
+        Some(noise) => clips + noise,
+        None => clips,
     }
-    let scores = discriminator.score(clips, update.text);
+}
+
+/// The student's loss for the scores `[B, S]` of its clips.
+fn loss<B: Kernels>(scores: Tensor<B, 2>, update: DirectUpdate<B>) -> Tensor<B, 1> {
     // [B, S] -> [B S]
     let count = scores.dims().iter().product::<usize>();
     bradley_terry::student_loss(scores.reshape([count]), update.teacher_scores, update.loss)
@@ -254,94 +276,4 @@ pub fn loss<B: Kernels>(
 /// The value of `shown` with the gradient of `own`.
 fn straight_through<B: Backend>(own: Tensor<B, 5>, shown: Tensor<B, 5>) -> Tensor<B, 5> {
     own.clone() + (shown - own.detach())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::flow::path::levels;
-    use afd_models::discriminator::{AnyDiscriminator, ConvConfig, ConvDiscriminator};
-    use afd_models::init::initialise;
-    use afd_models::noise::{Noise, Purpose};
-    use burn::backend::{Autodiff, NdArray};
-
-    type B = Autodiff<NdArray>;
-    const SHAPE: [usize; 5] = [2, 4, 2, 4, 4];
-
-    fn random<const N: usize>(index: u64, shape: [usize; N]) -> Tensor<B, N> {
-        let values = Noise::new(9, Purpose::Evaluation, 0, index).normals(shape.iter().product());
-        Tensor::from_data(TensorData::new(values, shape), &Default::default())
-    }
-
-    #[test]
-    fn the_gradient_through_the_discriminator_is_what_finite_differences_measure() {
-        let device = Default::default();
-        let config = ConvConfig {
-            channels: vec![4, 4],
-            width: 4,
-        };
-        let discriminator = AnyDiscriminator::Conv(initialise(
-            ConvDiscriminator::<B>::new(&config, [4, 2, 4, 4], 3, &device),
-            1,
-            "discriminator",
-        ));
-        for form in [
-            DiscriminatorLoss::BradleyTerry,
-            DiscriminatorLoss::NonSaturating,
-        ] {
-            let sigmas = vec![0.6; 8];
-            let work = DirectUpdate {
-                clean: random(0, SHAPE),
-                states: random(1, SHAPE),
-                levels: levels(&sigmas, 2, 4, &device),
-                sigmas,
-                text: random(2, [2, 2, 3]),
-                teacher_scores: random(3, [2, 3]),
-                shown: None,
-                noise: Some(random(4, SHAPE) * 0.1),
-                loss: form,
-            };
-            let start = random(5, SHAPE);
-            let velocity = start.clone().require_grad();
-            let gradient = velocity
-                .grad(&loss(velocity.clone(), &discriminator, work.clone()).backward())
-                .unwrap();
-            for direction in 0..8 {
-                let step = random(100 + direction, SHAPE);
-                let value = |by: f32| -> f32 {
-                    loss(
-                        start.clone() + step.clone() * by,
-                        &discriminator,
-                        work.clone(),
-                    )
-                    .into_scalar()
-                };
-                let size = 5e-4;
-                let measured = (value(size) - value(-size)) / (2.0 * size);
-                let expected: f32 = (gradient.clone() * step.clone().inner())
-                    .sum()
-                    .into_scalar();
-                // Kinks of the activations within the step, and rounding of a loss of order one.
-                let tolerance = 2e-3
-                    * (gradient.clone().square().sum().sqrt().into_scalar() + 1e-3)
-                    * (SHAPE.iter().product::<usize>() as f32).sqrt();
-                assert!(
-                    (measured - expected).abs() < tolerance,
-                    "{form:?} {direction}: {measured} {expected} ({tolerance})"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_discriminator_sees_the_clip_after_the_round_trip_and_the_gradient_passes_through() {
-        let (own, shown) = (random(0, SHAPE).require_grad(), random(1, SHAPE));
-        let weights = random(2, SHAPE);
-        let passed = straight_through(own.clone(), shown.clone());
-        assert!((passed.clone() - shown).abs().max().into_scalar() < 1e-6);
-        let gradient = own
-            .grad(&(passed * weights.clone()).sum().backward())
-            .unwrap();
-        assert_eq!(gradient.into_data(), weights.inner().into_data());
-    }
 }

@@ -26,7 +26,7 @@ use crate::engine::rounds::RoundError;
 use crate::engine::update::{RunLoss, StudentUpdate, scalar};
 use crate::flow::path::{Noised, levels};
 use crate::flow::sampler::Sampler;
-use crate::flow::schedule::draw_block_sigmas;
+use crate::flow::schedule::{TrainedLevels, draw_block_sigmas};
 use crate::recipe::tables::{AfdTable, Context, OldPolicy};
 use loss::{ForwardProcessSettings, loss};
 
@@ -162,10 +162,15 @@ fn noised<B: Backend>(
 ) -> (Noised<B>, Vec<f32>) {
     let dims = samples.latents.dims();
     let [batch, frames, ..] = dims;
-    let per_block = if setup.has_clean_context() {
-        setup.frames_per_block
+    // Frames at one level have no first block.
+    let whole = TrainedLevels {
+        first_block: None,
+        ..setup.sigmas.clone()
+    };
+    let (trained, per_block) = if setup.has_clean_context() {
+        (&setup.sigmas, setup.frames_per_block)
     } else {
-        frames
+        (&whole, frames)
     };
     let mut sigmas = Vec::with_capacity(batch * frames);
     let mut noise = Vec::with_capacity(dims.iter().product());
@@ -173,7 +178,7 @@ fn noised<B: Backend>(
         let stream = |purpose| Noise::new(setup.seed, purpose, round, step << 32 | clip);
         let mut draw = stream(Purpose::Sigma);
         sigmas.extend(draw_block_sigmas(
-            &setup.sigmas,
+            trained,
             setup.shift,
             frames,
             per_block,

@@ -101,19 +101,32 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> MicroBatch<B, D> for ChainBatch<B
         let (setup, samples) = (&self.setup, &self.samples);
         let (old, sampler) = (policies.old, policies.sampler);
         let [batch, frames, ..] = samples.latents.dims();
+        // The step of a clip's first block, and of the others: the same unless it has levels of its
+        // own.
         let draw = |clip: &u64| {
-            Noise::new(setup.seed, Purpose::Sigma, round, step << 32 | clip)
-                .below(sampler.sigmas.len() - 1)
+            let mut draw = Noise::new(setup.seed, Purpose::Sigma, round, step << 32 | clip);
+            let other = draw.below(sampler.sigmas.len() - 1);
+            let own = sampler.first_block.as_ref();
+            [
+                own.map_or(other, |levels| draw.below(levels.len() - 1)),
+                other,
+            ]
         };
-        let drawn: Vec<usize> = samples.clips.iter().map(draw).collect();
+        let drawn: Vec<[usize; 2]> = samples.clips.iter().map(draw).collect();
         let of = |after: usize| {
-            let states = drawn.iter().enumerate().map(|(row, level)| {
-                let state = samples.states[level + after].clone();
-                state.slice_dim(0, row..row + 1)
+            let states = drawn.iter().enumerate().map(|(row, steps)| {
+                let [first, other] = steps.map(|step| {
+                    let state = samples.states[step + after].clone();
+                    state.slice_dim(0, row..row + 1)
+                });
+                with_first_frames(first, other, setup.frames_per_block)
             });
             let sigmas: Vec<f32> = drawn
                 .iter()
-                .flat_map(|level| vec![sampler.sigmas[level + after]; frames])
+                .flat_map(|[first, other]| {
+                    let first = sampler.levels(true)[first + after];
+                    setup.per_frame(first, sampler.levels(false)[other + after])
+                })
                 .collect();
             let level = levels(&sigmas, batch, frames, &setup.device);
             (Tensor::cat(states.collect(), 0), level, sigmas)
@@ -148,6 +161,23 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> MicroBatch<B, D> for ChainBatch<B
             clip_range: self.table.clip_range,
         })
     }
+}
+
+/// The first `count` frames of `first` and the other frames of `other`, both `[B, F, C, H, W]`.
+fn with_first_frames<B: Backend>(
+    first: Tensor<B, 5>,
+    other: Tensor<B, 5>,
+    count: usize,
+) -> Tensor<B, 5> {
+    let frames = other.dims()[1];
+    if count >= frames {
+        return first;
+    }
+    let parts = [
+        first.slice_dim(1, 0..count),
+        other.slice_dim(1, count..frames),
+    ];
+    Tensor::cat(parts.into(), 1)
 }
 
 /// One step of the sampler's chain per clip: from a state at one noise level to the state that was

@@ -3,6 +3,7 @@
 use burn::prelude::*;
 
 use crate::flow::sampler::Sampler;
+use crate::flow::schedule::TrainedLevels;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{AfdTable, Context, DiscriminatorTable};
 
@@ -17,8 +18,8 @@ pub struct Setup<B: Backend> {
     pub learning_rate: f64,
     /// The student's few-step sampler.
     pub sampler: Sampler,
-    /// Noise levels of the forward process; empty for continuous ones.
-    pub sigmas: Vec<f32>,
+    /// Noise levels of the forward process.
+    pub sigmas: TrainedLevels,
     /// Shift of continuous noise levels.
     pub shift: f64,
     /// Latent shape `[F, C, H, W]` of a clip.
@@ -60,6 +61,18 @@ impl<B: Backend> Setup<B> {
     /// Blocks of frames in a clip.
     pub fn blocks(&self) -> usize {
         self.shape[0].div_ceil(self.frames_per_block)
+    }
+
+    /// A noise level per frame of a clip, `first` in its first block and `other` in the others.
+    pub fn per_frame(&self, first: f32, other: f32) -> Vec<f32> {
+        let of = |frame| {
+            if frame < self.frames_per_block {
+                first
+            } else {
+                other
+            }
+        };
+        (0..self.shape[0]).map(of).collect()
     }
 
     /// Whether blocks attend to clean frames during the update.

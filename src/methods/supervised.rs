@@ -26,7 +26,7 @@ use crate::engine::rounds::{RoundError, RoundState, TrainingMethod};
 use crate::engine::shards::micro_batches;
 use crate::engine::update::{RunLoss, StudentUpdate, Update, scalar};
 use crate::flow::path::{Noised, levels, noised};
-use crate::flow::schedule::draw_block_sigmas;
+use crate::flow::schedule::{TrainedLevels, draw_block_sigmas};
 use crate::flow::trajectory::TrajectorySchedule;
 use crate::recipe::Recipe;
 use crate::recipe::tables::SupervisedTable;
@@ -42,7 +42,7 @@ pub struct Supervised<B: Trainable> {
     trajectories: Option<TrajectorySchedule>,
     shape: [usize; 4],
     learning_rate: f64,
-    sigmas: Vec<f32>,
+    sigmas: TrainedLevels,
     shift: f64,
     frames_per_block: usize,
     seed: u64,

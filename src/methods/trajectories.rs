@@ -6,6 +6,7 @@
 //! straight to where its many-step ODE ends. Noise and clip are paired, so that the clean estimate
 //! at a high level is one clip and not the mean of many.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use afd_models::kernels::Kernels;
@@ -23,7 +24,7 @@ use crate::rollout::{Generator, RolloutNoise};
 /// `text` are the text embeddings `[B, L, text_width]` of the trajectories numbered `clips` of
 /// `round`, and `shape` is the latent shape `[F, C, H, W]` of a clip. A trajectory's
 /// clips show its blocks at levels of their own, so that each block is shown at each level
-/// once.
+/// once; a first block with levels of its own is shown at as many of them, from a random one on.
 pub fn examples<B: Kernels>(
     schedule: &TrajectorySchedule,
     student: &Student<B>,
@@ -44,26 +45,35 @@ pub fn examples<B: Kernels>(
     let made = generator.rollout_with_states(RolloutNoise::new(seed, round, clips.clone()));
     let (levels_visited, frames) = (schedule.levels(), shape[0]);
     let blocks: Vec<_> = student.layout(frames).blocks().collect();
-    // Which level each (clip, frame) is shown at.
+    // The place among the many levels that each (clip, frame) is shown at.
     let mut shown = Vec::with_capacity(made.latents.dims()[0] * levels_visited * frames);
     for clip in clips {
         let mut draw = Noise::new(seed, Purpose::Sigma, round, clip);
-        let offsets: Vec<usize> = blocks.iter().map(|_| draw.below(levels_visited)).collect();
+        let places = |block: &Range<usize>| schedule.places(block.start == 0);
+        let offsets: Vec<usize> = (blocks.iter())
+            .map(|block| draw.below(places(block).len()))
+            .collect();
         for copy in 0..levels_visited {
             let of_block = |(block, offset): (&Range<usize>, &usize)| {
-                vec![(copy + offset) % levels_visited; block.len()]
+                let places = places(block);
+                vec![places[(copy + offset) % places.len()]; block.len()]
             };
             shown.extend(blocks.iter().zip(&offsets).flat_map(of_block));
         }
     }
     let batch = shown.len() / frames;
-    let state = (schedule.visited.iter().enumerate())
-        .map(|(level, place)| {
+    // Every place that is shown, in the order of the levels.
+    let all: BTreeSet<usize> = (schedule.places(true).iter())
+        .chain(schedule.places(false))
+        .copied()
+        .collect();
+    let state = (all.into_iter())
+        .map(|place| {
             let here: Vec<f32> = shown
                 .iter()
-                .map(|shown| f32::from(u8::from(*shown == level)))
+                .map(|shown| f32::from(u8::from(*shown == place)))
                 .collect();
-            repeated(made.states[*place].clone(), levels_visited)
+            repeated(made.states[place].clone(), levels_visited)
                 * levels(&here, batch, frames, &device)
         })
         .reduce(|sum, more| sum + more)
@@ -71,7 +81,7 @@ pub fn examples<B: Kernels>(
     let clean = repeated(made.latents, levels_visited);
     let sigmas: Vec<f32> = shown
         .iter()
-        .map(|level| schedule.sampler.sigmas[schedule.visited[*level]])
+        .map(|place| schedule.sampler.sigmas[*place])
         .collect();
     let sigma = levels(&sigmas, batch, frames, &device);
     // The noise that a straight path from the clip would have led to this state with.
@@ -128,13 +138,14 @@ mod tests {
     #[test]
     fn every_block_is_shown_once_at_every_level_on_the_way_to_its_clip() {
         let student = student();
-        let schedule = TrajectorySchedule::new(&[1000.0, 500.0], 5.0, true, 4).unwrap();
+        let schedule = TrajectorySchedule::new(&[1000.0, 500.0], None, 5.0, true, 4).unwrap();
         let rows = || Tensor::<Flex, 3>::ones([2, 1, 4], &Default::default());
         let (clips, sigmas) = examples(&schedule, &student, rows(), SHAPE, [7, 1], 5..7);
         // What the sampler itself goes through.
         let sampler = Sampler {
             fresh_noise: 0.0,
             sigmas: few_step_sigmas(&[1000.0, 750.0, 500.0, 250.0], 5.0, true),
+            first_block: None,
         };
         let text = student.text_cache(rows());
         let generator = Generator {
@@ -186,5 +197,20 @@ mod tests {
             clean_estimate(state, taught, &clips.sigmas),
             clips.clean.clone()
         ));
+    }
+
+    #[test]
+    fn a_first_block_with_levels_of_its_own_is_shown_at_those() {
+        let student = student();
+        let first = [1000.0, 750.0, 500.0, 250.0];
+        let schedule = TrajectorySchedule::new(&[1000.0], Some(&first), 5.0, true, 4).unwrap();
+        let rows = Tensor::<Flex, 3>::ones([16, 1, 4], &Default::default());
+        let (_, sigmas) = examples(&schedule, &student, rows, SHAPE, [7, 1], 0..16);
+        let own = &schedule.sampler.sigmas;
+        let mut seen: Vec<f32> = sigmas.chunks(4).map(|clip| clip[0]).collect();
+        assert!(sigmas.chunks(4).all(|clip| clip[2..] == [1.0; 2]));
+        seen.sort_by(|a, b| b.total_cmp(a));
+        seen.dedup();
+        assert_eq!(&seen, own);
     }
 }

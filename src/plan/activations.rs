@@ -45,6 +45,9 @@ pub struct Run<'a> {
     pub attention_queries: usize,
     /// Who computes.
     pub kernels: KernelSet,
+    /// Whether any weight is trained; else the graph leads to the inputs only, and what products
+    /// of matrices read is not kept.
+    pub trained: bool,
 }
 
 impl Run<'_> {
@@ -73,11 +76,17 @@ impl Run<'_> {
     /// Kept by one differentiated block, its input included.
     pub fn block(&self) -> u64 {
         let width = self.width();
-        let [of_token, of_text] = lora_values(self.lora).map(|values| values as u64);
-        let per_token = (14 + 3 * self.f32_values) * width + 2 * self.hidden() + of_token;
+        let trained = u64::from(self.trained);
+        let [of_token, of_text] = lora_values(self.lora).map(|values| trained * values as u64);
+        // Five vectors (what queries, keys and values are made of, the same of cross-attention,
+        // what both attentions' projections read, what the feed-forward network reads) and the
+        // hidden values after GELU are kept for the weights' gradients alone.
+        let per_token = (9 + 5 * trained + 3 * self.f32_values) * width
+            + (1 + trained) * self.hidden()
+            + of_token;
         // Keys and values of the text, the keys before their norm in f32 like everything else of
         // the text; about 14 vectors of modulation per frame.
-        let per_text_token = (2 + self.f32_values) * width + self.f32_values * of_text;
+        let per_text_token = (2 + trained * self.f32_values) * width + self.f32_values * of_text;
         let frames = (self.passes * self.clips * self.visibility.own_frames) as u64;
         self.tokens() * per_token
             + (self.clips * self.text_length) as u64 * per_text_token
@@ -242,8 +251,9 @@ pub fn block_by_block(run: &Run, depth: usize) -> Peak {
 }
 
 /// Values that the readers of a register discriminator keep for `tokens` tokens of one clip: normed
-/// tokens, keys before and after their norm, values; and twice the tokens' gradient in the backward
-/// pass.
-pub fn readers(config: &RegisterConfig, width: usize, tokens: usize) -> u64 {
-    (4 * config.layers.len() as u64 + 2) * (tokens * width) as u64
+/// tokens (if they are trained), keys before and after their norm, values; and twice the tokens'
+/// gradient in the backward pass.
+pub fn readers(config: &RegisterConfig, width: usize, tokens: usize, trained: bool) -> u64 {
+    let each = 3 + u64::from(trained);
+    (each * config.layers.len() as u64 + 2) * (tokens * width) as u64
 }

@@ -3,10 +3,11 @@
 
 mod discriminator;
 mod flow;
+mod through;
 
 use afd_models::student::Visibility;
 
-use super::inputs::{Distill, PlanInputs};
+use super::inputs::{Distill, PlanInputs, PlannedUpdate};
 use super::phase::{Part, Phase, Rounds, part};
 use super::student::{run, student, supervised};
 use super::transformer::cache_values;
@@ -33,7 +34,10 @@ impl PlannedAlternation<'_> {
         if self.distill.lagging_old || self.distill.reference {
             phases.push(self.velocities());
         }
-        phases.push(self.flow());
+        phases.push(match self.distill.update {
+            PlannedUpdate::ThroughDiscriminator => self.through_discriminator(),
+            _ => self.flow(),
+        });
         phases
     }
 
@@ -73,6 +77,8 @@ impl PlannedAlternation<'_> {
     fn held(&self) -> Vec<Part> {
         let clips = self.both();
         let text = clips * self.inputs.text_length * self.inputs.student.text_width;
+        let copies = 1 + usize::from(self.micro_batch() < self.samples());
+        let states = (copies * self.distill.states) as u64;
         vec![
             part(
                 "keys and values of the rollouts",
@@ -80,10 +86,11 @@ impl PlannedAlternation<'_> {
             ),
             self.text(self.micro_batch()),
             // As made, as scored and in micro-batches; and noise with both velocities to compare
-            // with, or augmented, moved and the way there.
+            // with, or augmented, moved and the way there. States on the way as made, and in
+            // micro-batches.
             part(
                 "latents and noise",
-                4 * 6 * (clips * self.inputs.latent_values()) as u64,
+                4 * (6 + states) * (clips * self.inputs.latent_values()) as u64,
             ),
             // Of the round, and in micro-batches.
             part("text embeddings", 4 * 2 * text as u64),

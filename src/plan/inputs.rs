@@ -1,17 +1,15 @@
-//! What a plan is made from: plain sizes, and how a recipe becomes them.
+//! What a plan is made from: plain sizes.
 
-use afd_clips::layouts::Layout as FolderLayout;
-use afd_models::discriminator::{DiscriminatorSpec, GraphSizes, RegisterConfig};
+mod of_recipe;
+
+use afd_models::discriminator::{GraphSizes, RegisterConfig};
 use afd_models::lora::LoraConfig;
 use afd_models::precision::Precision;
 use afd_models::student::{BlockLayout, StudentConfig};
-use afd_models::text::umt5::UmT5Config;
 use serde::Serialize;
 
 use super::codec::{CodecSizes, TextEncoderSizes};
-use crate::recipe::Recipe;
-use crate::recipe::codec::CodecPlan;
-use crate::recipe::tables::{Context, OldPolicy, Settings, TextKind};
+use crate::recipe::tables::Context;
 
 /// Everything that memory and work depend on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -118,6 +116,19 @@ pub struct Pretrain {
     pub micro_batch: usize,
     /// Whether blocks attend to clean clips: two passes instead of one.
     pub teacher_forcing: bool,
+    /// Where the clips come from if not from the teacher.
+    pub trajectories: Option<Trajectories>,
+}
+
+/// Clips that the student of the start makes in many steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Trajectories {
+    /// Steps of each block.
+    pub steps: usize,
+    /// Levels at which each is shown: clips of an update per trajectory.
+    pub levels: usize,
+    /// Those that are made at once.
+    pub at_once: usize,
 }
 
 /// One alternation.
@@ -131,8 +142,15 @@ pub struct Distill {
     pub teacher_clips: usize,
     /// Teacher clips per prompt that the flow update learns from.
     pub teacher_positives: usize,
-    /// Steps of the few-step sampler.
-    pub sampler_steps: usize,
+    /// Steps of the few-step sampler: of a clip's first block, and of the others. The mean over
+    /// rounds, where rollouts end at a random step.
+    pub sampler_steps: [f64; 2],
+    /// Sets of latents of the states on the way to the rollouts, where the update reads them.
+    pub states: usize,
+    /// What the student's update is.
+    pub update: PlannedUpdate,
+    /// Whether the discriminator is left alone after the warm-up.
+    pub frozen_after_warm_up: bool,
     /// What comes before the first one.
     pub supervised_start: Option<Pretrain>,
     /// Discriminator updates.
@@ -158,6 +176,18 @@ pub struct Distill {
     pub discriminator_lora: Option<LoraConfig>,
 }
 
+/// A student's update in an alternation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlannedUpdate {
+    /// AFD's, on noised rollouts.
+    ForwardProcess,
+    /// Through the discriminator into the last step of the rollouts.
+    ThroughDiscriminator,
+    /// Policy gradients on a step of the rollouts.
+    ReverseChain,
+}
+
 /// Sizes of a discriminator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -169,66 +199,6 @@ pub enum DiscriminatorSizes {
 }
 
 impl PlanInputs {
-    /// What `recipe` does on a backend, by its name.
-    pub fn of(recipe: &Recipe, backend: &str) -> Self {
-        let samples_per_prompt = samples_per_prompt(recipe);
-        let training_clips = (samples_per_prompt > 0)
-            .then_some((samples_per_prompt * recipe.train_prompts.len()) as u64);
-        let settings = &recipe.settings.clone().within_passes(training_clips);
-        let method = PlannedMethod::of(recipe, settings);
-        let clips = method.clips();
-        let micro_batch = micro_batch(settings, clips);
-        let clip = settings.clip;
-        Self {
-            student: recipe.student.clone(),
-            latents: recipe.latent_shape,
-            // Prepared latents are read instead of pixels.
-            pixels: if recipe.data().is_some() {
-                0
-            } else {
-                clip.frames * clip.height * clip.width * 3
-            },
-            text_length: settings.text.length,
-            prompts: recipe.train_prompts.len(),
-            held_out: recipe.held_out_prompts.len(),
-            samples_per_prompt,
-            method,
-            codec: match &recipe.codec {
-                CodecPlan::Pixel(_) => None,
-                CodecPlan::WanVae {
-                    config, precision, ..
-                } => Some(CodecSizes::wan_vae(
-                    config,
-                    *precision,
-                    [clip.frames, clip.height, clip.width],
-                )),
-            },
-            // Its weights are not opened for this: Wan's students were all trained with the same
-            // one.
-            text_encoder: (settings.text.kind == TextKind::Umt5).then(|| {
-                TextEncoderSizes::umt5(
-                    &UmT5Config::xxl(),
-                    settings.text.precision,
-                    settings.text.length,
-                )
-            }),
-            student_lora: settings.student.lora.clone(),
-            weight_bytes: if settings.student.lora.is_some() {
-                settings.run.precision.bytes()
-            } else {
-                4
-            },
-            activation_bytes: settings.run.precision.bytes(),
-            recompute_blocks: settings.run.recompute_blocks,
-            attention_queries: settings.run.attention_queries,
-            shards: settings.run.shards,
-            micro_batch,
-            caches_kept: if micro_batch < clips { 0 } else { clips },
-            kernels: KernelSet::of(backend, settings.run.precision),
-            schedule: Schedule::of(settings),
-        }
-    }
-
     /// Tokens of a latent frame (S).
     pub fn tokens_per_frame(&self) -> usize {
         let [_, _, rows, columns] = self.latents;
@@ -257,38 +227,12 @@ impl PlanInputs {
 }
 
 impl PlannedMethod {
-    /// The baselines with a discriminator are planned like AFD: the same rollouts, an update of the
-    /// same size.
-    /// `settings` are the recipe's with the schedule that runs.
-    fn of(recipe: &Recipe, settings: &Settings) -> Self {
-        let batch = settings.supervised.batch;
-        let supervised = Pretrain {
-            batch,
-            micro_batch: micro_batch(settings, batch),
-            teacher_forcing: settings.supervised.teacher_forcing,
-        };
-        if settings.is_supervised() {
-            return Self::Pretrain(supervised);
+    /// Whether the student of the start is kept.
+    pub(super) fn keeps_reference(&self) -> bool {
+        match self {
+            Self::Pretrain(pretrain) => pretrain.trajectories.is_some(),
+            Self::Distill(distill) => distill.reference,
         }
-        let (afd, discriminator) = (&settings.afd, &settings.discriminator);
-        Self::Distill(Distill {
-            prompts: afd.prompts_per_alternation,
-            rollouts: afd.rollouts_per_prompt,
-            teacher_clips: afd.teacher_clips_per_prompt,
-            teacher_positives: afd.teacher_positives,
-            sampler_steps: settings.sampler.denoising_step_list.len(),
-            supervised_start: (afd.supervised_rounds > 0).then_some(supervised),
-            discriminator_steps: afd.discriminator_steps,
-            flow_steps: afd.flow_steps,
-            context: afd.context,
-            detach_context: afd.detach_context,
-            lagging_old: afd.old_policy == OldPolicy::Lagging,
-            reference: afd.reference_weight > 0.0,
-            penalised: discriminator.r1_weight > 0.0 || discriminator.r2_weight > 0.0,
-            mismatched: discriminator.mismatch_weight > 0.0,
-            discriminator: DiscriminatorSizes::of(recipe),
-            discriminator_lora: discriminator.lora.clone(),
-        })
     }
 
     /// Clips that an update of the student learns from.
@@ -300,70 +244,4 @@ impl PlannedMethod {
             }
         }
     }
-}
-
-impl DiscriminatorSizes {
-    /// The sizes of the recipe's discriminator.
-    fn of(recipe: &Recipe) -> Self {
-        let spec = recipe.settings.discriminator.spec();
-        match (
-            spec.graph_sizes(recipe.latent_shape, recipe.student.text_width),
-            spec,
-        ) {
-            (Some(sizes), _) => Self::Graph(sizes),
-            (None, DiscriminatorSpec::Registers { config, .. }) => Self::Registers(config),
-            (None, _) => unreachable!("all others tell their sizes"),
-        }
-    }
-}
-
-impl Schedule {
-    fn of(settings: &Settings) -> Self {
-        let (afd, checkpoints) = (&settings.afd, settings.run.keep as u64);
-        match settings.is_supervised() {
-            true => Self {
-                start: 0,
-                warm_up: 0,
-                rounds: settings.supervised.steps,
-                checkpoints,
-            },
-            false => Self {
-                start: afd.supervised_rounds,
-                warm_up: afd.warmup_steps,
-                rounds: afd.alternations,
-                checkpoints,
-            },
-        }
-    }
-}
-
-/// Clips of a micro-batch, of `clips`; every part of a batch is cut by itself.
-fn micro_batch(settings: &Settings, clips: usize) -> usize {
-    match settings.run.micro_batch {
-        0 => clips,
-        limit => clips.min(limit * settings.run.shards),
-    }
-}
-
-/// As the recipe says; or, where it leaves that to a folder whose clips are prepared, as many as
-/// the folder lists, if it is there already.
-fn samples_per_prompt(recipe: &Recipe) -> usize {
-    let teacher = &recipe.settings.teacher;
-    if teacher.samples_per_prompt > 0 || recipe.data().is_none() {
-        return teacher.samples_per_prompt as usize;
-    }
-    let mut clips = 0usize;
-    if let Some(path) = &teacher.path {
-        let layout = teacher
-            .layout
-            .map_or_else(|| FolderLayout::detect(path), Ok);
-        // A folder that is not there yet, or cannot be read, is planned as one clip per prompt.
-        let _ = layout.and_then(|layout| {
-            layout.list(path, &mut |listed| {
-                clips += usize::from(listed.is_ok());
-                true
-            })
-        });
-    }
-    clips.div_ceil(recipe.train_prompts.len()).max(1)
 }

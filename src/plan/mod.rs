@@ -112,7 +112,12 @@ impl Plan {
 /// The phases of a round, in order.
 fn phases(inputs: &PlanInputs, weights: &Weights) -> Vec<Phase> {
     match &inputs.method {
-        PlannedMethod::Pretrain(pretrain) => vec![student::supervised(inputs, weights, pretrain)],
+        PlannedMethod::Pretrain(pretrain) => {
+            let own = pretrain.trajectories.as_ref();
+            let own = own.map(|of| student::trajectories(inputs, pretrain.batch, of));
+            let update = student::supervised(inputs, weights, pretrain);
+            own.into_iter().chain([update]).collect()
+        }
         PlannedMethod::Distill(distill) => PlannedAlternation {
             inputs,
             weights,

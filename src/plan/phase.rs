@@ -19,6 +19,8 @@ pub struct Part {
 pub enum Rounds {
     /// Supervised updates before the warm-up.
     Start,
+    /// Those of the warm-up, not the ones after it.
+    WarmUp,
     /// Those of the warm-up too.
     All,
     /// Those after the warm-up.

@@ -3,9 +3,9 @@
 use afd_models::student::Visibility;
 
 use super::activations::{self, Peak, Run};
-use super::inputs::{PlanInputs, Pretrain};
+use super::inputs::{PlanInputs, Pretrain, Trajectories};
 use super::phase::{Part, Phase, Rounds, part};
-use super::transformer::{Computed, Flops};
+use super::transformer::{Computed, Flops, cache_values};
 use super::weights::Weights;
 
 /// The student's run over `clips` clips, with its factors.
@@ -21,6 +21,7 @@ pub(super) fn run<'a>(inputs: &'a PlanInputs, clips: usize, visibility: &'a Visi
         text_length: inputs.text_length,
         attention_queries: inputs.attention_queries,
         kernels: inputs.kernels,
+        trained: true,
     }
 }
 
@@ -66,15 +67,18 @@ pub(super) fn update(inputs: &PlanInputs, weights: &Weights, run: &Run, clips: u
             "student's gradients",
             if at_top { of_block } else { of_block + others },
         ),
-        part(
-            "gradients of the clips before",
-            if run.clips < clips {
-                weights.student_gradients
-            } else {
-                0
-            },
-        ),
+        gradients_before(weights, run, clips),
     ]
+}
+
+/// Gradients that wait while micro-batches of `clips` clips follow each other.
+pub(super) fn gradients_before(weights: &Weights, run: &Run, clips: usize) -> Part {
+    let bytes = if run.clips < clips {
+        weights.student_gradients
+    } else {
+        0
+    };
+    part("gradients of the clips before", bytes)
 }
 
 /// The student with its factors.
@@ -98,12 +102,13 @@ pub(super) fn update_flops(inputs: &PlanInputs, forward: Flops) -> Flops {
         .plus(again)
 }
 
-/// Flow matching on teacher clips.
+/// Flow matching on teacher clips, or on the student's own trajectories.
 pub(super) fn supervised(inputs: &PlanInputs, weights: &Weights, pretrain: &Pretrain) -> Phase {
     let Pretrain {
         batch,
         micro_batch,
         teacher_forcing,
+        ..
     } = *pretrain;
     let layout = inputs.layout();
     let causal = Visibility::block_causal(&layout);
@@ -132,5 +137,48 @@ pub(super) fn supervised(inputs: &PlanInputs, weights: &Weights, pretrain: &Pret
         name: "supervised update".into(),
         parts,
         flops: update_flops(inputs, flops).times(batch as f64),
+    }
+}
+
+/// The many-step clips of a student that learns from its own, `batch` clips in all: each
+/// trajectory is shown at every level of the few-step sampler.
+pub(super) fn trajectories(inputs: &PlanInputs, batch: usize, of: &Trajectories) -> Phase {
+    let layout = inputs.layout();
+    let block = layout.frames_per_block.min(layout.frames);
+    let visibility = Visibility::rollout(layout.frames - block, block);
+    let run = run(inputs, of.at_once, &visibility);
+    let bytes = inputs.activation_bytes as u64;
+    let cache = |frames: usize| {
+        let tokens = of.at_once * frames * inputs.tokens_per_frame();
+        cache_values(&inputs.student, tokens) * bytes
+    };
+    let latents = inputs.latent_values();
+    let parts = vec![
+        part(
+            "keys and values of the rollouts",
+            cache(layout.frames + layout.window_frames.min(layout.frames)),
+        ),
+        part(
+            "keys and values of the prompts",
+            cache_values(&inputs.student, of.at_once * inputs.text_length) * bytes,
+        ),
+        part(
+            "forward pass of a block",
+            (run.forward() + run.outside()) * bytes,
+        ),
+        // By blocks, and joined.
+        part(
+            "states on the way",
+            4 * 2 * (of.at_once * of.steps * latents) as u64,
+        ),
+        // Clips and noise, by parts and joined.
+        part("latents and noise", 4 * 4 * (batch * latents) as u64),
+    ];
+    let flops = student(inputs).rollout(&layout, [of.steps as f64; 2], false);
+    Phase {
+        rounds: Rounds::Later,
+        name: "trajectories".into(),
+        parts,
+        flops: flops.times((batch / of.levels) as f64),
     }
 }

@@ -211,12 +211,16 @@ impl Plan {
             if disk.text > 0 { "at most " } else { "" },
             bytes(disk.text)
         )?;
-        if self.whole.host_pixels > 0 {
-            writeln!(
-                f,
-                "in host memory: prepared clips {}",
-                bytes(self.whole.host_pixels)
-            )?;
+        let (held, again) = (self.whole.host_pixels, self.whole.clips_again);
+        if held > 0 || again > 0 {
+            let others = match again {
+                0 => String::new(),
+                _ => format!(
+                    "; {} more are prepared each time they are asked for",
+                    grouped(again)
+                ),
+            };
+            writeln!(f, "in host memory: prepared clips {}{others}", bytes(held))?;
         }
         Ok(())
     }

@@ -6,9 +6,16 @@ use afd_models::lora::{LoraConfig, LoraTarget};
 use afd_models::precision::Precision;
 use afd_models::student::StudentConfig;
 
+use std::path::Path;
+
 use super::Plan;
 use super::codec::CodecSizes;
-use super::inputs::{DiscriminatorSizes, Distill, KernelSet, PlanInputs, PlannedMethod, Schedule};
+use super::inputs::{
+    DiscriminatorSizes, Distill, KernelSet, PlanInputs, PlannedMethod, PlannedUpdate, Schedule,
+};
+use super::phase::Phase;
+use crate::data::batch::CLIP_MEMORY;
+use crate::recipe::Recipe;
 use crate::recipe::tables::Context;
 
 fn factors(rank: usize) -> LoraConfig {
@@ -39,7 +46,10 @@ fn wan(student: StudentConfig, micro_batch: usize, caches_kept: usize) -> PlanIn
             rollouts: 8,
             teacher_clips: 1,
             teacher_positives: 0,
-            sampler_steps: 4,
+            sampler_steps: [4.0; 2],
+            states: 0,
+            update: PlannedUpdate::ForwardProcess,
+            frozen_after_warm_up: false,
             supervised_start: None,
             discriminator_steps: 1,
             flow_steps: 1,
@@ -246,4 +256,125 @@ fn fewer_adapted_layers_take_less() {
     assert_eq!(some.weights.student_trainable, 30 * 256 * 4 * 2 * 1536);
     assert!(some.peak < all.peak && some.whole.round.factors < all.whole.round.factors);
     assert_eq!(some.whole.round.linear, all.whole.round.linear);
+}
+
+/// What a recipe of the repository is planned as.
+fn planned(path: &str, set: &[&str]) -> Plan {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+    Plan::new(
+        PlanInputs::of(&Recipe::load(&path, &set).unwrap(), "flex"),
+        None,
+    )
+}
+
+fn phase<'a>(plan: &'a Plan, name: &str) -> &'a Phase {
+    let found = plan.phases.iter().find(|phase| phase.name == name);
+    found.unwrap_or_else(|| panic!("no {name} in {:#?}", plan.phases))
+}
+
+#[test]
+fn every_method_is_planned_with_what_its_update_reads() {
+    const VELOCITIES: &str = "velocities of old policy and reference";
+    let of = |method: &str, more: &[&str]| {
+        let method = format!("method={method}");
+        let set = [&[method.as_str(), "afd.teacher_positives=1"], more].concat();
+        planned("tests/golden/recipe.toml", &set)
+    };
+    let names = |plan: &Plan| -> Vec<String> {
+        plan.phases.iter().map(|phase| phase.name.clone()).collect()
+    };
+    let has_reference = |plan: &Plan| {
+        let held = &plan.weights.held;
+        held.iter().any(|part| part.what == "reference's weights")
+    };
+    let afd = of("afd", &["afd.reference_weight=0.1"]);
+    assert!(has_reference(&afd));
+    // No velocities to compare with and no reference; through the discriminator instead.
+    let direct = of("direct-adversarial", &["afd.reference_weight=0.1"]);
+    assert_eq!(
+        names(&direct)[2..],
+        ["discriminator update", "update through the discriminator"]
+    );
+    assert!(!has_reference(&direct));
+    // A divergence weight, not AFD's, keeps the base student.
+    let weighted = "reverse_chain.divergence_weight=0.1";
+    let stop = "afd.old_policy=stop-gradient";
+    let chain = of("reverse-chain", &[weighted, "afd.reference_weight=0", stop]);
+    assert_eq!(names(&chain)[3..], [VELOCITIES, "reverse-chain update"]);
+    assert!(has_reference(&chain) && !has_reference(&of("reverse-chain", &[])));
+    // Neither learns from teacher clips, whatever afd.teacher_positives says.
+    let flops = |plan: &Plan, name: &str| phase(plan, name).flops.total();
+    assert!(flops(&chain, "reverse-chain update") < flops(&afd, "flow update"));
+    // A discriminator that is frozen after the warm-up is not in the rounds that follow.
+    let frozen = of("frozen-discriminator", &["afd.reference_weight=0.1"]);
+    let update = flops(&afd, "discriminator update");
+    let less = afd.whole.round.total() - frozen.whole.round.total();
+    assert!((less / update - 1.0).abs() < 1e-9, "{less} {update}");
+    assert_eq!(frozen.whole.warm_up_round, afd.whole.warm_up_round);
+    assert_eq!(
+        frozen.whole.round,
+        of("offline", &["afd.reference_weight=0.1"]).whole.round
+    );
+    // Rollouts that end at a random step take (n + 1) / 2 of n on average.
+    let own = |plan: &Plan| match &plan.inputs.method {
+        PlannedMethod::Distill(distill) => (distill.sampler_steps, distill.states),
+        PlannedMethod::Pretrain(_) => panic!(),
+    };
+    let ([steps, _], none) = own(&afd);
+    assert_eq!(none, 0);
+    assert_eq!(own(&direct), ([(steps + 1.0) / 2.0; 2], steps as usize));
+}
+
+#[test]
+fn a_first_block_with_more_steps_is_more_work_for_that_block() {
+    let one = ["sampler.denoising_step_list=[1000]"];
+    let four = "sampler.denoising_step_list_first_chunk=[1000,750,500,250]";
+    let rollout = |set: &[&str]| {
+        let plan = planned("tests/golden/recipe.toml", set);
+        phase(&plan, "rollout").flops.total()
+    };
+    let (plain, first) = (rollout(&one), rollout(&[one[0], four]));
+    let all = rollout(&[four.replace("_first_chunk", "").as_str()]);
+    assert!(plain < first && first < all, "{plain} {first} {all}");
+}
+
+#[test]
+fn a_students_own_trajectories_are_planned() {
+    let of = |steps: &str| planned("recipes/few-step/few-step.toml", &[steps]);
+    let (none, few, many) = (
+        of("supervised.trajectory_steps=0"),
+        of("supervised.trajectory_steps=4"),
+        of("supervised.trajectory_steps=16"),
+    );
+    let held = |plan: &Plan| plan.weights.held_bytes();
+    let student = 4 * none.weights.student_parameters;
+    assert_eq!(
+        (held(&few) - held(&none), held(&many)),
+        (student, held(&few))
+    );
+    let work = |plan: &Plan| phase(plan, "trajectories").flops.total();
+    // Each step is a pass over the clip; committing its blocks is one too, but for the last.
+    let ratio = work(&many) / work(&few);
+    assert!((16.0 / 5.0..4.0).contains(&ratio), "{ratio}");
+    assert!(many.whole.total() > none.whole.total());
+    assert_eq!(none.phases.len(), 1);
+}
+
+#[test]
+fn prepared_clips_that_stay_in_memory_have_a_limit() {
+    let mut inputs = wan(StudentConfig::wan_1_3b(), 1, 0);
+    let clip = 4 * inputs.pixels as u64;
+    let plan = Plan::new(inputs.clone(), None);
+    // 388 MB each: five of 200.
+    let kept = CLIP_MEMORY / clip;
+    assert_eq!(kept, 5);
+    assert_eq!(
+        (plan.whole.host_pixels, plan.whole.clips_again),
+        (kept * clip, 195)
+    );
+    assert!(plan.to_string().contains("195 more are prepared each time"));
+    inputs.prompts = 3;
+    let few = Plan::new(inputs, None).whole;
+    assert_eq!((few.host_pixels, few.clips_again), (3 * clip, 0));
 }

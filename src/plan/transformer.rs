@@ -196,19 +196,20 @@ impl Computed<'_> {
         }
     }
 
-    /// One clip's rollout: `steps` forward passes per block and a clean one that commits it; of the
-    /// last block only if `commit_last`.
-    pub fn rollout(&self, layout: &BlockLayout, steps: usize, commit_last: bool) -> Flops {
+    /// One clip's rollout: `steps` forward passes per block, of the first block and of the others,
+    /// and a clean one that commits it; of the last block only if `commit_last`.
+    pub fn rollout(&self, layout: &BlockLayout, steps: [f64; 2], commit_last: bool) -> Flops {
         layout.blocks().fold(Flops::default(), |sum, block| {
             let past = layout
                 .past_of(&block)
                 .iter()
                 .map(ExactSizeIterator::len)
                 .sum();
-            let passes = steps + usize::from(commit_last || block.end < layout.frames);
+            let commits = commit_last || block.end < layout.frames;
+            let passes = steps[usize::from(block.start > 0)] + f64::from(u8::from(commits));
             sum.plus(
                 self.forward(&Visibility::rollout(past, block.len()))
-                    .times(passes as f64),
+                    .times(passes),
             )
         })
     }

@@ -57,7 +57,7 @@ impl Weights {
         }
         // Copies in a checkpoint; with LoRA only factors, because the base is the file that the run
         // started from.
-        let reference = distill.is_some_and(|distill| distill.reference);
+        let reference = inputs.method.keeps_reference();
         let copies = 2
             + u64::from(distill.is_some())
             + u64::from(reference && inputs.student_lora.is_none());
@@ -87,7 +87,9 @@ impl Weights {
             }
             None => {
                 held.push(part("student's weights", bytes));
-                if distill.is_some_and(|distill| distill.reference) {
+                if inputs.method.keeps_reference() {
+                    // It is never trained.
+                    let bytes = student * inputs.activation_bytes as u64;
                     held.push(part("reference's weights", bytes));
                 }
                 (student, bytes)

@@ -6,6 +6,7 @@ use super::inputs::PlanInputs;
 use super::phase::{Phase, Rounds};
 use super::transformer::Flops;
 use super::weights::Weights;
+use crate::data::batch::CLIP_MEMORY;
 
 /// A whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -21,8 +22,11 @@ pub struct Whole {
     pub rounds: f64,
     /// Files.
     pub disk: Disk,
-    /// Bytes of the host's memory that prepared clips take where training reads them as pixels.
+    /// Bytes of the host's memory that prepared clips take where training reads them as pixels:
+    /// at most [`CLIP_MEMORY`].
     pub host_pixels: u64,
+    /// Distinct clips beyond that, which are prepared each time they are asked for.
+    pub clips_again: u64,
 }
 
 /// Operations before training.
@@ -47,6 +51,14 @@ pub struct Disk {
     pub text: u64,
 }
 
+/// Of `clips` clips of `pixels` values, those that stay in memory; all of clips without pixels.
+fn held_clips(clips: u64, pixels: usize) -> u64 {
+    match 4 * pixels as u64 {
+        0 => clips,
+        bytes => clips.min(CLIP_MEMORY / bytes),
+    }
+}
+
 impl Whole {
     /// Of a plan.
     pub fn of(inputs: &PlanInputs, weights: &Weights, phases: &[Phase]) -> Self {
@@ -58,7 +70,7 @@ impl Whole {
         };
         let (start, warm_up_round, round) = (
             sum(&[Rounds::Start]),
-            sum(&[Rounds::All]),
+            sum(&[Rounds::WarmUp, Rounds::All]),
             sum(&[Rounds::All, Rounds::Later]),
         );
         let schedule = &inputs.schedule;
@@ -91,7 +103,8 @@ impl Whole {
                 },
                 text: inputs.text_encoder.map_or(0, |_| 2 * text as u64),
             },
-            host_pixels: 4 * clips * inputs.pixels as u64,
+            host_pixels: held_clips(clips, inputs.pixels) * 4 * inputs.pixels as u64,
+            clips_again: clips - held_clips(clips, inputs.pixels),
         }
     }
 

@@ -243,6 +243,7 @@ fn trajectories(settings: &Settings) -> Result<Option<TrajectorySchedule>, Probl
     let sampler = &settings.sampler;
     let trajectories = TrajectorySchedule::new(
         &sampler.denoising_step_list,
+        sampler.denoising_step_list_first_chunk.as_deref(),
         sampler.timestep_shift,
         sampler.warp_denoising_step,
         steps,

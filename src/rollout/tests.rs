@@ -53,7 +53,9 @@ fn uncached<B: Kernels>(
             };
             student.forward(x, &inputs).0
         };
-        let (clean, _) = sampler.denoise(start, velocity, || noise.draw(shape, &device));
+        let (clean, _) = sampler
+            .of_block(block.start)
+            .denoise(start, velocity, || noise.draw(shape, &device));
         done = Some(match done {
             Some(done) => Tensor::cat(vec![done, clean], 1),
             None => clean,
@@ -80,6 +82,7 @@ fn cached_equals_uncached<B: Kernels>() {
         let sampler = Sampler {
             fresh_noise: 1.0,
             sigmas: vec![1.0, 0.8333, 0.5],
+            first_block: None,
         };
         let generator = Generator {
             student: &student,
@@ -117,6 +120,7 @@ fn clips_to_look_at_are_those_to_learn_from_and_their_memory_is_bounded_by_the_w
         let sampler = Sampler {
             fresh_noise: 1.0,
             sigmas: vec![1.0, 0.5],
+            first_block: None,
         };
         let text = student.text_cache(Tensor::ones([1, 3, 8], &device));
         let generator = Generator {
@@ -159,6 +163,7 @@ fn a_clip_does_not_depend_on_the_batch_it_is_generated_in() {
     let sampler = Sampler {
         fresh_noise: 1.0,
         sigmas: vec![1.0, 0.5],
+        first_block: None,
     };
     let run = |clips: std::ops::Range<u64>| {
         let rows = Tensor::<NdArray, 3>::ones([clips.clone().count(), 3, 8], &device);
@@ -193,6 +198,7 @@ fn a_continuation_reads_its_prefix_as_if_it_were_its_own() {
         let sampler = Sampler {
             fresh_noise: 0.0,
             sigmas: vec![1.0, 0.5],
+            first_block: None,
         };
         let text = student.text_cache(Tensor::ones([2, 3, 8], &device));
         let generator = Generator {
@@ -213,4 +219,46 @@ fn a_continuation_reads_its_prefix_as_if_it_were_its_own() {
         let again = generator.continuation(noise, prefix);
         assert!((whole - again).abs().max().into_scalar() < 1e-6);
     }
+}
+
+#[test]
+fn a_first_block_with_a_list_of_its_own_takes_its_steps_and_the_others_theirs() {
+    let device = Default::default();
+    let student = initialise(
+        Student::<NdArray>::new(&config(2, 0, 0), &device),
+        5,
+        "student",
+    );
+    let text = student.text_cache(Tensor::ones([2, 3, 8], &device));
+    let of = |sigmas: &[f32], first_block: Option<&[f32]>| Sampler {
+        fresh_noise: 1.0,
+        sigmas: sigmas.to_vec(),
+        first_block: first_block.map(<[f32]>::to_vec),
+    };
+    let (own, others) = ([1.0, 0.9, 0.5], [1.0, 0.7]);
+    let (both, four, two) = (of(&others, Some(&own)), of(&own, None), of(&others, None));
+    let generator = |sampler| Generator {
+        student: &student,
+        text: &text,
+        sampler,
+        shape: [6, 4, 4, 4],
+        device: &device,
+    };
+    let noise = || RolloutNoise::new(4, 2, 0..2);
+    let made = generator(&both).rollout_with_states(noise());
+    let first = |clips: Tensor<NdArray, 5>| clips.slice_dim(1, 0..2);
+    let expected = first(generator(&four).rollout(noise()).latents);
+    assert_eq!(first(made.latents.clone()).into_data(), expected.to_data());
+    // The others go on from it with their own list; three draws went into the first block.
+    let mut later = noise();
+    for _ in 0..3 {
+        later.draw::<NdArray>([2, 4, 4, 4], &device);
+    }
+    let whole = generator(&two).continuation(later, expected);
+    assert_eq!(made.latents.clone().into_data(), whole.into_data());
+    // A block with fewer levels stays at its last.
+    assert_eq!(made.states.len(), 3);
+    let rest = |level: usize| made.states[level].clone().slice_dim(1, 2..6).into_data();
+    assert_eq!(rest(1), rest(2));
+    assert_ne!(rest(0), rest(1));
 }

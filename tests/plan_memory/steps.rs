@@ -2,15 +2,17 @@
 
 use afd::engine::model::AfdModel;
 use afd::engine::update::Update;
-use afd::flow::path::Noised;
+use afd::flow::path::{Noised, levels};
 use afd::flow::sampler::Sampler;
+use afd::methods::direct_adversarial::DirectUpdate;
 use afd::methods::feedback::{PairUpdate, Penalty};
 use afd::methods::forward_process::FlowUpdate;
 use afd::methods::forward_process::loss::ForwardProcessSettings;
 use afd::methods::supervised::SupervisedUpdate;
 use afd::plan::Plan;
 use afd::plan::inputs::{
-    DiscriminatorSizes, Distill, KernelSet, PlanInputs, PlannedMethod, Pretrain, Schedule,
+    DiscriminatorSizes, Distill, KernelSet, PlanInputs, PlannedMethod, PlannedUpdate, Pretrain,
+    Schedule,
 };
 use afd::recipe::tables::{Context, DiscriminatorLoss, LossForm};
 use afd::rollout::{Generator, RolloutNoise};
@@ -42,6 +44,7 @@ pub enum Step {
     Discriminator,
     Velocities,
     Flow,
+    ThroughDiscriminator,
     TeacherForcing,
     DiffusionForcing,
 }
@@ -55,6 +58,7 @@ impl Step {
             Self::Discriminator => "register discriminator",
             Self::Velocities => "velocities of old policy and reference",
             Self::Flow => "flow update",
+            Self::ThroughDiscriminator => "update through the discriminator",
             Self::TeacherForcing => "supervised, teacher forcing",
             Self::DiffusionForcing => "supervised, diffusion forcing",
         }
@@ -164,13 +168,16 @@ impl Problem {
         }
     }
 
-    fn distill(&self) -> PlannedMethod {
+    fn distill(&self, update: PlannedUpdate) -> PlannedMethod {
         PlannedMethod::Distill(Distill {
             prompts: 1,
             rollouts: 1,
             teacher_clips: 1,
             teacher_positives: 0,
-            sampler_steps: 2,
+            sampler_steps: [2.0; 2],
+            states: 0,
+            update,
+            frozen_after_warm_up: false,
             supervised_start: None,
             discriminator_steps: 1,
             flow_steps: 1,
@@ -272,6 +279,17 @@ impl Problem {
                     advantage_clip: 1.0,
                 },
             })),
+            Step::ThroughDiscriminator => Update::Student(Box::new(DirectUpdate {
+                clean: self.clips(1, 1),
+                states: self.clips(1, 2),
+                levels: levels(&sigmas, 1, self.frames, &Default::default()),
+                sigmas,
+                text,
+                teacher_scores: random([1, 1], 8),
+                shown: Some(self.clips(1, 4)),
+                noise: Some(self.clips(1, 5)),
+                loss: DiscriminatorLoss::BradleyTerry,
+            })),
             Step::Discriminator => Update::Discriminator(Box::new(PairUpdate {
                 teacher: self.clips(1, 1),
                 student: self.clips(1, 2),
@@ -301,6 +319,7 @@ impl Problem {
         let sampler = Sampler {
             fresh_noise: 1.0,
             sigmas: vec![1.0, 0.5],
+            first_block: None,
         };
         let generator = Generator {
             student: &student,
@@ -342,8 +361,10 @@ impl Problem {
                 batch: 1,
                 micro_batch: 1,
                 teacher_forcing: step == Step::TeacherForcing,
+                trajectories: None,
             }),
-            _ => self.distill(),
+            Step::ThroughDiscriminator => self.distill(PlannedUpdate::ThroughDiscriminator),
+            _ => self.distill(PlannedUpdate::ForwardProcess),
         };
         let plan = Plan::new(self.inputs(method, kernels), None);
         let phase = plan

@@ -56,6 +56,8 @@ pub struct Segments<B: Trainable> {
     /// Tokens before each block, and after the last, as far as they are still needed:
     /// `[boundary][pass]`, each `[B, F * S, D]`.
     tokens: Vec<Vec<Tensor<B::InnerBackend, 3>>>,
+    /// Whether the latents are what is differentiated, and the weights are constants.
+    to_latents: bool,
     leaves: Leaves<B>,
     gradients: Leaves<B::InnerBackend>,
 }
@@ -68,6 +70,8 @@ struct Leaves<B: Backend> {
     text: Option<Tensor<B, 3>>,
     embeddings: Vec<Option<Tensor<B, 2>>>,
     modulations: Vec<Option<Tensor<B, 3>>>,
+    /// The passes' own latents, each `[B, F, C, H, W]`.
+    latents: Vec<Option<Tensor<B, 5>>>,
 }
 
 impl<B: Backend> Leaves<B> {
@@ -77,6 +81,7 @@ impl<B: Backend> Leaves<B> {
             text: None,
             embeddings: vec![None; passes],
             modulations: vec![None; passes],
+            latents: vec![None; passes],
         }
     }
 }
@@ -127,6 +132,7 @@ impl<B: Trainable> Segments<B> {
             text,
             shared,
             tokens,
+            to_latents: false,
             leaves: Leaves::none(none.0, none.1),
             gradients: Leaves::none(none.0, none.1),
         }
@@ -148,6 +154,31 @@ impl<B: Trainable> Segments<B> {
         } else {
             0
         }
+    }
+
+    /// The same with gradients of the latents ([`Segments::latents_gradient`]) in place of those of
+    /// weights, of which none may be trained: one graph for the tail, one per block, one for the
+    /// latents.
+    #[must_use]
+    pub fn to_latents(mut self) -> Self {
+        self.to_latents = true;
+        self
+    }
+
+    /// The gradient `[B, F, C, H, W]` of the last pass's latents, once all graphs of
+    /// [`Segments::to_latents`] have been walked.
+    pub fn latents_gradient(&mut self) -> Option<Tensor<B::InnerBackend, 5>> {
+        self.gradients.latents.last_mut().and_then(Option::take)
+    }
+
+    /// The last pass's velocity `[B, F, C, H, W]` without a graph.
+    pub fn plain_velocity(&self, student: &Student<B>) -> Tensor<B::InnerBackend, 5> {
+        let last = self.passes.len() - 1;
+        student.valid().velocity(
+            self.tokens[self.depth][last].clone(),
+            self.shared.embeddings[last].clone(),
+            self.passes[last].latents.dims(),
+        )
     }
 
     /// The first graph: the last pass's velocity `[B, F, C, H, W]`, for the loss to be made of.
@@ -208,6 +239,9 @@ impl<B: Trainable> Segments<B> {
                 .zip(totals)
                 .for_each(|(leaf, total)| take(leaf.as_ref(), gradients, total));
         }
+        for (leaf, total) in leaves.latents.iter().zip(&mut self.gradients.latents) {
+            take(leaf.as_ref(), gradients, total);
+        }
         take(leaves.text.as_ref(), gradients, &mut self.gradients.text);
         for (leaf, total) in leaves.embeddings.iter().zip(&mut self.gradients.embeddings) {
             take(leaf.as_ref(), gradients, total);
@@ -222,10 +256,13 @@ impl<B: Trainable> Segments<B> {
     }
 
     fn block(&mut self, student: &Student<B>, layer: usize) -> Tensor<B, 1> {
+        let constants = self.to_latents;
         let shared = Shared {
-            text: leaf(&self.shared.text),
+            text: leaf_unless(constants, &self.shared.text),
             embeddings: Vec::new(),
-            modulations: self.shared.modulations.iter().map(leaf).collect(),
+            modulations: (self.shared.modulations.iter())
+                .map(|modulation| leaf_unless(constants, modulation))
+                .collect(),
             rotations: self
                 .shared
                 .rotations
@@ -258,6 +295,17 @@ impl<B: Trainable> Segments<B> {
 
     fn inputs(&mut self, student: &Student<B>) -> Tensor<B, 1> {
         let mut parts = Vec::new();
+        if self.to_latents {
+            for (number, pass) in self.passes.iter().enumerate() {
+                let Some(upstream) = self.gradients.tokens[0][number].take() else {
+                    continue;
+                };
+                let latents = leaf(&pass.latents);
+                self.leaves.latents[number] = Some(latents.clone());
+                parts.push(pulled(student.embed_latents(latents), upstream));
+            }
+            return sum(parts.into_iter());
+        }
         if let Some(upstream) = self.gradients.text.take() {
             parts.push(pulled(
                 student.embed_text(Tensor::from_inner(self.text.clone())),
@@ -288,8 +336,20 @@ fn leaf<B: Trainable, const N: usize>(value: &Tensor<B::InnerBackend, N>) -> Ten
     Tensor::from_inner(value.clone()).require_grad()
 }
 
+/// A leaf, or a constant of the graph.
+fn leaf_unless<B: Trainable, const N: usize>(
+    constant: bool,
+    value: &Tensor<B::InnerBackend, N>,
+) -> Tensor<B, N> {
+    if constant {
+        Tensor::from_inner(value.clone())
+    } else {
+        leaf(value)
+    }
+}
+
 /// A scalar whose gradient for `value` is `upstream`.
-fn pulled<B: Trainable, const N: usize>(
+pub fn pulled<B: Trainable, const N: usize>(
     value: Tensor<B, N>,
     upstream: Tensor<B::InnerBackend, N>,
 ) -> Tensor<B, 1> {

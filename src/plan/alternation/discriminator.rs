@@ -27,7 +27,7 @@ impl PlannedAlternation<'_> {
     }
 
     /// The backbone's run over `clips` clips.
-    fn backbone<'b>(&'b self, clips: usize, visibility: &'b Visibility) -> Run<'b> {
+    pub(super) fn backbone<'b>(&'b self, clips: usize, visibility: &'b Visibility) -> Run<'b> {
         Run {
             lora: self.distill.discriminator_lora.as_ref(),
             ..run(self.inputs, clips, visibility)
@@ -118,7 +118,11 @@ impl PlannedAlternation<'_> {
             .plus(once.backward(trained))
             .times(scored as f64 * self.distill.discriminator_steps as f64);
         Phase {
-            rounds: Rounds::All,
+            rounds: if self.distill.frozen_after_warm_up {
+                Rounds::WarmUp
+            } else {
+                Rounds::All
+            },
             name: "discriminator update".into(),
             parts,
             flops,
@@ -143,7 +147,7 @@ impl PlannedAlternation<'_> {
             ..self.backbone(clips, &visibility)
         };
         let readers = (passes * clips) as u64
-            * activations::readers(config, inputs.student.width, inputs.tokens());
+            * activations::readers(config, inputs.student.width, inputs.tokens(), true);
         let Peak {
             boundaries,
             graphs,
@@ -175,7 +179,7 @@ impl PlannedAlternation<'_> {
     }
 
     /// Operations of scoring one clip.
-    fn discriminator_flops(&self) -> Flops {
+    pub(super) fn discriminator_flops(&self) -> Flops {
         let inputs = self.inputs;
         match &self.distill.discriminator {
             DiscriminatorSizes::Registers(config) => {

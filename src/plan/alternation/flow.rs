@@ -4,6 +4,7 @@ use afd_models::student::Visibility;
 
 use super::PlannedAlternation;
 use crate::plan::activations::Run;
+use crate::plan::inputs::PlannedUpdate;
 use crate::plan::phase::{Phase, Rounds, part};
 use crate::plan::student::{run, student, update, update_flops};
 use crate::plan::transformer::{Computed, Flops};
@@ -107,7 +108,10 @@ impl PlannedAlternation<'_> {
         let times = self.samples() as f64 * self.distill.flow_steps as f64;
         Phase {
             rounds: Rounds::Later,
-            name: "flow update".into(),
+            name: match self.distill.update {
+                PlannedUpdate::ReverseChain => "reverse-chain update".into(),
+                _ => "flow update".into(),
+            },
             parts,
             flops: flops.times(times),
         }

@@ -103,11 +103,15 @@ fn operations_are_those_of_the_cost_model() {
             "{found:e} {expected:e}"
         )
     };
-    let whole = wan.rollout(&layout(3), 4, true);
+    let whole = wan.rollout(&layout(3), [4.0; 2], true);
     near(whole.linear, 465.0 * TERA, 2e-3);
     near(whole.attention, 565.0 * TERA, 2e-3);
     near(whole.total(), 1030.0 * TERA, 5e-3);
-    near(wan.rollout(&layout(1), 4, true).total(), 980.0 * TERA, 5e-3);
+    near(
+        wan.rollout(&layout(1), [4.0; 2], true).total(),
+        980.0 * TERA,
+        5e-3,
+    );
     let causal = wan.forward(&Visibility::block_causal(&layout(3)));
     near(causal.total(), 206.0 * TERA, 3e-3);
     let forcing = causal.plus(wan.forward(&Visibility::teacher_forcing(&layout(3))));

@@ -194,10 +194,11 @@ impl Settings {
                  method; remove it",
             ));
         }
-        if self.method == Method::ReverseChain && self.sampler.denoising_step_list.len() < 2 {
+        if self.method == Method::ReverseChain && self.sampler.steps().iter().any(|&n| n < 2) {
             return Err(Problem::new(
                 "method = \"reverse-chain\" needs at least 2 steps in \
-                 sampler.denoising_step_list: the last one has no density",
+                 sampler.denoising_step_list (and in denoising_step_list_first_chunk, if it is \
+                 given): the last one has no density",
             ));
         }
         if self.method == Method::Offline && self.afd.old_policy == OldPolicy::StopGradient {
