@@ -238,3 +238,24 @@ fn no_mutant_panics_or_takes_more_than_it_may() {
     }
     assert_eq!(failed, 0);
 }
+
+/// The library panics on about one in a hundred of these.
+#[test]
+fn mutated_tokenizers_are_refused_without_a_panic() {
+    let good = fixture("text_tokenizer.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokenizer.json");
+    let mut refused = 0;
+    for case in 0..600 {
+        let whole = 0..good.len();
+        std::fs::write(&path, mutated(&good, &mut Random(case), &[whole])).unwrap();
+        match Tokenizer::open(&path, 32) {
+            Ok(_) => tokenizer(&path),
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().contains("tokenizer.json"), "{error}");
+            }
+        }
+    }
+    assert!(refused > 300, "only {refused} were refused");
+}
