@@ -259,3 +259,14 @@ fn mutated_tokenizers_are_refused_without_a_panic() {
     }
     assert!(refused > 300, "only {refused} were refused");
 }
+
+#[test]
+fn a_table_that_claims_gigabytes_is_refused_by_name() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer_claims_4_gib.json");
+    let error = Tokenizer::open(&path, 32).unwrap_err().to_string();
+    assert!(
+        error.contains("precompiled_charsmap claims a table of"),
+        "{error}"
+    );
+}

@@ -47,6 +47,12 @@ impl Tokenizer {
         };
         let text = small_text(path, MOST_BYTES).map_err(|error| problem(error.to_string()))?;
         let expected = "expected the tokenizer.json of google/umt5-xxl, not spiece.model";
+        if let Some(claimed) = claims_too_much(&text) {
+            return Err(problem(format!(
+                "its precompiled_charsmap claims a table of {claimed} bytes that is not there; \
+                    {expected}"
+            )));
+        }
         // The library panics on some files that are no tokenizers.
         let read = caught(|| {
             let mut pieces = tokenizers::Tokenizer::from_bytes(text.as_bytes())?;
@@ -108,4 +114,30 @@ impl Tokenizer {
         let kept = encoding.get_ids().iter().take(self.length - 1);
         Ok(kept.copied().chain([self.end]).collect())
     }
+}
+
+/// What a table of characters in the text claims to measure, in bytes, if that is more than is
+/// there: the library would allocate it.
+fn claims_too_much(text: &str) -> Option<u64> {
+    text.split("\"precompiled_charsmap\"")
+        .skip(1)
+        .find_map(|rest| {
+            let value = rest.trim_start().strip_prefix(':')?.trim_start();
+            let table = value.strip_prefix('"')?.split('"').next()?;
+            let mut bits = 0u64;
+            // Six letters of Base64 hold the length, 32 bits in little endian, and four bits more.
+            for letter in table.bytes().take(6) {
+                let value = match letter {
+                    b'A'..=b'Z' => letter - b'A',
+                    b'a'..=b'z' => letter - b'a' + 26,
+                    b'0'..=b'9' => letter - b'0' + 52,
+                    b'+' => 62,
+                    b'/' => 63,
+                    _ => return None,
+                };
+                bits = bits << 6 | u64::from(value);
+            }
+            let claimed = u64::from(((bits >> 4) as u32).swap_bytes());
+            (claimed > table.len() as u64).then_some(claimed)
+        })
 }
