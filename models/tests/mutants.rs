@@ -118,7 +118,7 @@ fn header(good: &[u8]) -> Vec<Range<usize>> {
 }
 
 fn kinds() -> Vec<Kind> {
-    let all = |good: &[u8]| Vec::from([0..good.len()]);
+    let all = |good: &[u8]| std::iter::once(0..good.len()).collect();
     let mut kinds = Vec::new();
     for name in [
         "torch_save.safetensors",
