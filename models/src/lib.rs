@@ -6,6 +6,7 @@
 //! channels, H W rows and columns, S tokens, D width, L tokens of the text.
 #![warn(missing_docs)]
 
+pub mod caught;
 pub mod causal;
 pub mod codec;
 pub mod copies;

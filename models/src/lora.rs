@@ -47,6 +47,25 @@ impl LoraConfig {
         ]
     }
 
+    /// The targets that layers (under Wan's names, `blocks.N.` before those of
+    /// [`LoraConfig::layers`]) belong to.
+    pub fn targets_of<'a>(layers: impl Iterator<Item = &'a str> + Clone) -> Vec<LoraTarget> {
+        let has = |target: &LoraTarget| {
+            let inside = Self {
+                rank: 1,
+                alpha: 1.0,
+                targets: vec![*target],
+            }
+            .layers();
+            layers.clone().any(|name| {
+                inside
+                    .iter()
+                    .any(|layer| name.ends_with(&format!(".{layer}")))
+            })
+        };
+        Self::all().into_iter().filter(has).collect()
+    }
+
     /// What the product of the factors is multiplied by.
     pub fn scale(&self) -> f64 {
         self.alpha / self.rank as f64

@@ -12,7 +12,7 @@ use afd_models::kernels::Kernels;
 use afd_models::noise::{Noise, Purpose};
 use afd_models::weights::layout::Layout;
 use afd_models::weights::wan_vae::WanVaeFile;
-use afd_models::weights::{HostTensor, Pickles, Tensors, WeightFile, read_file, wan_vae};
+use afd_models::weights::{HostTensor, Pickles, Tensors, WeightFile, read_file, to_bytes, wan_vae};
 use burn::backend::{Flex, NdArray};
 use burn::prelude::*;
 use burn::tensor::FloatDType;
@@ -299,6 +299,82 @@ fn latents_are_normalised_with_the_configured_mean_and_std() {
         "the frames",
         normalised.decode(expected),
         plain.decode(latents),
+        REORDERED,
+    );
+}
+
+/// Wan 2.1's own numbers (docs/method.md C.4), in order of the channels.
+const WAN: [(f64, f64); 16] = [
+    (-0.7571, 2.8184),
+    (-0.7089, 1.4541),
+    (-0.9113, 2.3275),
+    (0.1075, 2.6558),
+    (-0.1745, 1.2196),
+    (0.9653, 1.7708),
+    (-0.1517, 2.6052),
+    (1.5508, 2.0743),
+    (0.4134, 3.2687),
+    (-0.0715, 2.1526),
+    (0.5517, 2.8652),
+    (-0.3632, 1.5579),
+    (-0.1922, 1.6382),
+    (-0.9497, 1.1253),
+    (0.2503, 2.8251),
+    (-0.2921, 1.9160),
+];
+
+#[test]
+fn sixteen_channels_are_normalised_with_wan_s_means_and_deviations() {
+    let plain = WanVaeConfig::sized(4, 16);
+    let device = Default::default();
+    let with =
+        |config: &WanVaeConfig| initialise(WanVae::<Flex>::new(config, &device).unwrap(), 5, "vae");
+    // The file says 16 channels and nothing of means: Wan's are taken.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("vae.safetensors");
+    let tensors = wan_vae::store(&with(&plain), Layout::Wan);
+    std::fs::write(&file, to_bytes(&tensors, &BTreeMap::new()).unwrap()).unwrap();
+    let file = WeightFile::open(&file, Pickles::Refused).unwrap();
+    let found = WanVaeFile::find(&file);
+    let config = found.sizes().unwrap();
+    let vae = found.load::<Flex>(&config, &device).unwrap();
+
+    let clip = random([1, 5, 3, 16, 8], 8).tanh();
+    let values = |x: Tensor<Flex, 5>| x.into_data().iter::<f64>().collect::<Vec<_>>();
+    // [B, F, C, H, W]
+    let latents = with(&plain).encode(clip.clone());
+    let [_, frames, channels, rows, columns] = latents.dims();
+    assert_eq!((frames, channels, rows, columns), (2, 16, 2, 1));
+    let expected: Vec<f64> = values(latents.clone())
+        .into_iter()
+        .enumerate()
+        .map(|(place, value)| {
+            let (mean, deviation) = WAN[place / (rows * columns) % channels];
+            (value - mean) / deviation
+        })
+        .collect();
+    let found = values(vae.encode(clip));
+    let largest = expected
+        .iter()
+        .fold(0.0f64, |most, value| most.max(value.abs()));
+    for (found, expected) in found.iter().zip(&expected) {
+        // The constants and the division are in f32.
+        assert!(
+            (found - expected).abs() < 1e-5 * largest,
+            "{found} {expected}"
+        );
+    }
+    let normalised = Tensor::<Flex, 5>::from_data(
+        TensorData::new(
+            found.iter().map(|value| *value as f32).collect(),
+            latents.dims(),
+        ),
+        &device,
+    );
+    assert_close(
+        "the frames",
+        vae.decode(normalised),
+        with(&plain).decode(latents),
         REORDERED,
     );
 }

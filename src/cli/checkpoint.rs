@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use afd_models::student::Student;
 use afd_models::weights::Pickles;
+use afd_models::weights::file::pointed_at;
 use burn::prelude::*;
 
 use super::CliError;
@@ -145,18 +146,18 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
             path.display()
         )));
     }
-    let newest = if path.join("checkpoints").is_dir() {
-        let latest = Checkpoints::new(path, 1).latest()?;
-        let (_, checkpoint) = latest.ok_or_else(|| {
-            CliError::Usage(format!("the run {} has no checkpoint yet", path.display()))
-        })?;
-        checkpoint
-    } else {
-        if path.join("MANIFEST.json").is_file() {
-            Manifest::verify(path)?;
-        }
-        path.to_path_buf()
-    };
+    let newest = newest_of(path)?;
+    if newest.is_file() {
+        return Err(CliError::Usage(format!(
+            "{} is a file of weights, which does not say what clips, text and sampler it is for; \
+                name it as student.checkpoint in a recipe and give that with --recipe, or name a \
+                run directory, a checkpoint or its student directory",
+            path.display()
+        )));
+    }
+    if newest.join("MANIFEST.json").is_file() && !path.join("checkpoints").is_dir() {
+        Manifest::verify(&newest)?;
+    }
     let student = if newest.join("student").is_dir() {
         newest.join("student")
     } else {
@@ -184,6 +185,19 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
         directory: student,
         card,
     })
+}
+
+/// The newest checkpoint, verified, of a run directory, or what a pointer `latest` names; any other
+/// path itself.
+pub fn newest_of(path: &Path) -> Result<PathBuf, CliError> {
+    if path.join("checkpoints").is_dir() {
+        let latest = Checkpoints::new(path, 1).latest()?;
+        let (_, checkpoint) = latest.ok_or_else(|| {
+            CliError::Usage(format!("the run {} has no checkpoint yet", path.display()))
+        })?;
+        return Ok(checkpoint);
+    }
+    Ok(pointed_at(path).unwrap_or_else(|| path.to_path_buf()))
 }
 
 /// The recipe to evaluate a checkpoint with: the one named, or the snapshot of the run that the

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use afd_models::lora::{LoraConfig, is_factor};
-use afd_models::weights::lora::{LoraFile, LoraLayout};
+use afd_models::weights::lora::{AlphaSource, LoraFile, LoraLayout};
 use afd_models::weights::{Tensors, WeightFile, WeightsError, read_file, to_bytes};
 use clap::{Args, ValueEnum};
 use safetensors::Dtype;
@@ -66,7 +66,8 @@ pub struct ExportArgs {
     part: Option<String>,
     #[command(flatten)]
     pickles: PickleArgs,
-    /// Attention heads of a file that does not say; Wan's have 128 channels each [default: that].
+    /// Attention heads of a file that does not say, nor config.json beside it; Wan's have 128
+    /// channels each [default: that].
     #[arg(long)]
     heads: Option<usize>,
     /// Write low-rank factors as part of the weights that they were trained beside, instead of on
@@ -96,7 +97,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
         .any(|name| args.path.join(name).exists());
     let student = match checkpoint::find(&args.path) {
         Err(error) if own => return Err(error),
-        found => found.ok().filter(|_| args.path.is_dir()),
+        found => found.ok(),
     };
     if let (Some(student), Some("discriminator")) = (&student, args.part.as_deref()) {
         return write_discriminator(student, args);
@@ -132,7 +133,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
         .map_or(args.path.clone(), |student| student.directory.join(MODEL));
     let file = opened(&path, args)?;
     if let Some(lora) = &args.lora {
-        let factors = LoraFile::open(&opened(lora, args)?)?;
+        let factors = foreign_factors(&opened(lora, args)?)?;
         return write_transformer(
             &file,
             args.part.as_deref(),
@@ -149,7 +150,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
         )));
     }
     if LoraFile::is_recognised(&file) {
-        return write_factors(&LoraFile::open(&file)?, None, args);
+        return write_factors(&foreign_factors(&file)?, None, args);
     }
     write_transformer(
         &file,
@@ -162,6 +163,15 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
 
 fn opened(path: &Path, args: &ExportArgs) -> Result<WeightFile, CliError> {
     Ok(WeightFile::open(path, args.pickles.allowed())?)
+}
+
+/// Anybody's factors; says so where their scale is an assumption.
+fn foreign_factors(file: &WeightFile) -> Result<LoraFile, CliError> {
+    let factors = LoraFile::open(file)?;
+    if *factors.alpha_source() == AlphaSource::Assumed {
+        eprintln!("{}: {}", file.path().display(), factors.summary());
+    }
+    Ok(factors)
 }
 
 /// The register discriminator's factors as a file of their own, and beside it what else of it was

@@ -1,7 +1,7 @@
 //! `afd inspect`: what is in a weights file or a checkpoint, and whether a transformer in it is
 //! complete.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use afd_models::weights::WeightFile;
@@ -11,7 +11,7 @@ use afd_models::weights::umt5::UmT5File;
 use afd_models::weights::wan_vae::WanVaeFile;
 use clap::Args;
 
-use super::{CliError, PickleArgs};
+use super::{CliError, PickleArgs, checkpoint};
 use crate::out::say;
 use crate::run::manifest::Manifest;
 
@@ -19,7 +19,7 @@ use crate::run::manifest::Manifest;
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// A .safetensors file, an index of shards (.safetensors.index.json), a directory with one of
-    /// them, or a checkpoint directory.
+    /// them, a run directory (its newest checkpoint) or a checkpoint.
     path: PathBuf,
     /// Which part of a training checkpoint to check: generator_ema, generator or critic [default:
     /// the first of these that is there].
@@ -29,31 +29,62 @@ pub struct InspectArgs {
     pickles: PickleArgs,
 }
 
-/// Lists tensors and names what a transformer lacks, or verifies a checkpoint's files against its
-/// manifest.
+/// Lists tensors, counts values that are not finite and names what a transformer lacks; of a
+/// checkpoint, verifies the files against its manifest before.
 pub fn run(args: &InspectArgs) -> Result<ExitCode, CliError> {
-    if args.path.join("MANIFEST.json").is_file() {
-        let manifest = Manifest::verify(&args.path)?;
-        say!(
-            "checkpoint of round {}, every file as its manifest says",
-            manifest.step
-        );
-        for (name, record) in &manifest.files {
-            say!(
-                "  {:>10} bytes  {}  {name}",
-                record.bytes,
-                &record.blake3[..16]
-            );
-        }
-        return Ok(ExitCode::SUCCESS);
+    let path = checkpoint::newest_of(&args.path)?;
+    if !path.join("MANIFEST.json").is_file() {
+        return weights(args, &path);
     }
-    weights(args)
+    let manifest = Manifest::verify(&path)?;
+    say!(
+        "checkpoint of round {}, every file as its manifest says",
+        manifest.step
+    );
+    for (name, record) in &manifest.files {
+        say!(
+            "  {:>10} bytes  {}  {}",
+            record.bytes,
+            &record.blake3[..16],
+            one_line(name)
+        );
+    }
+    if path.join("student").is_dir() {
+        return weights(args, &path.join("student"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
-    let file = WeightFile::open(&args.path, args.pickles.allowed())?;
+/// Strangers' text on one line, without what a terminal would obey.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '"' | '\'' | '\\' => line.push(letter),
+            _ => line.extend(letter.escape_debug()),
+        }
+    }
+    line
+}
+
+fn weights(args: &InspectArgs, path: &Path) -> Result<ExitCode, CliError> {
+    let file = WeightFile::open(path, args.pickles.allowed())?;
+    let mut odd = Vec::new();
     for (name, entry) in file.entries() {
-        say!("  {name} {} {:?}", entry.dtype, entry.shape);
+        let found = file.not_finite(name)?;
+        let count = found.map_or(0, |found| found.count);
+        let words = if count > 0 {
+            odd.push(format!("{name:?} ({count} of {})", entry.count()));
+            format!("  {count} values are not finite")
+        } else {
+            String::new()
+        };
+        say!(
+            "  {} {} {:?}{words}",
+            one_line(name),
+            entry.dtype,
+            entry.shape
+        );
     }
     let (parameters, bytes) = file
         .entries()
@@ -66,17 +97,24 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
         file.entries().len()
     );
     for (key, value) in file.metadata() {
-        say!("{key}: {value}");
+        say!("{}: {}", one_line(key), one_line(value));
+    }
+    if file.entries().is_empty() {
+        return Err(CliError::Failed(format!(
+            "{} holds no tensor",
+            file.path().display()
+        )));
+    }
+    if let Some(first) = odd.first() {
+        return Err(CliError::Failed(format!(
+            "{} tensors of {} hold values that are not finite, the first is {first}; get the file \
+                again, or take an earlier checkpoint",
+            odd.len(),
+            file.path().display()
+        )));
     }
     if LoraFile::is_recognised(&file) {
-        let factors = LoraFile::open(&file)?;
-        let config = factors.config();
-        say!(
-            "low-rank factors of {} layers, rank {}, alpha {}",
-            factors.len(),
-            config.rank,
-            config.alpha
-        );
+        say!("{}", one_line(&LoraFile::open(&file)?.summary()));
         return Ok(ExitCode::SUCCESS);
     }
     let transformer = TransformerFile::find(&file, args.part.as_deref())?;
@@ -87,9 +125,13 @@ fn weights(args: &InspectArgs) -> Result<ExitCode, CliError> {
     let part = found.part.as_ref().map_or(String::new(), |part| {
         format!(", part {part} ({} tensors left alone)", found.left_alone)
     });
+    let heads = transformer.heads_source(&config).map_or(
+        "heads that nothing tells (say how many with --heads or student.heads)".to_string(),
+        |source| format!("{} heads ({source})", config.heads),
+    );
     say!(
-        "a Wan transformer in the {} layout{part}: {} blocks of width {}, feed-forward {}, {} \
-            latent channels",
+        "a Wan transformer in the {} layout{part}: {} blocks of width {}, {heads}, \
+            feed-forward {}, {} latent channels",
         found.layout.word(),
         config.layers,
         config.width,
@@ -158,4 +200,19 @@ fn verdict(
         file.path().display(),
         problems.join("; ")
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn names_and_metadata_cannot_steer_the_terminal() {
+        assert_eq!(
+            one_line("a\u{1b}[2J\r\nb\u{9b}\u{202e}c"),
+            "a\\u{1b}[2J\\r\\nb\\u{9b}\\u{202e}c"
+        );
+        let plain = "{\"r\": 4, 'é': \"\\\\\"}";
+        assert_eq!(one_line(plain), plain);
+    }
 }

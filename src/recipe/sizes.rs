@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use afd_models::student::StudentConfig;
+use afd_models::weights::lora::LoraFile;
 use afd_models::weights::transformer::TransformerFile;
 use afd_models::weights::{Pickles, WeightFile};
 
@@ -68,12 +69,25 @@ fn of_checkpoint(
         None => {
             let transformer = TransformerFile::find(&file, student.part.as_deref())
                 .map_err(Problem::from_error)?;
-            transformer
+            let sizes = transformer
                 .sizes()
                 .filter(|_| transformer.is_recognised())
                 .ok_or_else(|| {
-                    Problem::new("it holds no Wan transformer; `afd inspect` lists what is in it")
-                })?
+                    Problem::new(if LoraFile::is_recognised(&file) {
+                        "it holds low-rank factors alone; put them into the weights that they \
+                         stand beside with `afd export --merge-lora` and name what comes of it"
+                    } else {
+                        "it holds no Wan transformer; `afd inspect` lists what is in it"
+                    })
+                })?;
+            if student.heads.is_none() && transformer.heads_source(&sizes).is_none() {
+                return Err(Problem::new(format!(
+                    "nothing in or beside it tells how many heads it has, and its width {} is not \
+                     in heads of 128 channels as every Wan's; give student.heads",
+                    sizes.width
+                )));
+            }
+            sizes
         }
     };
     Ok(StudentConfig {

@@ -54,7 +54,12 @@ pub fn problems(
         .collect();
     let mistyped: Vec<_> = both
         .iter()
-        .filter(|(_, found)| !matches!(found.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16))
+        .filter(|(_, found)| {
+            !matches!(
+                found.dtype,
+                Dtype::F64 | Dtype::F32 | Dtype::BF16 | Dtype::F16
+            )
+        })
         .collect();
     let mut problems = Vec::new();
     list(&mut problems, &missing, |name| {
@@ -79,7 +84,7 @@ pub fn problems(
     });
     list(&mut problems, &mistyped, |(_, found)| {
         format!(
-            "tensor {:?} has type {}, expected F32, BF16 or F16",
+            "tensor {:?} has type {}, expected F64, F32, BF16 or F16",
             found.name, found.dtype
         )
     });
@@ -92,6 +97,16 @@ fn list<T>(problems: &mut Vec<String>, of_one_kind: &[T], describe: impl Fn(&T) 
     if of_one_kind.len() > LISTED {
         problems.push(format!("and {} more like this", of_one_kind.len() - LISTED));
     }
+}
+
+/// The first few problems; the rest are counted.
+pub fn few(mut problems: Vec<String>) -> Vec<String> {
+    if problems.len() > LISTED {
+        let more = problems.len() - LISTED;
+        problems.truncate(LISTED);
+        problems.push(format!("and {more} more"));
+    }
+    problems
 }
 
 /// The most similar of `names`, if it is similar at all.
@@ -150,7 +165,7 @@ mod tests {
                     \"m.a.norm.weight\"",
                 "tensor \"m.a.k.weight\" has shape [4, 3], expected [4, 2]",
                 "tensor \"m.a.q.weight\" has shape [2, 4], expected [4, 2]: it is transposed",
-                "tensor \"m.a.bias\" has type I64, expected F32, BF16 or F16",
+                "tensor \"m.a.bias\" has type I64, expected F64, F32, BF16 or F16",
             ]
         );
     }

@@ -1,6 +1,7 @@
 //! Low-rank factors in a file: whose names they are under, out of a student, into a student, and
 //! under other names again.
 
+mod adapter;
 mod read;
 mod write;
 
@@ -10,9 +11,12 @@ use std::path::Path;
 use burn::prelude::*;
 use safetensors::tensor::Dtype;
 
+use super::check::few;
 use super::{HostTensor, Tensors, WeightsError, collect_where, fill_where, wan};
 use crate::lora::{LoraConfig, is_factor};
 use crate::student::{Student, StudentConfig};
+
+pub use adapter::AlphaSource;
 
 /// Who is to read the factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,28 +31,34 @@ pub enum LoraLayout {
 }
 
 /// Factors of one linear layer.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 struct Factors {
     /// A, `[rank, input]`.
-    down: Option<HostTensor>,
+    down: HostTensor,
     /// B, `[output, rank]`.
-    up: Option<HostTensor>,
-    alpha: Option<f64>,
+    up: HostTensor,
+    /// The product counts `alpha / rank`.
+    alpha: f64,
 }
 
 impl Factors {
-    /// A and B.
-    fn both(&self) -> Option<(&HostTensor, &HostTensor)> {
-        Some((self.down.as_ref()?, self.up.as_ref()?))
+    fn rank(&self) -> usize {
+        self.down.shape[0]
+    }
+
+    /// What the product is multiplied by.
+    fn scale(&self) -> f64 {
+        self.alpha / self.rank() as f64
     }
 }
 
-/// The factors of a transformer's layers, under Wan's names without `.weight`.
+/// The factors of a transformer's layers, under Wan's names without `.weight`. Each layer may have
+/// a rank and a scale of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraFile {
-    config: LoraConfig,
     layers: BTreeMap<String, Factors>,
     dtype: Dtype,
+    alpha_source: AlphaSource,
 }
 
 impl LoraFile {
@@ -57,29 +67,65 @@ impl LoraFile {
         Self::of_tensors(&collect_where(student, is_factor), config)
     }
 
-    /// The factors that lie under a student's Burn paths in `tensors`, in f32.
+    /// The factors that lie under a student's Burn paths in `tensors`, in f32; a layer with one of
+    /// the two has none.
     pub fn of_tensors(tensors: &Tensors, config: &LoraConfig) -> Self {
-        let mut layers = BTreeMap::<String, Factors>::new();
+        let mut halves = BTreeMap::<String, [Option<HostTensor>; 2]>::new();
         for (path, tensor) in tensors.iter().filter(|(path, _)| is_factor(path)) {
             let (layer, is_down) = layer_of(path);
-            let factors = layers.entry(layer).or_default();
-            factors.alpha = Some(config.alpha);
-            *(if is_down {
-                &mut factors.down
-            } else {
-                &mut factors.up
-            }) = Some(wan::transposed(tensor));
+            let half = usize::from(!is_down);
+            halves.entry(layer).or_default()[half] = Some(wan::transposed(tensor));
         }
+        let whole = halves.into_iter().filter_map(|(layer, [down, up])| {
+            let (down, up, alpha) = (down?, up?, config.alpha);
+            Some((layer, Factors { down, up, alpha }))
+        });
         Self {
-            config: config.clone(),
-            layers,
+            layers: whole.collect(),
             dtype: Dtype::F32,
+            alpha_source: AlphaSource::Tensors,
         }
     }
 
-    /// Rank, alpha and targets, as far as the file tells: alpha is the rank where it is silent.
-    pub fn config(&self) -> &LoraConfig {
-        &self.config
+    /// Rank, alpha and targets, where all layers share rank and scale.
+    pub fn config(&self) -> Option<LoraConfig> {
+        let first = self.layers.values().next()?;
+        let shared = self
+            .layers
+            .values()
+            .all(|factors| factors.rank() == first.rank() && same(factors.scale(), first.scale()));
+        shared.then(|| LoraConfig {
+            rank: first.rank(),
+            alpha: first.alpha,
+            targets: LoraConfig::targets_of(self.layers.keys().map(String::as_str)),
+        })
+    }
+
+    /// Where the scale was found.
+    pub fn alpha_source(&self) -> &AlphaSource {
+        &self.alpha_source
+    }
+
+    /// Ranks, alphas and scales in words, and where they were found.
+    pub fn summary(&self) -> String {
+        let range = |of: &dyn Fn(&Factors) -> f64| {
+            let values = || self.layers.values().map(of);
+            let least = values().fold(f64::INFINITY, f64::min);
+            let most = values().fold(f64::NEG_INFINITY, f64::max);
+            if same(least, most) {
+                format!("{least}")
+            } else {
+                format!("{least} to {most}")
+            }
+        };
+        format!(
+            "low-rank factors of {} layers, rank {}, alpha {} ({}): their products count {}",
+            self.len(),
+            range(&|factors| factors.rank() as f64),
+            range(&|factors| factors.alpha),
+            self.alpha_source,
+            range(&Factors::scale)
+        )
     }
 
     /// The number of layers with factors.
@@ -104,16 +150,16 @@ impl LoraFile {
                     student.layers
                 ));
             };
-            let (down, up) = factors.both()?;
             let (output, input) = (shape[0], shape[1]);
-            (down.shape[1] != input || up.shape[0] != output).then(|| {
+            let of = [factors.up.shape[0], factors.down.shape[1]];
+            (of != [output, input]).then(|| {
                 format!(
                     "the factors of {layer:?} are for a layer of {} x {}, it is {output} x {input}",
-                    up.shape[0], down.shape[1]
+                    of[0], of[1]
                 )
             })
         };
-        self.layers.iter().filter_map(problem).collect()
+        few(self.layers.iter().filter_map(problem).collect())
     }
 
     /// Puts the factors into a student that was adapted as `config` says.
@@ -136,10 +182,11 @@ impl LoraFile {
         fill_where(student, is_factor, |path| {
             let (layer, is_down) = layer_of(path);
             let factors = &self.layers[&layer];
-            let found = if is_down { &factors.down } else { &factors.up };
-            Ok(wan::transposed(found.as_ref().unwrap_or_else(|| {
-                unreachable!("every factor was found above")
-            })))
+            Ok(wan::transposed(if is_down {
+                &factors.down
+            } else {
+                &factors.up
+            }))
         })
     }
 
@@ -149,16 +196,16 @@ impl LoraFile {
         let rank = config.rank;
         let mut problems = Vec::new();
         for (layer, [input, output]) in &needed {
-            match self.layers.get(layer).and_then(Factors::both) {
-                None => problems.push(format!("the factors of {layer:?} are missing")),
-                Some((down, up)) if down.shape != [rank, *input] || up.shape != [*output, rank] => {
-                    problems.push(format!(
-                        "the factors of {layer:?} have shapes {:?} and {:?}, expected \
-                            [{rank}, {input}] and [{output}, {rank}]",
-                        down.shape, up.shape
-                    ));
-                }
-                Some(_) => {}
+            let Some(Factors { down, up, .. }) = self.layers.get(layer) else {
+                problems.push(format!("the factors of {layer:?} are missing"));
+                continue;
+            };
+            if down.shape != [rank, *input] || up.shape != [*output, rank] {
+                problems.push(format!(
+                    "the factors of {layer:?} have shapes {:?} and {:?}, expected \
+                        [{rank}, {input}] and [{output}, {rank}]",
+                    down.shape, up.shape
+                ));
             }
         }
         problems.extend(
@@ -167,14 +214,16 @@ impl LoraFile {
                 .filter(|layer| !needed.contains_key(*layer))
                 .map(|layer| format!("the factors of {layer:?} are unexpected")),
         );
-        if (self.config.scale() - config.scale()).abs() > 1e-6 * config.scale() {
-            problems.push(format!(
-                "alpha / rank is {}, expected {}",
-                self.config.scale(),
-                config.scale()
-            ));
-        }
-        problems
+        problems.extend(
+            self.layers
+                .iter()
+                .filter(|(_, factors)| !same(factors.scale(), config.scale()))
+                .map(|(layer, factors)| {
+                    let (found, expected) = (factors.scale(), config.scale());
+                    format!("alpha / rank of {layer:?} is {found}, expected {expected}")
+                }),
+        );
+        few(problems)
     }
 
     /// Wan's tensor `name` with the product of its factors added in f32; `None` for one that has
@@ -191,7 +240,7 @@ impl LoraFile {
         let factors = name
             .strip_suffix(".weight")
             .and_then(|layer| self.layers.get(layer));
-        let Some((down, up)) = factors.and_then(Factors::both) else {
+        let Some(factors) = factors else {
             return Ok(None);
         };
         let matrix = |tensor: &HostTensor| {
@@ -202,12 +251,18 @@ impl LoraFile {
         };
         let weight = read()?;
         // [output, rank] x [rank, input]
-        let sum = matrix(&weight) + matrix(up).matmul(matrix(down)) * self.config.scale();
+        let product = matrix(&factors.up).matmul(matrix(&factors.down));
+        let sum = matrix(&weight) + product * factors.scale();
         Ok(Some(HostTensor {
             shape: weight.shape,
             values: sum.into_data().iter::<f32>().collect(),
         }))
     }
+}
+
+/// Whether two scales are the same but for rounding: alpha is in f32 in many files.
+fn same(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-6 * b.abs()
 }
 
 /// Wan's name of the layer that a factor's Burn path belongs to, and whether it is A.

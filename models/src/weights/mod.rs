@@ -2,6 +2,7 @@
 //! load is refused.
 
 pub mod check;
+mod error;
 pub mod file;
 mod float;
 pub mod layout;
@@ -14,7 +15,7 @@ pub mod wan;
 pub mod wan_vae;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -23,7 +24,9 @@ use burn::tensor::DType;
 use burn::tensor::backend::AutodiffBackend;
 use safetensors::tensor::{Dtype, TensorView};
 
+pub use error::WeightsError;
 pub use file::{Pickles, WeightFile};
+pub use float::NotFinite;
 
 /// Where this program's own metadata is in a safetensors header.
 const METADATA_KEY: &str = "afd";
@@ -39,33 +42,6 @@ pub struct HostTensor {
     pub shape: Vec<usize>,
     /// Values in row-major order.
     pub values: Vec<f32>,
-}
-
-/// Why weights could not be read or used.
-#[derive(Debug, thiserror::Error)]
-pub enum WeightsError {
-    /// The file cannot be read.
-    #[error("cannot read the weights {}: {reason}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong and what is expected.
-        reason: String,
-    },
-    /// Weights cannot be written.
-    #[error("cannot write the weights: {reason}")]
-    Write {
-        /// What went wrong.
-        reason: String,
-    },
-    /// Names, shapes or types differ from what the model needs.
-    #[error("{origin} does not fit this model: {}", problems.join("; "))]
-    Mismatch {
-        /// Where the tensors came from.
-        origin: String,
-        /// One entry per missing, unexpected or misshapen tensor.
-        problems: Vec<String>,
-    },
 }
 
 /// All float tensors of a module under their Burn paths.
@@ -269,8 +245,8 @@ pub fn to_bytes(
 /// Every tensor of a file that this program wrote, and its metadata.
 ///
 /// # Errors
-/// [`WeightsError::Read`] for a file that is no safetensors file, tensors of another type than f32,
-/// bf16 and f16, and damaged metadata.
+/// [`WeightsError::Read`] for a file that is no safetensors file, tensors of another type than f64,
+/// f32, bf16 and f16, and damaged metadata; [`WeightsError::NotFinite`].
 pub fn read_file(path: &Path) -> Result<(Tensors, BTreeMap<String, String>), WeightsError> {
     let file = WeightFile::open(path, Pickles::Refused)?;
     let tensors = file

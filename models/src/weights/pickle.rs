@@ -8,18 +8,22 @@
 
 mod code;
 mod describe;
+mod legacy;
 mod machine;
+mod value;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 use std::ops::Range;
 
 use safetensors::tensor::Dtype;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use machine::{DEEPEST, MOST_ENTRIES, Machine};
+use code::Code;
+use machine::{DEEPEST, MOST_ENTRIES, MOST_MEMORY, Machine};
+use value::Object;
 
 /// Bytes of a program, so that a hostile file gets no more: that of a thousand tensors is below 1
 /// MB.
@@ -32,8 +36,10 @@ pub struct Pickled {
     pub dtype: Dtype,
     /// Dimensions, slowest first.
     pub shape: Vec<usize>,
-    /// Bytes of the file, values in row-major order, little endian.
+    /// Bytes of the file from the first value's to the last one's, little endian.
     pub place: Range<u64>,
+    /// Steps of each dimension in values, where they do not lie row by row.
+    pub strides: Option<Vec<usize>>,
 }
 
 /// Why a file of torch.save cannot be used: it is damaged, or not understood.
@@ -77,11 +83,45 @@ pub enum PickleError {
     /// There is no program.
     #[error("it has no data.pkl; expected a file of torch.save (PyTorch 1.6 or newer)")]
     NoProgram,
-    /// A tensor has strides.
-    #[error("tensor {name:?} is not stored row by row; save it as contiguous")]
-    Strided {
+    /// There is no tensor in the dictionaries.
+    #[error(
+        "it holds no dictionary of tensors{instead}; save one with torch.save(model.state_dict(), \
+            ...)"
+    )]
+    NoTensors {
+        /// What is there instead, after a comma.
+        instead: String,
+    },
+    /// A tensor says its values several times.
+    #[error(
+        "tensor {name:?} {shape:?} repeats values of its storage {key:?} (strides {strides:?}); \
+            save it as contiguous"
+    )]
+    Repeats {
         /// The tensor.
         name: String,
+        /// Its dimensions.
+        shape: Vec<usize>,
+        /// Steps of each dimension in values.
+        strides: Vec<usize>,
+        /// The storage.
+        key: String,
+    },
+    /// The values that follow an old file's programs are cut short.
+    #[error("the values of its storage {key:?} end at byte {end} of {total}")]
+    Short {
+        /// The storage.
+        key: String,
+        /// Where its values would end.
+        end: u128,
+        /// Bytes of the file.
+        total: u64,
+    },
+    /// An old file's programs are not what torch.save writes.
+    #[error("its {part} is not what torch.save writes; the file is damaged")]
+    Old {
+        /// Which of its programs.
+        part: &'static str,
     },
     /// A tensor has more values than can be counted.
     #[error("tensor {name:?} has the impossible shape {shape:?}")]
@@ -137,6 +177,9 @@ pub enum PickleError {
     /// The program reads an entry of its memo that it never wrote.
     #[error("its data.pkl recalls what it never remembered")]
     Memo,
+    /// Objects are too large.
+    #[error("its objects take more than {MOST_MEMORY} bytes, which no checkpoint needs")]
+    Memory,
     /// Dictionaries are too large.
     #[error("its dictionaries have more than {MOST_ENTRIES} entries")]
     Entries,
@@ -148,8 +191,39 @@ pub enum PickleError {
 /// All tensors in the dictionaries of `file`, keys joined by dots.
 ///
 /// # Errors
-/// [`PickleError`]: what is damaged or not understood.
+/// [`PickleError`]: what is damaged or not understood; a file without any.
 pub fn tensors(file: &File) -> Result<BTreeMap<String, Pickled>, PickleError> {
+    let mut machine = Machine::default();
+    let mut beginning = Vec::new();
+    let mut reader = file;
+    reader.rewind()?;
+    reader
+        .take(legacy::MAGIC.len() as u64)
+        .read_to_end(&mut beginning)?;
+    let (root, storages) = if beginning == legacy::MAGIC {
+        legacy::run(&mut machine, file)?
+    } else {
+        archive(&mut machine, file)?
+    };
+    let mut found = BTreeMap::new();
+    machine.collect(root, &mut Vec::new(), &mut 0, &mut |name, described| {
+        let pickled = described.placed(&name, &storages)?;
+        found.insert(name, pickled);
+        Ok(())
+    })?;
+    if found.is_empty() {
+        return Err(PickleError::NoTensors {
+            instead: machine.instead(root),
+        });
+    }
+    Ok(found)
+}
+
+/// Bytes of the file by the key of a storage.
+type Storages = BTreeMap<String, Range<u64>>;
+
+/// Runs the program of a zip archive.
+fn archive(machine: &mut Machine, file: &File) -> Result<(Object, Storages), PickleError> {
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(PickleError::Archive)?;
     let mut members = BTreeMap::new();
     let mut program = None;
@@ -181,15 +255,12 @@ pub fn tensors(file: &File) -> Result<BTreeMap<String, Pickled>, PickleError> {
         members.insert(name, start..start.saturating_add(size));
     }
     let (folder, program) = program.ok_or(PickleError::NoProgram)?;
-    let mut machine = Machine::default();
-    let root = machine.run(&program)?;
-    let mut found = BTreeMap::new();
-    machine.collect(root, &mut Vec::new(), &mut 0, &mut |name, described| {
-        let pickled = described.placed(&name, &members, &folder)?;
-        found.insert(name, pickled);
-        Ok(())
-    })?;
-    Ok(found)
+    let root = machine.run(&mut Code::new(&program))?;
+    let prefix = format!("{folder}data/");
+    let storages = members
+        .into_iter()
+        .filter_map(|(name, place)| Some((name.strip_prefix(&prefix)?.to_string(), place)));
+    Ok((root, storages.collect()))
 }
 
 /// A tensor as the program describes it.
@@ -204,49 +275,61 @@ struct Described {
 }
 
 impl Described {
-    /// Where its values lie in the file, which has these members.
-    fn placed(
-        &self,
-        name: &str,
-        members: &BTreeMap<String, Range<u64>>,
-        folder: &str,
-    ) -> Result<Pickled, PickleError> {
-        // Row-major, as every saved parameter is; a dimension of one value may have any stride.
-        let mut expected = 1usize;
+    /// Where its values lie in the file, which has these storages.
+    fn placed(&self, name: &str, storages: &Storages) -> Result<Pickled, PickleError> {
+        let (name, key, shape) = (name.to_string(), self.key.clone(), self.shape.clone());
+        // A dimension of one value may have any stride.
+        let (mut expected, mut row_by_row) = (1usize, true);
         for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
-            if size > 1 && stride != expected {
-                return Err(PickleError::Strided { name: name.into() });
-            }
-            expected = expected
-                .checked_mul(size.max(1))
-                .ok_or_else(|| PickleError::Shape {
-                    name: name.into(),
-                    shape: self.shape.clone(),
-                })?;
+            row_by_row &= size <= 1 || stride == expected;
+            let Some(larger) = expected.checked_mul(size.max(1)) else {
+                return Err(PickleError::Shape { name, shape });
+            };
+            expected = larger;
         }
-        let storage = members.get(&format!("{folder}data/{}", self.key));
-        let storage = storage.ok_or_else(|| PickleError::NoStorage {
-            name: name.into(),
-            key: self.key.clone(),
-        })?;
+        let Some(storage) = storages.get(&self.key) else {
+            return Err(PickleError::NoStorage { name, key });
+        };
         let width = self.dtype.bitsize() / 8;
-        let count = if self.shape.contains(&0) { 0 } else { expected };
+        let empty = self.shape.contains(&0);
+        let row_by_row = row_by_row || empty;
+        // One past the last value, from the first one.
+        let reach = if empty {
+            Some(0)
+        } else if row_by_row {
+            Some(expected)
+        } else {
+            self.shape
+                .iter()
+                .zip(&self.strides)
+                .try_fold(1usize, |reach, (size, stride)| {
+                    reach.checked_add((size - 1).checked_mul(*stride)?)
+                })
+        };
         let start = self
             .offset
             .checked_mul(width)
             .and_then(|offset| storage.start.checked_add(offset as u64));
-        let end = start.and_then(|start| start.checked_add(count.checked_mul(width)? as u64));
-        match (start, end) {
-            (Some(start), Some(end)) if end <= storage.end => Ok(Pickled {
-                dtype: self.dtype,
-                shape: self.shape.clone(),
-                place: start..end,
-            }),
-            _ => Err(PickleError::BeyondStorage {
-                name: name.into(),
-                shape: self.shape.clone(),
-                key: self.key.clone(),
-            }),
+        let bytes = reach.and_then(|reach| reach.checked_mul(width));
+        let end = start.and_then(|start| start.checked_add(bytes? as u64));
+        let (Some(start), Some(end)) = (start, end.filter(|end| *end <= storage.end)) else {
+            return Err(PickleError::BeyondStorage { name, shape, key });
+        };
+        // Small files would claim any number of values otherwise.
+        let held = (storage.end - storage.start) as u128;
+        if !row_by_row && expected as u128 * width as u128 > held {
+            return Err(PickleError::Repeats {
+                name,
+                shape,
+                strides: self.strides.clone(),
+                key,
+            });
         }
+        Ok(Pickled {
+            dtype: self.dtype,
+            shape,
+            place: start..end,
+            strides: (!row_by_row).then(|| self.strides.clone()),
+        })
     }
 }

@@ -1,25 +1,31 @@
 //! A transformer out of a file in any layout, and a file in any layout out of another.
 
+mod facts;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 
 use burn::prelude::*;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::check::{Offered, Shapes, problems};
 use super::file::WeightFile;
-use super::float::from_f32;
+use super::float::{from_f32, not_finite};
 use super::layout::{Found, Layout, find};
 use super::{HostTensor, WeightsError, fill, wan};
 use crate::precision::Precision;
 use crate::student::{Student, StudentConfig};
+
+use facts::Facts;
 
 /// A transformer in a file: which tensors there are, under Wan's names.
 pub struct TransformerFile<'a> {
     file: &'a WeightFile,
     found: Found,
     offered: BTreeMap<String, Offered>,
+    /// What lies beside the file.
+    facts: Facts,
 }
 
 impl<'a> TransformerFile<'a> {
@@ -53,6 +59,7 @@ impl<'a> TransformerFile<'a> {
             file,
             found,
             offered,
+            facts: Facts::of(file),
         })
     }
 
@@ -71,14 +78,33 @@ impl<'a> TransformerFile<'a> {
         2 * known > self.offered.len()
     }
 
-    /// The sizes that most of the tensors agree on (see [`wan::sizes`]).
+    /// The sizes that most of the tensors agree on (see [`wan::sizes`]); heads as this program
+    /// wrote them into the header or as config.json beside the file has them.
     pub fn sizes(&self) -> Option<StudentConfig> {
         let shapes: Shapes = self
             .offered
             .iter()
             .map(|(name, offered)| (name.clone(), offered.shape.clone()))
             .collect();
-        wan::sizes(&shapes)
+        let sizes = wan::sizes(&shapes)?;
+        let told = self.facts.heads.as_ref().map(|(heads, _)| *heads);
+        Some(StudentConfig {
+            heads: told.unwrap_or(sizes.heads),
+            ..sizes
+        })
+    }
+
+    /// Where the head count of [`TransformerFile::sizes`] is from, in words; `None` where nothing
+    /// tells it, and it is a guess.
+    pub fn heads_source(&self, sizes: &StudentConfig) -> Option<String> {
+        match &self.facts.heads {
+            Some((_, source)) => Some(source.clone()),
+            None if sizes.head_width() == wan::HEAD_WIDTH => Some(format!(
+                "assumed: {} channels each, as in every Wan",
+                wan::HEAD_WIDTH
+            )),
+            None => None,
+        }
     }
 
     /// Every way in which the file is not a transformer of these sizes; none: it is one.
@@ -89,9 +115,11 @@ impl<'a> TransformerFile<'a> {
             .iter()
             .find_map(|(wan, offered)| offered.name.strip_suffix(&self.found.layout.name(wan)));
         let prefix = prefix.unwrap_or_default();
-        problems(&wan::shapes(config), &self.offered, |name| {
+        let mut problems = problems(&wan::shapes(config), &self.offered, |name| {
             format!("{prefix}{}", self.found.layout.name(name))
-        })
+        });
+        problems.extend(self.facts.problems(config));
+        problems
     }
 
     /// The student with these weights, read tensor by tensor and held as `precision` has frozen
@@ -122,7 +150,7 @@ impl<'a> TransformerFile<'a> {
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] if it is not a complete transformer of these sizes, before
-    /// anything is written; what `out` refuses.
+    /// anything is written; values that are not finite, before or after; what `out` refuses.
     pub fn export(
         &self,
         config: &StudentConfig,
@@ -159,30 +187,33 @@ impl<'a> TransformerFile<'a> {
         });
         // Readers of PyTorch files look for "pt".
         let metadata = [("format".to_string(), "pt".to_string())].into();
-        let unwritable = |reason: &dyn std::fmt::Display| WeightsError::Write {
-            reason: reason.to_string(),
-        };
-        let header =
-            Metadata::new(Some(metadata), infos.collect()).map_err(|error| unwritable(&error))?;
-        let mut header = serde_json::to_vec(&header).map_err(|error| unwritable(&error))?;
+        let header = Metadata::new(Some(metadata), infos.collect()).map_err(WeightsError::write)?;
+        let mut header = serde_json::to_vec(&header).map_err(WeightsError::write)?;
         header.resize(header.len().next_multiple_of(8), b' ');
-        let mut write = |bytes: &[u8]| -> Result<(), WeightsError> {
-            out.write_all(bytes)
-                .map_err(|error: io::Error| unwritable(&error))
-        };
+        let mut write = |bytes: &[u8]| out.write_all(bytes).map_err(WeightsError::write);
         write(&(header.len() as u64).to_le_bytes())?;
         write(&header)?;
         for (_, wan, from) in &tensors {
-            match change(wan, &|| self.file.read(from))? {
-                Some(changed) => write(&from_f32(changed.values.into_iter(), stored(from)))?,
+            let values = match change(wan, &|| self.file.read(from))? {
+                Some(changed) => changed.values,
                 None if stored(from) == entry(from).dtype => {
-                    self.file.with_bytes(from, &mut write)??
+                    self.file.with_finite_bytes(from, &mut write)??;
+                    continue;
                 }
-                None => write(&from_f32(
-                    self.file.read(from)?.values.into_iter(),
+                None => self.file.read(from)?.values,
+            };
+            let bytes = from_f32(values.into_iter(), stored(from));
+            if let Some(found) = not_finite(&bytes, stored(from)) {
+                return Err(WeightsError::write(format!(
+                    "tensor {from:?} of {} is not finite once it is merged and rounded to {}: {} \
+                        of its values, the first is {:e}",
+                    self.file.path().display(),
                     stored(from),
-                ))?,
+                    found.count,
+                    found.value
+                )));
             }
+            write(&bytes)?;
         }
         Ok(())
     }
@@ -201,186 +232,4 @@ impl<'a> TransformerFile<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use burn::backend::NdArray;
-
-    use super::super::Pickles;
-    use super::super::collect;
-    use super::super::file::tests::sparse;
-    use super::super::tests::tiny;
-    use super::*;
-    use crate::init::initialise;
-
-    /// A header without values under the names that `naming` gives to Wan's.
-    fn header_only(
-        directory: &std::path::Path,
-        shapes: &Shapes,
-        naming: impl Fn(&str) -> String,
-    ) -> WeightFile {
-        let path = directory.join("weights.safetensors");
-        let tensors: Vec<_> = shapes
-            .iter()
-            .map(|(name, shape)| (naming(name), Dtype::BF16, shape.clone()))
-            .collect();
-        sparse(&path, &tensors);
-        WeightFile::open(&path, Pickles::Refused).unwrap()
-    }
-
-    #[test]
-    fn the_table_of_shapes_is_the_module_s_own() {
-        let student = initialise(
-            Student::<NdArray>::new(&tiny(), &Default::default()),
-            5,
-            "student",
-        );
-        let own: Shapes = wan::to_wan(&collect(&student), tiny().patch)
-            .into_iter()
-            .map(|(name, tensor)| (name, tensor.shape))
-            .collect();
-        assert_eq!(wan::shapes(&tiny()), own);
-    }
-
-    #[test]
-    fn a_full_size_header_is_accepted_in_every_layout_and_each_odd_tensor_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let wanted = StudentConfig::wan_1_3b();
-        let full = wan::shapes(&wanted);
-        // docs/method.md B.1.
-        assert_eq!(
-            (
-                full.len(),
-                full.values()
-                    .map(|shape| shape.iter().product::<usize>())
-                    .sum()
-            ),
-            (825, 1_418_996_800)
-        );
-        let self_forcing = |name: &str| format!("generator_ema.model._fsdp_wrapped_module.{name}");
-        type Naming<'a> = &'a dyn Fn(&str) -> String;
-        let namings: [(&str, Naming); 4] = [
-            ("wan", &|name| name.to_string()),
-            ("diffusers", &|name| Layout::Diffusers.name(name)),
-            ("self-forcing", &self_forcing),
-            ("comfyui", &|name| format!("model.diffusion_model.{name}")),
-        ];
-        for (layout, naming) in namings {
-            let file = header_only(directory.path(), &full, naming);
-            let transformer = TransformerFile::find(&file, None).unwrap();
-            assert_eq!(transformer.sizes(), Some(wanted.clone()), "{layout}");
-            assert_eq!(
-                transformer.problems(&wanted),
-                Vec::<String>::new(),
-                "{layout}"
-            );
-
-            // One renamed, one missing, one transposed; also those that the sizes are read from.
-            for (renamed, missing, transposed) in [
-                (
-                    "blocks.7.self_attn.norm_q.weight",
-                    "blocks.29.ffn.2.bias",
-                    "blocks.3.ffn.0.weight",
-                ),
-                (
-                    "patch_embedding.weight",
-                    "blocks.0.ffn.0.bias",
-                    "text_embedding.0.weight",
-                ),
-            ] {
-                let mut odd = full.clone();
-                odd.remove(missing);
-                let shape = odd.remove(renamed).unwrap();
-                odd.get_mut(transposed).unwrap().reverse();
-                let misspelt = renamed.replace("weight", "wieght");
-                odd.insert(misspelt.clone(), shape);
-                let naming = |name: &str| {
-                    if name == misspelt {
-                        naming(renamed).replace("weight", "wieght")
-                    } else {
-                        naming(name)
-                    }
-                };
-                let file = header_only(directory.path(), &odd, naming);
-                let transformer = TransformerFile::find(&file, None).unwrap();
-                let sizes = transformer.sizes().unwrap();
-                assert_eq!(sizes, wanted, "{layout}");
-                let problems = transformer.problems(&sizes);
-                assert_eq!(problems.len(), 4, "{layout}: {problems:?}");
-                let named = |name: &str, what: &str| {
-                    problems
-                        .iter()
-                        .any(|problem| problem.contains(&format!("{name:?} {what}")))
-                };
-                assert!(
-                    named(&naming(missing), "is missing"),
-                    "{layout}: {problems:?}"
-                );
-                assert!(
-                    named(&naming(renamed), "is missing; the nearest one there is"),
-                    "{layout}: {problems:?}"
-                );
-                assert!(
-                    named(
-                        &naming(&misspelt),
-                        "is unexpected; the nearest missing one is"
-                    ),
-                    "{layout}: {problems:?}"
-                );
-                assert!(
-                    named(&naming(transposed), "has shape"),
-                    "{layout}: {problems:?}"
-                );
-                assert!(
-                    problems
-                        .iter()
-                        .any(|problem| problem.ends_with("it is transposed")),
-                    "{layout}: {problems:?}"
-                );
-                let error = transformer
-                    .load::<NdArray>(&sizes, Precision::F32, &Default::default())
-                    .unwrap_err()
-                    .to_string();
-                assert!(error.contains(&naming(missing)), "{error}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_transformer_survives_every_layout_bit_for_bit() {
-        let directory = tempfile::tempdir().unwrap();
-        let student = initialise(
-            Student::<NdArray>::new(&tiny(), &Default::default()),
-            5,
-            "student",
-        );
-        let tensors = wan::to_wan(&collect(&student), tiny().patch);
-        let mut path = directory.path().join("0.safetensors");
-        std::fs::write(
-            &path,
-            super::super::to_bytes(&tensors, &BTreeMap::new()).unwrap(),
-        )
-        .unwrap();
-        for (step, layout) in [Layout::Diffusers, Layout::Wan, Layout::Diffusers]
-            .into_iter()
-            .enumerate()
-        {
-            let file = WeightFile::open(&path, Pickles::Refused).unwrap();
-            let mut bytes = Vec::new();
-            TransformerFile::find(&file, None)
-                .unwrap()
-                .export(&tiny(), layout, None, |_, _| Ok(None), &mut bytes)
-                .unwrap();
-            path = directory.path().join(format!("{}.safetensors", step + 1));
-            std::fs::write(&path, bytes).unwrap();
-        }
-        let file = WeightFile::open(&path, Pickles::Refused).unwrap();
-        assert!(
-            file.entries()
-                .contains_key("condition_embedder.time_proj.bias")
-        );
-        let loaded = TransformerFile::find(&file, None)
-            .unwrap()
-            .load::<NdArray>(&tiny(), Precision::F32, &Default::default())
-            .unwrap();
-        assert_eq!(collect(&loaded), collect(&student));
-    }
-}
+mod tests;

@@ -7,6 +7,9 @@ use super::check::Shapes;
 use super::{HostTensor, Tensors};
 use crate::student::StudentConfig;
 
+/// Channels of an attention head of every Wan.
+pub const HEAD_WIDTH: usize = 128;
+
 /// Names and shapes of all tensors of a transformer of these sizes.
 pub fn shapes(config: &StudentConfig) -> Shapes {
     let (width, hidden, patch) = (config.width, config.feed_forward_width, config.patch);
@@ -110,8 +113,8 @@ pub fn sizes(found: &Shapes) -> Option<StudentConfig> {
     let config = StudentConfig {
         width,
         layers,
-        heads: if width.is_multiple_of(128) {
-            width / 128
+        heads: if width.is_multiple_of(HEAD_WIDTH) {
+            width / HEAD_WIDTH
         } else {
             1
         },

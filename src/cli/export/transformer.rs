@@ -92,6 +92,7 @@ fn config(
         Some(known) => Some(known),
         None => own_sizes(file)?,
     };
+    let guessed = known.is_none();
     let sizes = known.or_else(|| transformer.sizes().filter(|_| transformer.is_recognised()));
     let sizes = sizes.ok_or_else(|| {
         CliError::Failed(format!(
@@ -99,6 +100,14 @@ fn config(
             file.path().display()
         ))
     })?;
+    if guessed && args.heads.is_none() && transformer.heads_source(&sizes).is_none() {
+        return Err(CliError::Usage(format!(
+            "nothing in or beside {} tells how many heads it has, and its width {} is not in heads \
+                of 128 channels as every Wan's; say how many with --heads",
+            file.path().display(),
+            sizes.width
+        )));
+    }
     let config = StudentConfig {
         heads: args.heads.unwrap_or(sizes.heads),
         ..sizes

@@ -2,7 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::caught::caught;
 use crate::text::EncodeError;
+use crate::weights::file::small_text;
+
+/// Bytes of a tokenizer.json; umT5's has 17 million.
+const MOST_BYTES: u64 = 200_000_000;
 
 /// Why a tokenizer cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,7 @@ pub struct TokenizerError {
 pub struct Tokenizer {
     pieces: tokenizers::Tokenizer,
     end: u32,
+    vocabulary: usize,
     length: usize,
 }
 
@@ -39,16 +45,24 @@ impl Tokenizer {
             path: PathBuf::from(path),
             reason,
         };
-        let bytes = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
-        let mut pieces = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| {
-            problem(format!(
-                "{error}; expected the tokenizer.json of google/umt5-xxl, not spiece.model"
-            ))
-        })?;
-        pieces
-            .with_truncation(None)
-            .map_err(|error| problem(error.to_string()))?
-            .with_padding(None);
+        let text = small_text(path, MOST_BYTES).map_err(|error| problem(error.to_string()))?;
+        let expected = "expected the tokenizer.json of google/umt5-xxl, not spiece.model";
+        if let Some(claimed) = claims_too_much(&text) {
+            return Err(problem(format!(
+                "its precompiled_charsmap claims a table of {claimed} bytes that is not there; \
+                    {expected}"
+            )));
+        }
+        // The library panics on some files that are no tokenizers.
+        let read = caught(|| {
+            let mut pieces = tokenizers::Tokenizer::from_bytes(text.as_bytes())?;
+            pieces.with_truncation(None)?.with_padding(None);
+            let largest = pieces.get_vocab(true).values().max().copied();
+            Ok::<_, tokenizers::Error>((pieces, largest))
+        });
+        let (pieces, largest) = read
+            .map_err(|panic| problem(format!("its pieces cannot be read ({panic}); {expected}")))?
+            .map_err(|error| problem(format!("{error}; {expected}")))?;
         let end = pieces.token_to_id("</s>").ok_or_else(|| {
             problem("it has no \"</s>\"; expected a tokenizer of T5's kind".to_string())
         })?;
@@ -70,6 +84,7 @@ impl Tokenizer {
         Ok(Self {
             pieces,
             end,
+            vocabulary: largest.map_or(0, |largest| largest as usize + 1),
             length,
         })
     }
@@ -81,11 +96,7 @@ impl Tokenizer {
 
     /// Ids of the tokenizer file, at most one more than the largest.
     pub fn vocabulary(&self) -> usize {
-        self.pieces
-            .get_vocab(true)
-            .values()
-            .max()
-            .map_or(0, |largest| *largest as usize + 1)
+        self.vocabulary
     }
 
     /// The ids of a (clean) prompt, 1 to [`Tokenizer::length`], the last one the end. No padding.
@@ -93,14 +104,40 @@ impl Tokenizer {
     /// # Errors
     /// [`EncodeError::Tokenizer`]: what the file's own normaliser or model cannot do.
     pub fn ids(&self, prompt: &str) -> Result<Vec<u32>, EncodeError> {
-        let encoding =
-            self.pieces
-                .encode(prompt, false)
-                .map_err(|error| EncodeError::Tokenizer {
-                    prompt: prompt.to_string(),
-                    reason: error.to_string(),
-                })?;
+        let problem = |reason: String| EncodeError::Tokenizer {
+            prompt: prompt.to_string(),
+            reason,
+        };
+        let encoding = caught(|| self.pieces.encode(prompt, false))
+            .map_err(|panic| problem(format!("its tokenizer.json is damaged: {panic}")))?
+            .map_err(|error| problem(error.to_string()))?;
         let kept = encoding.get_ids().iter().take(self.length - 1);
         Ok(kept.copied().chain([self.end]).collect())
     }
+}
+
+/// What a table of characters in the text claims to measure, in bytes, if that is more than is
+/// there: the library would allocate it.
+fn claims_too_much(text: &str) -> Option<u64> {
+    text.split("\"precompiled_charsmap\"")
+        .skip(1)
+        .find_map(|rest| {
+            let value = rest.trim_start().strip_prefix(':')?.trim_start();
+            let table = value.strip_prefix('"')?.split('"').next()?;
+            let mut bits = 0u64;
+            // Six letters of Base64 hold the length, 32 bits in little endian, and four bits more.
+            for letter in table.bytes().take(6) {
+                let value = match letter {
+                    b'A'..=b'Z' => letter - b'A',
+                    b'a'..=b'z' => letter - b'a' + 26,
+                    b'0'..=b'9' => letter - b'0' + 52,
+                    b'+' => 62,
+                    b'/' => 63,
+                    _ => return None,
+                };
+                bits = bits << 6 | u64::from(value);
+            }
+            let claimed = u64::from(((bits >> 4) as u32).swap_bytes());
+            (claimed > table.len() as u64).then_some(claimed)
+        })
 }

@@ -1,4 +1,4 @@
-use safetensors::tensor::TensorInfo;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::*;
 
@@ -128,7 +128,7 @@ fn half_types_are_cast_exactly_and_others_are_refused() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("\"steps\" has type I64, expected F32, BF16 or F16"),
+        error.contains("\"steps\" has type I64, expected F64, F32, BF16 or F16"),
         "{error}"
     );
 }
@@ -159,4 +159,97 @@ fn damaged_files_are_errors_that_ask_for_no_memory() {
         error(&directory.path().join(".")).contains("w.safetensors"),
         "the only file of a directory is taken"
     );
+}
+
+/// A file of one tensor `w` of two rows.
+fn of_values(directory: &Path, bytes: &[u8], dtype: Dtype) -> WeightFile {
+    let path = directory.join("w.safetensors");
+    let columns = bytes.len() * 8 / dtype.bitsize() / 2;
+    let view = safetensors::tensor::TensorView::new(dtype, vec![2, columns], bytes).unwrap();
+    std::fs::write(&path, safetensors::serialize([("w", view)], None).unwrap()).unwrap();
+    WeightFile::open(&path, Pickles::Refused).unwrap()
+}
+
+#[test]
+fn values_that_are_not_finite_are_refused_with_tensor_file_and_place() {
+    let directory = tempfile::tempdir().unwrap();
+    for (dtype, nan) in [
+        (Dtype::F32, f32::NAN.to_le_bytes().to_vec()),
+        (Dtype::BF16, half::bf16::NAN.to_le_bytes().to_vec()),
+        (Dtype::F16, half::f16::INFINITY.to_le_bytes().to_vec()),
+        (Dtype::F64, 1e39f64.to_le_bytes().to_vec()),
+    ] {
+        let width = nan.len();
+        let mut bytes = vec![0; 6 * width];
+        assert!(of_values(directory.path(), &bytes, dtype).read("w").is_ok());
+        bytes[4 * width..5 * width].copy_from_slice(&nan);
+        let file = of_values(directory.path(), &bytes, dtype);
+        let error = file.read("w").unwrap_err().to_string();
+        assert!(
+            error.contains("tensor \"w\" of")
+                && error.contains("w.safetensors is not finite: 1 of its 6 values")
+                && error.contains("at [1, 1]"),
+            "{error}"
+        );
+        assert!(file.with_finite_bytes("w", |_| ()).is_err());
+        assert_eq!(
+            file.not_finite("w").unwrap().map(|found| found.first),
+            Some(4)
+        );
+        assert!(file.with_bytes("w", |_| ()).is_ok());
+    }
+}
+
+#[test]
+fn weights_of_64_bits_are_rounded_to_f32() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes: Vec<u8> = [1.0f64 / 3.0, -2.5]
+        .iter()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
+    let file = of_values(directory.path(), &bytes, Dtype::F64);
+    assert_eq!(file.read("w").unwrap().values, [1.0 / 3.0, -2.5]);
+}
+
+#[test]
+fn a_run_a_checkpoint_and_the_pointer_to_it_are_their_student() {
+    let run = tempfile::tempdir().unwrap();
+    let student = run.path().join("checkpoints/000020/student");
+    std::fs::create_dir_all(&student).unwrap();
+    std::fs::create_dir_all(run.path().join("checkpoints/000010/student")).unwrap();
+    let model = student.join("model.safetensors");
+    sparse(&model, &[("a".into(), Dtype::F32, vec![1])]);
+    let run_without = error(run.path());
+    assert!(
+        run_without.contains("a run without a checkpoint"),
+        "{run_without}"
+    );
+    std::fs::write(run.path().join("checkpoints/latest"), "000020\n").unwrap();
+    for path in [
+        "",
+        "checkpoints/latest",
+        "checkpoints/000020",
+        "checkpoints/000020/student",
+    ] {
+        let file = WeightFile::open(&run.path().join(path), Pickles::Refused).unwrap();
+        assert_eq!(file.path(), model, "{path}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_ordinary_file_is_refused_without_waiting_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pipe.safetensors");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    assert!(
+        error(&path).contains("no ordinary file"),
+        "{}",
+        error(&path)
+    );
+    assert!(error(Path::new("/dev/null")).contains("no ordinary file"));
 }

@@ -4,7 +4,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::{LoraFile, LoraLayout};
 use crate::weights::WeightsError;
-use crate::weights::float::from_f32;
+use crate::weights::float::{from_f32, not_finite};
 use crate::weights::layout::Layout;
 
 impl LoraFile {
@@ -23,46 +23,42 @@ impl LoraFile {
                     format!("transformer.{}", weight.trim_end_matches(".weight"))
                 }
             };
-            let rank = self.config.rank as f64;
-            let rest = if layout == LoraLayout::Diffusers {
-                factors.alpha.map_or(1.0, |alpha| alpha / rank)
+            // What its readers cannot be told goes into B.
+            let (rest, alpha) = if layout == LoraLayout::Diffusers {
+                (factors.scale(), None)
             } else {
-                1.0
+                (1.0, Some(factors.alpha))
             };
             for (part, tensor, scale) in [
                 ("lora_A", &factors.down, 1.0),
                 ("lora_B", &factors.up, rest),
             ] {
-                let Some(tensor) = tensor else {
-                    unreachable!("both factors are there")
-                };
-                let bytes = from_f32(
-                    tensor.values.iter().map(|value| {
-                        if scale == 1.0 {
-                            *value
-                        } else {
-                            (f64::from(*value) * scale) as f32
-                        }
-                    }),
-                    self.dtype,
-                );
-                tensors.push((
-                    format!("{name}.{part}.weight"),
-                    self.dtype,
-                    tensor.shape.clone(),
-                    bytes,
-                ));
+                let name = format!("{name}.{part}.weight");
+                let values = tensor.values.iter().map(|value| {
+                    if scale == 1.0 {
+                        *value
+                    } else {
+                        (f64::from(*value) * scale) as f32
+                    }
+                });
+                let bytes = from_f32(values, self.dtype);
+                if not_finite(&bytes, self.dtype).is_some() {
+                    return Err(WeightsError::write(format!(
+                        "tensor {name:?} is not finite in {} once its scale {scale} is in it",
+                        self.dtype
+                    )));
+                }
+                tensors.push((name, self.dtype, tensor.shape.clone(), bytes));
             }
-            if let (Some(alpha), false) = (factors.alpha, layout == LoraLayout::Diffusers) {
-                tensors.push((
+            tensors.extend(alpha.map(|alpha| {
+                (
                     format!("{name}.alpha"),
                     Dtype::F32,
                     Vec::new(),
                     (alpha as f32).to_le_bytes().to_vec(),
-                ));
-            }
+                )
+            }));
         }
-        let unwritable = |reason: String| WeightsError::Write { reason };
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
             Ok((
                 name.as_str(),
@@ -71,8 +67,8 @@ impl LoraFile {
         });
         let views = views
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|error| unwritable(error.to_string()))?;
+            .map_err(WeightsError::write)?;
         let metadata = [("format".to_string(), "pt".to_string())].into();
-        safetensors::serialize(views, Some(metadata)).map_err(|error| unwritable(error.to_string()))
+        safetensors::serialize(views, Some(metadata)).map_err(WeightsError::write)
     }
 }

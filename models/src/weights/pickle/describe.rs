@@ -3,7 +3,8 @@
 use safetensors::tensor::Dtype;
 
 use super::Described;
-use super::machine::{LONGEST_KEY, Machine, Object, Value};
+use super::machine::{LONGEST_KEY, Machine};
+use super::value::{Object, Value};
 
 /// Dimensions of a tensor; no checkpoint has more.
 const MOST_DIMENSIONS: usize = 16;
@@ -11,12 +12,12 @@ const MOST_DIMENSIONS: usize = 16;
 impl Machine {
     /// What a call gives: of known functions a description of a tensor, else nothing of interest.
     pub fn call(&self, function: Object, arguments: Object) -> Value {
-        let (Value::Global(function), Value::Sequence(arguments)) =
+        let (Value::Global(name), Value::Sequence(arguments)) =
             (&self.objects[function], &self.objects[arguments])
         else {
             return Value::Other;
         };
-        match (function.as_str(), &arguments[..]) {
+        match (name.as_str(), &arguments[..]) {
             ("collections OrderedDict", []) => Value::Dictionary(Vec::new()),
             (
                 "torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor",
@@ -24,11 +25,23 @@ impl Machine {
             ) => self
                 .tensor([*storage, *offset, *shape, *strides])
                 .map_or(Value::Other, |described| Value::Tensor(Box::new(described))),
-            ("torch._utils _rebuild_parameter", [tensor, ..]) => match &self.objects[*tensor] {
+            (
+                "torch._utils _rebuild_parameter" | "torch._utils _rebuild_parameter_with_state",
+                [tensor, ..],
+            ) => match &self.objects[*tensor] {
                 Value::Tensor(described) => Value::Tensor(described.clone()),
                 _ => Value::Other,
             },
-            _ => Value::Other,
+            // A tensor that carries more than its values: how to make it, its class, from what.
+            ("torch._tensor _rebuild_from_type_v2", [inner, _, arguments, ..]) => {
+                match &self.objects[*inner] {
+                    Value::Global(name) if name.starts_with("torch._utils ") => {
+                        self.call(*inner, *arguments)
+                    }
+                    _ => Value::Made(function),
+                }
+            }
+            _ => Value::Made(function),
         }
     }
 

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use safetensors::tensor::Dtype;
-
 use super::code::Code;
+use super::value::{Object, Value};
 use super::{Described, PickleError};
 
 // What no checkpoint exceeds, so that a hostile file gets no more: an object may stand in many
@@ -13,29 +12,12 @@ use super::{Described, PickleError};
 pub(super) const DEEPEST: usize = 16;
 /// Entries of all dictionaries.
 pub(super) const MOST_ENTRIES: usize = 1 << 18;
+/// Bytes of all objects.
+pub(super) const MOST_MEMORY: usize = 64 << 20;
+/// Letters of a name in a message.
+const LONGEST_NAME: usize = 80;
 /// Bytes of a key.
 pub(super) const LONGEST_KEY: usize = 1 << 10;
-
-/// An object of the program, by its number in [`Machine::objects`].
-pub(super) type Object = usize;
-
-#[derive(Debug, Clone)]
-pub(super) enum Value {
-    /// Anything that is neither part of a tensor nor holds one.
-    Other,
-    Integer(i64),
-    Text(String),
-    /// `module name`.
-    Global(String),
-    /// A tuple or a list.
-    Sequence(Vec<Object>),
-    Dictionary(Vec<(Object, Object)>),
-    Storage {
-        dtype: Dtype,
-        key: String,
-    },
-    Tensor(Box<Described>),
-}
 
 /// The stack machine.
 #[derive(Debug, Default)]
@@ -44,12 +26,15 @@ pub(super) struct Machine {
     stack: Vec<Object>,
     marks: Vec<usize>,
     memo: HashMap<u32, Object>,
+    held: usize,
 }
 
 impl Machine {
-    /// Runs the program and returns what it leaves.
-    pub fn run(&mut self, program: &[u8]) -> Result<Object, PickleError> {
-        let mut code = Code::new(program);
+    /// Runs the next program and returns what it leaves; objects of earlier ones stay.
+    pub fn run(&mut self, code: &mut Code<'_>) -> Result<Object, PickleError> {
+        self.stack.clear();
+        self.marks.clear();
+        self.memo.clear();
         loop {
             let at = code.at;
             let instruction = code.byte()?;
@@ -68,70 +53,71 @@ impl Machine {
                     self.stack.extend([top, top]);
                 }
                 // None, True, False.
-                b'N' | 0x88 | 0x89 => self.push(Value::Other),
+                b'N' => self.push(Value::Other)?,
+                0x88 | 0x89 => self.push(Value::Boolean(instruction == 0x88))?,
                 b'K' => {
                     let value = code.byte()?;
-                    self.push(Value::Integer(value.into()));
+                    self.push(Value::Integer(value.into()))?;
                 }
                 b'M' => {
                     let value = u16::from_le_bytes(code.array()?);
-                    self.push(Value::Integer(value.into()));
+                    self.push(Value::Integer(value.into()))?;
                 }
                 b'J' => {
                     let value = i32::from_le_bytes(code.array()?);
-                    self.push(Value::Integer(value.into()));
+                    self.push(Value::Integer(value.into()))?;
                 }
                 // LONG1: a whole number of n bytes; longer ones than i64 are no sizes.
                 0x8a => {
                     let length = code.byte()?;
                     let bytes = code.take(length.into())?;
-                    self.push(integer(bytes));
+                    self.push(Value::integer(bytes))?;
                 }
                 // BINFLOAT.
                 b'G' => {
                     code.take(8)?;
-                    self.push(Value::Other);
+                    self.push(Value::Other)?;
                 }
                 // BINUNICODE, SHORT_BINUNICODE, BINUNICODE8.
                 b'X' => {
                     let length = u32::from_le_bytes(code.array()?);
-                    self.text(code.take(length.into())?);
+                    self.text(code.take(length.into())?)?;
                 }
                 0x8c => {
                     let length = code.byte()?;
-                    self.text(code.take(length.into())?);
+                    self.text(code.take(length.into())?)?;
                 }
                 0x8d => {
                     let length = u64::from_le_bytes(code.array()?);
-                    self.text(code.take(length)?);
+                    self.text(code.take(length)?)?;
                 }
                 // SHORT_BINBYTES, BINBYTES, SHORT_BINSTRING, BINSTRING.
                 b'C' | b'U' => {
                     let length = code.byte()?;
                     code.take(length.into())?;
-                    self.push(Value::Other);
+                    self.push(Value::Other)?;
                 }
                 b'B' | b'T' => {
                     let length = u32::from_le_bytes(code.array()?);
                     code.take(length.into())?;
-                    self.push(Value::Other);
+                    self.push(Value::Other)?;
                 }
-                b')' | b']' => self.push(Value::Sequence(Vec::new())),
+                b')' | b']' => self.push(Value::Sequence(Vec::new()))?,
                 // An empty set.
-                0x8f => self.push(Value::Other),
-                b'}' => self.push(Value::Dictionary(Vec::new())),
+                0x8f => self.push(Value::Other)?,
+                b'}' => self.push(Value::Dictionary(Vec::new()))?,
                 // TUPLE1, TUPLE2, TUPLE3, TUPLE, LIST.
                 0x85..=0x87 => {
                     let items = self.take_top(usize::from(instruction - 0x84))?;
-                    self.push(Value::Sequence(items));
+                    self.push(Value::Sequence(items))?;
                 }
                 b't' | b'l' => {
                     let items = self.above_mark()?;
-                    self.push(Value::Sequence(items));
+                    self.push(Value::Sequence(items))?;
                 }
                 b'd' => {
                     let items = self.above_mark()?;
-                    self.push(Value::Dictionary(pairs(&items)));
+                    self.push(Value::Dictionary(pairs(&items)))?;
                 }
                 // APPEND, APPENDS, ADDITEMS.
                 b'a' => {
@@ -154,7 +140,7 @@ impl Machine {
                 // GLOBAL and STACK_GLOBAL: a name, not what it names.
                 b'c' => {
                     let (module, name) = (code.line()?, code.line()?);
-                    self.push(Value::Global(format!("{module} {name}")));
+                    self.push(Value::Global(format!("{module} {name}")))?;
                 }
                 0x93 => {
                     let names = self.take_top(2)?;
@@ -164,13 +150,13 @@ impl Machine {
                         }
                         _ => Value::Other,
                     };
-                    self.push(global);
+                    self.push(global)?;
                 }
                 // REDUCE, NEWOBJ: calls, of which only descriptions of tensors are understood.
                 b'R' | 0x81 => {
                     let call = self.take_top(2)?;
                     let value = self.call(call[0], call[1]);
-                    self.push(value);
+                    self.push(value)?;
                 }
                 // BUILD: the state of an object, which stays what it was.
                 b'b' => drop(self.pop()?),
@@ -178,7 +164,7 @@ impl Machine {
                 b'Q' => {
                     let reference = self.pop()?;
                     let storage = self.storage(reference);
-                    self.push(storage);
+                    self.push(storage)?;
                 }
                 // BINPUT, LONG_BINPUT, MEMOIZE.
                 b'q' => {
@@ -206,13 +192,19 @@ impl Machine {
         }
     }
 
-    fn push(&mut self, value: Value) {
+    fn push(&mut self, value: Value) -> Result<(), PickleError> {
+        // A call of two bytes may copy a long name, again and again.
+        self.held += size_of::<Value>() + value.copied();
+        if self.held > MOST_MEMORY {
+            return Err(PickleError::Memory);
+        }
         self.objects.push(value);
         self.stack.push(self.objects.len() - 1);
+        Ok(())
     }
 
-    fn text(&mut self, bytes: &[u8]) {
-        self.push(Value::Text(String::from_utf8_lossy(bytes).into_owned()));
+    fn text(&mut self, bytes: &[u8]) -> Result<(), PickleError> {
+        self.push(Value::Text(String::from_utf8_lossy(bytes).into_owned()))
     }
 
     fn pop(&mut self) -> Result<Object, PickleError> {
@@ -276,6 +268,42 @@ impl Machine {
         Ok(())
     }
 
+    /// What a dictionary has under a name.
+    pub fn entry(&self, dictionary: Object, name: &str) -> Option<Object> {
+        let Value::Dictionary(items) = &self.objects[dictionary] else {
+            return None;
+        };
+        items
+            .iter()
+            .find(|(key, _)| matches!(&self.objects[*key], Value::Text(text) if text == name))
+            .map(|(_, value)| *value)
+    }
+
+    /// What a program without tensors in dictionaries left instead, after a comma.
+    pub fn instead(&self, root: Object) -> String {
+        let made = |object: Object| match &self.objects[object] {
+            Value::Made(function) => match &self.objects[*function] {
+                Value::Global(name) => {
+                    let name: String = name.chars().take(LONGEST_NAME).collect();
+                    Some(format!("an object of {:?}", name.replace(' ', ".")))
+                }
+                _ => Some("an object".to_string()),
+            },
+            _ => None,
+        };
+        match &self.objects[root] {
+            Value::Dictionary(items) => items.iter().find_map(|(key, value)| {
+                let Value::Text(key) = &self.objects[*key] else {
+                    return None;
+                };
+                let key: String = key.chars().take(LONGEST_NAME).collect();
+                made(*value).map(|made| format!(", but under {key:?} {made}"))
+            }),
+            _ => made(root).map(|made| format!(", but {made}")),
+        }
+        .unwrap_or_default()
+    }
+
     /// Calls `work` with each tensor that is reached through dictionaries, and its dotted name.
     pub fn collect(
         &self,
@@ -318,73 +346,5 @@ fn pairs(items: &[Object]) -> Vec<(Object, Object)> {
         .collect()
 }
 
-/// A little-endian whole number in two's complement.
-fn integer(bytes: &[u8]) -> Value {
-    if bytes.len() > 8 {
-        return Value::Other;
-    }
-    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
-    let mut wide = [if negative { 0xff } else { 0 }; 8];
-    wide[..bytes.len()].copy_from_slice(bytes);
-    Value::Integer(i64::from_le_bytes(wide))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What `collect` says of a program.
-    fn collected(program: &[u8]) -> Result<usize, PickleError> {
-        let mut machine = Machine::default();
-        let root = machine.run(program)?;
-        let mut count = 0;
-        machine.collect(root, &mut Vec::new(), &mut 0, &mut |_, _| {
-            count += 1;
-            Ok(())
-        })?;
-        Ok(count)
-    }
-
-    #[test]
-    fn dictionaries_that_hold_themselves_or_multiply_are_refused() {
-        // d = {}; d["a"] = d
-        assert!(
-            collected(b"}q\x00X\x01\x00\x00\x00ah\x00s.")
-                .unwrap_err()
-                .to_string()
-                .contains("deep")
-        );
-        // Fifteen times {"0": below, "1": below, .. "7": below}: 8^15 paths, a few hundred bytes.
-        let mut program = b"}q\x00".to_vec();
-        for _ in 0..15 {
-            program.extend(b"}(");
-            (0..8).for_each(|key| program.extend([b'X', 1, 0, 0, 0, b'0' + key, b'h', 0]));
-            program.extend(b"uq\x00");
-        }
-        program.push(b'.');
-        assert!(
-            collected(&program)
-                .unwrap_err()
-                .to_string()
-                .contains("entries")
-        );
-    }
-
-    #[test]
-    fn programs_that_take_what_is_not_there_are_refused() {
-        for program in [
-            &b"0."[..],
-            b".",
-            b"s.",
-            b"t.",
-            b"h\x07.",
-            b"(0.",
-            b"X\xff\xff\xff\xffa.",
-            b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff",
-            b"\xfe",
-        ] {
-            collected(program).expect_err(&format!("{program:?}"));
-        }
-        assert_eq!(collected(b"N.").unwrap(), 0);
-    }
-}
+mod tests;
