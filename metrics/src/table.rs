@@ -13,7 +13,7 @@ use afd_clips::video::{Clip, ClipShape};
 /// The fewest clips per prompt and side: an energy distance needs pairs.
 const FEWEST_CLIPS: usize = 2;
 /// The fewest frames per clip: an acceleration and an interpolated frame need three.
-pub(crate) const FEWEST_FRAMES: usize = 3;
+pub const FEWEST_FRAMES: usize = 3;
 
 /// One student's metrics, each the mean over prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use afd_models::weights::Pickles;
 use burn::prelude::*;
 
 use super::CliError;
-use crate::recipe::Recipe;
+use crate::recipe::{Purpose, Recipe};
 use crate::run::checkpoints::Checkpoints;
 use crate::run::manifest::Manifest;
 use crate::session::SessionError;
@@ -157,7 +157,7 @@ pub fn recipe_of(
     overrides: &[String],
 ) -> Result<Recipe, CliError> {
     if let Some(recipe) = named {
-        return Ok(Recipe::load(recipe, overrides)?);
+        return Ok(Recipe::load_for(Purpose::Evaluation, recipe, overrides)?);
     }
     let missing = || {
         CliError::Usage(format!(
@@ -165,7 +165,8 @@ pub fn recipe_of(
             path.display()
         ))
     };
-    Ok(Recipe::load(
+    Ok(Recipe::load_for(
+        Purpose::Evaluation,
         &snapshot_of(path)?.ok_or_else(missing)?,
         overrides,
     )?)

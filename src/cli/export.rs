@@ -82,7 +82,7 @@ pub struct ExportArgs {
     dtype: StoredType,
     /// What computes the merged weights: cuda:N, wgpu:N, flex or ndarray [default: the best one
     /// compiled in and present].
-    #[arg(long)]
+    #[arg(long, requires = "merge_lora")]
     backend: Option<String>,
 }
 

@@ -17,11 +17,14 @@ use crate::data::batch::{BatchError, Batches};
 use crate::engine::rounds::Ending;
 use crate::eval::report::{Report, read_metrics, write_html};
 use crate::eval::table::comparison_table;
-use crate::out::say;
+use crate::out::{note, say};
+use crate::plan::Plan;
+use crate::plan::inputs::PlanInputs;
 use crate::recipe::Recipe;
-use crate::recipe::tables::Kind;
+use crate::recipe::tables::{Kind, TeacherKind};
 use crate::run::directory::{Environment, RunDirectory};
 use crate::run::signals::{self, STOPPED};
+use crate::run::space;
 use crate::session::quarantine::{self, QUARANTINE, Quarantine};
 use crate::session::{SessionError, build, evaluate, journal, train};
 use crate::teacher::TeacherError;
@@ -74,16 +77,17 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
     }
     if recipe.settings.kind != kind {
         return Err(CliError::Usage(format!(
-            "{} has kind = {:?}, this verb runs {kind:?} recipes; use `afd {}`",
+            "{} has kind = \"{found}\" and `afd {asked}` runs kind = \"{asked}\"; use \
+                `afd {found}`",
             args.recipe.recipe.display(),
-            recipe.settings.kind,
-            if kind == Kind::Distill {
-                "pretrain"
-            } else {
-                "distill"
-            }
+            found = recipe.settings.kind.word(),
+            asked = kind.word(),
         )));
     }
+    if !args.resume {
+        RunDirectory::new_place(&args.runs, &name)?;
+    }
+    enough_space(&recipe, &args.runs.join(&name))?;
     signals::install()?;
     let quarantine = match settle(
         &mut recipe,
@@ -96,7 +100,7 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
         .as_ref()
         .filter(|quarantine| !quarantine.clips.is_empty())
     {
-        eprintln!(
+        note!(
             "left out {} clips and {} prompts, see {QUARANTINE} in the run",
             quarantine.clips.len(),
             quarantine.prompts
@@ -110,6 +114,20 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
         resume: args.resume,
     };
     Ok(afd_backends::dispatch(args.backend.as_deref(), job)??)
+}
+
+/// Whether the checkpoints that are kept, and the next one, will fit on the disk.
+fn enough_space(recipe: &Recipe, run: &Path) -> Result<(), CliError> {
+    // What a checkpoint holds does not depend on who computes.
+    let disk = Plan::new(PlanInputs::of(recipe, "flex"), None).whole.disk;
+    let advice = "choose another --runs, or a smaller run.keep";
+    let checkpoints = run.join("checkpoints");
+    Ok(space::require(
+        &checkpoints,
+        disk.checkpoints,
+        "the checkpoints",
+        advice,
+    )?)
 }
 
 /// Which clips of a folder the run goes without: as when it was started, as when its data was
@@ -154,16 +172,14 @@ impl Job for TrainJob<'_> {
         let run = self.directory(&place)?;
         let trained = train::train::<B>(recipe, &run, &batches, &device)?;
         if trained.ending == Ending::Stopped {
-            eprintln!(
+            note!(
                 "stopped after round {}, state saved; continue with --resume",
                 trained.state.round
             );
             return Ok(ExitCode::from(STOPPED));
         }
-        if signals::stop_requested() {
-            return Ok(ExitCode::from(STOPPED));
-        }
-        let compares = recipe.settings.evaluation.clips_per_prompt > 0;
+        let evaluation = &recipe.settings.evaluation;
+        let compares = evaluation.clips_per_prompt > 0;
         if compares {
             let student = &trained.model.ema;
             if !self.compare::<B>(&run, &batches, student, &place, &device, started)? {
@@ -173,8 +189,10 @@ impl Job for TrainJob<'_> {
         let checkpoint = run.checkpoints(1).path_of(trained.state.round);
         say!("run       {}", run.path().display());
         say!("student   {}", checkpoint.join("student").display());
-        if compares {
+        if compares && evaluation.preview_clips > 0 {
             say!("preview   {}", run.samples().join("held-out.gif").display());
+        }
+        if compares {
             say!("report    {}", run.path().join("report.html").display());
         }
         Ok(ExitCode::SUCCESS)
@@ -219,21 +237,23 @@ impl TrainJob<'_> {
         };
         let students: Vec<_> = base.iter().chain([trained]).collect();
         let trained_on = batches.queries();
+        // An API's clips are paid for: a request in hand is seen to its end.
+        if recipe.settings.teacher.kind != TeacherKind::Api {
+            signals::leave_at_once();
+        }
+        note!("trained, state saved; comparing with the teacher, which --resume can make again");
         let clips = match evaluate::held_out_clips::<B>(recipe, batches, &students, device) {
             Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {
                 return Ok(false);
             }
             clips => clips?,
         };
+        signals::leave_at_once();
         let scores = evaluate::scores::<B>(recipe, batches, &clips, device)?;
-        let shown = recipe.settings.evaluation.preview_clips;
-        let preview = evaluate::write_preview(&run.samples(), &names, &clips, shown)?;
-        let rows: Vec<(&str, _)> = names.iter().copied().zip(&scores).collect();
-        say!("{}", comparison_table(&rows));
         let report = Report {
-            title: format!("{} ({:?})", recipe.settings.name, recipe.settings.kind),
+            title: format!("{} ({})", recipe.settings.name, recipe.settings.kind.word()),
             run: run.path().display().to_string(),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command_line(),
             seed: recipe.settings.seed,
             commit: option_env!("AFD_COMMIT").map(str::to_string),
             backend: place.device.clone(),
@@ -246,14 +266,35 @@ impl TrainJob<'_> {
                 .collect(),
             notes: Vec::new(),
         };
-        let metrics = read_metrics(&run.metrics_path())?;
+        // The numbers first: what is drawn after them may fail.
         report.write_json(&run.path().join("report.json"))?;
+        let rows: Vec<(&str, _)> = names.iter().copied().zip(&scores).collect();
+        say!("{}", comparison_table(&rows));
+        let metrics = read_metrics(&run.metrics_path())?;
+        let shown = recipe.settings.evaluation.preview_clips;
+        let preview = evaluate::write_preview(&run.samples(), &names, &clips, shown);
+        let titled = |preview: &Vec<u8>| ("Held-out prompts".to_string(), preview.clone());
+        let pictures: Vec<_> = preview
+            .as_ref()
+            .ok()
+            .and_then(Option::as_ref)
+            .map(titled)
+            .into_iter()
+            .collect();
         write_html(
             &run.path().join("report.html"),
             &report,
             &metrics,
-            &[("Held-out prompts".to_string(), preview)],
+            &pictures,
         )?;
+        preview?;
         Ok(true)
     }
+}
+
+/// The command line of this process, for people: an argument that is not UTF-8 is shown as far as
+/// it goes.
+fn command_line() -> String {
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    arguments.collect::<Vec<_>>().join(" ")
 }

@@ -7,7 +7,7 @@ use afd_models::student::Student;
 
 use super::SessionError;
 use super::generate::{Request, generate};
-use crate::data::batch::Batches;
+use crate::data::batch::{BatchError, Batches};
 use crate::data::video::Clip;
 use crate::data::video_io::write_gif_bytes;
 use crate::eval::holdout;
@@ -16,6 +16,8 @@ use crate::eval::table::{Scores, score, score_teacher};
 use crate::exit::ExitStatus;
 use crate::recipe::Recipe;
 use crate::run::files::write_atomically;
+use crate::run::signals;
+use crate::teacher::TeacherError;
 
 /// There is nothing to compare with.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,9 @@ pub fn held_out_clips<B: Trainable>(
     };
     let mut clips = Vec::with_capacity(recipe.held_out_prompts.len());
     for prompt in &recipe.held_out_prompts {
+        if signals::stop_requested() {
+            return Err(BatchError::from(TeacherError::Stopped).into());
+        }
         if !batches.refuses(prompt)? {
             clips.push(of_prompt(prompt)?);
         }
@@ -109,13 +114,16 @@ pub fn scores<B: Trainable>(
 }
 
 /// Writes `<directory>/held-out.gif`: the first clips of the first prompts, teacher beside every
-/// student; gives back the GIF's bytes.
+/// student; gives back the GIF's bytes. `None` where no clips are to be shown.
 pub fn write_preview(
     directory: &Path,
     names: &[&str],
     clips: &[PromptClips],
     rows: usize,
-) -> Result<Vec<u8>, SessionError> {
+) -> Result<Option<Vec<u8>>, SessionError> {
+    if rows == 0 {
+        return Ok(None);
+    }
     // Prompts far apart in the list, so that every kind of scene is seen.
     let shown: Vec<&PromptClips> = (0..rows.min(clips.len()))
         .map(|row| &clips[row * clips.len() / rows.min(clips.len())])
@@ -138,5 +146,5 @@ pub fn write_preview(
         .collect();
     let bytes = write_gif_bytes(&side_by_side(&named, 6))?;
     write_atomically(&directory.join("held-out.gif"), &bytes)?;
-    Ok(bytes)
+    Ok(Some(bytes))
 }

@@ -57,7 +57,7 @@ fn adapters(args: &AdaptersArgs) -> Result<ExitCode, CliError> {
             || Adapter::find(name, Path::new("/nowhere")).map(|_| ""),
             Ok,
         )?;
-        print!("{known}");
+        say!("{}", known.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     for (name, text) in BUILT_IN {

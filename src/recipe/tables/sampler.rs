@@ -15,7 +15,7 @@ pub struct SamplerTable {
     /// The kind of step.
     pub kind: SamplerKind,
     /// Nominal timesteps, descending, each above 0 and at most 1000.
-    #[schemars(length(min = 1), inner(range(max = 1000.0)))]
+    #[schemars(length(min = 1, max = 1000), inner(range(max = 1000.0)))]
     pub denoising_step_list: Vec<f64>,
     /// Shift of the schedule; Wan students use 5.
     #[schemars(extend("exclusiveMinimum" = 0))]
