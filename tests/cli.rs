@@ -240,7 +240,17 @@ fn a_run_from_recipe_to_clips() {
     assert!(fails(place.path(), &again, 2).contains("exists already"));
     assert_eq!(fs::read(place.path().join("a.gif")).unwrap(), clip);
 
-    let table = succeeds(place.path(), &["eval", "--checkpoint", "runs/golden"]);
+    // What only training needs, such as enough prompts for a round, is not asked for here.
+    let table = succeeds(
+        place.path(),
+        &[
+            "eval",
+            "--checkpoint",
+            "runs/golden",
+            "--set",
+            "afd.prompts_per_alternation=9",
+        ],
+    );
     assert!(table.contains("holdout pair accuracy"), "{table}");
     let json = succeeds(
         place.path(),
@@ -472,6 +482,12 @@ fn doctor_finds_every_present_device_in_agreement_with_the_cpu() {
         "{output}"
     );
     assert!(output.contains("not compiled in"), "{output}");
+    // Where nothing differs, no tensor differs most.
+    assert!(!output.contains("(most in )"), "{output}");
+    // Outside the repository there is nothing to compare, which is no wrong request.
+    let place = tempfile::tempdir().unwrap();
+    let output = succeeds(place.path(), &["doctor"]);
+    assert!(output.contains("no device was compared"), "{output}");
 }
 
 #[test]

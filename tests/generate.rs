@@ -439,6 +439,16 @@ fn a_card_that_says_what_cannot_be_is_refused_by_its_field() {
             "sampler.timestep_shift is 0",
         ),
         ("/clip/frames", "0", "clip.frames is 0"),
+        (
+            "/clip/frames",
+            "9223372036854775808",
+            "clip.frames is 9223372036854775808, must be at least 1 and at most 10000",
+        ),
+        (
+            "/student/layers",
+            "1099511627776",
+            "layers is 1099511627776, must be at most 1024",
+        ),
         ("/clip/height", "9", "clip.height (9)"),
         (
             "/clip/frames_per_second",
@@ -466,19 +476,21 @@ fn a_card_that_says_what_cannot_be_is_refused_by_its_field() {
             None => card[&field[1..]] = serde_json::from_str(value).unwrap(),
         }
         fs::write(place.join("student/config.json"), card.to_string()).unwrap();
-        for to in [["--out", "one.gif"], ["--out-dir", "many"]] {
+        let to: [&[&str]; 2] = [
+            &["--out", "one.gif"],
+            &["--out-dir", "many", "--format", "gif"],
+        ];
+        for to in to {
             let ask = [
                 "generate",
                 "--checkpoint",
                 "student",
                 "--prompt",
                 PROMPTS[0],
-                "--format",
-                "gif",
                 "--backend",
                 "flex",
             ];
-            let error = fails(place, &[&ask[..], &to].concat(), 1);
+            let error = fails(place, &[&ask[..], to].concat(), 1);
             assert!(error.contains(problem), "{field} {value}: {error}");
         }
         assert!(
@@ -565,4 +577,57 @@ fn a_missing_ffmpeg_and_a_prompt_that_is_too_long_are_named_before_anything_is_m
         error.contains("and a ball and a ball") && !place.join("long").exists(),
         "{error}"
     );
+}
+
+/// Weights may be finite and still lead to numbers that are not; as bytes those would be black.
+#[test]
+fn a_clip_with_pixels_that_are_not_finite_is_refused_by_name_and_nothing_of_it_is_kept() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    student(place);
+    let weights = common::newest_student(&place.join("runs/golden"));
+    let exploding = place.join("exploding");
+    fs::create_dir(&exploding).unwrap();
+    let card = weights.with_file_name("config.json");
+    fs::copy(card, exploding.join("config.json")).unwrap();
+    let mut bytes = fs::read(&weights).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for value in bytes[data..].chunks_exact_mut(4) {
+        value.copy_from_slice(&1e30f32.to_le_bytes());
+    }
+    fs::write(exploding.join("model.safetensors"), bytes).unwrap();
+    let generate = ["generate", "--checkpoint", "exploding", "--backend", "flex"];
+    for (to, out) in [
+        ("--out", "a.gif"),
+        ("--out-dir", "many"),
+        ("--out", "a.frames"),
+    ] {
+        let format: &[&str] = if to == "--out" {
+            &[]
+        } else {
+            &["--format", "gif"]
+        };
+        let words = [&generate[..], &["--prompt", PROMPTS[0], to, out], format].concat();
+        let output = common::afd(place, &words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        let named = format!("clip 0 of {:?} has pixels that are not finite", PROMPTS[0]);
+        assert!(error.contains(&named), "{error}");
+        let out = place.join(out);
+        match to {
+            "--out" => assert!(!out.exists()),
+            _ => assert!(files(&out).keys().all(|path| !path.starts_with("videos"))),
+        }
+    }
+    let eval = [
+        "eval",
+        "--checkpoint",
+        "exploding",
+        "--recipe",
+        &golden(),
+        "--backend",
+        "flex",
+    ];
+    let error = fails(place, &eval, 1);
+    assert!(error.contains("has pixels that are not finite"), "{error}");
 }

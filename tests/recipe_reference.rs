@@ -119,7 +119,7 @@ fn fields_are_shown_by_table_and_an_unknown_table_is_refused_with_those_there_ar
     let all = succeeds(place.path(), &["recipes", "fields"]);
     assert!(all.contains("discriminator.optimizer.learning_rate: number, >= 0, default 0.0005"));
     assert!(
-        all.contains("student.frames_per_block: integer, >= 1, required"),
+        all.contains("student.frames_per_block: integer, >= 1, <= 10000, required"),
         "{all}"
     );
     let error = common::fails(place.path(), &["recipes", "fields", "adf"], 2);

@@ -52,6 +52,7 @@ pub struct ApiSettings {
     pub price: Price,
     /// Jobs under way at once, at most 256; 0 = the adapter's number.
     #[serde(default)]
+    #[schemars(range(max = 256))]
     pub concurrency: usize,
     /// Whether training asks the provider for the clips that it needs and the store lacks;
     /// otherwise it replays the store.
@@ -59,16 +60,20 @@ pub struct ApiSettings {
     pub live: bool,
     /// How many clips ahead of training are asked for.
     #[serde(default = "default_ahead")]
+    #[schemars(range(max = 100_000))]
     pub ahead: usize,
     /// Attempts at a sample whose job failed through no fault of the request.
     #[serde(default = "default_attempts")]
+    #[schemars(range(max = 1000))]
     pub attempts: u32,
     /// Seconds of asking after which a job that is not done is given up.
     #[serde(default = "default_deadline")]
+    #[schemars(range(max = 31_536_000))]
     pub deadline_secs: u64,
     /// Largest share of samples that may be refused, failed, overdue or unknown before training
     /// stops, in [0, 1].
     #[serde(default = "default_share")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub refused_share: f64,
     /// Waits between polls and before repeated requests.
     #[serde(default)]
@@ -207,7 +212,7 @@ impl Service {
     /// Jobs under way at once.
     pub fn concurrency(&self) -> usize {
         match self.settings.concurrency {
-            0 => self.adapter.limits.concurrency.max(1),
+            0 => self.adapter.limits.concurrency.clamp(1, MOST_JOBS),
             number => number,
         }
     }

@@ -19,7 +19,13 @@ pub(super) fn file(target: &Path) -> io::Result<NamedTempFile> {
         .extension()
         .map(|extension| format!(".{}", extension.to_string_lossy()))
         .unwrap_or_default();
-    builder.suffix(&suffix).tempfile_in(parent(target))
+    let made = builder.suffix(&suffix).tempfile_in(parent(target));
+    made.map_err(unnamed)
+}
+
+/// The error without the hidden name, which says nothing to whoever named the target.
+fn unnamed(error: io::Error) -> io::Error {
+    error.kind().into()
 }
 
 /// Gives the staged file its name; `AlreadyExists` when the name is taken.
@@ -49,7 +55,7 @@ pub(super) const PREFIX: &str = ".staged-";
 
 /// An empty directory beside the target.
 pub(super) fn directory(target: &Path) -> io::Result<TempDir> {
-    builder(0o777).tempdir_in(parent(target))
+    builder(0o777).tempdir_in(parent(target)).map_err(unnamed)
 }
 
 /// Gives the staged directory its name; `AlreadyExists` when the name is taken. The files inside

@@ -26,16 +26,16 @@ impl Video {
 )]
 pub struct ClipShape {
     /// Pixel frames per clip (T).
-    #[schemars(range(min = 1), extend("unit" = "frames"))]
+    #[schemars(range(min = 1, max = 10_000), extend("unit" = "frames"))]
     pub frames: usize,
     /// Rows per frame (H).
-    #[schemars(range(min = 1), extend("unit" = "px"))]
+    #[schemars(range(min = 1, max = 8192), extend("unit" = "px"))]
     pub height: usize,
     /// Pixels per row (W).
-    #[schemars(range(min = 1), extend("unit" = "px"))]
+    #[schemars(range(min = 1, max = 8192), extend("unit" = "px"))]
     pub width: usize,
     /// Frames per second.
-    #[schemars(extend("exclusiveMinimum" = 0), extend("unit" = "1/s"))]
+    #[schemars(range(min = 0.01, max = 1000.0), extend("unit" = "1/s"))]
     pub frames_per_second: f64,
 }
 

@@ -13,7 +13,7 @@ use afd_clips::video::{Clip, ClipShape};
 /// The fewest clips per prompt and side of an energy distance, which needs pairs.
 const FEWEST_CLIPS: usize = 2;
 /// The fewest frames per clip: an acceleration and an interpolated frame need three.
-pub(crate) const FEWEST_FRAMES: usize = 3;
+pub const FEWEST_FRAMES: usize = 3;
 
 /// Clips of one prompt: the prompt, the teacher's, the student's.
 pub type PromptGroup = (String, Vec<Clip>, Vec<Clip>);

@@ -27,7 +27,7 @@ pub enum LoraTarget {
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
     /// Width of the factors, at least 1. Astrolabe's students: 256.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub rank: usize,
     /// The product of the factors counts `alpha / rank`; > 0.
     #[schemars(extend("exclusiveMinimum" = 0))]

@@ -8,11 +8,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+
 use super::BenchError;
 use super::plan::{PlannedRun, Trainee};
 use crate::out::say;
 use crate::run::files::{FileError, remove_directory, write_atomically};
-use crate::run::signals::{self, STOPPED};
+use crate::run::signals::{self, INTERRUPTED_STATUS, STOPPED};
 use crate::session::measure::{self, Measured};
 use crate::session::state::weights_of_run;
 
@@ -288,7 +291,7 @@ impl Runner {
             }
             std::thread::sleep(LOOK);
         };
-        Ok(ended(status, asked, &path))
+        Ok(ended(status, asked || stop(), &path))
     }
 }
 
@@ -361,7 +364,9 @@ fn ended(status: ExitStatus, asked: bool, log: &Path) -> Ended {
     if status.success() {
         return Ended::Well;
     }
-    if asked || status.code() == Some(i32::from(STOPPED)) {
+    let stopped = [i32::from(STOPPED), INTERRUPTED_STATUS];
+    if asked || status.code().is_some_and(|code| stopped.contains(&code)) || asked_by_signal(status)
+    {
         return Ended::Stopped;
     }
     let text = fs::read_to_string(log).unwrap_or_default();
@@ -371,6 +376,22 @@ fn ended(status: ExitStatus, asked: bool, log: &Path) -> Ended {
         .find(|line| !line.trim().is_empty())
         .unwrap_or("it printed nothing");
     Ended::Badly(format!("{status}: {last}"))
+}
+
+/// Whether a signal ended it that asks for a stop: Ctrl-C and schedulers reach every process of a
+/// group, some before they have handlers.
+#[cfg(unix)]
+fn asked_by_signal(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let asking = [SIGINT, SIGTERM, SIGHUP, SIGUSR1];
+    status
+        .signal()
+        .is_some_and(|signal| asking.contains(&signal))
+}
+
+#[cfg(not(unix))]
+fn asked_by_signal(_status: ExitStatus) -> bool {
+    false
 }
 
 #[cfg(unix)]
@@ -387,3 +408,6 @@ fn ask_to_stop(child: &Child) {
 /// Without signals it runs to its end.
 #[cfg(not(unix))]
 fn ask_to_stop(_child: &Child) {}
+
+#[cfg(all(test, unix))]
+mod tests;

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::out::note;
+
 /// A progress bar on a terminal, a line now and then elsewhere.
 pub(super) struct Bar {
     what: &'static str,
@@ -35,7 +37,7 @@ impl Bar {
                 bar.set_position(done as u64);
             }
             None if done == all || self.said.elapsed().as_secs() >= 10 => {
-                eprintln!("{} {done} of {all}", self.what);
+                note!("{} {done} of {all}", self.what);
                 self.said = Instant::now();
             }
             None => {}
@@ -50,7 +52,7 @@ impl Bar {
                 bar.set_position(done);
             }
             None if self.said.elapsed().as_secs() >= 10 => {
-                eprintln!("{} {done}", self.what);
+                note!("{} {done}", self.what);
                 self.said = Instant::now();
             }
             None => {}

@@ -11,7 +11,7 @@ use crate::bench::gather::gather;
 use crate::bench::lanes::lanes;
 use crate::bench::plan::{CheckedPlan, PlannedRun};
 use crate::bench::runner::{Places, Runner, forget, found};
-use crate::out::say;
+use crate::out::{note, say};
 use crate::run::signals::{self, STOPPED};
 
 /// A benchmark.
@@ -24,16 +24,18 @@ pub struct BenchArgs {
     runs: PathBuf,
     /// Runs at once [default: one per GPU, each on its own; without a GPU one per core of the
     /// machine, one thread each].
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "N", conflicts_with_all = ["dry_run", "report_only"],
+        value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// Stop after this many minutes with everything saved; the same command goes on.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["dry_run", "report_only"],
+        value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     minutes: Option<u64>,
     /// Only runs whose name holds this, such as `afd.chunk`; may be given several times.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "report_only")]
     only: Vec<String>,
     /// Make these runs anew (with --only).
-    #[arg(long, requires = "only")]
+    #[arg(long, requires = "only", conflicts_with = "dry_run")]
     again: bool,
     /// List the runs and what is there of them.
     #[arg(long)]
@@ -46,7 +48,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "METHOD", conflicts_with = "dry_run")]
     reference: Option<String>,
     /// cuda:N, wgpu:N, flex or ndarray [default: the best one compiled in and present].
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["dry_run", "report_only"])]
     backend: Option<String>,
 }
 
@@ -91,7 +93,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
     written
         .missing_previews
         .iter()
-        .for_each(|problem| eprintln!("not shown: {problem}"));
+        .for_each(|problem| note!("not shown: {problem}"));
     say!("report    {}", written.html.display());
     say!("table     {}", written.markdown.display());
     Ok(code)
@@ -125,7 +127,12 @@ fn make(args: &BenchArgs, places: &Places, runs: &[PlannedRun]) -> Result<ExitCo
     let runner = Runner {
         program: std::env::current_exe()?,
         places: places.clone(),
-        lanes: lanes(args.backend.as_deref(), args.jobs, cores, &found),
+        lanes: lanes(
+            args.backend.as_deref(),
+            args.jobs.map(usize::from),
+            cores,
+            &found,
+        ),
         limit: args
             .minutes
             .map(|minutes| Duration::from_secs(60 * minutes)),

@@ -9,8 +9,9 @@ use afd_models::weights::file::pointed_at;
 use burn::prelude::*;
 
 use super::CliError;
-use crate::recipe::Recipe;
+use crate::out::note;
 use crate::recipe::tables::SamplerTable;
+use crate::recipe::{Purpose, Recipe};
 use crate::run::checkpoints::Checkpoints;
 use crate::run::manifest::Manifest;
 use crate::session::SessionError;
@@ -56,7 +57,7 @@ impl Found {
         match own == of_recipe || asked {
             true => of_recipe.clone(),
             false => {
-                eprintln!(
+                note!(
                     "the student of --{name} is sampled as it was trained ({}), not as {} says \
                         ({}); --set sampler.... asks for another sampler",
                     shown(own),
@@ -208,7 +209,7 @@ pub fn recipe_of(
     overrides: &[String],
 ) -> Result<Recipe, CliError> {
     if let Some(recipe) = named {
-        return Ok(Recipe::load(recipe, overrides)?);
+        return Ok(Recipe::load_for(Purpose::Evaluation, recipe, overrides)?);
     }
     let missing = || {
         CliError::Usage(format!(
@@ -216,7 +217,8 @@ pub fn recipe_of(
             path.display()
         ))
     };
-    Ok(Recipe::load(
+    Ok(Recipe::load_for(
+        Purpose::Evaluation,
         &snapshot_of(path)?.ok_or_else(missing)?,
         overrides,
     )?)

@@ -14,10 +14,13 @@ use clap::{Args, Subcommand};
 
 use super::bar::Bar;
 use super::{CliError, RecipeArgs};
-use crate::out::say;
+use crate::out::{note, say};
+use crate::plan::Plan;
+use crate::plan::inputs::PlanInputs;
 use crate::recipe::Recipe;
 use crate::run::files::write_atomically;
 use crate::run::signals::{self, STOPPED};
+use crate::run::space;
 use crate::session::SessionError;
 use crate::session::prepare::{Done, prepare_latents, prepare_text};
 use crate::session::quarantine::{QUARANTINE, settle_prepared};
@@ -105,6 +108,8 @@ fn run_prepare(args: &PrepareArgs) -> Result<ExitCode, CliError> {
     };
     signals::install()?;
     if !args.text_only {
+        let disk = Plan::new(PlanInputs::of(&recipe, "flex"), None).whole.disk;
+        space::require(&data, disk.latents, "the latents", "name another data.path")?;
         let mut bar = Bar::new("clips looked at");
         let settled = settle_prepared(&mut recipe, &data, &mut |done, _| {
             bar.count(done);
@@ -133,7 +138,7 @@ fn run_prepare(args: &PrepareArgs) -> Result<ExitCode, CliError> {
 }
 
 fn stopped() -> ExitCode {
-    eprintln!("stopped; run the same command again to go on");
+    note!("stopped; run the same command again to go on");
     ExitCode::from(STOPPED)
 }
 
@@ -157,7 +162,7 @@ fn run_check(args: &CheckArgs) -> Result<ExitCode, CliError> {
     signals::install()?;
     let journal = args.journal.clone().or_else(|| default_journal(&args.path));
     if journal.is_none() {
-        eprintln!(
+        note!(
             "{} cannot be written to: nothing is kept for the next time; --journal FILE names \
                 another place",
             args.path.display()

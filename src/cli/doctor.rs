@@ -28,9 +28,13 @@ const TOLERANCE: f64 = 1e-3;
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// The recipe whose base student is compared.
-    #[arg(default_value = "recipes/physics-world/distill.toml")]
-    recipe: std::path::PathBuf,
+    ///
+    /// [default: recipes/physics-world/distill.toml, where it is here]
+    recipe: Option<std::path::PathBuf>,
 }
+
+/// What is compared unless told.
+const RECIPE: &str = "recipes/physics-world/distill.toml";
 
 /// Lists backends, devices and ffmpeg; compares loss and gradients of the base student on every
 /// device with the CPU's.
@@ -66,7 +70,15 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
                 AFD_FFMPEG, or use .gif"
         ),
     }
-    let recipe = Recipe::load(&args.recipe, &[])?;
+    if args.recipe.is_none() && !Path::new(RECIPE).is_file() {
+        say!(
+            "no device was compared with the CPU: {RECIPE} is not here; name a recipe, or start \
+             from the repository"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let named = args.recipe.as_deref().unwrap_or(Path::new(RECIPE));
+    let recipe = Recipe::load(named, &[])?;
     let expected = compare(&recipe, "cpu")?;
     let mut wrong = false;
     say!(
@@ -79,8 +91,12 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         let (tensor, gradient) = worst(&expected.gradients, &measured.gradients);
         let fine = loss <= TOLERANCE && gradient <= TOLERANCE;
         wrong |= !fine;
+        let most = match tensor.as_str() {
+            "" => String::new(),
+            tensor => format!(" (most in {tensor})"),
+        };
         say!(
-            "  {:<10} {}  loss {loss:.1e}, gradients {gradient:.1e} (most in {tensor})",
+            "  {:<10} {}  loss {loss:.1e}, gradients {gradient:.1e}{most}",
             found.name,
             if fine { "agrees" } else { "DIFFERS" }
         );

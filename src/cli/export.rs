@@ -16,7 +16,7 @@ use safetensors::Dtype;
 use self::transformer::write_transformer;
 use super::checkpoint::Found;
 use super::{CliError, PickleArgs, checkpoint};
-use crate::out::say;
+use crate::out::{note, say};
 use crate::recipe::document;
 use crate::recipe::tables::Settings;
 use crate::run::files::{AtPath, StagedDirectory};
@@ -83,7 +83,7 @@ pub struct ExportArgs {
     dtype: StoredType,
     /// What computes the merged weights: cuda:N, wgpu:N, flex or ndarray [default: the best one
     /// compiled in and present].
-    #[arg(long)]
+    #[arg(long, requires = "merge_lora")]
     backend: Option<String>,
 }
 
@@ -169,7 +169,7 @@ fn opened(path: &Path, args: &ExportArgs) -> Result<WeightFile, CliError> {
 fn foreign_factors(file: &WeightFile) -> Result<LoraFile, CliError> {
     let factors = LoraFile::open(file)?;
     if *factors.alpha_source() == AlphaSource::Assumed {
-        eprintln!("{}: {}", file.path().display(), factors.summary());
+        note!("{}: {}", file.path().display(), factors.summary());
     }
     Ok(factors)
 }

@@ -12,7 +12,7 @@ use super::checkpoint::find;
 use super::{CliError, RecipeArgs};
 use crate::data::batch::Batches;
 use crate::out::say;
-use crate::recipe::Recipe;
+use crate::recipe::{Purpose, Recipe};
 use crate::run::checkpoints::Checkpoints;
 use crate::run::directory::RunDirectory;
 use crate::run::files::AtPath;
@@ -43,7 +43,11 @@ pub struct MeasureArgs {
 
 /// Measures, and prints every number.
 pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
-    let mut recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
+    let mut recipe = Recipe::load_for(
+        Purpose::Evaluation,
+        &args.recipe.recipe,
+        &args.recipe.overrides,
+    )?;
     measure::check(&recipe)?;
     if let Some(run) = &args.run {
         let found = find(run)?;

@@ -7,6 +7,7 @@ use afd_models::weights::Pickles;
 use clap::{Args, Parser, Subcommand};
 
 use crate::exit::ExitStatus;
+use crate::out::{self, note};
 
 mod bar;
 mod bench;
@@ -144,15 +145,22 @@ pub fn main() -> ExitCode {
         Verb::Export(args) => export::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     };
-    match result {
+    let code = match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("afd: {error}");
+            note!("afd: {error}");
             ExitCode::from(match error {
                 CliError::Usage(_) => 2,
                 CliError::Failed(_) => 1,
             })
         }
+    };
+    match out::lost() {
+        Some(error) if code == ExitCode::SUCCESS => {
+            note!("afd: cannot write to standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => code,
     }
 }
 

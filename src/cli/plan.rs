@@ -44,7 +44,7 @@ pub fn run(args: &PlanArgs) -> Result<ExitCode, CliError> {
         say!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
         say!("{} on {backend}", args.recipe.recipe.display());
-        print!("{plan}");
+        say!("{}", plan.to_string().trim_end());
     }
     Ok(if plan.fits == Some(false) {
         ExitCode::from(1)

@@ -19,12 +19,15 @@ use crate::engine::rounds::Ending;
 use crate::eval::estimate::Summary;
 use crate::eval::report::{Report, read_metrics, write_html};
 use crate::eval::table::comparison_table;
-use crate::out::say;
+use crate::out::{note, say};
+use crate::plan::Plan;
+use crate::plan::inputs::PlanInputs;
 use crate::recipe::Recipe;
 use crate::recipe::schedule::Schedule;
-use crate::recipe::tables::Kind;
+use crate::recipe::tables::{Kind, TeacherKind};
 use crate::run::directory::{Environment, RunDirectory};
 use crate::run::signals::{self, STOPPED};
+use crate::run::space;
 use crate::session::clock::WallClock;
 use crate::session::inputs::RunInputs;
 use crate::session::quarantine::{self, QUARANTINE, Quarantine};
@@ -75,16 +78,19 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
     };
     if recipe.settings.kind != kind {
         return Err(CliError::Usage(format!(
-            "{} has kind = {:?}, this verb runs {kind:?} recipes; use `afd {}`",
+            "{} has kind = \"{found}\" and `afd {asked}` runs kind = \"{asked}\"; use \
+                `afd {found}`",
             recipe.path.display(),
-            recipe.settings.kind,
-            if kind == Kind::Distill {
-                "pretrain"
-            } else {
-                "distill"
-            }
+            found = recipe.settings.kind.word(),
+            asked = kind.word(),
         )));
     }
+    let runs = args.runs.as_deref().unwrap_or(Path::new(resume::RUNS));
+    let name = args.name.as_deref().unwrap_or(&recipe.settings.name);
+    if resumed.is_none() {
+        RunDirectory::new_place(runs, name)?;
+    }
+    enough_space(&recipe, resumed.as_deref().unwrap_or(&runs.join(name)))?;
     signals::install()?;
     let quarantine = match settle(&mut recipe, resumed.as_deref()) {
         Err(SessionError::Check(CheckError::Stopped)) => return Ok(ExitCode::from(STOPPED)),
@@ -94,7 +100,7 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
         .as_ref()
         .filter(|quarantine| !quarantine.clips.is_empty())
     {
-        eprintln!(
+        note!(
             "left out {} clips and {} prompts, see {QUARANTINE} in the run",
             quarantine.clips.len(),
             quarantine.prompts
@@ -110,6 +116,20 @@ pub fn run(args: &TrainArgs, kind: Kind) -> Result<ExitCode, CliError> {
         resumed: resumed.as_deref(),
     };
     Ok(afd_backends::dispatch(args.backend.as_deref(), job)??)
+}
+
+/// Whether the checkpoints that are kept, and the next one, will fit on the disk.
+fn enough_space(recipe: &Recipe, run: &Path) -> Result<(), CliError> {
+    // What a checkpoint holds does not depend on who computes.
+    let disk = Plan::new(PlanInputs::of(recipe, "flex"), None).whole.disk;
+    let advice = "choose another --runs, or a smaller run.keep";
+    let checkpoints = run.join("checkpoints");
+    Ok(space::require(
+        &checkpoints,
+        disk.checkpoints,
+        "the checkpoints",
+        advice,
+    )?)
 }
 
 /// Which clips of a folder the run goes without: as when it was started, as when its data was
@@ -157,21 +177,19 @@ impl Job for TrainJob<'_> {
             clock = clock.going_on(&run)?;
         }
         for remark in remarks::before_training(recipe, &batches) {
-            eprintln!("{remark}");
+            note!("{remark}");
         }
         let trained = train::train::<B>(recipe, &run, &batches, &device)?;
         RunInputs::add_made(recipe, &batches, run.path())?;
         if trained.ending == Ending::Stopped {
-            eprintln!(
+            note!(
                 "stopped after round {}, state saved; continue with --resume",
                 trained.state.round
             );
             return Ok(ExitCode::from(STOPPED));
         }
-        if signals::stop_requested() {
-            return Ok(ExitCode::from(STOPPED));
-        }
-        let compares = recipe.settings.evaluation.clips_per_prompt > 0;
+        let evaluation = &recipe.settings.evaluation;
+        let compares = evaluation.clips_per_prompt > 0;
         if compares {
             let student = &trained.model.ema;
             if !self.compare::<B>(&run, &batches, student, &place, &device, &clock)? {
@@ -181,8 +199,10 @@ impl Job for TrainJob<'_> {
         let checkpoint = run.checkpoints(1).path_of(trained.state.round);
         say!("run       {}", run.path().display());
         say!("student   {}", checkpoint.join("student").display());
-        if compares {
+        if compares && evaluation.preview_clips > 0 {
             say!("preview   {}", run.samples().join("held-out.gif").display());
+        }
+        if compares {
             say!("report    {}", run.path().join("report.html").display());
         }
         Ok(ExitCode::SUCCESS)
@@ -214,7 +234,7 @@ impl TrainJob<'_> {
         let inputs = RunInputs::of(recipe, batches, earlier.as_ref())?;
         match &earlier {
             Some(earlier) => inputs.go_on(earlier, recipe, path)?,
-            None if run.checkpoints(1).latest()?.is_some() => eprintln!(
+            None if run.checkpoints(1).latest()?.is_some() => note!(
                 "{} does not say what it began with (a version of afd before this one began it); \
                     weights and clips are taken for the same",
                 path.display()
@@ -224,7 +244,7 @@ impl TrainJob<'_> {
         inputs.write(path)?;
         say_schedule(recipe, &inputs.schedule());
         if let Some(other) = run.other_backend(&environment)? {
-            eprintln!(
+            note!(
                 "the run began on {other} and goes on on {}: its numbers will not be those of an \
                     uninterrupted run to the last bit",
                 environment.backend
@@ -261,20 +281,23 @@ impl TrainJob<'_> {
             .map(|student| (student, sampler))
             .collect();
         let trained_on = batches.queries();
+        // An API's clips are paid for: a request in hand is seen to its end.
+        if recipe.settings.teacher.kind != TeacherKind::Api {
+            signals::leave_at_once();
+        }
+        note!("trained, state saved; comparing with the teacher, which --resume can make again");
         let clips = match evaluate::held_out_clips::<B>(recipe, batches, &students, device) {
             Err(SessionError::Batch(BatchError::Teacher(TeacherError::Stopped))) => {
                 return Ok(false);
             }
             clips => clips?,
         };
+        signals::leave_at_once();
         let columns = evaluate::scores::<B>(recipe, batches, &names, &clips, device)?;
         let notes = remarks::beside_table(recipe, &recipe.train_prompts, &clips);
-        let shown = recipe.settings.evaluation.preview_clips;
-        let preview = evaluate::write_preview(&run.samples(), &names, &clips, shown)?;
-        say!("{}", comparison_table(&columns));
-        notes.iter().for_each(|note| say!("{note}\n"));
+        let table = comparison_table(&columns);
         let report = Report {
-            title: format!("{} ({:?})", recipe.settings.name, recipe.settings.kind),
+            title: format!("{} ({})", recipe.settings.name, recipe.settings.kind.word()),
             run: run.path().display().to_string(),
             command: shell(run.first_command()?.get(1..).unwrap_or_default()),
             seed: recipe.settings.seed,
@@ -288,14 +311,28 @@ impl TrainJob<'_> {
             notes,
         }
         .with_columns(columns);
-        let metrics = read_metrics(&run.metrics_path())?;
+        // The numbers first: what is drawn after them may fail.
         report.write_json(&run.path().join("report.json"))?;
+        say!("{table}");
+        report.notes.iter().for_each(|note| say!("{note}\n"));
+        let metrics = read_metrics(&run.metrics_path())?;
+        let shown = recipe.settings.evaluation.preview_clips;
+        let preview = evaluate::write_preview(&run.samples(), &names, &clips, shown);
+        let titled = |preview: &Vec<u8>| ("Held-out prompts".to_string(), preview.clone());
+        let pictures: Vec<_> = preview
+            .as_ref()
+            .ok()
+            .and_then(Option::as_ref)
+            .map(titled)
+            .into_iter()
+            .collect();
         write_html(
             &run.path().join("report.html"),
             &report,
             &metrics,
-            &[("Held-out prompts".to_string(), preview)],
+            &pictures,
         )?;
+        preview?;
         Ok(true)
     }
 }

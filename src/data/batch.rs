@@ -318,21 +318,22 @@ impl<B: Kernels> Batches<B> {
         encode(&*self.codec, clips, self.shape, &self.device)
     }
 
-    /// Latents `[B, F, C, H, W]` to 8-bit clips on the host.
-    pub fn decode(&self, latents: Tensor<B, 5>) -> Vec<Clip> {
-        decode(&*self.codec, self.shape, latents)
-    }
-
-    /// The same for clips of another length.
-    pub fn decode_frames(&self, latents: Tensor<B, 5>, frames: usize) -> Vec<Clip> {
-        decode(
-            &*self.codec,
-            ClipShape {
-                frames,
-                ..self.shape
-            },
-            latents,
-        )
+    /// Latents `[B, F, C, H, W]` to clips of `frames` frames; `name` says what clip number b is
+    /// called.
+    ///
+    /// # Errors
+    /// A clip whose pixels are not finite.
+    pub fn decode(
+        &self,
+        latents: Tensor<B, 5>,
+        frames: usize,
+        name: &dyn Fn(usize) -> String,
+    ) -> Result<Vec<Clip>, BatchError> {
+        let shape = ClipShape {
+            frames,
+            ..self.shape
+        };
+        Ok(decode(&*self.codec, shape, latents, name)?)
     }
 
     /// Rollouts after the same 8-bit and codec round trip as teacher clips: decode, clamp, round to

@@ -9,7 +9,7 @@ use burn::tensor::backend::AutodiffBackend;
 /// A number that is not finite, found before it could reach a checkpoint.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error(
-    "{stage} {part}.{tensor} is not finite in round {round}; {}. The last checkpoint is intact. \
+    "{stage} {part}.{tensor} is not finite in round {round}; {}. What was saved before is intact. \
      Lower {}, then run again",
     stage.applied(),
     part.learning_rate()
@@ -304,7 +304,8 @@ mod tests {
         assert_eq!(
             said(Stage::Gradient, Part::Student),
             "the gradient of student.head.weight is not finite in round 3; the step was not \
-             applied. The last checkpoint is intact. Lower optimizer.learning_rate, then run again"
+             applied. What was saved before is intact. Lower optimizer.learning_rate, then run \
+             again"
         );
         let weight = said(Stage::Weight, Part::Discriminator);
         assert!(weight.contains("the step was applied in memory and nothing of it is kept"));

@@ -1,7 +1,8 @@
-//! Live progress: burn-train's terminal interface where there is a terminal, plain lines elsewhere.
+//! Live progress on standard error: a bar where it is a terminal, plain lines elsewhere. Both go on
+//! where nobody reads them any more; burn-train's own terminal interface ends the process then.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,8 +19,10 @@ use burn::train::renderer::{
     EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::outcome::Outcome;
+use crate::out::note;
 
 /// One named scalar of an [`Outcome`], shown by burn-train's renderers.
 #[derive(Clone)]
@@ -115,8 +118,10 @@ impl MetricLogger for NoMetricFiles {
     fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
 }
 
-/// One line per tenth of a minute at most, on standard error, for logs and pipes.
+/// A bar and the newest measurements on a terminal; for logs and pipes one line per tenth of a
+/// minute at most.
 pub struct PlainLines {
+    bar: Option<ProgressBar>,
     names: HashMap<MetricId, String>,
     latest: BTreeMap<String, f64>,
     started: Instant,
@@ -127,7 +132,15 @@ impl PlainLines {
     /// A fresh renderer.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
+        let style = ProgressStyle::with_template(
+            "round {pos}/{len} {wide_bar} {elapsed} gone, {eta} left\n{msg}",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = std::io::stderr()
+            .is_terminal()
+            .then(|| ProgressBar::new(0).with_style(style));
         Self {
+            bar,
             names: HashMap::new(),
             latest: BTreeMap::new(),
             started: Instant::now(),
@@ -152,6 +165,18 @@ impl MetricsRendererTraining for PlainLines {
             items_processed,
             items_total,
         } = item.global_progress;
+        let values: Vec<String> = self
+            .latest
+            .iter()
+            .map(|(name, value)| format!("{name} {value:.4}"))
+            .collect();
+        let values = values.join("  ");
+        if let Some(bar) = &self.bar {
+            bar.set_length(items_total as u64);
+            bar.set_position(items_processed as u64);
+            bar.set_message(values);
+            return;
+        }
         let due = self
             .shown
             .is_none_or(|shown| shown.elapsed().as_secs() >= 6);
@@ -159,21 +184,20 @@ impl MetricsRendererTraining for PlainLines {
             return;
         }
         self.shown = Some(Instant::now());
-        let values: Vec<String> = self
-            .latest
-            .iter()
-            .map(|(name, value)| format!("{name} {value:.4}"))
-            .collect();
         let seconds = self.started.elapsed().as_secs();
-        // A closed pipe must not end a training run.
-        let _ = writeln!(
-            std::io::stderr(),
-            "round {items_processed}/{items_total}  {seconds} s  {}",
-            values.join("  ")
-        );
+        note!("round {items_processed}/{items_total}  {seconds} s  {values}");
     }
 
     fn render_valid(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {}
+}
+
+/// What is printed next begins on a line of its own.
+impl Drop for PlainLines {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
 }
 
 impl MetricsRendererEvaluation for PlainLines {

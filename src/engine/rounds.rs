@@ -65,6 +65,9 @@ pub enum RoundError {
     /// The journal of the run could not be written.
     #[error("{0}")]
     Journal(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A stop was asked for before the round had changed anything.
+    #[error("asked to stop; continue with --resume")]
+    Stopped,
     /// burn-train's loop returned without running a round.
     #[error("the learner ended without running a round")]
     NoRound,
@@ -207,11 +210,12 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> Rounds<B, D> {
                 state.round,
             );
             let mut report = match self.method.round(&mut handle, state) {
-                // The teacher is asked before anything changes, so the state is that of the round
-                // before.
-                Err(RoundError::Batch(BatchError::Teacher(TeacherError::Stopped)))
-                    if journal.stop_requested() =>
-                {
+                // The teacher is asked, and rollouts are drawn, before anything changes, so the
+                // state is that of the round before.
+                Err(
+                    RoundError::Stopped
+                    | RoundError::Batch(BatchError::Teacher(TeacherError::Stopped)),
+                ) if journal.stop_requested() => {
                     drop(handle);
                     journal.save(&learner.model(), state)?;
                     return Ok(Ending::Stopped);

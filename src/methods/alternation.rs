@@ -26,6 +26,7 @@ use crate::engine::rounds::{RoundError, RoundState, TrainingMethod};
 use crate::engine::update::{DiscriminatorUpdate, Update};
 use crate::flow::sampler::Sampler;
 use crate::recipe::Recipe;
+use crate::run::signals;
 
 /// Where a method departs from the alternation besides the student's update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,6 +116,10 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> TrainingMethod<B, D> for Alternat
         let parts = self
             .feedback
             .score(learner.shards(), &phi, &teacher, parts)?;
+        if signals::stop_requested() {
+            // The last moment at which nothing has changed.
+            return Err(RoundError::Stopped);
+        }
         let (teacher_scores, student_scores) = all_scores(&parts);
 
         // 3 ADVANTAGE, as the optimality r in [0, 1].
@@ -233,20 +238,23 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> Alternation<B, D> {
         let parts = shards.map(texts, |_, (prompts, text)| {
             let clips = prompts.start * per_prompt..prompts.end * per_prompt;
             let clips = clips.start as u64..clips.end as u64;
-            Part {
-                rollout: rollouts(
-                    &self.setup,
-                    old,
-                    &text.student,
-                    sampler,
-                    drawn,
-                    clips,
-                    states,
-                ),
+            let rollout = rollouts(
+                &self.setup,
+                old,
+                &text.student,
+                sampler,
+                drawn,
+                clips,
+                states,
+            )?;
+            Some(Part {
+                rollout,
                 prompts,
                 text,
-            }
+            })
         });
+        let parts: Option<Vec<_>> = parts.into_iter().collect();
+        let parts = parts.ok_or(RoundError::Stopped)?;
         B::sync(&self.setup.device).map_err(RoundError::device)?;
         report.cost.rollouts = (prompts.len() * per_prompt) as u64;
         report.finished("rollout");

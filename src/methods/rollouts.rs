@@ -10,10 +10,12 @@ use super::setup::Setup;
 use crate::engine::shards::micro_batches;
 use crate::flow::sampler::Sampler;
 use crate::rollout::{Generator, Rollout, RolloutNoise};
+use crate::run::signals;
 
 /// Rollouts of the clips numbered `clips` of `round` for their text embeddings `[B, L,
 /// text_width]`. The policy's KV cache of them is kept if all are made at once, the states on the
-/// way if `states`.
+/// way if `states`. `None` where a signal asked for a stop before all were made: nothing depends on
+/// those that were.
 pub fn rollouts<B: Kernels>(
     setup: &Setup<B>,
     policy: &Student<B>,
@@ -22,7 +24,7 @@ pub fn rollouts<B: Kernels>(
     round: u64,
     clips: Range<u64>,
     states: bool,
-) -> Rollout<B> {
+) -> Option<Rollout<B>> {
     let micro_batches = micro_batches(text.dims()[0], setup.micro_batch);
     let whole = micro_batches.len() == 1;
     let make = |batch: Range<usize>| {
@@ -44,9 +46,11 @@ pub fn rollouts<B: Kernels>(
         made.cache = made.cache.filter(|_| whole);
         made
     };
-    let mut made: Vec<_> = micro_batches.into_iter().map(make).collect();
+    let unless_stopped = |batch| (!signals::stop_requested()).then(|| make(batch));
+    let made = micro_batches.into_iter().map(unless_stopped);
+    let mut made = made.collect::<Option<Vec<_>>>()?;
     if whole {
-        return made.remove(0);
+        return made.pop();
     }
     let level = |level: usize| {
         let states = made.iter().map(|made| made.states[level].clone());
@@ -54,10 +58,10 @@ pub fn rollouts<B: Kernels>(
     };
     let states = (0..made[0].states.len()).map(level).collect();
     let latents = made.into_iter().map(|made| made.latents).collect();
-    Rollout {
+    Some(Rollout {
         latents: Tensor::cat(latents, 0),
         cache: None,
         states,
         clips,
-    }
+    })
 }

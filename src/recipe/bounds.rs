@@ -50,6 +50,14 @@ fn within(path: &str, property: &Value, value: &Value) -> Result<(), Problem> {
                     "{path} is {value}, must have {least} or more values"
                 )));
             }
+            if let Some(most) = schema["maxItems"].as_u64()
+                && values.len() as u64 > most
+            {
+                let found = values.len();
+                return Err(Problem::new(format!(
+                    "{path} has {found} values, must have at most {most}"
+                )));
+            }
             let fits = |value| within(path, &schema["items"], value).is_ok();
             if values.iter().all(fits) {
                 return Ok(());
@@ -65,6 +73,13 @@ fn within(path: &str, property: &Value, value: &Value) -> Result<(), Problem> {
                 && limit("exclusiveMinimum").is_none_or(|least| found > least)
                 && limit("maximum").is_none_or(|most| found <= most)
                 && limit("exclusiveMaximum").is_none_or(|most| found < most);
+            // Tensors are made of f32, whatever the recipe's own numbers are.
+            if found.abs() > f64::from(f32::MAX) {
+                return Err(Problem::new(format!(
+                    "{path} is {}, must be a number that f32 can hold",
+                    number_text(number)
+                )));
+            }
             if fits {
                 return Ok(());
             }
@@ -178,6 +193,123 @@ mod tests {
         ] {
             let error = refused(change);
             assert!(error.contains(expected), "{change}: {error}");
+        }
+    }
+
+    /// Path, type and bound of every number of the tables.
+    fn numbers() -> Vec<(String, String)> {
+        let tables = crate::recipe::field_tables();
+        let fields = tables.into_iter().flat_map(|table| table.fields);
+        let numbers = fields.filter(|field| ["number", "integer"].contains(&field.kind.as_str()));
+        // An API's settings are another crate's, and are tested with a whole table below.
+        numbers
+            .map(|field| (field.path, field.kind))
+            .filter(|(path, _)| !path.starts_with("teacher.api"))
+            .collect()
+    }
+
+    /// The overrides that a field's table needs to be there.
+    fn loaded(set: &[String]) -> Result<Recipe, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = root.join("tests/golden/recipe.toml");
+        Recipe::load(&path, set).map_err(|error| error.to_string())
+    }
+
+    fn with_its_table(path: &str, value: &str) -> Vec<String> {
+        let mut set = Vec::new();
+        if path.starts_with("data.") {
+            set.push("data.path=nowhere".to_string());
+        }
+        if let Some((table, _)) = path
+            .rsplit_once('.')
+            .filter(|(table, _)| table.ends_with("lora"))
+        {
+            set.push(format!("{table}={{rank=1, alpha=1}}"));
+        }
+        set.push(format!("{path}={value}"));
+        set
+    }
+
+    #[test]
+    fn every_number_of_a_recipe_is_finite_and_every_count_has_an_end() {
+        // Any whole number is as good a seed as another.
+        let seeds = ["seed", "teacher.seed"];
+        let all = numbers();
+        assert!(all.len() > 60, "{all:?}");
+        for (path, kind) in &all {
+            let values: &[&str] = match kind.as_str() {
+                "number" => &["nan", "inf", "-inf", "1e39", "-1e39"],
+                _ => &["9223372036854775807", "1000000000000000000"],
+            };
+            for value in values {
+                match loaded(&with_its_table(path, value)) {
+                    Ok(_) => assert!(seeds.contains(&path.as_str()), "{path} = {value}"),
+                    Err(error) => assert!(error.contains(path.as_str()), "{path}: {error}"),
+                }
+            }
+        }
+    }
+
+    /// What the tables allow, one field at a time, can be planned: no sum overflows.
+    #[test]
+    fn the_largest_value_of_every_count_is_planned_or_refused() {
+        let largest = |path: &str| {
+            let mut schema = super::schema();
+            for part in path.split('.') {
+                schema = &super::resolve(schema)["properties"][part];
+            }
+            schema["maximum"]
+                .as_f64()
+                .or(super::resolve(schema)["maximum"].as_f64())
+        };
+        let mut planned = 0;
+        for (path, kind) in numbers() {
+            let Some(value) = largest(&path).filter(|_| kind == "integer") else {
+                continue;
+            };
+            let set = with_its_table(&path, &format!("{value}"));
+            if let Ok(recipe) = loaded(&set) {
+                let inputs = crate::plan::inputs::PlanInputs::of(&recipe, "flex");
+                let plan = crate::plan::Plan::new(inputs, Some(1 << 30));
+                assert!(plan.peak > 0, "{path}");
+                let _ = recipe.settings.within_passes(Some(1 << 40));
+                planned += 1;
+            }
+        }
+        assert!(planned > 20, "{planned}");
+    }
+
+    #[test]
+    fn what_documents_say_of_single_fields_is_kept() {
+        for (set, expected) in [
+            (
+                "codec.mean=50",
+                "codec.mean is 50, must be at least -1 and at most 1",
+            ),
+            (
+                "codec.std=0.001",
+                "codec.std is 0.001, must be at least 0.01 and at most 1",
+            ),
+            (
+                "supervised.context_noise=5",
+                "must be at least 0 and below 1",
+            ),
+            (
+                "supervised.context_noise=-1",
+                "must be at least 0 and below 1",
+            ),
+            (
+                "clip.frames_per_second=1e300",
+                "clip.frames_per_second is 1e300, must",
+            ),
+            (
+                "optimizer.learning_rate=1e39",
+                "1e39, must be a number that f32 can hold",
+            ),
+            ("run.keep=0", "run.keep is 0, must be at least 1"),
+        ] {
+            let error = loaded(&[set.to_string()]).unwrap_err();
+            assert!(error.contains(expected), "{set}: {error}");
         }
     }
 }

@@ -62,6 +62,17 @@ impl crate::exit::ExitStatus for RecipeError {
     }
 }
 
+/// What a recipe is read for. What only training needs is not asked of one that is sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To train with; everything must hold.
+    Training,
+    /// To compare a student with the teacher: its prompts, its clips, its table.
+    Evaluation,
+    /// To make clips with the student that it starts from: student, sampler, codec and text.
+    Sampling,
+}
+
 /// A checked recipe.
 #[derive(Debug, Clone)]
 pub struct Recipe {
@@ -89,6 +100,8 @@ pub struct Recipe {
 /// What a table's check may need beside the tables.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inputs<'a> {
+    /// What the recipe is read for.
+    pub purpose: Purpose,
     /// Sizes of the student.
     pub student: &'a StudentConfig,
     /// Prompts trained on.
@@ -103,11 +116,23 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`], for the first problem found.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
+        Self::load_for(Purpose::Training, path, overrides)
+    }
+
+    /// The same for one purpose.
+    ///
+    /// # Errors
+    /// [`RecipeError`], for the first problem found.
+    pub fn load_for(
+        purpose: Purpose,
+        path: &Path,
+        overrides: &[String],
+    ) -> Result<Self, RecipeError> {
         let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Read {
             path: path.to_path_buf(),
             source,
         })?;
-        Self::from_settings(document::parse(&text, path, overrides)?, path)
+        Self::of_settings(purpose, document::parse(&text, path, overrides)?, path)
     }
 
     /// Checks settings that another program made. `path` names the recipe in messages; relative
@@ -116,17 +141,22 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError::Value`], for the first problem found.
     pub fn from_settings(settings: Settings, path: &Path) -> Result<Self, RecipeError> {
-        let recipe = Self::checked(settings, path).map_err(|problem| RecipeError::Value {
+        Self::of_settings(Purpose::Training, settings, path)
+    }
+
+    fn of_settings(purpose: Purpose, settings: Settings, path: &Path) -> Result<Self, RecipeError> {
+        let checked = Self::checked(purpose, settings, path);
+        let recipe = checked.map_err(|problem| RecipeError::Value {
             path: path.to_path_buf(),
             problem,
         })?;
-        if recipe.settings.teacher.kind == TeacherKind::Api {
+        if purpose != Purpose::Sampling && recipe.settings.teacher.kind == TeacherKind::Api {
             recipe.service()?;
         }
         Ok(recipe)
     }
 
-    fn checked(mut settings: Settings, path: &Path) -> Result<Self, Problem> {
+    fn checked(purpose: Purpose, mut settings: Settings, path: &Path) -> Result<Self, Problem> {
         bounds::check(&settings)?;
         // A bare file name has an empty parent.
         let directory = path
@@ -138,19 +168,29 @@ impl Recipe {
         })?;
         make_absolute(&mut settings, &directory);
         let prompts = &mut settings.prompts;
-        let train_prompts = read_prompts(&mut prompts.train, "prompts.train", &directory)?;
-        let held_out_prompts = read_prompts(&mut prompts.held_out, "prompts.held_out", &directory)?;
+        let (train_prompts, held_out_prompts) = match purpose {
+            Purpose::Sampling => (Vec::new(), Vec::new()),
+            Purpose::Training | Purpose::Evaluation => (
+                read_prompts(&mut prompts.train, "prompts.train", &directory)?,
+                read_prompts(&mut prompts.held_out, "prompts.held_out", &directory)?,
+            ),
+        };
         let codec = CodecPlan::of(&settings.codec, settings.pickles())?;
         let student = sizes::of_student(&settings, codec.channels())?;
         settings.check(&Inputs {
+            purpose,
             student: &student,
             train_prompts: &train_prompts,
             held_out_prompts: &held_out_prompts,
         })?;
         let latent_shape = codec.latent_shape(&settings.clip)?;
         tables::whole_tokens(&settings.clip, codec.stride() * student.patch)?;
+        tables::whole_blocks(latent_shape[0], student.frames_per_block)?;
         Ok(Self {
-            trajectories: trajectories(&settings)?,
+            trajectories: match purpose {
+                Purpose::Training => trajectories(&settings)?,
+                Purpose::Evaluation | Purpose::Sampling => None,
+            },
             settings,
             student,
             train_prompts,

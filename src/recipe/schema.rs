@@ -222,9 +222,7 @@ fn bound(property: &Value) -> String {
         add("exclusiveMinimum", ">");
         add("minimum", ">=");
         add("exclusiveMaximum", "<");
-        if first_type(of) == Some("number") || !unsigned {
-            add("maximum", "<=");
-        }
+        add("maximum", "<=");
     }
     parts.join(", ")
 }

@@ -14,6 +14,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,32 @@ impl RunDirectory {
         resolved_recipe: &str,
         environment: &Environment,
     ) -> Result<Self, RunError> {
+        let path = Self::new_place(root, name)?;
+        let staged = StagedDirectory::new(&path)?;
+        for subdirectory in ["checkpoints", "events", "samples"] {
+            let subdirectory = staged.path().join(subdirectory);
+            fs::create_dir(&subdirectory).at("create the directory", &subdirectory)?;
+        }
+        write_atomically(&staged.path().join(RECIPE_NAME), resolved_recipe.as_bytes())?;
+        environment.write(&staged.path().join(ENVIRONMENT_NAME))?;
+        // Of several processes that make the same run, one does.
+        staged.commit().map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => {
+                RunError::Exists { path: path.clone() }
+            }
+            _ => error.into(),
+        })?;
+        Ok(Self {
+            _lock: lock(&path)?,
+            path,
+        })
+    }
+
+    /// Where [`RunDirectory::create`] would make the run.
+    ///
+    /// # Errors
+    /// [`RunError::Exists`] and [`RunError::Name`], as there.
+    pub fn new_place(root: &Path, name: &str) -> Result<PathBuf, RunError> {
         let plain =
             |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
         if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(plain)
@@ -159,18 +186,7 @@ impl RunDirectory {
         if fs::symlink_metadata(&path).is_ok() {
             return Err(RunError::Exists { path });
         }
-        let staged = StagedDirectory::new(&path)?;
-        for subdirectory in ["checkpoints", "events", "samples"] {
-            let subdirectory = staged.path().join(subdirectory);
-            fs::create_dir(&subdirectory).at("create the directory", &subdirectory)?;
-        }
-        write_atomically(&staged.path().join(RECIPE_NAME), resolved_recipe.as_bytes())?;
-        environment.write(&staged.path().join(ENVIRONMENT_NAME))?;
-        staged.commit()?;
-        Ok(Self {
-            _lock: lock(&path)?,
-            path,
-        })
+        Ok(path)
     }
 
     /// Opens and locks an existing run to continue it, and clears what a killed process left

@@ -6,4 +6,5 @@ pub mod events;
 pub mod files;
 pub mod manifest;
 pub mod signals;
+pub mod space;
 pub mod tensorboard;

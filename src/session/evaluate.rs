@@ -9,7 +9,7 @@ use afd_models::student::Student;
 
 use super::SessionError;
 use super::generate::{Request, generate};
-use crate::data::batch::Batches;
+use crate::data::batch::{BatchError, Batches};
 use crate::data::store::ClipStore;
 use crate::data::video::Clip;
 use crate::data::video_io::write_gif_bytes;
@@ -21,6 +21,8 @@ use crate::exit::ExitStatus;
 use crate::recipe::Recipe;
 use crate::recipe::tables::{SamplerTable, TeacherKind};
 use crate::run::files::write_atomically;
+use crate::run::signals;
+use crate::teacher::TeacherError;
 use crate::teacher::world::World;
 
 /// There is nothing to compare with.
@@ -71,6 +73,9 @@ pub fn held_out_clips<B: Trainable>(
     let mut clips = Vec::with_capacity(recipe.held_out_prompts.len());
     let mut seen = BTreeSet::new();
     for prompt in &recipe.held_out_prompts {
+        if signals::stop_requested() {
+            return Err(BatchError::from(TeacherError::Stopped).into());
+        }
         if seen.insert(prompt) && !batches.refuses(prompt)? {
             clips.push(of_prompt(prompt)?);
         }
@@ -181,13 +186,16 @@ pub fn scores<B: Trainable>(
 }
 
 /// Writes `<directory>/held-out.gif`: the first clips of the first prompts, teacher beside every
-/// student; gives back the GIF's bytes.
+/// student; gives back the GIF's bytes. `None` where no clips are to be shown.
 pub fn write_preview(
     directory: &Path,
     names: &[&str],
     clips: &[PromptClips],
     rows: usize,
-) -> Result<Vec<u8>, SessionError> {
+) -> Result<Option<Vec<u8>>, SessionError> {
+    if rows == 0 {
+        return Ok(None);
+    }
     // Prompts far apart in the list, so that every kind of scene is seen.
     let shown: Vec<&PromptClips> = (0..rows.min(clips.len()))
         .map(|row| &clips[row * clips.len() / rows.min(clips.len())])
@@ -210,5 +218,5 @@ pub fn write_preview(
         .collect();
     let bytes = write_gif_bytes(&side_by_side(&named, 6))?;
     write_atomically(&directory.join("held-out.gif"), &bytes)?;
-    Ok(bytes)
+    Ok(Some(bytes))
 }

@@ -9,7 +9,8 @@ use afd_models::student::Student;
 use burn::prelude::*;
 
 use super::SessionError;
-use crate::data::batch::Batches;
+use crate::data::batch::{BatchError, Batches};
+use crate::data::coding::NotFinitePixels;
 use crate::data::video::{Clip, ClipShape, to_byte};
 use crate::data::video_io::VideoWriter;
 use crate::flow::sampler::Sampler;
@@ -45,7 +46,8 @@ pub fn generate<B: Kernels>(
             device,
         }
         .clips(RolloutNoise::of(streams), &mut |_| {});
-        clips.extend(batches.decode_frames(made, request.frames));
+        let name = |number: usize| format!("clip {} of {:?}", samples[number], request.prompt);
+        clips.extend(batches.decode(made, request.frames, &name)?);
     }
     Ok(clips)
 }
@@ -84,15 +86,16 @@ pub struct Filming<'a, B: Kernels> {
 
 impl<B: Kernels> Filming<'_, B> {
     /// Makes the clip of the prompt with these `embeddings`, `[1, L, text_width]`; the file appears
-    /// when it is whole.
+    /// when it is whole. `name` is what a message calls it.
     ///
     /// # Errors
-    /// [`crate::data::video_io::VideoError`].
+    /// [`crate::data::video_io::VideoError`]; pixels that are not finite.
     pub fn write(
         &self,
         embeddings: Tensor<B, 3>,
         noise: Noise,
         path: &Path,
+        name: &dyn Fn() -> String,
     ) -> Result<(), SessionError> {
         let Self {
             student,
@@ -117,13 +120,21 @@ impl<B: Kernels> Filming<'_, B> {
             shape: latent_shape,
             device,
         };
+        let mut finite = Ok(());
         generator.clips(RolloutNoise::of(vec![noise]), &mut |block| {
+            // A codec may clamp, which hides what is infinite.
+            let latents: Vec<f32> = block.to_data().iter::<f32>().collect();
             // [1, T, 3, H, W] -> [T, H, W, 3]
             let pixels = decoder
                 .push(block.clone())
                 .permute([0, 1, 3, 4, 2])
                 .into_data();
-            let bytes: Vec<u8> = pixels.iter::<f32>().map(to_byte).collect();
+            let pixels: Vec<f32> = pixels.iter::<f32>().collect();
+            if finite.is_ok() {
+                finite = NotFinitePixels::check(&latents, name)
+                    .and_then(|()| NotFinitePixels::check(&pixels, name));
+            }
+            let bytes: Vec<u8> = pixels.into_iter().map(to_byte).collect();
             writer.push(
                 bytes
                     .chunks(clip.height * clip.width * 3)
@@ -131,6 +142,7 @@ impl<B: Kernels> Filming<'_, B> {
                     .collect(),
             );
         });
+        finite.map_err(BatchError::from)?;
         Ok(writer.finish()?)
     }
 }

@@ -24,8 +24,8 @@ use crate::eval::physics::{self, PHYSICS_METRICS, PromptEvidence};
 use crate::eval::preview::side_by_side;
 use crate::eval::table::{FilmedBy, METRICS, mean_scores, score};
 use crate::exit::ExitStatus;
-use crate::recipe::tables::{CodecKind, TeacherKind};
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::tables::{CodecKind, TeacherKind, previewable};
+use crate::recipe::{Problem, Recipe, RecipeError};
 use crate::run::files::{FileError, write_atomically};
 use crate::teacher::world::World;
 
@@ -56,6 +56,9 @@ pub enum MeasureError {
     /// The recipe leaves evaluation out.
     #[error("evaluation.clips_per_prompt is 0, measuring takes at least 4")]
     NoClips,
+    /// Clips are shown as GIFs.
+    #[error(transparent)]
+    Preview(Problem),
     /// Continuations must start between two blocks.
     #[error(
         "student.frames_per_block must divide the {PREFIX} frames that continuations start from"
@@ -76,7 +79,10 @@ pub enum MeasureError {
 
 impl ExitStatus for MeasureError {
     fn is_request(&self) -> bool {
-        matches!(self, Self::NotTheWorld | Self::NoClips | Self::Blocks)
+        matches!(
+            self,
+            Self::NotTheWorld | Self::NoClips | Self::Preview(_) | Self::Blocks
+        )
     }
 }
 
@@ -125,6 +131,7 @@ pub fn check(recipe: &Recipe) -> Result<(), MeasureError> {
     if settings.evaluation.clips_per_prompt == 0 {
         return Err(MeasureError::NoClips);
     }
+    previewable(&settings.clip).map_err(MeasureError::Preview)?;
     if !PREFIX.is_multiple_of(recipe.student.frames_per_block) || PREFIX >= recipe.latent_shape[0] {
         return Err(MeasureError::Blocks);
     }

@@ -1,6 +1,5 @@
 //! A training run from a recipe, started or resumed.
 
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use afd_models::discriminator::AnyDiscriminator;
@@ -115,12 +114,10 @@ fn launch<B: Trainable, D: TrainedDiscriminator<B>>(
         .with_metric_logger(NoMetricFiles)
         .with_application_logger(None)
         .num_epochs(1)
-        .with_training_strategy(TrainingStrategy::Custom(rounds.clone()));
+        .with_training_strategy(TrainingStrategy::Custom(rounds.clone()))
+        .renderer(PlainLines::new());
     for name in &rounds.shown {
         training = training.metric_train_numeric(Gauge::new(name));
-    }
-    if !std::io::stdout().is_terminal() {
-        training = training.renderer(PlainLines::new());
     }
     let result = training.launch(learner);
     drop(result.renderer);

@@ -3,7 +3,7 @@
 //! Lossy in colour: each frame has a palette of its own of at most 256 colours; a frame with no
 //! more than that is exact. Times are whole hundredths of a second.
 
-use std::{io::Write, path::Path};
+use std::{io::Write, ops::RangeInclusive, path::Path};
 
 use image::{
     Delay, Frame, ImageError, RgbaImage,
@@ -13,11 +13,9 @@ use image::{
 use super::{VideoError, check_video};
 use crate::{stage, video::Video};
 
-/// Players show frames of less than 0.02 s for 0.1 s instead.
-const MAX_RATE: f64 = 50.0;
-
-/// Delays are stored in 16 bits: a frame lasts up to 655.35 s.
-const MIN_RATE: f64 = 1.0 / 655.0;
+/// Frames per second of a GIF: players show frames of less than 0.02 s for 0.1 s instead, and
+/// delays are stored in 16 bits, so that a frame lasts up to 655.35 s.
+pub const GIF_RATES: RangeInclusive<f64> = 1.0 / 655.0..=50.0;
 
 /// Palette search effort of NeuQuant, 1 (best) to 30 (fastest): at 3, a third of the time of 1 for
 /// about a fifth more error.
@@ -46,13 +44,7 @@ pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
 fn encode(path: &Path, video: &Video) -> Result<Vec<u8>, VideoError> {
     let unwritable = |problem: String| VideoError::unwritable(path, problem);
     check_video(video).map_err(|problem| VideoError::unwritable(path, problem))?;
-    if !(MIN_RATE..=MAX_RATE).contains(&video.frames_per_second) {
-        let problem = format!(
-            "{} frames per second; GIF players show {MIN_RATE:.4} to {MAX_RATE}",
-            video.frames_per_second
-        );
-        return Err(unwritable(problem));
-    }
+    check_rate(path, video.frames_per_second)?;
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, PALETTE_SPEED);
     let failed = |error: ImageError| unwritable(error.to_string());
@@ -71,6 +63,19 @@ fn encode(path: &Path, video: &Video) -> Result<Vec<u8>, VideoError> {
     }
     drop(encoder); // Writes the end mark.
     Ok(bytes)
+}
+
+/// Refuses a rate that players do not show.
+pub(super) fn check_rate(path: &Path, frames_per_second: f64) -> Result<(), VideoError> {
+    if GIF_RATES.contains(&frames_per_second) {
+        return Ok(());
+    }
+    let problem = format!(
+        "{frames_per_second} frames per second; GIF players show {:.4} to {}",
+        GIF_RATES.start(),
+        GIF_RATES.end()
+    );
+    Err(VideoError::unwritable(path, problem))
 }
 
 /// Hundredths of a second for frame `index`. Each frame starts at its own time rounded down, so the

@@ -34,7 +34,7 @@ use super::video::Video;
 
 pub use error::VideoError;
 pub use ffmpeg::{ffmpeg_version, find_ffmpeg};
-pub use gif::write_gif_bytes;
+pub use gif::{GIF_RATES, write_gif_bytes};
 pub use limits::{MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MAX_RATE, MAX_SIDE, MIN_RATE};
 
 use source::Source;
@@ -86,6 +86,17 @@ impl VideoFormat {
             ffmpeg::require("write", path).map(drop)
         } else {
             Ok(())
+        }
+    }
+
+    /// Whether a video of this rate can be written to `path`: a GIF knows few.
+    ///
+    /// # Errors
+    /// [`VideoError::Unwritable`].
+    pub fn require_rate(self, path: &Path, frames_per_second: f64) -> Result<(), VideoError> {
+        match self {
+            Self::Gif => gif::check_rate(path, frames_per_second),
+            Self::Mp4 | Self::PngFrames => Ok(()),
         }
     }
 

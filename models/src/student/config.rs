@@ -109,6 +109,22 @@ impl StudentConfig {
         if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Some(format!("{field} is 0, must be at least 1"));
         }
+        let limits = [
+            ("width", self.width, 65_536),
+            ("layers", self.layers, 1024),
+            ("heads", self.heads, 1024),
+            ("feed_forward_width", self.feed_forward_width, 262_144),
+            ("latent_channels", self.latent_channels, 1 << 20),
+            ("patch", self.patch, 64),
+            ("text_width", self.text_width, 65_536),
+            ("frequency_width", self.frequency_width, 65_536),
+            ("frames_per_block", self.frames_per_block, 10_000),
+            ("window_frames", self.window_frames, 10_000),
+            ("sink_frames", self.sink_frames, 10_000),
+        ];
+        if let Some((field, value, most)) = limits.iter().find(|(_, value, most)| value > most) {
+            return Some(format!("{field} is {value}, must be at most {most}"));
+        }
         if !self.width.is_multiple_of(self.heads) || !self.head_width().is_multiple_of(2) {
             return Some(format!(
                 "heads ({}) must divide width ({}) into an even head width",

@@ -12,7 +12,7 @@ use burn::prelude::*;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use self::list::{Listed, Naming, Wanted, file_name, prompts};
+use self::list::{Listed, Naming, Wanted, file_name, no_file_twice, prompts};
 use super::CliError;
 use super::bar::Bar;
 use super::checkpoint::{Source, find};
@@ -21,9 +21,9 @@ use crate::data::batch::BatchError;
 use crate::data::manifest;
 use crate::data::text;
 use crate::data::video_io::VideoFormat;
-use crate::out::say;
-use crate::recipe::Recipe;
+use crate::out::{note, say};
 use crate::recipe::tables::TextKind;
+use crate::recipe::{Purpose, Recipe};
 use crate::run::signals::{self, STOPPED};
 use crate::session::SessionError;
 use crate::session::generate::{Filming, clip_noise};
@@ -42,20 +42,29 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<PathBuf>,
     /// Override a field of that recipe.
-    #[arg(long = "set", value_name = "FIELD=VALUE", requires = "recipe")]
+    #[arg(
+        long = "set",
+        value_name = "FIELD=VALUE",
+        conflicts_with = "checkpoint"
+    )]
     overrides: Vec<String>,
     /// The prompt.
     #[arg(long)]
     prompt: Option<String>,
     /// A file of prompts: .txt with one a line, or .json as VBench has it.
-    #[arg(long, value_name = "FILE", requires = "out_dir")]
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
     prompts: Option<PathBuf>,
     /// What to call the clips, line by line, where that is not the prompts: VBench's own prompts
     /// beside extended ones. Of equal names the first counts.
-    #[arg(long, value_name = "FILE", requires = "prompts")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "out"])]
     names: Option<PathBuf>,
     /// Clips of each prompt (with --out-dir).
-    #[arg(long, default_value_t = 1, requires = "out_dir")]
+    #[arg(
+        long,
+        default_value_t = 1,
+        conflicts_with = "out",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000)
+    )]
     clips: u64,
     /// Seed of the clips' noise.
     #[arg(long, default_value_t = 0)]
@@ -68,11 +77,11 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "DIR")]
     out_dir: Option<PathBuf>,
     /// File format in --out-dir; mp4 needs ffmpeg.
-    #[arg(long, value_enum, default_value_t = Format::Mp4)]
+    #[arg(long, value_enum, default_value_t = Format::Mp4, conflicts_with = "out")]
     format: Format,
-    /// File names in --out-dir: as VBench expects them (`PROMPT-CLIP.mp4`), or by number
-    /// (`00000-0.mp4`).
-    #[arg(long, value_enum, default_value_t = Naming::Vbench)]
+    /// File names in --out-dir: as VBench expects them (`PROMPT-CLIP.mp4`), as VBench-2.0 does (the
+    /// same with the prompt's first 180 characters), or by number (`00000-0.mp4`).
+    #[arg(long, value_enum, default_value_t = Naming::Vbench, conflicts_with = "out")]
     naming: Naming,
     /// Where umT5's embeddings of the prompts are kept [default: the data.path that the student was
     /// trained with if it is here, else --out-dir].
@@ -87,9 +96,19 @@ pub struct GenerateArgs {
 pub fn run(args: &GenerateArgs) -> Result<ExitCode, CliError> {
     let source = match (&args.checkpoint, &args.recipe) {
         (Some(checkpoint), _) => Source::Trained(find(checkpoint)?),
-        (None, Some(recipe)) => Source::base(Recipe::load(recipe, &args.overrides)?)?,
+        (None, Some(recipe)) => {
+            let recipe = Recipe::load_for(Purpose::Sampling, recipe, &args.overrides)?;
+            Source::base(recipe)?
+        }
         (None, None) => unreachable!("clap asks for --checkpoint or --recipe"),
     };
+    if args.data.is_some() && source.card().text.kind != TextKind::Umt5 {
+        return Err(CliError::Usage(
+            "--data is where umT5's embeddings are kept, and this student reads word vectors; \
+             leave it out"
+                .to_string(),
+        ));
+    }
     match (&args.out, &args.out_dir) {
         (Some(out), _) => one_clip(args, &source, out),
         (None, Some(directory)) => clips_of_a_list(args, &source, directory),
@@ -98,13 +117,22 @@ pub fn run(args: &GenerateArgs) -> Result<ExitCode, CliError> {
 }
 
 fn one_clip(args: &GenerateArgs, source: &Source, out: &Path) -> Result<ExitCode, CliError> {
-    if out.symlink_metadata().is_ok() {
+    if let Ok(found) = out.symlink_metadata() {
+        let out = out.display();
+        return Err(CliError::Usage(if found.is_file() || found.is_dir() {
+            format!("{out} exists already; choose another --out")
+        } else {
+            format!("{out} is no place for a clip, which is a new file; choose another --out")
+        }));
+    }
+    let place = out.parent().filter(|place| !place.as_os_str().is_empty());
+    if let Some(place) = place.filter(|place| !place.is_dir()) {
         return Err(CliError::Usage(format!(
-            "{} exists already; choose another --out",
-            out.display()
+            "{} is no directory; make it, or choose another --out",
+            place.display()
         )));
     }
-    VideoFormat::of(out)?.require(out)?;
+    can_be_written(VideoFormat::of(out)?, out, source)?;
     let Some(prompt) = &args.prompt else {
         unreachable!("clap asks for --out-dir beside --prompts")
     };
@@ -140,7 +168,7 @@ fn clips_of_a_list(
     directory: &Path,
 ) -> Result<ExitCode, CliError> {
     let format = args.format.video();
-    format.require(directory)?;
+    can_be_written(format, directory, source)?;
     let prompts = match (&args.prompt, &args.prompts) {
         (Some(prompt), _) => vec![Listed {
             prompt: prompt.clone(),
@@ -160,6 +188,7 @@ fn clips_of_a_list(
         }
     }
     let files: Vec<String> = wanted.iter().map(|wanted| wanted.file.clone()).collect();
+    no_file_twice(&wanted)?;
     check_words(source, prompts.iter().map(|listed| &listed.prompt))?;
     let mut samples = SampleDirectory::open(directory, &settings(args, source, &prompts)?)?;
     wanted.retain(|wanted| !samples.has(&wanted.file));
@@ -176,13 +205,22 @@ fn clips_of_a_list(
             to,
         };
         if !afd_backends::dispatch(args.backend.as_deref(), job)?? {
-            eprintln!("stopped; run the same command again to go on");
+            note!("stopped; run the same command again to go on");
             return Ok(ExitCode::from(STOPPED));
         }
     }
     samples.finish(&files)?;
     say!("{}", directory.join(manifest::FILE_NAME).display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a format that this machine or the student's rate does not allow.
+fn can_be_written(format: VideoFormat, path: &Path, source: &Source) -> Result<(), CliError> {
+    format.require(path)?;
+    let rate = source.card().clip.frames_per_second;
+    format
+        .require_rate(path, rate)
+        .map_err(|error| CliError::Usage(format!("{error}; choose another format")))
 }
 
 /// Refuses prompts that word vectors cannot be made of; umT5 takes any.
@@ -229,7 +267,7 @@ fn settings(
         "text": text::identity(&card.text, source.pickles())?,
         "seed": args.seed,
         "format": args.format.video(),
-        "naming": format!("{:?}", args.naming).to_lowercase(),
+        "naming": args.naming.word(),
         "prompts_blake3": blake3::hash(&list).to_hex().to_string(),
     }) else {
         unreachable!("an object was written")
@@ -302,10 +340,11 @@ impl Job for GenerateJob<'_> {
                 &device,
             );
             let noise = clip_noise(self.seed, prompt, *sample);
+            let called = || format!("clip {sample} of {prompt:?}");
             match &mut self.to {
-                To::File(path) => filming.write(text, noise, path)?,
+                To::File(path) => filming.write(text, noise, path, &called)?,
                 To::Directory(samples, weights) => {
-                    filming.write(text, noise, &samples.staged(file))?;
+                    filming.write(text, noise, &samples.staged(file), &called)?;
                     let name = name.as_deref();
                     samples.publish(
                         file,

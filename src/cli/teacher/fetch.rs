@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{CliError, RecipeArgs};
 use crate::data::store::ClipStore;
-use crate::out::say;
+use crate::out::{note, say};
 use crate::recipe::Recipe;
 use crate::run::signals::{self, STOPPED};
 
@@ -29,7 +29,13 @@ pub struct FetchArgs {
     dry_run: bool,
     /// Submit such samples again, in addition; what they may have cost stays spent. Not between a
     /// run and its --resume.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "STATES")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "STATES",
+        conflicts_with = "dry_run"
+    )]
     again: Vec<Again>,
 }
 
@@ -114,7 +120,7 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode, CliError> {
         return Err(CliError::Failed(reason));
     }
     if fetch.stopped {
-        eprintln!("stopped; run the same command again to go on");
+        note!("stopped; run the same command again to go on");
         return Ok(ExitCode::from(STOPPED));
     }
     if counts.there < counts.wanted {
@@ -214,7 +220,7 @@ impl Shown {
                 bar.set_position(counts.there as u64);
             }
             None if self.said.elapsed().as_secs() >= 10 => {
-                eprintln!("clips {} of {}, {message}", counts.there, counts.wanted);
+                note!("clips {} of {}, {message}", counts.there, counts.wanted);
                 self.said = Instant::now();
             }
             None => {}

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cli::format::Format;
 use crate::cli::{CliError, RecipeArgs};
 use crate::data::record::record;
-use crate::out::say;
+use crate::out::{note, say};
 use crate::recipe::Recipe;
 use crate::run::signals::{self, STOPPED};
 
@@ -22,7 +22,7 @@ pub struct RecordArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Clips per prompt, of the training and the held-out prompts.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     clips: u64,
     /// File format; mp4 needs ffmpeg.
     #[arg(long, value_enum, default_value_t = Format::Frames)]
@@ -45,7 +45,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
     let format = args.format.video();
     let mut progress = |done: usize, all: usize| {
         if done.is_multiple_of(100) || done == all {
-            eprintln!("{done} of {all} clips");
+            note!("{done} of {all} clips");
         }
         !signals::stop_requested()
     };
@@ -67,7 +67,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
         &mut progress,
     )?;
     if !finished {
-        eprintln!("stopped; run the same command again to go on");
+        note!("stopped; run the same command again to go on");
         return Ok(ExitCode::from(STOPPED));
     }
     say!("{}", args.out.join("manifest.jsonl").display());

@@ -3,6 +3,7 @@
 use afd_models::text::EncodeError;
 use afd_models::weights::WeightsError;
 
+use crate::data::coding::NotFinitePixels;
 use crate::data::latents::LatentError;
 use crate::data::prepare::PrepareError;
 use crate::data::text::TextError;
@@ -49,6 +50,9 @@ pub enum BatchError {
     /// Prepared latents.
     #[error(transparent)]
     Latents(#[from] LatentError),
+    /// Pixels that must not be shown.
+    #[error(transparent)]
+    Pixels(#[from] NotFinitePixels),
     /// There is no end to what could be prepared.
     #[error(
         "teacher.samples_per_prompt is 0: every sample of this teacher is another one, so there is \

@@ -12,11 +12,14 @@ use crate::recipe::{Inputs, Problem};
 #[serde(deny_unknown_fields, default)]
 pub struct AfdTable {
     /// Alternations after the warm-up.
+    #[schemars(range(max = 100_000_000))]
     pub alternations: u64,
     /// Supervised updates on teacher clips before the warm-up, as `[supervised]` says (but for its
     /// `steps`); 0 goes without.
+    #[schemars(range(max = 100_000_000))]
     pub supervised_rounds: u64,
     /// Most warm-up rounds, in which only the discriminator learns.
+    #[schemars(range(max = 100_000_000))]
     pub warmup_steps: u64,
     /// The warm-up ends when the pair accuracy on fresh clips has reached this band. Inside a run,
     /// a discriminator above the band is not updated until the student has caught up if
@@ -26,17 +29,18 @@ pub struct AfdTable {
     /// Skip discriminator updates while fresh pair accuracy is above the band.
     pub pause_above_band: bool,
     /// Prompts per alternation (P).
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     pub prompts_per_alternation: usize,
     /// Rollouts per prompt (K).
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     pub rollouts_per_prompt: usize,
     /// Teacher clips per prompt and alternation (M). Of a prompt with fewer the same clip comes
     /// more than once, which is said before training.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     pub teacher_clips_per_prompt: usize,
     /// Teacher clips per prompt that the flow update learns from as well, with r = 1: pure AFD has
     /// none.
+    #[schemars(range(max = 4096))]
     pub teacher_positives: usize,
     /// The part of the alternations in which it does, from and to.
     #[schemars(inner(range(min = 0.0, max = 1.0)))]
@@ -45,11 +49,13 @@ pub struct AfdTable {
     /// ablation only.
     pub shuffled_pairs: bool,
     /// Rounds of base rollouts that `method = "offline"` goes through again and again.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub offline_rounds: u64,
     /// Discriminator updates per alternation.
+    #[schemars(range(max = 1000))]
     pub discriminator_steps: u64,
     /// Student updates per alternation, on the same rollouts with fresh noise.
+    #[schemars(range(max = 1000))]
     pub flow_steps: u64,
     /// Strength beta of the implicit policies; smaller means a weaker trust region.
     #[schemars(extend("exclusiveMinimum" = 0))]

@@ -14,7 +14,7 @@ pub struct CodecTable {
     pub kind: CodecKind,
     /// Pixels per latent row and column (`kind = "pixel"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1), extend("unit" = "px"))]
+    #[schemars(range(min = 1, max = 256), extend("unit" = "px"))]
     pub stride: Option<usize>,
     /// Whether a square of pixels shares one pair of colour differences: half the channels, lossy
     /// in colour only (`kind = "pixel"`).
@@ -26,7 +26,7 @@ pub struct CodecTable {
     pub mean: Option<f32>,
     /// Standard deviation of the pixels (`kind = "pixel"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(range(min = 0.01, max = 1.0))]
     pub std: Option<f32>,
     /// Weights in any layout, relative to the recipe (`kind = "wan-vae"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,7 @@ pub struct DataTable {
     pub path: PathBuf,
     /// Clips per file of latents.
     #[serde(default = "eight")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000))]
     pub clips_per_shard: usize,
 }
 

@@ -18,13 +18,14 @@ pub struct DiscriminatorTable {
     /// What it is trained on: pairs, or clips on their own.
     pub loss: DiscriminatorLoss,
     /// Channels of each scale (`kind = "conv"`).
-    #[schemars(inner(range(min = 1)))]
+    #[schemars(inner(range(min = 1, max = 65_536)))]
     pub channels: Vec<usize>,
     /// Width of the feature that meets the prompt (`kind = "conv"`), or of the readers'
     /// feed-forward networks (`kind = "registers"`).
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub width: usize,
     /// Depths that are read, ascending (`kind = "registers"`).
+    #[schemars(inner(range(max = 1023)))]
     pub layers: Vec<usize>,
     /// Train low-rank factors beside the frozen weights of the copy of the student (`kind =
     /// "registers"`); readers and head are trained either way.
@@ -53,7 +54,7 @@ pub struct DiscriminatorTable {
     #[schemars(range(min = 0.0))]
     pub mismatch_weight: f64,
     /// Largest shift applied to both sides of an update.
-    #[schemars(extend("unit" = "latent pixels"))]
+    #[schemars(range(max = 8192), extend("unit" = "latent pixels"))]
     pub augment_shift: usize,
     /// Largest relative change of brightness, applied to both sides of an update.
     #[schemars(range(min = 0.0))]

@@ -11,16 +11,20 @@ use crate::recipe::Problem;
 pub struct EvaluationTable {
     /// Clips per held-out prompt, of each student and of the teacher; at least 4, or 0 to leave the
     /// table out. A teacher that has fewer gives each of its clips once.
+    #[schemars(range(max = 100_000))]
     pub clips_per_prompt: u64,
     /// First sample of the teacher's evaluation clips; far from the samples that training draws. A
     /// folder's clips are counted round: of more than are asked for it says which are taken.
+    #[schemars(range(max = 1_000_000_000_000_000_u64))]
     pub first_sample: u64,
     /// Clips generated at once.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub batch: usize,
     /// Updates of the freshly trained held-out discriminator; 0 leaves it out.
+    #[schemars(range(max = 1_000_000))]
     pub holdout_steps: u64,
     /// Clips shown side by side in the preview.
+    #[schemars(range(max = 1000))]
     pub preview_clips: usize,
 }
 

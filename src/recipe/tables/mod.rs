@@ -25,8 +25,9 @@ use afd_models::weights::Pickles;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Inputs, Problem};
+use super::{Inputs, Problem, Purpose};
 use afd_clips::video::ClipShape;
+use afd_metrics::table::FEWEST_FRAMES;
 
 pub use crate::advantage::{AdvantageForm, AdvantageScale};
 pub use afd::{AfdTable, Context, LossForm, OldPolicy, OldPolicySchedule, SigmaSet};
@@ -44,7 +45,7 @@ pub use supervised::SupervisedTable;
 pub use teacher::{TeacherKind, TeacherTable};
 pub use text::{TextKind, TextTable};
 
-pub(crate) use clip::whole_tokens;
+pub(crate) use clip::{previewable, whole_blocks, whole_tokens};
 pub(crate) use student::{reads_latents, reads_text};
 
 /// A recipe: what is trained, how, on what, and where it is written.
@@ -115,6 +116,16 @@ pub enum Kind {
     Pretrain,
 }
 
+impl Kind {
+    /// Its name in a recipe, which is that of the verb that runs it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Distill => "distill",
+            Self::Pretrain => "pretrain",
+        }
+    }
+}
+
 /// How a student is taught: Adversarial Flow Distillation, or what one would use instead
 /// (docs/method.md H).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -155,24 +166,59 @@ impl Settings {
 
     /// What has to hold between the fields of a recipe; bounds of single fields were checked.
     pub(super) fn check(&self, inputs: &Inputs<'_>) -> Result<(), Problem> {
-        self.check_method()?;
-        self.prompts.check(self, inputs)?;
         self.text.check()?;
         self.sampler.check()?;
-        self.afd.check(self, inputs)?;
-        self.discriminator.check(inputs.student)?;
         self.student.check()?;
+        if inputs.purpose == Purpose::Sampling {
+            return Ok(());
+        }
+        self.prompts.check(self, inputs)?;
         self.teacher.check()?;
         self.evaluation.check()?;
-        if self.optimizer.learning_rate == 0.0 {
-            return Err(Problem::new(
-                "optimizer.learning_rate is 0, must be a finite number above 0",
-            ));
+        self.check_compared(inputs.purpose)?;
+        if inputs.purpose == Purpose::Training {
+            self.check_training(inputs)?;
         }
         if self.text.kind == TextKind::Umt5 && self.data.is_none() {
             return Err(Problem::new(
                 "data.path is missing: umT5's embeddings are read from the directory that \
                  `afd data prepare` fills",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the comparison with the teacher, after the last round, cannot do without.
+    fn check_compared(&self, purpose: Purpose) -> Result<(), Problem> {
+        let (evaluation, clip) = (&self.evaluation, &self.clip);
+        if evaluation.clips_per_prompt == 0 {
+            return Ok(());
+        }
+        if clip.frames < FEWEST_FRAMES {
+            return Err(Problem::new(format!(
+                "clip.frames is {}, the final table measures clips of at least {FEWEST_FRAMES}; \
+                 evaluation.clips_per_prompt = 0 leaves it out",
+                clip.frames
+            )));
+        }
+        if purpose == Purpose::Training && evaluation.preview_clips > 0 {
+            return previewable(clip).map_err(|problem| {
+                Problem::new(format!(
+                    "{problem}; evaluation.preview_clips = 0 leaves the preview out"
+                ))
+            });
+        }
+        Ok(())
+    }
+
+    /// What nothing but training needs.
+    fn check_training(&self, inputs: &Inputs<'_>) -> Result<(), Problem> {
+        self.check_method()?;
+        self.afd.check(self, inputs)?;
+        self.discriminator.check(inputs.student)?;
+        if self.optimizer.learning_rate == 0.0 {
+            return Err(Problem::new(
+                "optimizer.learning_rate is 0, must be a finite number above 0",
             ));
         }
         Ok(())

@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 pub struct RunTable {
     /// Parts that a batch is split into, one thread each, for CPU backends; leave 1 on a GPU.
     /// Changes the last bits of the results.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub shards: usize,
     /// Clips of a part that are rolled out, scored and learned from at once; 0 = all of them.
     /// Changes the last bits of the results.
+    #[schemars(range(max = 1_000_000))]
     pub micro_batch: usize,
     /// Queries of a clip and head whose attention scores are held at once: bounds memory, changes
     /// the last bits of the results.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub attention_queries: usize,
     /// Hold the graph of one block of the student at a time and run the blocks twice: less memory,
     /// more time, the last bits of the results.
@@ -28,9 +29,10 @@ pub struct RunTable {
     /// text, head, norms, softmax and losses.
     pub precision: Precision,
     /// Rounds between checkpoints.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub checkpoint_every: usize,
     /// Checkpoints kept.
+    #[schemars(range(min = 1, max = 1000))]
     pub keep: usize,
 }
 

@@ -15,7 +15,7 @@ pub struct SamplerTable {
     /// The kind of step.
     pub kind: SamplerKind,
     /// Nominal timesteps, descending, each above 0 and at most 1000.
-    #[schemars(length(min = 1), inner(range(max = 1000.0)))]
+    #[schemars(length(min = 1, max = 1000), inner(range(max = 1000.0)))]
     pub denoising_step_list: Vec<f64>,
     /// The same of a clip's first block of frames, where it has a list of its own (as students of
     /// one and two steps have); without it, the list above.

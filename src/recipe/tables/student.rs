@@ -18,13 +18,15 @@ pub struct StudentTable {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
     /// Latent frames generated together: more than 1 is a chunk-wise student, 1 a frame-wise one.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 10_000))]
     pub frames_per_block: usize,
     /// Attention window in latent frames, sink included; 0 = everything.
     #[serde(default)]
+    #[schemars(range(max = 10_000))]
     pub window_frames: usize,
     /// First latent frames that stay visible.
     #[serde(default)]
+    #[schemars(range(max = 10_000))]
     pub sink_frames: usize,
     /// Which part of a training checkpoint to start from, such as `generator`; without it,
     /// `generator_ema` before `generator`.
@@ -33,6 +35,7 @@ pub struct StudentTable {
     /// Attention heads of a checkpoint that does not say; without it, 128 channels each as in every
     /// Wan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
     pub heads: Option<usize>,
     /// Sizes of a fresh student.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,16 +51,22 @@ pub struct StudentTable {
 #[serde(deny_unknown_fields)]
 pub struct SizesTable {
     /// Token width.
+    #[schemars(range(min = 1, max = 65_536))]
     pub width: usize,
     /// Transformer blocks.
+    #[schemars(range(min = 1, max = 1_024))]
     pub layers: usize,
     /// Attention heads.
+    #[schemars(range(min = 1, max = 1_024))]
     pub heads: usize,
     /// Hidden width of the feed-forward network.
+    #[schemars(range(min = 1, max = 262_144))]
     pub feed_forward_width: usize,
     /// Latent rows and columns per token.
+    #[schemars(range(min = 1, max = 64))]
     pub patch: usize,
     /// Width of the timestep embedding.
+    #[schemars(range(min = 1, max = 65_536))]
     pub frequency_width: usize,
 }
 

@@ -45,6 +45,7 @@ pub struct TeacherTable {
     /// Distinct training samples per prompt (M_c); 0 = a fresh sample every time, which an API's
     /// teacher does not give.
     #[serde(default)]
+    #[schemars(range(max = 1_000_000))]
     pub samples_per_prompt: u64,
     /// The provider (`kind = "api"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,10 +16,10 @@ pub struct TextTable {
     /// The encoder.
     pub kind: TextKind,
     /// Embeddings per prompt (L): the longest prompt in words; umT5 always has 512.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub length: usize,
     /// Width of an embedding; umT5-XXL: 4096.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub width: usize,
     /// Weights of umT5 in any layout, relative to the recipe (`kind = "umt5"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,6 +40,31 @@ fn no_environment_variable_reaches_the_run_directory() {
 }
 
 #[test]
+fn of_several_that_make_the_same_run_at_once_one_does_and_the_others_hear_that_it_exists() {
+    let root = tempfile::tempdir().unwrap();
+    let start = std::sync::Barrier::new(8);
+    for _ in 0..20 {
+        let place = tempfile::tempdir_in(root.path()).unwrap();
+        let made = std::thread::scope(|scope| {
+            let maker = || {
+                start.wait();
+                create(place.path())
+            };
+            let makers: Vec<_> = (0..8).map(|_| scope.spawn(maker)).collect();
+            let made = makers.into_iter().map(|maker| maker.join().unwrap());
+            made.collect::<Vec<_>>()
+        });
+        let refused = made.iter().filter_map(|made| made.as_ref().err());
+        let mut others = 0;
+        for error in refused {
+            assert!(matches!(error, RunError::Exists { .. }), "{error}");
+            others += 1;
+        }
+        assert_eq!(others, 7);
+    }
+}
+
+#[test]
 fn an_existing_run_is_refused_and_kept() {
     let root = tempfile::tempdir().unwrap();
     drop(create(root.path()).unwrap());

@@ -178,6 +178,8 @@ impl<B: Trainable> ClipMaker<'_, B> {
             shape: self.recipe.latent_shape,
             device: self.device,
         };
-        Ok(self.batches.decode(generator.continuation(noise, prefix)))
+        let made = generator.continuation(noise, prefix);
+        let name = |number| format!("continuation {number} of scene {scene} of {prompt:?}");
+        Ok(self.batches.decode(made, truth.shape.frames, &name)?)
     }
 }
