@@ -254,6 +254,9 @@ impl<B: Kernels> Batches<B> {
 
     fn teacher_clip(&self, prompt: &str, sample: u64) -> Result<Clip, BatchError> {
         self.queries.fetch_add(1, Ordering::Relaxed);
+        if let Some(clip) = self.teacher.prepared_clip(prompt, sample, self.shape, self.fit) {
+            return Ok(clip?);
+        }
         let videos = self.teacher.videos(prompt, sample..sample + 1)?;
         let clip = |video| {
             prepare_fitted(video, self.shape, self.fit).map_err(|source| BatchError::Prepare {
