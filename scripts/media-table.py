@@ -18,7 +18,7 @@ from pathlib import Path
 READER, TABLE = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
 WORK = Path(tempfile.mkdtemp(prefix="media-table-"))
 WIDTH, HEIGHT = 64, 48
-DRAWN = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=24:duration=2"
+DRAWN = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=24:duration=2,format=gbrp"
 H264 = "-c:v libx264 -crf 0 -pix_fmt yuv444p -bf 2"
 VP9 = "-c:v libvpx-vp9 -lossless 1 -pix_fmt yuv444p"
 CODECS = {"mp4": H264, "mov": H264, "mkv": H264, "webm": VP9, "avi": "-c:v ffv1 -pix_fmt yuv444p"}
@@ -93,7 +93,7 @@ def frame_times():
         path = made(f"cfr.{container}", "null", codec)
         clip = read(path, 19, (WIDTH, HEIGHT), 10)
         row("a constant rate", container, how, clip, rendered(path, "fps=10:round=up", 19), 19)
-    path = made("cfr.webp", "null", "-c:v libwebp_anim -lossless 1 -loop 0")
+    path = made("cfr.webp", "null", "-c:v libwebp_anim -pix_fmt bgra -lossless 1 -loop 0")
     drawn = ffmpeg(f"-f lavfi -i {DRAWN} -vf fps=10:round=up,format=rgb24 -frames:v 19 -f rawvideo"
                    " -pix_fmt rgb24 pipe:1")
     row("a constant rate", "webp", how + " (of what was drawn: this ffmpeg reads none)",
@@ -101,8 +101,9 @@ def frame_times():
 
 
 def late_starts():
-    how = "`setpts=PTS-STARTPTS,fps=12:round=up` of a picture 1.5 s after the sound"
-    reference = "[0:v]setpts=PTS-STARTPTS,fps=12:round=up"
+    # Half a millisecond early, because Matroska rounds to whole ones.
+    how = "`setpts=PTS-STARTPTS-0.0005/TB,fps=12:round=up` of a picture 1.5 s after the sound"
+    reference = "[0:v]settb=1/90000,setpts=PTS-STARTPTS-0.0005/TB,fps=12:round=up:start_time=0"
     sounds = {"mp4": "aac", "mov": "aac", "mkv": "libvorbis", "webm": "libvorbis", "ts": "mp2"}
     for container, sound in sounds.items():
         path = WORK / f"late.{container}"
@@ -178,7 +179,7 @@ def orientation():
                 read(path, 5, size, 24), reference, 5)
     for kind, codec in (("jpg", "-q:v 2 -pix_fmt yuvj444p"), ("png", "-pix_fmt rgb24"),
                         ("apng", "-pix_fmt rgb24 -f apng -plays 0"),
-                        ("webp", "-c:v libwebp_anim -lossless 1 -loop 0")):
+                        ("webp", "-c:v libwebp_anim -pix_fmt bgra -lossless 1 -loop 0")):
         worst = b"", b""
         for number, turn in TURNS.items():
             size = (HEIGHT, WIDTH) if number >= 5 else (WIDTH, HEIGHT)
@@ -220,7 +221,7 @@ def colours():
                     read(path, 5, (WIDTH, HEIGHT), 24), truth, 5, most=5)
     for container, codec in CODECS.items():
         for width, height, matrix in ((64, 48, "bt601"), (64, 640, "bt709")):
-            size = f"testsrc2=size={width}x{height}:rate=24:duration=0.25"
+            size = f"testsrc2=size={width}x{height}:rate=24:duration=0.25,format=gbrp"
             path = made(f"untagged{height}.{container}",
                         f"format=gbrp,scale=out_color_matrix={matrix}:out_range=tv,format=yuv444p",
                         codec + " -colorspace unknown", source=size)
@@ -229,7 +230,7 @@ def colours():
             row("colours", container, f"what was drawn, {width} x {height}, unnamed {matrix}",
                 read(path, 3, (width, height), 24), drawn, 3, most=5)
     # Stored lying down, 640 x 48: television's small size; shown, 640 high.
-    size = "testsrc2=size=640x48:rate=24:duration=0.25"
+    size = "testsrc2=size=640x48:rate=24:duration=0.25,format=gbrp"
     for container in ("mp4", "mov"):
         lying = made(f"lying601.{container}",
                      "format=gbrp,scale=out_color_matrix=bt601:out_range=tv,format=yuv444p",
@@ -285,24 +286,25 @@ def alpha():
         "apng": "-f apng -plays 0 -pix_fmt rgba",
         "gif": "",
     }
-    over = ("color=black:size=64x48,format=gbrp[back];[0:v]format=gbrap[film];"
-            "[back][film]overlay=format=gbrp:shortest=1,format=rgb24")
+    how = "`premultiply`, which is over black"
+    over = "scale=out_range=pc,format=rgba,format=gbrap,premultiply=inplace=1,format=gbrp"
     for name, codec in codecs.items():
         path = made(f"alpha-{name.split()[-1].strip('()')}.{name.split()[0]}", hole,
                     codec + " -frames:v 6")
         before = {"webm (VP9)": "-c:v libvpx-vp9", "mkv (VP9)": "-c:v libvpx-vp9",
                   "webm (VP8)": "-c:v libvpx"}.get(name, "")
-        row("transparency", name, "`overlay` on black", read(path, 5, (WIDTH, HEIGHT), 24),
+        row("transparency", name, how, read(path, 5, (WIDTH, HEIGHT), 24),
             rendered(path, over, 5, before), 5, most=4)
     folder = WORK / "alpha-png"
     folder.mkdir()
     made("alpha-png/%05d.png", hole, "-pix_fmt rgba -frames:v 5")
     (folder / "frames.json").write_text('{"frames_per_second": 24}')
     reference = rendered(folder / "%05d.png", over, 5)
-    row("transparency", "png frames", "`overlay` on black", read(folder, 5, (WIDTH, HEIGHT), 24),
+    row("transparency", "png frames", how, read(folder, 5, (WIDTH, HEIGHT), 24),
         reference, 5, most=4)
-    path = made("alpha.webp", hole, "-c:v libwebp_anim -lossless 1 -loop 0 -frames:v 5")
-    row("transparency", "webp", "`overlay` on black (of the same frames as PNG)",
+    path = made("alpha.webp", hole, "-c:v libwebp_anim -pix_fmt bgra -lossless 1 -loop 0"
+                " -frames:v 5")
+    row("transparency", "webp", "`premultiply`, which is over black (of the same frames as PNG)",
         read(path, 5, (WIDTH, HEIGHT), 24), reference, 5, most=4)
 
 
