@@ -360,8 +360,8 @@ def main():
     bad = sum(not good for *_, good in ROWS)
     text = f"""# Media as players show them
 
-Films of every container and property, made by `{version}`, read by this program (commit {commit})
-and rendered by ffmpeg's own filters, frame by frame.
+Films of every container and property, made by `{version}`,
+read by this program (commit {commit}) and rendered by ffmpeg's own filters, frame by frame.
 
 ```sh
 cargo build --release -p afd-clips --example media_frames
@@ -379,8 +379,7 @@ The rules are in [your-clips.md](../your-clips.md).
         text += f"| {kind} | {container} | {how} | {said} | {'as it' if good else 'DIFFERS'} |\n"
     text += """
 What is not in the table, because ffmpeg 5.1 neither writes nor reads it: orientation in Matroska
-and WebM (its later versions do, and so does this program with them), orientation in AVI (there is
-none), and cropping marks (`clap`, PixelCrop).
+and WebM, and cropping marks (`clap`, PixelCrop). AVI has no orientation.
 """
     TABLE.write_text(text)
     sys.exit(bad > 0)
