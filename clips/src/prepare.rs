@@ -8,21 +8,15 @@
 mod resize;
 
 use super::video::{Clip, ClipShape, Video, from_byte, to_byte};
-use super::video_io::{MalformedVideo, VideoHeader, check_video};
+use super::video_io::{Clock, EARLY, Frame, MalformedVideo, VideoHeader, check_video};
 use resize::Resizer;
-
-/// How far before its start a source frame may be shown, in source frames.
-///
-/// Containers round frame rates; without this, frame 8 of an 8.000 fps clip read as 7.999 fps would
-/// show frame 7.
-const EARLY: f64 = 0.01;
 
 /// Why a video could not become a clip.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PrepareError {
     /// The video ends before the clip's last frame.
     #[error(
-        "the video lasts {found_seconds:.3} s ({found_frames} frames at {found_rate} frames per \
+        "the video lasts {found_seconds:.3} s ({found_frames} frames, {found_rate:.3} per \
             second), but the last of the clip's {needed_frames} frames at {needed_rate} frames per \
             second shows {needed_seconds:.3} s; use longer videos or fewer frames per clip"
     )]
@@ -31,7 +25,7 @@ pub enum PrepareError {
         found_seconds: f64,
         /// Frames in the video.
         found_frames: usize,
-        /// The video's frames per second.
+        /// The video's frames per second, on average.
         found_rate: f64,
         /// The moment that the clip's last frame shows, in seconds.
         needed_seconds: f64,
@@ -90,24 +84,23 @@ pub fn prepare(video: &Video, shape: ClipShape) -> Result<Clip, PrepareError> {
 pub fn prepare_fitted(video: &Video, shape: ClipShape, fit: Fit) -> Result<Clip, PrepareError> {
     check_video(video)?;
     let header = VideoHeader {
-        width: video.width,
-        height: video.height,
-        frames_per_second: video.frames_per_second,
+        seconds: Some(video.seconds()),
+        ..VideoHeader::plain(video.width, video.height, video.frames_per_second)
     };
     let mut preparer = Preparer::new(shape, fit)?;
-    video
-        .frames
-        .iter()
-        .for_each(|frame| preparer.frame(&header, frame));
+    for (index, pixels) in video.frames.iter().enumerate() {
+        let start = index as f64 / video.frames_per_second;
+        preparer.frame(&header, Frame { pixels, start });
+    }
     preparer.finish()
 }
 
-/// A clip in the making, from frames as they come; one source frame is looked at at a time.
+/// A clip in the making, from frames as they come; one source frame is held at a time.
 ///
-/// * Time: clip frame `k` shows the video at `k / shape.frames_per_second` seconds, that is the
-///   latest source frame that has begun.
-/// * Fit: the largest centred rectangle of whole pixels with the shape's aspect ratio; or all of
-///   the picture between black bars.
+/// * Time: clip frame `k` shows the video at `k / shape.frames_per_second` seconds from its first
+///   frame on, that is the latest source frame that has begun, up to [`EARLY`] before its time.
+/// * Fit: the largest centred rectangle of whole pixels with the shape's aspect ratio, as it looks
+///   where pixels are not square; or all of the picture between black bars.
 /// * Size: every output pixel is the mean of the source area it covers; partly covered pixels count
 ///   by their covered fraction. Shrinking does not alias, and growing gives blocks with exact
 ///   borders.
@@ -116,7 +109,9 @@ pub struct Preparer {
     shape: ClipShape,
     fit: Fit,
     header: Option<VideoHeader>,
-    seen: usize,
+    clock: Clock,
+    /// The latest frame: how long it is shown is known when the next one comes.
+    held: Vec<u8>,
     resizer: Option<Resizer>,
     pixels: Vec<f32>,
 }
@@ -140,88 +135,98 @@ impl Preparer {
             shape,
             fit,
             header: None,
-            seen: 0,
+            clock: Clock::default(),
+            held: Vec::new(),
             resizer: None,
             pixels: Vec::new(),
         })
     }
 
-    /// The next frame of the video, `height * width * 3` bytes.
-    pub fn frame(&mut self, header: &VideoHeader, frame: &[u8]) {
-        let shape = self.shape;
-        let resizer = self
-            .resizer
-            .get_or_insert_with(|| Resizer::new(header, shape, self.fit));
-        self.header = Some(*header);
-        let frame_values = shape.height * shape.width * 3;
-        let mut shown = self.pixels.len() / frame_values;
-        let first = shown;
-        while shown < shape.frames
-            && source_frame(shown, shape.frames_per_second, header.frames_per_second) <= self.seen
-        {
-            if shown == first {
-                resizer.resize(frame, &mut self.pixels);
-            } else {
-                // A slower video shows one frame several times.
-                self.pixels
-                    .extend_from_within(self.pixels.len() - frame_values..);
-            }
-            shown += 1;
+    /// The next frame of the video.
+    pub fn frame(&mut self, header: &VideoHeader, frame: Frame<'_>) {
+        if self.clock.frames() > 0 {
+            self.show_held_until(frame.start);
         }
-        self.seen += 1;
+        self.header = Some(*header);
+        self.clock.frame(&frame);
+        if !self.is_full() {
+            self.held.clear();
+            self.held.extend_from_slice(&frame);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.pixels.len() == self.shape.frames * self.shape.height * self.shape.width * 3
+    }
+
+    /// Takes every frame of the clip before `end` from the frame that is held.
+    fn show_held_until(&mut self, end: f64) {
+        let (Some(header), shape) = (self.header, self.shape) else {
+            return;
+        };
+        let frame_values = shape.height * shape.width * 3;
+        let first = self.pixels.len() / frame_values;
+        let shown = (first..shape.frames)
+            .take_while(|&frame| moment(frame, shape) + EARLY < end)
+            .count();
+        if shown == 0 {
+            return;
+        }
+        let fit = self.fit;
+        self.resizer
+            .get_or_insert_with(|| Resizer::new(&header, shape, fit))
+            .resize(&self.held, &mut self.pixels);
+        // A slower video shows one frame several times.
+        for _ in 1..shown {
+            self.pixels
+                .extend_from_within(self.pixels.len() - frame_values..);
+        }
     }
 
     /// The clip.
     ///
     /// # Errors
     /// [`PrepareError::TooShort`] when the last clip frame falls after the video's end.
-    pub fn finish(self) -> Result<Clip, PrepareError> {
-        let shape = self.shape;
-        if self.pixels.len() == shape.frames * shape.height * shape.width * 3 {
+    pub fn finish(mut self) -> Result<Clip, PrepareError> {
+        let end = self.header.map_or(0.0, |header| self.clock.end(&header));
+        self.show_held_until(end);
+        if self.is_full() {
             return Ok(Clip {
-                shape,
+                shape: self.shape,
                 pixels: self.pixels,
             });
         }
-        Err(too_short(
-            self.header.map_or(0.0, |header| header.frames_per_second),
-            self.seen,
-            shape,
-        ))
+        Err(too_short(end, self.clock.frames(), self.shape))
     }
 }
 
-/// Whether a video of so many frames is long enough for a clip.
+/// The moment that a frame of a clip shows, in seconds.
+fn moment(frame: usize, shape: ClipShape) -> f64 {
+    frame as f64 / shape.frames_per_second
+}
+
+/// Whether a video of so many seconds is long enough for a clip; `frames` is for the message.
 ///
 /// # Errors
 /// [`PrepareError::TooShort`].
-pub fn check_length(
-    header: &VideoHeader,
-    frames: u64,
-    shape: ClipShape,
-) -> Result<(), PrepareError> {
-    let last = source_frame(
-        shape.frames.saturating_sub(1),
-        shape.frames_per_second,
-        header.frames_per_second,
-    );
-    if (last as u64) < frames {
+pub fn check_length(seconds: f64, frames: u64, shape: ClipShape) -> Result<(), PrepareError> {
+    if moment(shape.frames.saturating_sub(1), shape) + EARLY < seconds {
         Ok(())
     } else {
-        Err(too_short(header.frames_per_second, frames as usize, shape))
+        Err(too_short(seconds, frames, shape))
     }
 }
 
-fn too_short(rate: f64, frames: usize, shape: ClipShape) -> PrepareError {
+fn too_short(seconds: f64, frames: u64, shape: ClipShape) -> PrepareError {
     PrepareError::TooShort {
-        found_seconds: if rate > 0.0 {
-            frames as f64 / rate
+        found_seconds: seconds,
+        found_frames: frames as usize,
+        found_rate: if seconds > 0.0 {
+            frames as f64 / seconds
         } else {
             0.0
         },
-        found_frames: frames,
-        found_rate: rate,
-        needed_seconds: (shape.frames - 1) as f64 / shape.frames_per_second,
+        needed_seconds: moment(shape.frames.saturating_sub(1), shape),
         needed_frames: shape.frames,
         needed_rate: shape.frames_per_second,
     }
@@ -241,12 +246,6 @@ pub fn round_to_8_bits(clip: &Clip) -> Clip {
             .map(|&value| from_byte(to_byte(value)))
             .collect(),
     }
-}
-
-/// The source frame that is on screen when clip frame `frame` is taken.
-fn source_frame(frame: usize, clip_rate: f64, source_rate: f64) -> usize {
-    let seconds = frame as f64 / clip_rate;
-    (seconds * source_rate + EARLY).floor() as usize
 }
 
 #[cfg(test)]

@@ -235,6 +235,12 @@ impl<B: Kernels> Batches<B> {
     }
 
     fn prepared_clip(&self, prompt: &str, sample: u64) -> Result<Clip, BatchError> {
+        if let Some(clip) = self
+            .teacher
+            .prepared_clip(prompt, sample, self.shape, self.fit)
+        {
+            return Ok(clip?);
+        }
         let videos = self.teacher.videos(prompt, sample..sample + 1)?;
         let clip = |video| {
             prepare_fitted(video, self.shape, self.fit).map_err(|source| BatchError::Prepare {

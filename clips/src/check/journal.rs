@@ -11,7 +11,7 @@ use std::{
 use super::Look;
 
 /// The first line. Another number is another way of looking.
-const HEAD: &str = "{\"afd_check\":1}";
+const HEAD: &str = "{\"afd_check\":2}";
 
 /// Most bytes of a line.
 const MAX_LINE: u64 = 1 << 20;

@@ -1,7 +1,7 @@
 //! One clip, looked at frame by frame: what is kept of it, and what is suspicious about it alone.
 
 use super::Flag;
-use crate::video_io::VideoHeader;
+use crate::video_io::{Clock, Frame, VideoHeader};
 
 /// Rows and columns of the small grey picture that a frame is looked at as.
 pub(super) const SIDE: usize = 64;
@@ -47,10 +47,14 @@ pub struct Look {
     pub width: u32,
     /// Rows per frame.
     pub height: u32,
-    /// Frames per second.
+    /// A pixel's width over its height, as shown.
+    pub pixel_aspect: f64,
+    /// Frames per second, on average.
     pub frames_per_second: f64,
     /// Frames.
     pub frames: u64,
+    /// Seconds from the first frame's start to the last one's end.
+    pub seconds: f64,
     /// BLAKE3 of size and pixels.
     pub pixels: String,
     /// Mean grey of 8 x 8 parts at four moments, in hexadecimal digits.
@@ -66,7 +70,7 @@ pub struct Look {
 #[derive(Default)]
 pub(super) struct Looking {
     hasher: blake3::Hasher,
-    frames: u64,
+    clock: Clock,
     /// Every `stride`th frame so far, made small.
     samples: Vec<Vec<u8>>,
     stride: u64,
@@ -76,18 +80,19 @@ pub(super) struct Looking {
 }
 
 impl Looking {
-    /// The next frame, `height * width * 3` bytes.
-    pub fn frame(&mut self, header: &VideoHeader, frame: &[u8]) {
+    /// The next frame.
+    pub fn frame(&mut self, header: &VideoHeader, frame: Frame<'_>) {
+        let frames = self.clock.frames();
         let (width, height) = (header.width as usize, header.height as usize);
-        if self.frames == 0 {
+        if frames == 0 {
             self.stride = 1;
             self.hasher
                 .update(&header.width.to_le_bytes())
                 .update(&header.height.to_le_bytes());
             (self.bright_rows, self.bright_columns) = (vec![0; height], vec![0; width]);
         }
-        self.hasher.update(frame);
-        if self.frames.is_multiple_of(self.stride) {
+        self.hasher.update(&frame);
+        if frames.is_multiple_of(self.stride) {
             if self.samples.len() == SAMPLES {
                 let mut index = 0;
                 self.samples.retain(|_| {
@@ -96,11 +101,11 @@ impl Looking {
                 });
                 self.stride *= 2;
             }
-            if self.frames.is_multiple_of(self.stride) {
-                self.sample(frame, width, height);
+            if frames.is_multiple_of(self.stride) {
+                self.sample(&frame, width, height);
             }
         }
-        self.frames += 1;
+        self.clock.frame(&frame);
     }
 
     fn sample(&mut self, frame: &[u8], width: usize, height: usize) {
@@ -156,11 +161,18 @@ impl Looking {
             .flatten()
             .map(|value| format!("{:02x}", value.round() as u8))
             .collect();
+        let (frames, seconds) = (self.clock.frames(), self.clock.end(header));
         Look {
             width: header.width,
             height: header.height,
-            frames_per_second: header.frames_per_second,
-            frames: self.frames,
+            pixel_aspect: header.pixel_aspect,
+            frames_per_second: if seconds > 0.0 {
+                frames as f64 / seconds
+            } else {
+                header.frames_per_second
+            },
+            frames,
+            seconds,
             pixels: self.hasher.finalize().to_hex().to_string(),
             signature,
             flags,

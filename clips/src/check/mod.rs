@@ -23,7 +23,7 @@ use crate::{
     layouts::{Entry, Layout, LayoutError, Problem},
     prepare::check_length,
     video::ClipShape,
-    video_io::{VideoError, VideoHeader},
+    video_io::VideoError,
 };
 use across::Across;
 use decode::{Looked, looked_at};
@@ -266,12 +266,7 @@ impl Run<'_> {
         };
         let problem = match (&record.look, record.problem) {
             (Some(look), None) => self.options.shape.and_then(|shape| {
-                let header = VideoHeader {
-                    width: look.width,
-                    height: look.height,
-                    frames_per_second: look.frames_per_second,
-                };
-                check_length(&header, look.frames, shape)
+                check_length(look.seconds, look.frames, shape)
                     .err()
                     .map(|error| error.to_string())
             }),

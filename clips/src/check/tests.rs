@@ -295,7 +295,7 @@ fn unusable_clips_are_named_with_reasons_and_short_ones_where_a_length_is_asked_
     assert!(
         report.problems[0]
             .problem
-            .contains("3 frames at 8 frames per second"),
+            .contains("0.375 s (3 frames, 8.000 per second)"),
         "{report:?}"
     );
     assert_eq!(checked(folder.path()).problems.len(), 3);

@@ -27,14 +27,22 @@ impl Resizer {
         let (height, width) = (shape.height, shape.width);
         let ((from_rows, from_columns), (rows, columns)) = match fit {
             Fit::Crop => (
-                centre_crop(source_height, source_width, height, width),
+                centre_crop(
+                    (source_height, source_width),
+                    header.pixel_aspect,
+                    height as f64 / width as f64,
+                ),
                 (0..height, 0..width),
             ),
             // The picture's place in the clip is what a clip of the picture's shape would be
             // cropped to.
             Fit::Pad => (
                 (0..source_height, 0..source_width),
-                centre_crop(height, width, source_height, source_width),
+                centre_crop(
+                    (height, width),
+                    1.0,
+                    source_height as f64 / (source_width as f64 * header.pixel_aspect),
+                ),
             ),
         };
         let (row_shares, column_shares) = (
@@ -84,14 +92,14 @@ impl Resizer {
     }
 }
 
-/// The largest centred `(rows, columns)` of the source with the aspect ratio `height : width`.
+/// The largest centred `(rows, columns)` of a picture of pixels of `pixel_aspect` (width over
+/// height) that look `slope` (height over width).
 ///
 /// Whole pixels: a crop that splits pixels would blur videos which need no resizing.
 pub(super) fn centre_crop(
-    source_height: usize,
-    source_width: usize,
-    height: usize,
-    width: usize,
+    (rows, columns): (usize, usize),
+    pixel_aspect: f64,
+    slope: f64,
 ) -> (Range<usize>, Range<usize>) {
     let kept = |source: usize, wanted: f64| {
         let kept = (wanted.round() as usize).clamp(1, source);
@@ -99,14 +107,8 @@ pub(super) fn centre_crop(
         start..start + kept
     };
     (
-        kept(
-            source_height,
-            source_width as f64 * height as f64 / width as f64,
-        ),
-        kept(
-            source_width,
-            source_height as f64 * width as f64 / height as f64,
-        ),
+        kept(rows, columns as f64 * pixel_aspect * slope),
+        kept(columns, rows as f64 / (pixel_aspect * slope)),
     )
 }
 

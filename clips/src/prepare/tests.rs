@@ -128,7 +128,7 @@ fn a_video_that_ends_too_early_is_refused_with_both_durations() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("0.875 s (21 frames at 24 frames per second)"),
+        message.contains("0.875 s (21 frames, 24.000 per second)"),
         "{message}"
     );
     assert!(
@@ -139,8 +139,87 @@ fn a_video_that_ends_too_early_is_refused_with_both_durations() {
     assert!(prepare(&grey(22, 2, 2, 24.0, |_, _, _| 0), shape(8, 2, 2, 8.0)).is_ok());
 }
 
+/// Which frames a clip shows of a video whose frame `i` begins at `starts[i]`.
+fn shown_at(starts: &[f64], seconds: Option<f64>, frames: usize, rate: f64) -> Vec<u8> {
+    let header = VideoHeader {
+        seconds,
+        ..VideoHeader::plain(2, 2, 8.0)
+    };
+    let mut preparer = Preparer::new(shape(frames, 1, 1, rate), Fit::Crop).unwrap();
+    for (index, &start) in starts.iter().enumerate() {
+        let pixels = &[index as u8; 12];
+        preparer.frame(&header, Frame { pixels, start });
+    }
+    let clip = preparer.finish().unwrap();
+    clip.pixels
+        .iter()
+        .step_by(3)
+        .map(|&value| to_byte(value))
+        .collect()
+}
+
+#[test]
+fn frames_are_taken_at_their_own_times() {
+    let uneven = [0.0, 0.05, 0.1, 0.15, 0.35, 0.55];
+    assert_eq!(shown_at(&uneven, None, 7, 10.0), [0, 2, 3, 3, 4, 4, 5]);
+    // Rounded up to a millisecond: meant for 1/24 and 2/24.
+    assert_eq!(shown_at(&[0.0, 0.042, 0.084], None, 3, 24.0), [0, 1, 2]);
+    // Two of the same time: the later one is shown.
+    assert_eq!(
+        shown_at(&[0.0, 0.1, 0.1, 0.2], Some(0.3), 3, 10.0),
+        [0, 2, 3]
+    );
+    // The last one lasts as long as the file says.
+    assert_eq!(shown_at(&[0.0, 0.1], Some(0.5), 5, 10.0), [0, 1, 1, 1, 1]);
+}
+
+#[test]
+fn pixels_that_are_not_square_are_cropped_and_padded_as_they_look() {
+    let header = |width, height, pixel_aspect| VideoHeader {
+        pixel_aspect,
+        ..VideoHeader::plain(width, height, 8.0)
+    };
+    // 96 x 96 pixels of 4:3 look like 4:3.
+    let grey = |header: &VideoHeader, shape, fit, value: &dyn Fn(usize) -> u8| {
+        let width = header.width as usize;
+        let pixels: Vec<u8> = (0..width * header.height as usize)
+            .flat_map(|place| [value(place % width); 3])
+            .collect();
+        let mut preparer = Preparer::new(shape, fit).unwrap();
+        let pixels = &pixels;
+        preparer.frame(header, Frame { pixels, start: 0.0 });
+        preparer.finish().unwrap()
+    };
+    let columns = |clip: &Clip| -> Vec<u8> {
+        (0..clip.shape.width)
+            .map(|column| to_byte(clip.pixel(0, 0, column)[0]))
+            .collect()
+    };
+    let whole = header(96, 96, 4.0 / 3.0);
+    let clip = grey(&whole, shape(1, 3, 4, 8.0), Fit::Crop, &|column| {
+        column as u8
+    });
+    // Nothing is cut: each column of the clip is the mean of 24 columns.
+    assert_eq!(columns(&clip), [12, 36, 60, 84]);
+    // 48 x 96 pixels of 2:1 look square: 48 of 64 columns, from the eighth on.
+    let tall = header(48, 96, 2.0);
+    let clip = grey(&tall, shape(1, 48, 64, 8.0), Fit::Pad, &|_| 200);
+    let filled: Vec<usize> = (0..64)
+        .filter(|&column| columns(&clip)[column] == 200)
+        .collect();
+    assert_eq!(filled, (8..56).collect::<Vec<_>>());
+    let clip = grey(&tall, shape(1, 8, 4, 8.0), Fit::Crop, &|column| {
+        column as u8
+    });
+    // The middle 24 columns.
+    assert_eq!(columns(&clip), [15, 21, 27, 33]);
+}
+
 #[test]
 fn the_crop_is_centred_and_keeps_the_aspect_ratio() {
+    let centre_crop = |rows, columns, height, width| {
+        centre_crop((rows, columns), 1.0, f64::from(height) / f64::from(width))
+    };
     assert_eq!(centre_crop(720, 1280, 64, 64), (0..720, 280..1000));
     assert_eq!(centre_crop(1280, 720, 64, 64), (280..1000, 0..720));
     assert_eq!(centre_crop(720, 1280, 480, 832), (0..720, 16..1264));

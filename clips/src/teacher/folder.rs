@@ -11,8 +11,8 @@ use super::{Source, Teacher, TeacherError};
 use crate::{
     layouts::{Layout, Place, Problem},
     prepare::{Fit, PrepareError, Preparer},
-    video::{Clip, ClipShape, Video},
-    video_io::{VideoError, check_readable},
+    video::{Clip, ClipShape, Video, from_byte},
+    video_io::{VideoError, Whole, check_readable},
 };
 
 /// Most decoded bytes kept in memory (512 MiB); further clips are decoded anew each time.
@@ -188,15 +188,15 @@ impl FolderTeacher {
         {
             return Ok(video.clone());
         }
-        let mut frames = Vec::new();
-        let header = place.decode(&self.directory, &mut |_, frame| frames.push(frame.to_vec()));
-        let header = header.map_err(TeacherError::data)?;
-        let video = Video {
-            width: header.width,
-            height: header.height,
-            frames_per_second: header.frames_per_second,
-            frames,
-        };
+        let mut whole = Whole::default();
+        place
+            .decode(&self.directory, &mut |header, frame| {
+                whole.frame(header, frame)
+            })
+            .map_err(TeacherError::data)?;
+        let video = whole
+            .finish(&place.shown(&self.directory))
+            .map_err(TeacherError::data)?;
         self.cache
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -220,6 +220,16 @@ impl Teacher for FolderTeacher {
         samples
             .map(|sample| self.clip(self.place(prompt, sample)?))
             .collect()
+    }
+
+    fn prepared_clip(
+        &self,
+        prompt: &str,
+        sample: u64,
+        shape: ClipShape,
+        fit: Fit,
+    ) -> Option<Result<Clip, TeacherError>> {
+        Some(self.prepared_once(prompt, sample, shape, fit))
     }
 
     fn samples(&self, prompt: &str) -> Option<u64> {
@@ -246,6 +256,35 @@ impl Teacher for FolderTeacher {
 }
 
 impl FolderTeacher {
+    /// As [`FolderTeacher::prepared`], and kept for the next time.
+    fn prepared_once(
+        &self,
+        prompt: &str,
+        sample: u64,
+        shape: ClipShape,
+        fit: Fit,
+    ) -> Result<Clip, TeacherError> {
+        let places = self.places(prompt)?;
+        let place = &places[(sample % places.len() as u64) as usize];
+        let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, video)) = cache()
+            .prepared
+            .get(place)
+            .filter(|(kept, how, _)| (*kept, *how) == (shape, fit))
+        {
+            let pixels = video.frames.iter().flatten();
+            return Ok(Clip {
+                shape,
+                pixels: pixels.map(|&byte| from_byte(byte)).collect(),
+            });
+        }
+        let clip = self.prepared(prompt, sample, shape, fit)?;
+        cache().keep_prepared(place, shape, fit, &clip);
+        Ok(clip)
+    }
+}
+
+impl FolderTeacher {
     fn nearest(&self, prompt: &str) -> &str {
         let likeness = |known: &&String| strsim::normalized_levenshtein(prompt, known);
         self.prompts
@@ -260,6 +299,8 @@ impl FolderTeacher {
 #[derive(Debug)]
 struct Cache {
     videos: BTreeMap<Place, Video>,
+    /// Clips, as the 8-bit videos that they are.
+    prepared: BTreeMap<Place, (ClipShape, Fit, Video)>,
     bytes_left: usize,
 }
 
@@ -267,6 +308,7 @@ impl Cache {
     fn new(bytes: usize) -> Self {
         Self {
             videos: BTreeMap::new(),
+            prepared: BTreeMap::new(),
             bytes_left: bytes,
         }
     }
@@ -279,6 +321,18 @@ impl Cache {
         ) {
             self.bytes_left = left;
             self.videos.insert(place.clone(), video.clone());
+        }
+    }
+
+    fn keep_prepared(&mut self, place: &Place, shape: ClipShape, fit: Fit, clip: &Clip) {
+        // One byte for every value.
+        if let (Some(left), false) = (
+            self.bytes_left.checked_sub(clip.pixels.len()),
+            self.prepared.contains_key(place),
+        ) {
+            self.bytes_left = left;
+            self.prepared
+                .insert(place.clone(), (shape, fit, clip.to_video()));
         }
     }
 }

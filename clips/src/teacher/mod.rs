@@ -7,7 +7,10 @@ use std::{fmt::Display, ops::Range};
 
 pub use source::{Source, content_of};
 
-use crate::video::Video;
+use crate::{
+    prepare::Fit,
+    video::{Clip, ClipShape, Video},
+};
 
 /// A teacher that can only be asked for finished videos.
 ///
@@ -22,6 +25,19 @@ pub trait Teacher: Send + Sync {
     /// [`TeacherError`]: the teacher cannot answer this prompt, was asked to stop while it waited,
     /// or its files cannot be used.
     fn videos(&self, prompt: &str, samples: Range<u64>) -> Result<Vec<Video>, TeacherError>;
+
+    /// The video of one sample index as a clip of `shape`, from a teacher that can prepare it while
+    /// it is read, so that a long video is never held whole; `None` from others.
+    fn prepared_clip(
+        &self,
+        prompt: &str,
+        sample: u64,
+        shape: ClipShape,
+        fit: Fit,
+    ) -> Option<Result<Clip, TeacherError>> {
+        let _ = (prompt, sample, shape, fit);
+        None
+    }
 
     /// How many different videos there are for `prompt`; `None` if every sample index gives
     /// another.

@@ -13,9 +13,10 @@ use std::{
 use image::{
     AnimationDecoder, Frames, ImageDecoder, ImageError,
     codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder},
+    metadata::Orientation,
 };
 
-use super::{Sink, VideoError, VideoHeader, limits};
+use super::{Frame, Sink, VideoError, VideoHeader, limits, picture};
 use times::{Times, apng_times, gif_times, webp_times};
 
 /// Which container.
@@ -29,48 +30,64 @@ pub(super) enum Animation {
 /// How long a frame without a delay is shown, in seconds, by custom among players.
 const UNSPECIFIED_DELAY: f64 = 0.1;
 
-/// Hands out all frames as a player shows them, over black where they are transparent.
+/// Longest tick whose rounding may hide an even rate, in seconds.
+const LONGEST_TICK: f64 = 0.01;
+
+/// Hands out all frames as a player shows them, over black where they are transparent, each at the
+/// time that the delays before it add up to.
 ///
-/// Frames of even length give the rate `frames / total duration` (the whole number of frames per
-/// second where the ticks allow it). Frames of uneven length are repeated on a grid of their
-/// greatest common divisor, so each is shown for its time.
+/// Delays are rounded to ticks. Where an even rate (a whole one, where the ticks allow it) explains
+/// them all, a frame begins at the earlier of the two times.
 pub(super) fn decode(
     path: &Path,
     kind: Animation,
     sink: &mut Sink,
 ) -> Result<VideoHeader, VideoError> {
     let error = |source: io::Error| match source.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+        io::ErrorKind::InvalidData => VideoError::unreadable(path, source),
+        io::ErrorKind::UnexpectedEof => {
             VideoError::unreadable(path, format!("it is cut short or damaged ({source})"))
         }
         _ => VideoError::io("read", path)(source),
     };
-    let mut file = BufReader::new(File::open(path).map_err(error)?);
+    let file = File::open(path).map_err(error)?;
+    let bytes = file.metadata().map_err(error)?.len();
+    let mut file = BufReader::new(file);
     let times = match kind {
         Animation::Gif => gif_times(&mut file),
         Animation::WebP => webp_times(&mut file),
         Animation::Apng => apng_times(&mut file),
     }
     .map_err(error)?;
-    let (header, repeats) = grid(path, times)?;
+    let orientation = picture::orientation(times.exif.as_deref());
+    let stored = (times.width, times.height);
+    let (mut header, starts) = schedule(path, times)?;
+    limits::check_decoded(path, stored, starts.len() as u64, bytes)?;
+    (header.width, header.height) = picture::turned(stored, orientation);
     file.rewind().map_err(error)?;
+    let shown = Shown {
+        stored,
+        orientation,
+        header: &header,
+        starts: &starts,
+    };
     // The decoders are given whatever strangers made; a mistake of theirs must not end the program.
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        hand_out(file, kind, &header, &repeats, sink)
-    }));
+    let decoded = catch_unwind(AssertUnwindSafe(|| shown.hand_out(file, kind, sink)));
     match decoded.unwrap_or(Err(FramesError::GaveUp)) {
         Ok(()) => Ok(header),
         Err(problem) => Err(VideoError::unreadable(path, problem)),
     }
 }
 
-/// The rate, and how often each frame is shown at it.
-fn grid(path: &Path, times: Times) -> Result<(VideoHeader, Vec<u32>), VideoError> {
+/// The header, and when each frame begins.
+fn schedule(path: &Path, times: Times) -> Result<(VideoHeader, Vec<f64>), VideoError> {
     let Times {
         width,
         height,
         per_second,
         mut delays,
+        pixel_aspect,
+        exif: _,
     } = times;
     limits::check(path, width, height, delays.len().max(1) as u64)?;
     let unspecified = (UNSPECIFIED_DELAY * f64::from(per_second)).round().max(1.0) as u32;
@@ -78,30 +95,43 @@ fn grid(path: &Path, times: Times) -> Result<(VideoHeader, Vec<u32>), VideoError
         .iter_mut()
         .filter(|delay| **delay == 0)
         .for_each(|delay| *delay = unspecified);
-    let (Some(&shortest), Some(&longest)) = (delays.iter().min(), delays.iter().max()) else {
+    if delays.is_empty() {
         return Err(VideoError::unreadable(path, "it has no frames"));
+    }
+    let tick = 1.0 / f64::from(per_second);
+    let mut ticks = 0u64;
+    let mut starts: Vec<f64> = delays
+        .iter()
+        .map(|&delay| {
+            let start = ticks as f64 * tick;
+            ticks += u64::from(delay);
+            start
+        })
+        .collect();
+    let rate = even_rate(&delays, per_second);
+    let is_even = tick <= LONGEST_TICK
+        && starts
+            .iter()
+            .enumerate()
+            .all(|(index, start)| (start - index as f64 / rate).abs() < tick);
+    let mut header = VideoHeader {
+        seconds: Some(ticks as f64 * tick),
+        ..VideoHeader::plain(width, height, rate)
     };
-    let header = |frames_per_second| VideoHeader {
-        width,
-        height,
-        frames_per_second,
-    };
-    let (header, repeats) = if longest - shortest <= 1 {
-        (
-            header(even_rate(&delays, per_second)),
-            vec![1; delays.len()],
-        )
-    } else {
-        let step = delays.iter().copied().fold(0, greatest_common_divisor);
-        let shown: u64 = delays.iter().map(|&delay| u64::from(delay / step)).sum();
-        limits::check(path, width, height, shown)?;
-        (
-            header(f64::from(per_second) / f64::from(step)),
-            delays.iter().map(|delay| delay / step).collect(),
-        )
-    };
+    if is_even {
+        for (index, start) in starts.iter_mut().enumerate() {
+            *start = start.min(index as f64 / rate);
+        }
+        header.rounding = tick;
+        header.seconds = header
+            .seconds
+            .map(|end| end.max(delays.len() as f64 / rate));
+    }
+    if pixel_aspect > 0.0 {
+        header.pixel_aspect = pixel_aspect;
+    }
     limits::check_rate(path, header.frames_per_second)?;
-    Ok((header, repeats))
+    Ok((header, starts))
 }
 
 /// Why the frames of an animated picture cannot be handed out.
@@ -125,62 +155,73 @@ enum FramesError {
     Fewer { announced: usize, found: usize },
 }
 
-/// Hands out each frame as often as `repeats` says.
-fn hand_out(
-    file: BufReader<File>,
-    kind: Animation,
-    header: &VideoHeader,
-    repeats: &[u32],
-    sink: &mut Sink,
-) -> Result<(), FramesError> {
-    let announced = (header.width, header.height);
-    let same_size = |found: (u32, u32)| match found == announced {
-        true => Ok(()),
-        false => Err(FramesError::Size { announced, found }),
-    };
-    let frames: Frames = match kind {
-        Animation::Gif => {
-            let mut decoder = GifDecoder::new(file)?;
-            same_size(decoder.dimensions())?;
-            decoder.set_limits(limits::for_decoder())?;
-            decoder.into_frames()
+/// How the frames of one file are shown.
+struct Shown<'a> {
+    /// The size before turning.
+    stored: (u32, u32),
+    orientation: Orientation,
+    header: &'a VideoHeader,
+    starts: &'a [f64],
+}
+
+impl Shown<'_> {
+    fn same_size(&self, found: (u32, u32)) -> Result<(), FramesError> {
+        let announced = self.stored;
+        match found == announced {
+            true => Ok(()),
+            false => Err(FramesError::Size { announced, found }),
         }
-        Animation::WebP => {
-            let mut decoder = WebPDecoder::new(file)?;
-            same_size(decoder.dimensions())?;
-            decoder.set_limits(limits::for_decoder())?;
-            decoder.into_frames()
-        }
-        Animation::Apng => {
-            let decoder = PngDecoder::with_limits(file, limits::for_decoder())?;
-            same_size(decoder.dimensions())?;
-            decoder.apng()?.into_frames()
-        }
-    };
-    let mut pixels = Vec::with_capacity(header.width as usize * header.height as usize * 3);
-    let mut count = 0;
-    for frame in frames {
-        let frame = frame?;
-        let repeats = *repeats.get(count).ok_or(FramesError::More(repeats.len()))?;
-        same_size(frame.buffer().dimensions())?;
-        pixels.clear();
-        let over_black = |value: u8, alpha: u8| (u16::from(value) * u16::from(alpha) / 255) as u8;
-        pixels.extend(
-            frame
-                .buffer()
-                .pixels()
-                .flat_map(|pixel| [0, 1, 2].map(|channel| over_black(pixel[channel], pixel[3]))),
-        );
-        (0..repeats).for_each(|_| sink(header, &pixels));
-        count += 1;
     }
-    if count == repeats.len() {
-        Ok(())
-    } else {
-        Err(FramesError::Fewer {
-            announced: repeats.len(),
-            found: count,
-        })
+
+    fn hand_out(
+        &self,
+        file: BufReader<File>,
+        kind: Animation,
+        sink: &mut Sink,
+    ) -> Result<(), FramesError> {
+        let frames: Frames = match kind {
+            Animation::Gif => {
+                let mut decoder = GifDecoder::new(file)?;
+                self.same_size(decoder.dimensions())?;
+                decoder.set_limits(limits::for_decoder())?;
+                decoder.into_frames()
+            }
+            Animation::WebP => {
+                let mut decoder = WebPDecoder::new(file)?;
+                self.same_size(decoder.dimensions())?;
+                decoder.set_limits(limits::for_decoder())?;
+                decoder.into_frames()
+            }
+            Animation::Apng => {
+                let decoder = PngDecoder::with_limits(file, limits::for_decoder())?;
+                self.same_size(decoder.dimensions())?;
+                decoder.apng()?.into_frames()
+            }
+        };
+        let (mut pixels, mut count) = (Vec::new(), 0);
+        for frame in frames {
+            let frame = frame?.into_buffer();
+            let announced = self.starts.len();
+            let &start = self.starts.get(count).ok_or(FramesError::More(announced))?;
+            self.same_size(frame.dimensions())?;
+            let frame = match self.orientation {
+                Orientation::NoTransforms => frame,
+                orientation => picture::upright(frame, orientation),
+            };
+            pixels.clear();
+            picture::flatten(frame.as_raw(), &mut pixels);
+            let pixels = &pixels;
+            sink(self.header, Frame { pixels, start });
+            count += 1;
+        }
+        if count == self.starts.len() {
+            Ok(())
+        } else {
+            Err(FramesError::Fewer {
+                announced: self.starts.len(),
+                found: count,
+            })
+        }
     }
 }
 
@@ -195,14 +236,6 @@ fn even_rate(delays: &[u32], per_second: u32) -> f64 {
         whole
     } else {
         rate
-    }
-}
-
-fn greatest_common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 {
-        a
-    } else {
-        greatest_common_divisor(b, a % b)
     }
 }
 

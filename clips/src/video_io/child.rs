@@ -3,10 +3,11 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek},
+    io::{self, BufRead, BufReader, Read, Seek},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Most bytes of a description that are read.
 const DESCRIPTION_BYTES: u64 = 1 << 20;
 
+/// Most bytes of messages that are kept.
+const MESSAGE_BYTES: u64 = 2000;
+
 /// Why a child process did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ChildError {
@@ -41,26 +45,51 @@ pub(super) enum ChildError {
     },
 }
 
-/// A child process that does not outlive this value. Its messages go to a temporary file: an unread
-/// pipe would block it.
+/// A child process that does not outlive this value.
 pub(super) struct Running {
     child: Arc<Mutex<Child>>,
-    messages: File,
+    messages: Messages,
     /// Dropping it tells the watch that all is well.
     watch: Option<mpsc::Sender<()>>,
 }
 
+/// What a child says: an unread pipe would block it.
+enum Messages {
+    Kept(File),
+    /// Heard as they come, and what was kept of them.
+    Heard(Option<JoinHandle<Vec<u8>>>),
+}
+
 impl Running {
-    pub fn start(mut command: Command, stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
+    pub fn start(command: Command, stdin: Stdio, stdout: Stdio) -> io::Result<Self> {
         let messages = tempfile()?;
+        let stderr = messages.try_clone()?.into();
+        Self::spawn(command, [stdin, stdout, stderr], Messages::Kept(messages))
+    }
+
+    /// Starts a reader whose every message `hear` is shown first. Errors that it does not take are
+    /// kept.
+    pub fn heard(
+        command: Command,
+        hear: impl FnMut(&str) -> bool + Send + 'static,
+    ) -> io::Result<Self> {
+        let pipes = [Stdio::null(), Stdio::piped(), Stdio::piped()];
+        let mut running = Self::spawn(command, pipes, Messages::Heard(None))?;
+        let stderr = running.lock(|child| child.stderr.take());
+        let thread = stderr.map(|stderr| std::thread::spawn(move || listen(stderr, hear)));
+        running.messages = Messages::Heard(thread);
+        Ok(running)
+    }
+
+    fn spawn(
+        mut command: Command,
+        [stdin, stdout, stderr]: [Stdio; 3],
+        messages: Messages,
+    ) -> io::Result<Self> {
         // Ctrl-C at a terminal is the program's to answer: the video in hand is finished first.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command
-            .stdin(stdin)
-            .stdout(stdout)
-            .stderr(messages.try_clone()?)
-            .spawn()?;
+        let child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()?;
         Ok(Self {
             child: Arc::new(Mutex::new(child)),
             messages,
@@ -142,24 +171,33 @@ impl Running {
                 path: path.to_path_buf(),
                 seconds,
             }),
-            None => Ok((written, running.messages())),
+            None => Ok((written, running.messages(DESCRIPTION_BYTES))),
         }
     }
 
-    /// The first of its messages: they tell; the rest of a long log would bury them.
-    fn messages(&mut self) -> Vec<u8> {
-        let mut said = Vec::new();
-        let _ = self
-            .messages
-            .rewind()
-            .and_then(|()| (&self.messages).take(2000).read_to_end(&mut said));
-        said
+    /// The first of its messages, up to `most` bytes.
+    fn messages(&mut self, most: u64) -> Vec<u8> {
+        match &mut self.messages {
+            Messages::Kept(file) => {
+                let mut said = Vec::new();
+                let _ = file
+                    .rewind()
+                    .and_then(|()| (&*file).take(most).read_to_end(&mut said));
+                said
+            }
+            Messages::Heard(thread) => thread
+                .take()
+                .and_then(|thread| thread.join().ok())
+                .unwrap_or_default(),
+        }
     }
 
     fn ended(&mut self, status: ExitStatus) -> ChildError {
+        // The first tell; the rest of a long log would bury them.
+        let said = self.messages(MESSAGE_BYTES);
         ChildError::Ended {
             status,
-            said: tidy(&String::from_utf8_lossy(&self.messages())),
+            said: tidy(&String::from_utf8_lossy(&said)),
         }
     }
 
@@ -182,6 +220,32 @@ impl Running {
 
     fn lock<T>(&self, act: impl FnOnce(&mut Child) -> T) -> T {
         act(&mut self.child.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Reads what a child says to its end; gives the errors among it that `hear` did not take.
+fn listen(stderr: ChildStderr, mut hear: impl FnMut(&str) -> bool) -> Vec<u8> {
+    let (mut stderr, mut kept, mut line) = (BufReader::new(stderr), Vec::new(), Vec::new());
+    loop {
+        line.clear();
+        // A line may be as long as a stranger made it: it is read in parts.
+        match stderr
+            .by_ref()
+            .take(MESSAGE_BYTES)
+            .read_until(b'\n', &mut line)
+        {
+            Ok(0) | Err(_) => return kept,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        let is_error = ["[error] ", "[fatal] ", "[panic] "]
+            .iter()
+            .find(|level| text.contains(**level));
+        if let (false, Some(level)) = (hear(&text), is_error)
+            && (kept.len() as u64) < MESSAGE_BYTES
+        {
+            kept.extend_from_slice(text.replacen(level, "", 1).as_bytes());
+        }
     }
 }
 

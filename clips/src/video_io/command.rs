@@ -12,6 +12,14 @@ pub(super) fn command(program: &Path) -> Command {
     command
 }
 
+/// ffmpeg at `program` as a reader, whose filters may speak; every message begins with its level.
+pub(super) fn reading(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["-nostdin", "-hide_banner", "-nostats", "-xerror"]);
+    command.args(["-loglevel", "repeat+level+info"]);
+    command
+}
+
 /// One input file: no network, no other container than the name says, no single piece of memory
 /// over a frame's.
 pub(super) fn input(command: &mut Command, path: &Path, demuxer: &str) {

@@ -1,6 +1,8 @@
 //! MP4 and its kin, through an installed ffmpeg: a child process without a shell, raw RGB through
 //! pipes.
 
+mod filters;
+mod rate;
 mod writer;
 
 use std::{
@@ -9,13 +11,16 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc,
 };
 
 use super::{
-    Sink, VideoError, VideoHeader,
+    Clock, Frame, Sink, VideoError, VideoHeader,
     child::Running,
-    command::{command, input},
-    limits, probe, quicktime,
+    command::{input, reading},
+    limits, picture,
+    probe::{self, Stream},
+    quicktime,
 };
 
 pub(super) use writer::{Mp4Writer, write};
@@ -88,8 +93,14 @@ fn find_in(variable: Option<&OsStr>, search: Option<&OsStr>) -> Option<PathBuf> 
     found.filter(|program| program.is_file())
 }
 
-/// Hands out the frames of the first video stream at its average rate; `demuxer` is ffmpeg's name
-/// for the container.
+/// Most that a pixel's sides may differ by, as a ratio.
+const MOST_ASPECT: f64 = 16.0;
+
+/// Frames per second of a film that does not say, which only tells how long a single frame lasts.
+const USUAL_RATE: f64 = 25.0;
+
+/// Hands out the frames of the stream that players show; `demuxer` is ffmpeg's name for the
+/// container.
 pub(super) fn decode(
     path: &Path,
     demuxer: &str,
@@ -99,20 +110,11 @@ pub(super) fn decode(
     if demuxer == "mov" {
         quicktime::check(path)?;
     }
-    let stream = probe::stream(&ffmpeg, path, demuxer)?;
-    let header = VideoHeader {
-        width: stream.width,
-        height: stream.height,
-        frames_per_second: stream.rate.value(),
-    };
-    limits::check_rate(path, header.frames_per_second)?;
-    // A promise only: frames are counted again as they arrive.
-    let promised = stream
-        .seconds
-        .map_or(1, |seconds| (seconds * stream.rate.value()).floor() as u64);
-    limits::check(path, stream.width, stream.height, promised.max(1))?;
-
-    let mut command = command(&ffmpeg);
+    let probed = probe::stream(&ffmpeg, path, demuxer)?;
+    let header = checked(path, &probed.stream)?;
+    let plan =
+        filters::plan(&probed.stream).map_err(|problem| VideoError::unreadable(path, problem))?;
+    let mut command = reading(&ffmpeg);
     // One thread each: clips are decoded beside each other, and every further thread holds frames
     // of its own.
     command.args([
@@ -121,72 +123,150 @@ pub(super) fn decode(
         "-max_pixels",
         &limits::MAX_PIXELS.to_string(),
     ]);
+    command.args(plan.decoder);
     input(&mut command, path, demuxer);
-    // Every frame has the probed size, even when the stream changes it, and comes at the probed
-    // rate, even when that varies. Both colour ranges become 0 to 255; the matrix is the stream's
-    // own, or where it does not say, the one that players take for that size.
-    let matrix = if stream.names_matrix {
-        "auto"
-    } else {
-        probe::usual_matrix(stream.width, stream.height)
-    };
-    let scale = format!(
-        "scale={}:{}:in_color_matrix={matrix}:out_range=pc",
-        stream.width, stream.height
-    );
+    // Every frame has the probed size, even when the stream changes it.
+    let format = if plan.has_alpha { "rgba" } else { "rgb24" };
     command
+        .args(["-map", &format!("0:{}", probed.stream.index)])
+        .args(["-filter_threads", "1", "-vf", &plan.filters])
+        .args(passing_every_frame(probed.ffmpeg_major))
         .args([
-            "-map",
-            "0:v:0",
-            "-filter_threads",
-            "1",
-            "-vf",
-            &scale,
-            "-f",
-            "rawvideo",
-            "-pix_fmt",
-            "rgb24",
-            "-threads",
-            "1",
-        ])
-        .args(["-r", &stream.rate.to_string(), "pipe:1"]);
-    let mut running = Running::start(command, Stdio::null(), Stdio::piped())
-        .map_err(VideoError::io("read", path))?;
-    let pipe = running.guard();
-    let frames = pipe.map_or(Ok(0), |pipe| read_frames(pipe, path, &header, sink))?;
-    running.finish_reading(path)?;
-    match frames {
-        0 => Err(VideoError::unreadable(path, "it has no frames")),
-        _ => Ok(header),
+            "-f", "rawvideo", "-pix_fmt", format, "-threads", "1", "pipe:1",
+        ]);
+    let (sender, times) = mpsc::channel();
+    let hear = move |line: &str| {
+        let time = filters::time(line);
+        // Nobody may be listening any more.
+        time.is_some_and(|time| sender.send(time).is_ok())
+    };
+    let mut running = Running::heard(command, hear).map_err(VideoError::io("read", path))?;
+    let mut reading = Reading {
+        path,
+        header: &header,
+        has_alpha: plan.has_alpha,
+        times,
+        clock: Clock::default(),
+        first: None,
+    };
+    if let Some(pipe) = running.guard() {
+        reading.frames(pipe, sink)?;
+    }
+    let clock = reading.clock;
+    running
+        .finish_reading(path)
+        .map_err(|error| explained(path, error))?;
+    match (clock.frames(), clock.last()) {
+        (0, _) => Err(VideoError::unreadable(path, "it has no frames")),
+        (1, _) => Ok(header),
+        (frames, last) => {
+            limits::check_rate(path, (frames - 1) as f64 / last)?;
+            Ok(header)
+        }
     }
 }
 
-/// Hands out the frames that ffmpeg writes, and gives their number.
-fn read_frames(
-    mut pipe: impl Read,
-    path: &Path,
-    header: &VideoHeader,
-    sink: &mut Sink,
-) -> Result<u64, VideoError> {
-    let bytes = u64::from(header.width) * u64::from(header.height) * 3;
-    let mut frame = Vec::with_capacity(bytes as usize);
-    for frames in 0.. {
-        frame.clear();
-        pipe.by_ref()
-            .take(bytes)
-            .read_to_end(&mut frame)
-            .map_err(VideoError::io("read", path))?;
-        if frame.is_empty() {
-            return Ok(frames);
-        }
-        if frame.len() as u64 != bytes {
-            let problem = format!("frame {frames} has {} bytes; expected {bytes}", frame.len());
-            return Err(VideoError::unreadable(path, problem));
-        }
-        limits::check(path, header.width, header.height, frames + 1)?;
-        sink(header, &frame);
+/// The header of what the stream says, if that can be true.
+fn checked(path: &Path, stream: &Stream) -> Result<VideoHeader, VideoError> {
+    let (width, height, pixel_aspect) = stream.upright();
+    if !(1.0 / MOST_ASPECT..=MOST_ASPECT).contains(&pixel_aspect) {
+        let problem = format!(
+            "its pixels are {pixel_aspect} times as wide as they are high; expected \
+                1/{MOST_ASPECT} to {MOST_ASPECT}"
+        );
+        return Err(VideoError::unreadable(path, problem));
     }
-    Ok(0)
+    let rate = stream.rate.unwrap_or(USUAL_RATE);
+    limits::check_rate(path, rate)?;
+    // A promise only: frames are counted again as they arrive.
+    let promised = stream.seconds.or(stream.file_seconds);
+    let frames = promised.map_or(1, |seconds| (seconds * rate).floor() as u64);
+    limits::check(path, width, height, frames.max(1))?;
+    Ok(VideoHeader {
+        pixel_aspect,
+        seconds: stream.seconds,
+        ..VideoHeader::plain(width, height, rate)
+    })
+}
+
+/// The options by which each frame comes once, whatever its time.
+fn passing_every_frame(ffmpeg_major: Option<u32>) -> [&'static str; 2] {
+    match ffmpeg_major {
+        Some(..=5) => ["-vsync", "passthrough"],
+        _ => ["-fps_mode", "passthrough"],
+    }
+}
+
+/// A missing part of ffmpeg is no damage of the file.
+fn explained(path: &Path, error: VideoError) -> VideoError {
+    match filters::lacking(&error.to_string()) {
+        Some(problem) => VideoError::unreadable(path, problem),
+        None => error,
+    }
+}
+
+/// The frames of one film on their way.
+struct Reading<'a> {
+    path: &'a Path,
+    header: &'a VideoHeader,
+    has_alpha: bool,
+    /// A frame's time in microseconds, before its pixels have come.
+    times: mpsc::Receiver<Option<i64>>,
+    clock: Clock,
+    /// The first frame's time: however late it is, a clip begins with it.
+    first: Option<i64>,
+}
+
+impl Reading<'_> {
+    /// Hands out the frames that ffmpeg writes.
+    fn frames(&mut self, mut pipe: impl Read, sink: &mut Sink) -> Result<(), VideoError> {
+        let VideoHeader { width, height, .. } = *self.header;
+        let channels = if self.has_alpha { 4 } else { 3 };
+        let bytes = u64::from(width) * u64::from(height) * channels;
+        let (mut frame, mut flat) = (Vec::with_capacity(bytes as usize), Vec::new());
+        loop {
+            frame.clear();
+            pipe.by_ref()
+                .take(bytes)
+                .read_to_end(&mut frame)
+                .map_err(VideoError::io("read", self.path))?;
+            if frame.is_empty() {
+                return Ok(());
+            }
+            let count = self.clock.frames();
+            if frame.len() as u64 != bytes {
+                let problem = format!("frame {count} has {} bytes; expected {bytes}", frame.len());
+                return Err(VideoError::unreadable(self.path, problem));
+            }
+            limits::check(self.path, width, height, count + 1)?;
+            let start = self.start();
+            let pixels = if self.has_alpha {
+                flat.clear();
+                picture::flatten(&frame, &mut flat);
+                &flat
+            } else {
+                &frame
+            };
+            let frame = Frame { pixels, start };
+            self.clock.frame(&frame);
+            sink(self.header, frame);
+        }
+    }
+
+    /// When the frame that has just come begins. One without a time follows the one before it.
+    fn start(&mut self) -> f64 {
+        let time = self.times.recv().ok().flatten();
+        let start = time.map(|time| {
+            let first = *self.first.get_or_insert(time);
+            (time - first) as f64 / 1e6
+        });
+        let last = self.clock.last();
+        match (start, self.clock.frames()) {
+            (_, 0) => 0.0,
+            (Some(start), _) => start.max(last),
+            (None, _) => last + 1.0 / self.header.frames_per_second,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use image::{
     codecs::{jpeg, png},
 };
 
-use super::{Sink, VideoError, VideoHeader, extension, limits};
+use super::{Frame, Sink, VideoError, VideoHeader, extension, limits, picture};
 use crate::{stage, video::Video};
 
 const RATE_FILE: &str = "frames.json";
@@ -48,7 +48,8 @@ pub(super) fn write(path: &Path, video: &Video) -> Result<(), VideoError> {
 }
 
 /// Hands out the numbered PNG or JPEG files in number order. The first number is free; each further
-/// one must be the next. Greyscale and 16-bit pictures are converted; transparency is ignored.
+/// one must be the next. Greyscale and 16-bit pictures are converted, pictures turned as their Exif
+/// data say, and what is transparent is over black.
 pub(super) fn decode(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
     let files = numbered_files(path)?;
     if files.is_empty() {
@@ -67,55 +68,83 @@ pub(super) fn decode(path: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoE
         );
         return Err(VideoError::unreadable(path, problem));
     }
-    let mut header: Option<VideoHeader> = None;
-    for (_, file) in &files {
-        let (width, height, pixels) = decode_picture(file, header.as_ref(), files.len() as u64)?;
+    let seconds = files.len() as f64 / frames_per_second;
+    let (mut header, mut bytes): (Option<VideoHeader>, u64) = (None, 0);
+    for (index, (_, file)) in files.iter().enumerate() {
+        let opened = open_picture(file)?;
+        bytes += opened.1;
+        // What is held is one picture; what passes through is bounded by what it is made from.
+        let size = |size| limits::check_decoded(path, size, index as u64 + 1, bytes);
+        let picture = decode_picture(file, opened.0, header.as_ref(), &size)?;
+        let (width, height) = (picture.width(), picture.height());
         let header = *header.get_or_insert(VideoHeader {
-            width,
-            height,
-            frames_per_second,
+            seconds: Some(seconds),
+            ..VideoHeader::plain(width, height, frames_per_second)
         });
-        sink(&header, &pixels);
+        let pixels = &picture::rgb(picture);
+        let start = index as f64 / frames_per_second;
+        sink(&header, Frame { pixels, start });
     }
     header.ok_or_else(|| VideoError::unreadable(path, "it has no frames"))
 }
 
-/// One frame, its size compared with the frames before it prior to decoding.
-fn decode_picture(
-    file: &Path,
-    before: Option<&VideoHeader>,
-    frames: u64,
-) -> Result<(u32, u32, Vec<u8>), VideoError> {
+/// A picture's file, and its bytes.
+fn open_picture(file: &Path) -> Result<(BufReader<File>, u64), VideoError> {
     let error = VideoError::io("read", file);
-    let unreadable = |problem| VideoError::unreadable(file, problem);
     let kind = file.symlink_metadata().map_err(error)?;
     if !kind.is_file() || kind.len() > MAX_PICTURE_BYTES {
-        return Err(unreadable(format!(
-            "expected an ordinary file of at most {MAX_PICTURE_BYTES} bytes"
-        )));
+        let problem = format!("expected an ordinary file of at most {MAX_PICTURE_BYTES} bytes");
+        return Err(VideoError::unreadable(file, problem));
     }
-    let opened = BufReader::new(File::open(file).map_err(error)?);
-    let checked = |(width, height): (u32, u32)| match before {
-        None => limits::check(file, width, height, frames),
-        Some(before) if (width, height) == (before.width, before.height) => Ok(()),
-        Some(before) => Err(unreadable(format!(
-            "it is {width} x {height} pixels; the frames before it are {} x {}",
-            before.width, before.height
-        ))),
+    Ok((BufReader::new(File::open(file).map_err(error)?), kind.len()))
+}
+
+/// One frame, upright, its size compared with the frames before it and with what `allowed` says of
+/// it prior to decoding.
+fn decode_picture(
+    file: &Path,
+    mut opened: BufReader<File>,
+    before: Option<&VideoHeader>,
+    allowed: &dyn Fn((u32, u32)) -> Result<(), VideoError>,
+) -> Result<DynamicImage, VideoError> {
+    let error = VideoError::io("read", file);
+    let unreadable = |problem| VideoError::unreadable(file, problem);
+    let checked = |stored: (u32, u32), orientation| {
+        let (width, height) = picture::turned(stored, orientation);
+        limits::check(file, width, height, 1)?;
+        match before {
+            Some(before) if (width, height) != (before.width, before.height) => {
+                Err(unreadable(format!(
+                    "it is {width} x {height} pixels; the frames before it are {} x {}",
+                    before.width, before.height
+                )))
+            }
+            _ => allowed(stored),
+        }
     };
     let damaged = |error: image::ImageError| unreadable(error.to_string());
-    let image = if extension(file) == "png" {
+    let (decoded, orientation) = if extension(file) == "png" {
+        let notes = picture::PngNotes::of(&mut opened).map_err(error)?;
+        notes.check_square().map_err(unreadable)?;
+        let orientation = picture::orientation(notes.exif.as_deref());
         let decoder =
             png::PngDecoder::with_limits(opened, limits::for_decoder()).map_err(damaged)?;
-        checked(decoder.dimensions())?;
-        DynamicImage::from_decoder(decoder).map_err(damaged)?
+        checked(decoder.dimensions(), orientation)?;
+        (DynamicImage::from_decoder(decoder), orientation)
     } else {
+        if let Some((across, down)) = picture::jpeg_density(&mut opened).map_err(error)? {
+            picture::check_square(across, down).map_err(unreadable)?;
+        }
         let mut decoder = jpeg::JpegDecoder::new(opened).map_err(damaged)?;
-        checked(decoder.dimensions())?;
+        let exif = decoder.exif_metadata().map_err(damaged)?;
+        let orientation = picture::orientation(exif.as_deref());
+        checked(decoder.dimensions(), orientation)?;
         decoder.set_limits(limits::for_decoder()).map_err(damaged)?;
-        DynamicImage::from_decoder(decoder).map_err(damaged)?
+        (DynamicImage::from_decoder(decoder), orientation)
     };
-    Ok((image.width(), image.height(), image.into_rgb8().into_raw()))
+    let mut image = decoded.map_err(damaged)?;
+    image.apply_orientation(orientation);
+    Ok(image)
 }
 
 fn write_synced(

@@ -7,7 +7,13 @@
 //! | `x.gif`                     | this program | this program | 256 colours; times to 0.01 s     |
 //! | `x.webp`, `x.png`, `x.apng` |              | this program | animated ones                    |
 //! | `x.mp4`                     | ffmpeg       | ffmpeg       | lossy; odd sides grow by one     |
-//! | `x.mov`, `x.webm`, `x.mkv`  |              | ffmpeg       |                                  |
+//! | `x.mov`, `x.webm`, `x.mkv`, |              | ffmpeg       |                                  |
+//! | `.avi`, `.mpg`, `.ts`,      |              |              |                                  |
+//! | `.wmv`, `.flv`, `.ogv`      |              |              |                                  |
+//!
+//! Frames come as a player shows them: at their own times from the first picture on, upright,
+//! whole frames instead of fields, in the colours of an ordinary screen, over black where they are
+//! transparent. Pixels stay as they are stored, with their aspect ratio in the header.
 //!
 //! Files are whatever strangers made. The first bytes must fit the name; size, rate and number of
 //! frames are checked before decoding. Frames are handed out one at a time. ffmpeg is a child
@@ -15,15 +21,18 @@
 
 mod animation;
 mod child;
+mod clock;
 mod command;
 mod error;
 pub mod ffmpeg;
 mod frames;
 mod gif;
 mod limits;
+mod picture;
 mod probe;
 mod quicktime;
 mod source;
+mod whole;
 
 use std::{
     io::{self, Read},
@@ -35,23 +44,64 @@ use super::video::Video;
 pub use error::VideoError;
 pub use ffmpeg::{ffmpeg_version, find_ffmpeg};
 pub use gif::{GIF_RATES, write_gif_bytes};
-pub use limits::{MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MAX_RATE, MAX_SIDE, MIN_RATE};
+pub use limits::{MAX_FRAMES, MAX_HELD_BYTES, MAX_PIXELS, MAX_RATE, MAX_SIDE, MIN_RATE};
+
+pub use clock::{Clock, EARLY};
+pub use whole::Whole;
 
 use source::Source;
 
-/// Size and rate, known before the first frame.
+/// What is known of a video before its first frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VideoHeader {
     /// Pixels per row.
     pub width: u32,
     /// Rows per frame.
     pub height: u32,
-    /// Frames per second, finite and above zero.
+    /// Frames per second as the file claims, finite and above zero. When each frame is shown is
+    /// said by its own [`Frame::start`].
     pub frames_per_second: f64,
+    /// A pixel's width over its height, as shown; 1 for square pixels.
+    pub pixel_aspect: f64,
+    /// Seconds from the first frame's start to the last one's end, where the file says.
+    pub seconds: Option<f64>,
+    /// By how many seconds the container may have rounded a frame's time.
+    pub rounding: f64,
 }
 
-/// Who is handed the frames: `height * width * 3` bytes each, RGB, rows from top to bottom.
-pub type Sink<'a> = dyn FnMut(&VideoHeader, &[u8]) + 'a;
+impl VideoHeader {
+    /// Square pixels, and frames at exactly this rate.
+    pub fn plain(width: u32, height: u32, frames_per_second: f64) -> Self {
+        Self {
+            width,
+            height,
+            frames_per_second,
+            pixel_aspect: 1.0,
+            seconds: None,
+            rounding: 0.0,
+        }
+    }
+}
+
+/// One picture of a video.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// `height * width * 3` bytes, RGB, rows from top to bottom.
+    pub pixels: &'a [u8],
+    /// Seconds from the first frame's start to its own; never less than the frame's before.
+    pub start: f64,
+}
+
+impl std::ops::Deref for Frame<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.pixels
+    }
+}
+
+/// Who is handed the frames.
+pub type Sink<'a> = dyn FnMut(&VideoHeader, Frame<'_>) + 'a;
 
 /// The formats that videos are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -202,28 +252,24 @@ impl VideoWriter {
     }
 }
 
-/// The whole of a video; see [`decode_video`].
+/// The whole of a video in memory, with square pixels and at a constant rate; see [`Whole`].
 ///
 /// The result has at least one frame and a finite rate above zero.
 ///
 /// # Errors
-/// As for [`decode_video`].
+/// As for [`decode_video`] and [`Whole::finish`].
 pub fn read_video(path: &Path) -> Result<Video, VideoError> {
-    let mut frames = Vec::new();
-    let header = decode_video(path, &mut |_, frame| frames.push(frame.to_vec()))?;
-    Ok(Video {
-        width: header.width,
-        height: header.height,
-        frames_per_second: header.frames_per_second,
-        frames,
-    })
+    let mut whole = Whole::default();
+    decode_video(path, &mut |header, frame| whole.frame(header, frame))?;
+    whole.finish(path)
 }
 
 /// Hands out the frames of a video of any kind that the table above names, one at a time, to the
 /// last.
 ///
-/// Videos of more than [`MAX_SIDE`] pixels a side, [`MAX_PIXELS`] a frame, [`MAX_FRAMES`] frames or
-/// [`MAX_BYTES`] decoded bytes are refused, where they say so themselves before a frame is decoded.
+/// Videos of more than [`MAX_SIDE`] pixels a side, [`MAX_PIXELS`] a frame or [`MAX_FRAMES`] frames
+/// are refused, where they say so themselves before a frame is decoded; so are pictures that are
+/// decoded in this process and hold more pixels than their bytes account for.
 /// After an error the frames handed out so far are worth nothing.
 ///
 /// # Errors
@@ -253,7 +299,26 @@ pub fn check_readable(path: &Path) -> Result<(), VideoError> {
 pub fn is_video_name(path: &Path) -> bool {
     matches!(
         extension(path).as_str(),
-        "mp4" | "m4v" | "mov" | "webm" | "mkv" | "gif" | "webp" | "apng"
+        "mp4"
+            | "m4v"
+            | "mov"
+            | "3gp"
+            | "webm"
+            | "mkv"
+            | "avi"
+            | "mpg"
+            | "mpeg"
+            | "vob"
+            | "ts"
+            | "mts"
+            | "m2ts"
+            | "wmv"
+            | "asf"
+            | "flv"
+            | "ogv"
+            | "gif"
+            | "webp"
+            | "apng"
     )
 }
 

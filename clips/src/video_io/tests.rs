@@ -20,12 +20,12 @@ fn the_extension_decides_the_format_and_unknown_ones_are_errors() {
         assert_eq!(VideoFormat::of(Path::new(name)).unwrap(), format);
     }
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.avi");
+    let path = folder.path().join("a.xyz");
     assert!(
         write_video(&path, &video())
             .unwrap_err()
             .to_string()
-            .contains("\"avi\"")
+            .contains("\"xyz\"")
     );
     std::fs::write(&path, "x").unwrap();
     assert!(
@@ -106,4 +106,126 @@ fn malformed_videos_are_refused_before_anything_is_written() {
         assert!(write_gif_bytes(&video).is_err());
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_are_refused_without_waiting_for_a_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = |name: &str| {
+        let path = folder.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        path
+    };
+    for name in ["a.mp4", "a.gif", "a.webm", "a.avi", "a.png"] {
+        let message = read_video(&pipe(name)).unwrap_err().to_string();
+        assert!(
+            message.contains(name) && message.contains("it is a pipe"),
+            "{message}"
+        );
+    }
+    for (inside, other) in [("frames.json", "0.png"), ("0.png", "frames.json")] {
+        let directory = folder.path().join(inside.replace('.', "-"));
+        std::fs::create_dir(&directory).unwrap();
+        pipe(&format!("{}/{inside}", inside.replace('.', "-")));
+        std::fs::write(directory.join(other), "{\"frames_per_second\": 8}").unwrap();
+        let message = read_video(&directory).unwrap_err().to_string();
+        assert!(
+            message.contains(inside) && message.contains("ordinary file"),
+            "{message}"
+        );
+    }
+}
+
+/// A directory of one picture, half red and half green, after a change of its bytes.
+fn pictured(name: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let picture = image::RgbImage::from_raw(32, 16, two_colours()).unwrap();
+    let format = image::ImageFormat::from_path(name).unwrap();
+    picture.write_to(&mut bytes, format).unwrap();
+    std::fs::write(folder.path().join(name), change(bytes.into_inner())).unwrap();
+    std::fs::write(
+        folder.path().join("frames.json"),
+        "{\"frames_per_second\": 8}",
+    )
+    .unwrap();
+    folder
+}
+
+/// 32 x 16 pixels, the left half red, the right half green.
+fn two_colours() -> Vec<u8> {
+    (0..32 * 16)
+        .flat_map(|place| match place % 32 < 16 {
+            true => [250, 0, 0],
+            false => [0, 250, 0],
+        })
+        .collect()
+}
+
+/// Exif data that say nothing but an orientation (TIFF 6.0, little-endian).
+fn exif(orientation: u8) -> Vec<u8> {
+    let entry = [0x12, 1, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
+    [&b"II*\0\x08\0\0\0\x01\0"[..], &entry, &[0; 4]].concat()
+}
+
+fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let body = [&kind[..], data].concat();
+    let mut checksum = u32::MAX;
+    for &byte in &body {
+        checksum ^= u32::from(byte);
+        for _ in 0..8 {
+            checksum = (checksum >> 1) ^ (0xEDB8_8320 * (checksum & 1));
+        }
+    }
+    let length = (data.len() as u32).to_be_bytes();
+    [&length[..], &body, &(!checksum).to_be_bytes()].concat()
+}
+
+#[test]
+fn pictures_are_turned_as_their_exif_data_say() {
+    let jpeg = |bytes: Vec<u8>| {
+        let body = [&b"Exif\0\0"[..], &exif(6)].concat();
+        let length = (body.len() as u16 + 2).to_be_bytes();
+        [&bytes[..2], &[0xff, 0xe1], &length, &body, &bytes[2..]].concat()
+    };
+    let png = |bytes: Vec<u8>| [&bytes[..33], &chunk(b"eXIf", &exif(6)), &bytes[33..]].concat();
+    // After the picture's data is as good.
+    let late = |bytes: Vec<u8>| {
+        let end = bytes.len() - 12;
+        [&bytes[..end], &chunk(b"eXIf", &exif(6)), &bytes[end..]].concat()
+    };
+    let folders = [
+        pictured("0.jpg", jpeg),
+        pictured("0.png", png),
+        pictured("0.png", late),
+    ];
+    for folder in folders {
+        let video = read_video(folder.path()).unwrap();
+        assert_eq!((video.width, video.height), (16, 32));
+        // A quarter to the right: what was left is above.
+        let pixel = |row: usize| video.frames[0][(row * 16 + 8) * 3..][..2].to_vec();
+        let (above, below) = (pixel(8), pixel(24));
+        assert!(above[0] > 200 && above[1] < 50, "{above:?}");
+        assert!(below[0] < 50 && below[1] > 200, "{below:?}");
+    }
+}
+
+#[test]
+fn pictures_of_pixels_that_are_not_square_are_refused() {
+    let density = [&4u32.to_be_bytes()[..], &3u32.to_be_bytes(), &[0]].concat();
+    let png = |bytes: Vec<u8>| [&bytes[..33], &chunk(b"pHYs", &density), &bytes[33..]].concat();
+    let jpeg = |mut bytes: Vec<u8>| {
+        assert_eq!(&bytes[6..10], b"JFIF");
+        bytes[14..18].copy_from_slice(&[0, 4, 0, 3]);
+        bytes
+    };
+    for folder in [pictured("0.png", png), pictured("0.jpg", jpeg)] {
+        let message = read_video(folder.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("0.") && message.contains("not square (4 to a unit across, 3 down)"),
+            "{message}"
+        );
+    }
 }

@@ -139,6 +139,20 @@ fn a_clip_prepared_while_it_is_decoded_is_the_one_prepared_afterwards() {
         teacher.prepared("a red ball", 1, shape, Fit::Crop).unwrap(),
         prepare(&whole[0], shape).unwrap()
     );
+    // The same again, and from memory.
+    for _ in 0..2 {
+        let kept = teacher
+            .prepared_clip("a red ball", 1, shape, Fit::Crop)
+            .unwrap();
+        assert_eq!(kept.unwrap(), prepare(&whole[0], shape).unwrap());
+    }
+    let padded = teacher
+        .prepared_clip("a red ball", 1, shape, Fit::Pad)
+        .unwrap();
+    assert_eq!(
+        padded.unwrap(),
+        teacher.prepared("a red ball", 1, shape, Fit::Pad).unwrap()
+    );
     let long = ClipShape {
         frames: 20,
         ..shape

@@ -2,7 +2,7 @@ use std::fs;
 
 use image::{Delay, Frame, RgbaImage, codecs::gif::GifEncoder};
 
-use crate::video_io::read_video;
+use crate::video_io::{Clock, decode_video, read_video};
 
 fn written(name: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -33,7 +33,7 @@ fn gif(frames: &[(u8, u32)]) -> Vec<u8> {
 fn uneven_frames_are_shown_for_their_own_time() {
     let (_folder, path) = written("uneven.gif", &gif(&[(10, 10), (20, 30), (30, 20)]));
     let video = read_video(&path).unwrap();
-    assert_eq!(video.frames_per_second, 10.0);
+    assert!((video.frames_per_second - 10.0).abs() < 1e-9);
     assert_eq!(
         video
             .frames
@@ -70,14 +70,60 @@ fn a_gif_that_claims_to_be_huge_is_refused_before_it_is_decoded() {
     );
 }
 
+/// The starts of a file's frames, and the end of the last one.
+fn times(path: &std::path::Path) -> (Vec<f64>, f64) {
+    let (mut starts, mut clock) = (Vec::new(), Clock::default());
+    let header = decode_video(path, &mut |_, frame| {
+        starts.push((frame.start * 1000.0).round() / 1000.0);
+        clock.frame(&frame);
+    })
+    .unwrap();
+    (starts, (clock.end(&header) * 1000.0).round() / 1000.0)
+}
+
 #[test]
-fn times_that_would_repeat_a_frame_thousands_of_times_are_refused() {
-    let (_folder, path) = written("long.gif", &gif(&[(10, 65_535), (20, 2)]));
+fn frames_begin_when_the_delays_before_them_have_passed() {
+    // No grid that meets these would be short.
+    let (_folder, path) = written("long.gif", &gif(&[(10, 6_553), (20, 3), (30, 100)]));
+    assert_eq!(times(&path), (vec![0.0, 65.53, 65.56], 66.56));
+    // 8 frames a second, as hundredths: the earlier of the two times.
+    let (_folder, path) = written("even.gif", &gif(&[(10, 12), (20, 13), (30, 12), (40, 13)]));
+    assert_eq!(times(&path), (vec![0.0, 0.12, 0.25, 0.37], 0.5));
+    assert_eq!(read_video(&path).unwrap().frames_per_second, 8.0);
+    // Delays of 0 and 1 are not meant, say players.
+    let (_folder, path) = written("fast.gif", &gif(&[(10, 1), (20, 0), (30, 1)]));
+    assert_eq!(times(&path), (vec![0.0, 0.1, 0.2], 0.3));
+    // Frames of ages are no film.
+    let (_folder, path) = written("ages.gif", &gif(&[(10, 65_535), (20, 2)]));
+    assert!(
+        read_video(&path)
+            .unwrap_err()
+            .to_string()
+            .contains("its rate is")
+    );
+}
+
+#[test]
+fn a_small_file_of_many_large_frames_is_refused_before_it_is_decoded() {
+    let mut bytes = gif(&[(10, 12); 70]);
+    bytes[6..10].copy_from_slice(&[0, 16, 0, 9]); // 4096 x 2304
+    let (_folder, path) = written("bomb.gif", &bytes);
     let message = read_video(&path).unwrap_err().to_string();
     assert!(
-        message.contains("65537") && message.contains("limit is 10000"),
+        message.contains("bomb.gif") && message.contains("70 frames of 4096 x 2304"),
         "{message}"
     );
+}
+
+#[test]
+fn a_gif_may_have_pixels_that_are_not_square() {
+    let mut bytes = gif(&[(10, 12)]);
+    bytes[12] = 49 + 64; // (49 + 64 + 15) / 64
+    let (_folder, path) = written("wide.gif", &bytes);
+    let header = decode_video(&path, &mut |_, _| {}).unwrap();
+    assert_eq!(header.pixel_aspect, 2.0);
+    let video = read_video(&path).unwrap();
+    assert_eq!((video.width, video.height), (4, 2));
 }
 
 /// Four frames of three colours each, as ffmpeg writes them; `None` without ffmpeg.

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
-use crate::video_io::{bytes, limits};
+use crate::video_io::{bytes, limits, picture::PngNotes};
 
 /// The container's own times.
 #[derive(Debug, Default, PartialEq)]
@@ -13,7 +13,17 @@ pub(super) struct Times {
     pub per_second: u32,
     /// Ticks that each frame is shown.
     pub delays: Vec<u32>,
+    /// A pixel's width over its height; 0 where nothing is said.
+    pub pixel_aspect: f64,
+    /// Exif data.
+    pub exif: Option<Vec<u8>>,
 }
+
+/// Hundredths of a second below which players take a GIF's delay for not meant.
+const GIF_LEAST_DELAY: u32 = 2;
+
+/// Most bytes of Exif data that are looked at.
+const MAX_EXIF: u64 = 1 << 16;
 
 fn invalid(problem: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem)
@@ -35,7 +45,12 @@ pub(super) fn gif_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> {
         width: side(6),
         height: side(8),
         per_second: 100,
-        delays: Vec::new(),
+        // In 64ths from a quarter on (the specification, 18).
+        pixel_aspect: match header[12] {
+            0 => 0.0,
+            aspect => (f64::from(aspect) + 15.0) / 64.0,
+        },
+        ..Times::default()
     };
     let colours = |flags: u8| {
         if flags & 0x80 == 0 {
@@ -59,7 +74,10 @@ pub(super) fn gif_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> {
                 let image = bytes::<9>(file)?;
                 skip(file, colours(image[8]) + 1)?;
                 skip_blocks(file)?;
-                times.delays.push(delay);
+                times.delays.push(match delay {
+                    delay if delay < GIF_LEAST_DELAY => 0,
+                    delay => delay,
+                });
                 delay = 0;
             }
             other => return Err(invalid(&format!("unknown block {other:#04x}"))),
@@ -121,6 +139,11 @@ pub(super) fn webp_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> 
                 (times.width, times.height) = (three(&fields[4..]) + 1, three(&fields[7..]) + 1);
             }
             b"ANMF" if size >= 16 => times.delays.push(three(&bytes::<16>(file)?[12..])),
+            b"EXIF" if size <= MAX_EXIF => {
+                let mut exif = Vec::new();
+                file.by_ref().take(size).read_to_end(&mut exif)?;
+                times.exif = Some(exif);
+            }
             _ => {}
         }
         file.seek(SeekFrom::Start(next))?;
@@ -141,6 +164,7 @@ pub(super) fn apng_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> 
     }
     let four = |bytes: &[u8]| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     let mut times = Times::default();
+    let mut notes = PngNotes::default();
     let mut fractions: Vec<(u32, u32)> = Vec::new();
     let mut place = 8;
     loop {
@@ -162,7 +186,7 @@ pub(super) fn apng_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> 
                 fractions.push((two(20), if two(22) == 0 { 100 } else { two(22) }));
             }
             b"IEND" => break,
-            _ => {}
+            kind => notes.chunk(file, kind, size)?,
         }
         if fractions.len() as u64 > limits::MAX_FRAMES {
             break;
@@ -173,6 +197,8 @@ pub(super) fn apng_times(file: &mut (impl BufRead + Seek)) -> io::Result<Times> 
     let Some(&(_, first)) = fractions.first() else {
         return Err(invalid("it is a still picture"));
     };
+    notes.check_square().map_err(|problem| invalid(&problem))?;
+    times.exif = notes.exif;
     // Mixed denominators are rounded to milliseconds.
     let same = fractions
         .iter()

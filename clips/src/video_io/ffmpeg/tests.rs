@@ -3,7 +3,7 @@ use std::fs;
 use super::*;
 use crate::{
     video::Video,
-    video_io::{read_video, write_video},
+    video_io::{command::command, read_video, write_video},
 };
 
 /// ffmpeg, or a printed line and `None`: these tests pass without one.

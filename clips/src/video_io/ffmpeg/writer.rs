@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use super::require;
+use super::{rate::Rate, require};
 use crate::{
     stage,
     video::Video,
@@ -16,7 +16,6 @@ use crate::{
         VideoError,
         child::Running,
         command::{command, file_url},
-        probe,
     },
 };
 
@@ -83,7 +82,7 @@ impl Mp4Writer {
             u64::from(width).next_multiple_of(2),
             u64::from(height).next_multiple_of(2)
         );
-        let rate = probe::Rate::from_f64(frames_per_second);
+        let rate = Rate::from_f64(frames_per_second);
         let staged = stage::file(path).map_err(error)?;
         let mut command = command(ffmpeg);
         command
