@@ -7,7 +7,9 @@
 //! | `x.gif`                     | this program | this program | 256 colours; times to 0.01 s     |
 //! | `x.webp`, `x.png`, `x.apng` |              | this program | animated ones                    |
 //! | `x.mp4`                     | ffmpeg       | ffmpeg       | lossy; odd sides grow by one     |
-//! | `x.mov`, `x.webm`, `x.mkv`  |              | ffmpeg       |                                  |
+//! | `x.mov`, `x.webm`, `x.mkv`, |              | ffmpeg       |                                  |
+//! | `.avi`, `.mpg`, `.ts`,      |              |              |                                  |
+//! | `.wmv`, `.flv`, `.ogv`      |              |              |                                  |
 //!
 //! Files are whatever strangers made. The first bytes must fit the name; size, rate and number of
 //! frames are checked before decoding. Frames are handed out one at a time. ffmpeg is a child
@@ -242,7 +244,26 @@ pub fn check_readable(path: &Path) -> Result<(), VideoError> {
 pub fn is_video_name(path: &Path) -> bool {
     matches!(
         extension(path).as_str(),
-        "mp4" | "m4v" | "mov" | "webm" | "mkv" | "gif" | "webp" | "apng"
+        "mp4"
+            | "m4v"
+            | "mov"
+            | "3gp"
+            | "webm"
+            | "mkv"
+            | "avi"
+            | "mpg"
+            | "mpeg"
+            | "vob"
+            | "ts"
+            | "mts"
+            | "m2ts"
+            | "wmv"
+            | "asf"
+            | "flv"
+            | "ogv"
+            | "gif"
+            | "webp"
+            | "apng"
     )
 }
 

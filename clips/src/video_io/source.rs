@@ -35,14 +35,20 @@ impl Source {
             "gif" => Self::Animation(Animation::Gif),
             "webp" => Self::Animation(Animation::WebP),
             "apng" | "png" => Self::Animation(Animation::Apng),
-            "mp4" | "m4v" | "mov" => Self::Ffmpeg("mov"),
+            "mp4" | "m4v" | "mov" | "3gp" => Self::Ffmpeg("mov"),
             "webm" | "mkv" => Self::Ffmpeg("matroska"),
+            "avi" => Self::Ffmpeg("avi"),
+            "mpg" | "mpeg" | "vob" => Self::Ffmpeg("mpeg"),
+            "ts" | "mts" | "m2ts" => Self::Ffmpeg("mpegts"),
+            "wmv" | "asf" => Self::Ffmpeg("asf"),
+            "flv" => Self::Ffmpeg("flv"),
+            "ogv" => Self::Ffmpeg("ogg"),
             found => {
                 return Err(VideoError::Format {
                     path: path.to_path_buf(),
                     found: found.to_string(),
-                    expected: "a file ending in .mp4, .mov, .webm, .mkv, .gif, .webp or .apng, or \
-                        a directory of PNG or JPEG frames",
+                    expected: "a file ending in .mp4, .mov, .webm, .mkv, .avi, .mpg, .ts, .wmv, \
+                        .flv, .ogv, .gif, .webp or .apng, or a directory of PNG or JPEG frames",
                 });
             }
         };
@@ -69,14 +75,27 @@ impl Source {
             Self::Animation(Animation::WebP) => "a WebP",
             Self::Animation(Animation::Apng) => "a PNG",
             Self::Ffmpeg("mov") => "an MP4 or MOV",
+            Self::Ffmpeg("avi") => "an AVI",
+            Self::Ffmpeg("mpeg") => "an MPEG program stream",
+            Self::Ffmpeg("mpegts") => "an MPEG transport stream",
+            Self::Ffmpeg("asf") => "a WMV",
+            Self::Ffmpeg("flv") => "an FLV",
+            Self::Ffmpeg("ogg") => "an Ogg file",
             Self::Ffmpeg(_) => "a WebM or Matroska file",
         };
         let found = match start {
             [b'G', b'I', b'F', b'8', ..] => "a GIF",
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P'] => "a WebP",
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' '] => "an AVI",
             [0x89, b'P', b'N', b'G', ..] => "a PNG",
             [0xff, 0xd8, 0xff, ..] => "a JPEG",
             [0x1a, 0x45, 0xdf, 0xa3, ..] => "a WebM or Matroska file",
+            [0, 0, 1, 0xba, ..] => "an MPEG program stream",
+            [0x30, 0x26, 0xb2, 0x75, ..] => "a WMV",
+            [b'F', b'L', b'V', ..] => "an FLV",
+            [b'O', b'g', b'g', b'S', ..] => "an Ogg file",
+            // A packet, or four bytes of a time and a packet.
+            [0x47, ..] | [_, _, _, _, 0x47, ..] => "an MPEG transport stream",
             [_, _, _, _, kind @ ..] if QUICKTIME.iter().any(|known| kind.starts_with(known)) => {
                 "an MP4 or MOV"
             }
