@@ -29,7 +29,11 @@ impl ExitStatus for afd_backends::BackendError {
 
 impl ExitStatus for CheckError {
     fn is_request(&self) -> bool {
-        matches!(self, Self::Layout(_) | Self::Empty(_) | Self::Journal(_))
+        match self {
+            Self::Layout(_) | Self::Empty(_) | Self::Journal(_) => true,
+            Self::NoneUsed { .. } | Self::NoneWanted { .. } => true,
+            Self::Video(_) | Self::Stopped => false,
+        }
     }
 }
 

@@ -6,14 +6,18 @@
 
 pub mod check;
 pub mod journal;
+mod json_items;
 pub mod layouts;
 pub mod manifest;
 pub mod prepare;
 pub mod prompts;
 pub mod record;
+mod roots;
+pub mod shown;
 mod stage;
 pub mod store;
 pub mod teacher;
+pub mod text;
 pub mod video;
 pub mod video_io;
 

@@ -14,16 +14,28 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::stage;
+use crate::{
+    roots::Roots,
+    shown::{shown, shown_path},
+    stage,
+    text::{self, TextError},
+};
 
 /// The manifest's file name inside its directory.
 pub const FILE_NAME: &str = "manifest.jsonl";
 
 /// Names that a prompt goes by.
-pub(crate) const PROMPT_NAMES: [&str; 4] = ["prompt", "caption", "text", "prompt_en"];
+pub(crate) const PROMPT_NAMES: [&str; 5] = ["prompt", "caption", "text", "prompt_en", "cap"];
 
 /// Names that a video's path goes by.
-pub(crate) const VIDEO_NAMES: [&str; 5] = ["video", "file_name", "path", "video_path", "file"];
+pub(crate) const VIDEO_NAMES: [&str; 6] = [
+    "video",
+    "file_name",
+    "path",
+    "video_path",
+    "file",
+    "media_path",
+];
 
 /// Names that a column of videos' bytes goes by, beside those of paths.
 pub(crate) const BYTES_NAMES: [&str; 6] =
@@ -58,7 +70,7 @@ pub struct Manifest {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file system refused.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {}: {source}", shown_path(path))]
     Io {
         /// "read" or "write".
         action: &'static str,
@@ -68,7 +80,7 @@ pub enum ManifestError {
         source: io::Error,
     },
     /// One line is not usable.
-    #[error("{path}, line {line}: {problem}")]
+    #[error("{}, line {line}: {problem}", shown_path(path))]
     Line {
         /// The manifest.
         path: PathBuf,
@@ -77,11 +89,25 @@ pub enum ManifestError {
         /// What was found and what was expected.
         problem: EntryError,
     },
+    /// It is in another encoding.
+    #[error("{}: {problem}", shown_path(path))]
+    Text {
+        /// The manifest.
+        path: PathBuf,
+        /// Which.
+        problem: TextError,
+    },
     /// There is no line at all.
-    #[error("{0} names no clip; expected one JSON object per line, such as {EXAMPLE}")]
+    #[error(
+        "{} names no clip; expected one JSON object per line, such as {EXAMPLE}",
+        shown_path(.0)
+    )]
     Empty(PathBuf),
     /// There is a manifest already.
-    #[error("{0} exists already and is never overwritten; choose another directory")]
+    #[error(
+        "{} exists already and is never overwritten; choose another directory",
+        shown_path(.0)
+    )]
     Exists(PathBuf),
 }
 
@@ -99,8 +125,8 @@ pub enum EntryError {
     NoString {
         /// The field.
         name: &'static str,
-        /// What it holds.
-        value: Value,
+        /// What it holds, cut where it is long.
+        value: String,
     },
     /// A field is there under none of its names.
     #[error("none of {0:?} is in it; expected a line such as {EXAMPLE}")]
@@ -110,17 +136,21 @@ pub enum EntryError {
     BlankPrompt,
     /// The video's path leads out of the directory.
     #[error(
-        "the video's path is {0:?}; expected a path inside the manifest's directory, without \"..\""
+        "the video's path is \"{}\"; expected a path inside the manifest's directory, without \
+            \"..\"",
+        shown_path(.0)
     )]
-    Outside(String),
+    Outside(PathBuf),
     /// A link leads out of the directory.
     #[error(
-        "the video's path is {path:?}, a link to {target}; expected a file inside the manifest's \
-            directory"
+        "the video's path is \"{}\", a link to {}; expected a file inside the manifest's directory \
+            or, in a cache of Hugging Face's, among its blobs",
+        shown_path(path),
+        shown_path(target)
     )]
     LinkOutside {
         /// The video's path.
-        path: String,
+        path: PathBuf,
         /// Where the link leads.
         target: PathBuf,
     },
@@ -140,16 +170,21 @@ impl Manifest {
             path: path.clone(),
             source,
         };
-        let text = fs::read_to_string(&path).map_err(error)?;
-        let root = directory.canonicalize().map_err(error)?;
+        let bytes = fs::read(&path).map_err(error)?;
+        let text = text::decoded(&bytes).map_err(|problem| ManifestError::Text {
+            path: path.clone(),
+            problem,
+        })?;
+        let roots = Roots::of(directory).map_err(error)?;
         let mut entries = Vec::new();
         for (index, line) in text
             .lines()
+            .map(text::unmarked)
             .enumerate()
             .filter(|(_, line)| !line.trim().is_empty())
         {
             let checked =
-                parse(line).and_then(|entry| check(&entry, directory, &root).map(|()| entry));
+                parse(line).and_then(|(entry, _)| check(&entry, directory, &roots).map(|()| entry));
             entries.push(checked.map_err(|problem| ManifestError::Line {
                 path: path.clone(),
                 line: index + 1,
@@ -183,10 +218,10 @@ impl Manifest {
         if entries.is_empty() {
             return Err(ManifestError::Empty(path));
         }
-        let root = directory.canonicalize().map_err(error)?;
+        let roots = Roots::of(directory).map_err(error)?;
         let mut staged = stage::file(&path).map_err(error)?;
         for (index, entry) in entries.iter().enumerate() {
-            check(entry, directory, &root).map_err(|problem| ManifestError::Line {
+            check(entry, directory, &roots).map_err(|problem| ManifestError::Line {
                 path: path.clone(),
                 line: index + 1,
                 problem,
@@ -203,46 +238,63 @@ impl Manifest {
     }
 }
 
-/// One line's fields.
-pub(crate) fn parse(line: &str) -> Result<ManifestEntry, EntryError> {
+/// One line's fields, and how many captions it has: where several are listed, the first counts.
+pub(crate) fn parse(line: &str) -> Result<(ManifestEntry, usize), EntryError> {
     let fields: Map<String, Value> = serde_json::from_str(line).map_err(EntryError::NoObject)?;
     let sample = match fields.get("sample") {
         None | Some(Value::Null) => None,
         Some(value) => {
             let number = value.as_u64();
-            Some(number.ok_or_else(|| EntryError::Sample(value.to_string()))?)
+            Some(number.ok_or_else(|| EntryError::Sample(cut(value)))?)
         }
     };
-    Ok(ManifestEntry {
-        prompt: string_field(&fields, &PROMPT_NAMES)?,
-        video: string_field(&fields, &VIDEO_NAMES)?,
+    let (name, prompt) = field(&fields, &PROMPT_NAMES)?;
+    let (prompt, captions) = match prompt {
+        Value::Array(captions) => (captions.first().unwrap_or(prompt), captions.len()),
+        prompt => (prompt, 1),
+    };
+    let entry = ManifestEntry {
+        prompt: string(name, prompt)?,
+        video: field(&fields, &VIDEO_NAMES).and_then(|(name, value)| string(name, value))?,
         sample,
-    })
+    };
+    Ok((entry, captions))
 }
 
 /// The first of `names` that is present.
-fn string_field(
-    fields: &Map<String, Value>,
+fn field<'a>(
+    fields: &'a Map<String, Value>,
     names: &'static [&'static str],
-) -> Result<String, EntryError> {
-    match names
+) -> Result<(&'static str, &'a Value), EntryError> {
+    names
         .iter()
         .find_map(|&name| fields.get(name).map(|value| (name, value)))
-    {
-        Some((_, Value::String(value))) => Ok(value.clone()),
-        Some((name, value)) => Err(EntryError::NoString {
+        .ok_or(EntryError::Missing(names))
+}
+
+fn string(name: &'static str, value: &Value) -> Result<String, EntryError> {
+    match value {
+        Value::String(value) => Ok(value.clone()),
+        value => Err(EntryError::NoString {
             name,
-            value: value.clone(),
+            value: cut(value),
         }),
-        None => Err(EntryError::Missing(names)),
     }
 }
 
-/// A prompt that says something, and a path inside `directory`; `root` is that directory with links
-/// resolved.
-fn check(entry: &ManifestEntry, directory: &Path, root: &Path) -> Result<(), EntryError> {
+/// A value as it is named: a stranger's is as long as it likes.
+fn cut(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", shown(&text[..end])),
+        None => shown(&text),
+    }
+}
+
+/// A prompt that says something, and a path inside `directory`, whose roots are `roots`.
+fn check(entry: &ManifestEntry, directory: &Path, roots: &Roots) -> Result<(), EntryError> {
     check_prompt(&entry.prompt)?;
-    check_path(&entry.video, directory, root)
+    check_path(Path::new(&entry.video), directory, roots).map(drop)
 }
 
 /// A prompt that says something.
@@ -253,23 +305,28 @@ pub(crate) fn check_prompt(prompt: &str) -> Result<(), EntryError> {
     Ok(())
 }
 
-/// A path of a file or directory inside `directory`, links resolved; `root` is that directory with
-/// links resolved.
-pub(crate) fn check_path(path: &str, directory: &Path, root: &Path) -> Result<(), EntryError> {
-    let video = Path::new(path);
-    let inside = video
+/// A path of a file or directory inside `directory`, whose roots are `roots`; gives where it really
+/// is, where something is there.
+pub(crate) fn check_path(
+    path: &Path,
+    directory: &Path,
+    roots: &Roots,
+) -> Result<Option<PathBuf>, EntryError> {
+    let inside = path
         .components()
         .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
-    if !inside || video.file_name().is_none() || path.contains('\0') {
-        return Err(EntryError::Outside(path.to_string()));
+    let has_zero = path.as_os_str().as_encoded_bytes().contains(&0);
+    if !inside || path.file_name().is_none() || has_zero {
+        return Err(EntryError::Outside(path.to_path_buf()));
     }
     // A path that does not resolve names nothing that could be read.
-    match directory.join(video).canonicalize() {
-        Ok(target) if !target.starts_with(root) => Err(EntryError::LinkOutside {
-            path: path.to_string(),
+    match directory.join(path).canonicalize() {
+        Ok(target) if roots.contains(&target) => Ok(Some(target)),
+        Ok(target) => Err(EntryError::LinkOutside {
+            path: path.to_path_buf(),
             target,
         }),
-        _ => Ok(()),
+        Err(_) => Ok(None),
     }
 }
 

@@ -39,13 +39,13 @@ pub enum DataVerb {
 /// A check.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The folder: manifest.jsonl, metadata.csv, videos with a .txt each, .tar shards (WebDataset)
-    /// or .parquet files.
+    /// The folder: manifest.jsonl, metadata.csv or metadata.json, videos.txt and prompts.txt, videos
+    /// with a .txt each, .tar shards (WebDataset) or .parquet files.
     path: PathBuf,
     /// Write the report as JSON too; an older report is replaced.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// jsonl, csv, pairs, webdataset or parquet [default: by what the folder holds].
+    /// jsonl, csv, json, lists, pairs, webdataset or parquet [default: by what the folder holds].
     #[arg(long, value_parser = layout)]
     layout: Option<Layout>,
     /// Check that videos are long enough for this recipe's clips too.
@@ -57,21 +57,13 @@ pub struct CheckArgs {
     journal: Option<PathBuf>,
 }
 
-const LAYOUTS: [Layout; 5] = [
-    Layout::Jsonl,
-    Layout::Csv,
-    Layout::Pairs,
-    Layout::Webdataset,
-    Layout::Parquet,
-];
-
 /// No layout has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("expected one of {}", LAYOUTS.map(|layout| layout.to_string()).join(", "))]
+#[error("expected one of {}", Layout::ALL.map(|layout| layout.to_string()).join(", "))]
 struct UnknownLayout;
 
 fn layout(text: &str) -> Result<Layout, UnknownLayout> {
-    LAYOUTS
+    Layout::ALL
         .into_iter()
         .find(|layout| layout.to_string() == text)
         .ok_or(UnknownLayout)
@@ -116,6 +108,11 @@ fn run_prepare(args: &PrepareArgs) -> Result<ExitCode, CliError> {
             !signals::stop_requested()
         });
         bar.end();
+        if let Ok(Some(quarantine)) = &settled
+            && !quarantine.unused.is_empty()
+        {
+            say!("not used  {}", quarantine.unused);
+        }
         match settled {
             Err(SessionError::Check(CheckError::Stopped)) => return Ok(stopped()),
             Err(error) => return Err(error.into()),
@@ -225,6 +222,14 @@ fn print(report: &Report) {
             flagged.file,
             flagged.detail
         );
+    }
+    for (kind, unused) in report.unused.kinds() {
+        let more = match unused.count > unused.first.len() as u64 {
+            true => ", ...",
+            false => "",
+        };
+        let first = unused.first.join(", ");
+        say!("not used    {} {kind}: {first}{more}", unused.count);
     }
     say!("layout      {}", report.layout);
     say!(

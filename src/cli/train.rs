@@ -149,6 +149,11 @@ fn settle(recipe: &mut Recipe, resumed: Option<&Path>) -> Result<Option<Quaranti
         !signals::stop_requested()
     });
     bar.end();
+    if let Ok(Some(quarantine)) = &settled
+        && !quarantine.unused.is_empty()
+    {
+        eprintln!("not used of the folder: {}", quarantine.unused);
+    }
     settled
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use afd_clips::check::{Options, check};
-use afd_clips::layouts::{Layout, LayoutError, Problem};
+use afd_clips::layouts::{Layout, LayoutError, Problem, Unused};
 
 use super::SessionError;
 use crate::exit::ExitStatus;
@@ -100,6 +100,8 @@ pub struct Quarantine {
     pub clips: Vec<Problem>,
     /// Training and held-out prompts of which no clip is left.
     pub prompts: usize,
+    /// What lies in the folder and is no clip of its; known where the folder was looked at.
+    pub unused: Unused,
 }
 
 impl Quarantine {
@@ -226,7 +228,9 @@ pub fn settle(
         }
         .into());
     }
-    Ok(Some(leave_out(recipe, bad)?))
+    let mut quarantine = leave_out(recipe, bad)?;
+    quarantine.unused = report.unused;
+    Ok(Some(quarantine))
 }
 
 /// As [`settle`], for the directory that `afd data prepare` fills: the journal and the quarantine
@@ -270,6 +274,7 @@ fn leave_out(recipe: &mut Recipe, bad: Vec<Problem>) -> Result<Quarantine, Sessi
     let mut quarantine = Quarantine {
         clips: bad,
         prompts: 0,
+        unused: Unused::default(),
     };
     let teacher = &recipe.settings.teacher;
     let Some(path) = &teacher.path else {

@@ -20,8 +20,9 @@ pub use journal::JournalError;
 pub use look::Look;
 
 use crate::{
-    layouts::{Entry, Layout, LayoutError, Problem},
+    layouts::{Entry, Layout, LayoutError, Problem, Unused},
     prepare::check_length,
+    shown::{shown, shown_path},
     video::ClipShape,
     video_io::VideoError,
 };
@@ -98,6 +99,9 @@ pub struct Report {
     pub unsettled: BTreeSet<String>,
     /// Those that can be used but are suspicious, in the folder's order.
     pub flags: Vec<Flagged>,
+    /// What else lies in the folder.
+    #[serde(default)]
+    pub unused: Unused,
 }
 
 impl Report {
@@ -133,8 +137,33 @@ pub enum CheckError {
     #[error(transparent)]
     Video(VideoError),
     /// There is nothing to check.
-    #[error("{0} lists no clip at all")]
+    #[error("{} lists no clip at all", shown_path(.0))]
     Empty(PathBuf),
+    /// Nothing in the folder is a clip.
+    #[error(
+        "{} lists no clip at all; what lies there is not used: {unused}",
+        shown_path(path)
+    )]
+    NoneUsed {
+        /// The folder.
+        path: PathBuf,
+        /// What lies there.
+        unused: String,
+    },
+    /// Clips, but none that is wanted.
+    #[error(
+        "{} lists {listed} clips, and none of a prompt that was asked for; its prompts begin with \
+            {prompts}, and have to be written equally in both",
+        shown_path(path)
+    )]
+    NoneWanted {
+        /// The folder.
+        path: PathBuf,
+        /// Clips of other prompts.
+        listed: u64,
+        /// The first of those prompts.
+        prompts: String,
+    },
     /// `progress` said so; the journal keeps what was done.
     #[error("stopped")]
     Stopped,
@@ -158,6 +187,7 @@ pub fn check(
         problems: Vec::new(),
         unsettled: BTreeSet::new(),
         flags: Vec::new(),
+        unused: Unused::default(),
     };
     let journal = Journal::open(options.journal)?;
     let mut run = Run {
@@ -169,8 +199,12 @@ pub fn check(
     };
     let mut batch: Vec<Result<Entry, Problem>> = Vec::new();
     let mut ended = Ok(());
-    options.layout.list(directory, &mut |listed| {
-        if listed.as_ref().is_ok_and(|entry| !wanted(entry)) {
+    let mut others = Others::default();
+    let unused = options.layout.list(directory, &mut |listed| {
+        if let Ok(entry) = &listed
+            && !wanted(entry)
+        {
+            others.add(&entry.prompt);
             return true;
         }
         batch.push(listed);
@@ -182,9 +216,52 @@ pub fn check(
     ended?;
     run.batch(batch, progress)?;
     if run.report.clips == 0 {
-        return Err(CheckError::Empty(directory.to_path_buf()));
+        return Err(others.error(directory, &unused));
     }
+    run.report.unused = unused;
     run.finish()
+}
+
+/// Clips that are not wanted.
+#[derive(Default)]
+struct Others {
+    listed: u64,
+    /// The first prompts.
+    prompts: Vec<String>,
+}
+
+impl Others {
+    fn add(&mut self, prompt: &str) {
+        self.listed += 1;
+        let is_new = !self.prompts.iter().any(|known| known == prompt);
+        if self.prompts.len() < 3 && is_new {
+            self.prompts.push(prompt.to_string());
+        }
+    }
+
+    /// That no clip is wanted, or that there is none.
+    fn error(&self, directory: &Path, unused: &Unused) -> CheckError {
+        let path = directory.to_path_buf();
+        if self.listed == 0 {
+            return match unused.is_empty() {
+                true => CheckError::Empty(path),
+                false => CheckError::NoneUsed {
+                    path,
+                    unused: unused.to_string(),
+                },
+            };
+        }
+        let short = |prompt: &String| {
+            let short: String = prompt.chars().take(80).collect();
+            format!("\"{}\"", shown(&short))
+        };
+        let prompts: Vec<String> = self.prompts.iter().map(short).collect();
+        CheckError::NoneWanted {
+            path,
+            listed: self.listed,
+            prompts: prompts.join(", "),
+        }
+    }
 }
 
 struct Run<'a> {

@@ -382,3 +382,42 @@ fn a_check_that_was_stopped_goes_on_and_ends_the_same_with_any_number_of_threads
     .unwrap();
     assert_eq!(report.problems.len(), 2);
 }
+
+#[test]
+fn prompts_that_the_folder_lacks_are_told_from_a_folder_without_clips() {
+    let folder = folder(&[("a.frames", plaid(1, 3)), ("b.frames", plaid(2, 3))]);
+    let none = check(folder.path(), &options(None, 1), &|_| false, &mut |_, _| {
+        true
+    });
+    let message = none.unwrap_err().to_string();
+    assert!(
+        message.contains(
+            "lists 2 clips, and none of a prompt that was asked for; its prompts begin with \"p\""
+        ),
+        "{message}"
+    );
+    fs::write(folder.path().join("manifest.jsonl"), "\n").unwrap();
+    let none = check(folder.path(), &options(None, 1), &|_| true, &mut |_, _| {
+        true
+    });
+    let message = none.unwrap_err().to_string();
+    assert!(
+        message.ends_with(
+            "lists no clip at all; what lies there is not used: 2 directories of frames \
+                (a.frames, b.frames)"
+        ),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_the_folder_holds_beside_its_clips_is_in_the_report() {
+    let folder = folder(&[("a.frames", plaid(1, 3))]);
+    fs::write(folder.path().join("b.rm"), "").unwrap();
+    fs::write(folder.path().join(".afd-check.jsonl"), "").unwrap();
+    let report = checked(folder.path());
+    assert_eq!(
+        (report.good(), report.unused.to_string()),
+        (1, "1 *.rm (b.rm)".to_string())
+    );
+}

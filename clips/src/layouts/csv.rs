@@ -5,13 +5,19 @@ use std::{
     cell::Cell,
     fs::File,
     io::{self, Read},
+    path::Path,
     rc::Rc,
 };
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::{Entry, Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem};
-use crate::manifest::{EntryError, PROMPT_NAMES, VIDEO_NAMES};
+use super::{
+    Entry, Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem, manifests::each_manifest,
+};
+use crate::{
+    manifest::{EntryError, PROMPT_NAMES, VIDEO_NAMES},
+    text,
+};
 
 pub(super) const NAMES: [&str; 2] = ["manifest.csv", "metadata.csv"];
 
@@ -19,11 +25,30 @@ pub(super) fn list(
     folder: &Folder,
     each: &mut dyn FnMut(Listed) -> bool,
 ) -> Result<(), LayoutError> {
-    let path = folder.manifest(&NAMES)?;
-    let name = folder.name(&path);
+    each_manifest(folder, &NAMES, each, &|path, base, each| {
+        list_file(folder, path, base, each)
+    })
+}
+
+/// The numbers of the columns that are read.
+struct Columns {
+    all: usize,
+    prompt: usize,
+    video: usize,
+    sample: Option<usize>,
+}
+
+/// Says whether `each` wants to hear more.
+fn list_file(
+    folder: &Folder,
+    path: &Path,
+    base: &Path,
+    each: &mut dyn FnMut(Listed) -> bool,
+) -> Result<bool, LayoutError> {
+    let name = folder.name(path);
     let left = Rc::new(Cell::new(MAX_TEXT_BYTES));
     let file = Bounded {
-        file: File::open(&path).map_err(LayoutError::io(&path))?,
+        file: File::open(path).map_err(LayoutError::io(path))?,
         left: left.clone(),
     };
     let mut reader = ReaderBuilder::new()
@@ -32,40 +57,44 @@ pub(super) fn list(
         .from_reader(file);
     let headers = reader
         .headers()
-        .map_err(|error| LayoutError::damaged(&path, error.to_string()))?
+        .map_err(|error| LayoutError::damaged(path, error.to_string()))?
         .clone();
     let column = |names: &[&str]| {
         let place = names.iter().find_map(|name| {
             headers
                 .iter()
-                .position(|header| header.trim_start_matches('\u{feff}').trim() == *name)
+                .position(|header| text::unmarked(header).trim() == *name)
         });
         place.ok_or_else(|| {
             let found: Vec<&str> = headers.iter().take(20).collect();
             LayoutError::damaged(
-                &path,
+                path,
                 format!("its columns are {found:?}; expected one of {names:?} among them"),
             )
         })
     };
-    let (prompt, video) = (column(&PROMPT_NAMES)?, column(&VIDEO_NAMES)?);
-    let sample = headers.iter().position(|header| header.trim() == "sample");
+    let columns = Columns {
+        all: headers.len(),
+        prompt: column(&PROMPT_NAMES)?,
+        video: column(&VIDEO_NAMES)?,
+        sample: headers.iter().position(|header| header.trim() == "sample"),
+    };
     let mut record = StringRecord::new();
     loop {
         left.set(MAX_TEXT_BYTES);
         let line = reader.position().line();
         let listed = match reader.read_record(&mut record) {
-            Ok(false) => return Ok(()),
-            Ok(true) => entry(folder, &record, prompt, video, sample),
+            Ok(false) => return Ok(true),
+            Ok(true) => entry(folder, base, &record, &columns),
             Err(error) => match error.kind() {
                 ErrorKind::Utf8 { .. } => Err(RecordError::Utf8(error)),
-                _ => return Err(LayoutError::damaged(&path, format!("line {line}: {error}"))),
+                _ => return Err(LayoutError::damaged(path, format!("line {line}: {error}"))),
             },
         };
         let listed =
             listed.map_err(|problem| Problem::new(format!("{name}, line {line}"), problem));
         if !each(listed) {
-            return Ok(());
+            return Ok(false);
         }
     }
 }
@@ -75,27 +104,38 @@ pub(super) fn list(
 enum RecordError {
     #[error("it has {found} fields; expected at least {expected}")]
     Fields { found: usize, expected: usize },
+    #[error(
+        "it has {found} fields and the header names {expected}; a text that holds a comma has to \
+            stand in double quotes"
+    )]
+    Commas { found: usize, expected: usize },
     #[error(transparent)]
     Utf8(csv::Error),
     #[error(transparent)]
     Entry(#[from] EntryError),
 }
 
-/// The clip of a record; `prompt`, `video` and `sample` are the columns' numbers.
+/// The clip of a record.
 fn entry(
     folder: &Folder,
+    base: &Path,
     record: &StringRecord,
-    prompt: usize,
-    video: usize,
-    sample: Option<usize>,
+    columns: &Columns,
 ) -> Result<Entry, RecordError> {
+    if record.len() > columns.all {
+        return Err(RecordError::Commas {
+            found: record.len(),
+            expected: columns.all,
+        });
+    }
     let field = |place: usize| {
         record.get(place).ok_or_else(|| RecordError::Fields {
             found: record.len(),
             expected: place + 1,
         })
     };
-    let sample = match sample
+    let sample = match columns
+        .sample
         .map(field)
         .transpose()?
         .filter(|text| !text.trim().is_empty())
@@ -106,7 +146,7 @@ fn entry(
             Some(number.map_err(|_| EntryError::Sample(format!("{text:?}")))?)
         }
     };
-    Ok(folder.entry(field(prompt)?, field(video)?, sample)?)
+    Ok(folder.entry(base, field(columns.prompt)?, field(columns.video)?, sample)?)
 }
 
 /// A file of which only so much is read for one record: a quote that is never closed would

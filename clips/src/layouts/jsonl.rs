@@ -3,19 +3,24 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read},
-    str::Utf8Error,
+    path::Path,
 };
 
-use super::{Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem};
-use crate::manifest::{self, EntryError};
+use super::{
+    Folder, LayoutError, Listed, MAX_TEXT_BYTES, Problem, json::described, manifests::each_manifest,
+};
+use crate::{
+    manifest::{self, EntryError},
+    text::{self, TextError},
+};
 
 pub(super) const NAMES: [&str; 2] = [manifest::FILE_NAME, "metadata.jsonl"];
 
 /// Why a line lists no clip.
 #[derive(Debug, thiserror::Error)]
 enum LineError {
-    #[error("it is not UTF-8 ({0})")]
-    Utf8(Utf8Error),
+    #[error(transparent)]
+    Text(TextError),
     #[error(transparent)]
     Entry(EntryError),
 }
@@ -24,10 +29,21 @@ pub(super) fn list(
     folder: &Folder,
     each: &mut dyn FnMut(Listed) -> bool,
 ) -> Result<(), LayoutError> {
-    let path = folder.manifest(&NAMES)?;
-    let error = LayoutError::io(&path);
-    let mut file = BufReader::new(File::open(&path).map_err(&error)?);
-    let name = folder.name(&path);
+    each_manifest(folder, &NAMES, each, &|path, base, each| {
+        list_file(folder, path, base, each)
+    })
+}
+
+/// Says whether `each` wants to hear more.
+fn list_file(
+    folder: &Folder,
+    path: &Path,
+    base: &Path,
+    each: &mut dyn FnMut(Listed) -> bool,
+) -> Result<bool, LayoutError> {
+    let error = LayoutError::io(path);
+    let mut file = BufReader::new(File::open(path).map_err(&error)?);
+    let name = folder.name(path);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -43,21 +59,19 @@ pub(super) fn list(
         }
         if line.len() as u64 > MAX_TEXT_BYTES {
             return Err(LayoutError::damaged(
-                &path,
+                path,
                 format!("line {number} has more than {MAX_TEXT_BYTES} bytes"),
             ));
         }
-        let listed = match std::str::from_utf8(&line) {
+        let place = format!("{name}, line {number}");
+        let listed = match text::decoded(&line) {
             Ok(text) if text.trim().is_empty() => continue,
-            Ok(text) => manifest::parse(text)
-                .and_then(|entry| folder.entry(&entry.prompt, &entry.video, entry.sample))
-                .map_err(LineError::Entry),
-            Err(error) => Err(LineError::Utf8(error)),
+            Ok(text) => described(folder, base, text, &place).map_err(LineError::Entry),
+            Err(error) => Err(LineError::Text(error)),
         };
-        if !each(listed.map_err(|problem| Problem::new(format!("{name}, line {number}"), problem)))
-        {
-            break;
+        if !each(listed.map_err(|problem| Problem::new(place, problem))) {
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }

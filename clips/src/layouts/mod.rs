@@ -5,37 +5,49 @@
 //! |--------------|-------------------------------------------------------------------------------|
 //! | `jsonl`      | `manifest.jsonl` or `metadata.jsonl`: a prompt and a path per line            |
 //! | `csv`        | `manifest.csv` or `metadata.csv`: a header, then a prompt and a path a record |
+//! | `json`       | `manifest.json`, `metadata.json` or `videos2caption.json`: an array of those  |
+//! | `lists`      | `videos.txt`, and `prompts.txt`, `prompt.txt` or `captions.txt` line by line  |
 //! | `pairs`      | videos or directories of frames, each with a `.txt` of the same name          |
 //! | `webdataset` | `.tar` shards: a video and a `.txt` or `.json` of the same key in succession  |
 //! | `parquet`    | `.parquet` files with a prompt column and a path or bytes column              |
 //!
-//! `csv` is Hugging Face's videofolder, and `parquet` is how its datasets are stored.
+//! `csv` is Hugging Face's videofolder, and `parquet` is how its datasets are stored;
+//! `videos2caption.json` is FastVideo's, and `lists` are CogVideoX's and finetrainers'. Where the
+//! folder itself has no such file, those of the directories inside are read, each for its own.
 //!
-//! Prompts are called `prompt`, `caption`, `text` or `prompt_en`; videos `video`, `file_name`,
-//! `path`, `video_path`, `file` or `bytes`. Listing streams: a folder of any size is gone through
-//! with a line, a member or a few rows in memory.
+//! Prompts are called `prompt`, `caption`, `text`, `prompt_en` or `cap`; videos `video`,
+//! `file_name`, `path`, `video_path`, `file`, `media_path` or `bytes`. Listing streams: a folder of
+//! any size is gone through with a line, a member or a few rows in memory, and 16 bytes for each
+//! clip. What lies in the folder and is not used is counted and named ([`Unused`]).
 
 mod archives;
 mod csv;
+mod detect;
+mod error;
+mod folder;
+mod json;
 mod jsonl;
+mod lists;
+mod manifests;
+mod opened;
 mod pairs;
 mod parquet;
+mod pictures;
 mod place;
+mod tar_members;
 mod thrift;
+mod unused;
+mod walk;
 mod webdataset;
 
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
+pub use error::LayoutError;
 pub use place::Place;
+pub use unused::{Kind, Unused};
 
-use crate::{
-    manifest::{EntryError, check_path, check_prompt},
-    video_io::extension,
-};
+use crate::shown::shown;
+use folder::Folder;
 
 /// Most bytes of a manifest's line, a prompt's file or a member that describes a clip.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
@@ -59,6 +71,10 @@ pub enum Layout {
     Jsonl,
     /// `manifest.csv`, `metadata.csv`.
     Csv,
+    /// `metadata.json`, `videos2caption.json`.
+    Json,
+    /// `videos.txt` and `prompts.txt`.
+    Lists,
     /// `a.mp4` and `a.txt`.
     Pairs,
     /// Tar shards.
@@ -72,6 +88,8 @@ impl std::fmt::Display for Layout {
         formatter.write_str(match self {
             Self::Jsonl => "jsonl",
             Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Lists => "lists",
             Self::Pairs => "pairs",
             Self::Webdataset => "webdataset",
             Self::Parquet => "parquet",
@@ -104,7 +122,7 @@ impl Problem {
     fn new(file: impl Into<String>, problem: impl std::fmt::Display) -> Self {
         Self {
             file: file.into(),
-            problem: problem.to_string(),
+            problem: shown(&problem.to_string()),
         }
     }
 }
@@ -112,116 +130,29 @@ impl Problem {
 /// What a folder lists: a clip, or why there is none.
 pub type Listed = Result<Entry, Problem>;
 
-/// Why a folder cannot be listed at all.
-#[derive(Debug, thiserror::Error)]
-pub enum LayoutError {
-    /// The file system refused.
-    #[error("cannot read {path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The file system's reason.
-        source: io::Error,
-    },
-    /// No layout, or several.
-    #[error(
-        "{path} holds {found}; expected one of: manifest.jsonl or metadata.csv naming clips, \
-            videos with a .txt each, .tar shards (WebDataset), .parquet files{advice}"
-    )]
-    Unclear {
-        /// The folder.
-        path: PathBuf,
-        /// What is in it.
-        found: String,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// A file that describes all others is damaged.
-    #[error("{path}: {problem}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was found and what was expected.
-        problem: String,
-    },
-}
-
-impl LayoutError {
-    fn io(path: &Path) -> impl Fn(io::Error) -> Self {
-        move |source| Self::Io {
-            path: path.to_path_buf(),
-            source,
-        }
-    }
-
-    fn damaged(path: &Path, problem: impl Into<String>) -> Self {
-        Self::Damaged {
-            path: path.to_path_buf(),
-            problem: problem.into(),
-        }
-    }
-}
-
 impl Layout {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Jsonl,
+        Self::Csv,
+        Self::Json,
+        Self::Lists,
+        Self::Pairs,
+        Self::Webdataset,
+        Self::Parquet,
+    ];
+
     /// The layout of `directory`, by what it holds.
     ///
     /// # Errors
     /// [`LayoutError::Unclear`] for a folder of none or of several, which names what was found.
     pub fn detect(directory: &Path) -> Result<Self, LayoutError> {
-        let mut found = BTreeSet::new();
-        let mut other = BTreeSet::new();
-        for path in files(directory, 2)? {
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            let at_top = path.parent() == Some(directory);
-            match extension(&path).as_str() {
-                "tar" => _ = found.insert(Self::Webdataset),
-                "parquet" => _ = found.insert(Self::Parquet),
-                _ if at_top && jsonl::NAMES.contains(&name.as_str()) => {
-                    _ = found.insert(Self::Jsonl)
-                }
-                _ if at_top && csv::NAMES.contains(&name.as_str()) => _ = found.insert(Self::Csv),
-                extension if other.len() < 8 => {
-                    _ = other.insert(if extension.is_empty() {
-                        name
-                    } else {
-                        format!("*.{extension}")
-                    })
-                }
-                _ => {}
-            }
-        }
-        let unclear = |found: String, advice| LayoutError::Unclear {
-            path: directory.to_path_buf(),
-            found,
-            advice,
-        };
-        match found.len() {
-            1 => Ok(found.first().copied().unwrap_or(Self::Pairs)),
-            0 if pairs::any(directory)? => Ok(Self::Pairs),
-            0 if other.is_empty() => Err(unclear("no files".to_string(), "")),
-            0 => Err(unclear(
-                format!(
-                    "no clips, but {}",
-                    other.into_iter().collect::<Vec<_>>().join(", ")
-                ),
-                "",
-            )),
-            _ => {
-                let names: Vec<String> = found.iter().map(ToString::to_string).collect();
-                Err(unclear(
-                    format!("several layouts: {}", names.join(", ")),
-                    "; say which with teacher.layout or --layout",
-                ))
-            }
-        }
+        detect::detect(directory)
     }
 
     /// Tells `each` all clips of `directory`, in a fixed order, and what is wrong with those that
     /// cannot be used; stops when it says `false`. Whether a clip's bytes are a video is not looked
-    /// at here.
+    /// at here. Gives what lies there and was not told of; nothing where it was stopped.
     ///
     /// # Errors
     /// [`LayoutError`]: the folder, or a file that describes all others, cannot be read at all.
@@ -229,125 +160,39 @@ impl Layout {
         self,
         directory: &Path,
         each: &mut dyn FnMut(Listed) -> bool,
-    ) -> Result<(), LayoutError> {
-        let root = directory
-            .canonicalize()
-            .map_err(LayoutError::io(directory))?;
-        if !root.is_dir() {
+    ) -> Result<Unused, LayoutError> {
+        let folder = Folder::open(directory).map_err(LayoutError::io(directory))?;
+        if !folder.roots.root().is_dir() {
             return Err(LayoutError::damaged(
                 directory,
                 "it is no directory; expected the folder that holds the clips",
             ));
         }
-        let folder = Folder { directory, root };
+        let mut stopped = false;
+        let mut heard = |listed| {
+            let goes_on = each(listed);
+            stopped |= !goes_on;
+            goes_on
+        };
         match self {
-            Self::Jsonl => jsonl::list(&folder, each),
-            Self::Csv => csv::list(&folder, each),
-            Self::Pairs => pairs::list(&folder, each),
-            Self::Webdataset => webdataset::list(&folder, each),
-            Self::Parquet => parquet::list(&folder, each),
+            Self::Jsonl => jsonl::list(&folder, &mut heard),
+            Self::Csv => csv::list(&folder, &mut heard),
+            Self::Json => json::list(&folder, &mut heard),
+            Self::Lists => lists::list(&folder, &mut heard),
+            Self::Pairs => pairs::list(&folder, &mut heard),
+            Self::Webdataset => webdataset::list(&folder, &mut heard),
+            Self::Parquet => parquet::list(&folder, &mut heard),
+        }?;
+        match stopped {
+            true => Ok(Unused::default()),
+            false => folder.unused(),
         }
-    }
-}
-
-/// A folder, and where it really is.
-struct Folder<'a> {
-    directory: &'a Path,
-    root: PathBuf,
-}
-
-impl Folder<'_> {
-    /// The manifest among `names` that is there.
-    fn manifest(&self, names: &[&str]) -> Result<PathBuf, LayoutError> {
-        let found: Vec<PathBuf> = names
-            .iter()
-            .map(|name| self.directory.join(name))
-            .filter(|path| path.exists())
-            .collect();
-        match &found[..] {
-            [path]
-                if self
-                    .root
-                    .join(path.file_name().unwrap_or_default())
-                    .canonicalize()
-                    .is_ok_and(|real| real.starts_with(&self.root) && real.is_file()) =>
-            {
-                Ok(path.clone())
-            }
-            [path] => Err(LayoutError::damaged(
-                path,
-                "it is no ordinary file of this folder",
-            )),
-            [] => Err(LayoutError::damaged(
-                self.directory,
-                format!("it holds no {}", names.join(" or ")),
-            )),
-            _ => Err(LayoutError::damaged(
-                self.directory,
-                format!("it holds both {}; remove one", names.join(" and ")),
-            )),
-        }
-    }
-
-    /// An entry whose prompt says something and whose path stays inside and names a file or a
-    /// directory.
-    fn entry(&self, prompt: &str, video: &str, sample: Option<u64>) -> Result<Entry, EntryError> {
-        check_prompt(prompt)?;
-        check_path(video, self.directory, &self.root)?;
-        Ok(Entry {
-            prompt: prompt.to_string(),
-            place: Place::File(video.to_string()),
-            sample,
-        })
-    }
-
-    /// A path as it is named in problems.
-    fn name(&self, path: &Path) -> String {
-        let inside = path.strip_prefix(self.directory).unwrap_or(path);
-        inside
-            .to_string_lossy()
-            .replace(std::path::MAIN_SEPARATOR, "/")
     }
 }
 
 /// A prompt of several lines as one.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// The ordinary files of `directory` and of directories inside, `depth` levels in all, in order of
-/// their paths. Hidden names are passed over, links to directories are not followed.
-fn files(directory: &Path, depth: usize) -> Result<Vec<PathBuf>, LayoutError> {
-    let mut files = Vec::new();
-    let mut directories = Vec::new();
-    for path in children(directory)? {
-        let kind = path.symlink_metadata().map_err(LayoutError::io(&path))?;
-        if kind.is_dir() {
-            directories.push(path)
-        } else {
-            files.push(path)
-        }
-    }
-    if depth > 1 {
-        for inside in directories {
-            files.extend(self::files(&inside, depth - 1)?);
-        }
-    }
-    Ok(files)
-}
-
-/// What is in a directory, in order of names; hidden names are passed over.
-fn children(directory: &Path) -> Result<Vec<PathBuf>, LayoutError> {
-    let error = LayoutError::io(directory);
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).map_err(&error)? {
-        let entry = entry.map_err(&error)?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 #[cfg(test)]

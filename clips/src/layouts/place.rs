@@ -9,8 +9,13 @@ use std::{
 
 use tempfile::{Builder, NamedTempFile};
 
-use super::parquet::columns;
-use crate::video_io::{Sink, VideoError, VideoHeader, decode_video, extension};
+use super::{opened::ordinary, parquet::cell::cell};
+use crate::{
+    manifest::check_path,
+    roots::Roots,
+    shown::{shown, shown_path},
+    video_io::{Sink, VideoError, VideoHeader, decode_video, extension},
+};
 
 /// Most bytes of one clip inside an archive.
 const MAX_MEMBER_BYTES: u64 = 1 << 30;
@@ -19,12 +24,12 @@ const MAX_MEMBER_BYTES: u64 = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// A file, or a directory of frames.
-    File(String),
+    File(PathBuf),
     /// Some bytes of a tar archive.
     Member {
         /// The archive's path.
-        archive: String,
-        /// The member's name.
+        archive: PathBuf,
+        /// The member's name, as it is shown.
         name: String,
         /// Its first byte in the archive.
         start: u64,
@@ -34,7 +39,7 @@ pub enum Place {
     /// A value of a Parquet file.
     Cell {
         /// The file's path.
-        file: String,
+        file: PathBuf,
         /// Its row group.
         row_group: usize,
         /// The row in that group.
@@ -44,19 +49,25 @@ pub enum Place {
     },
 }
 
+/// As messages and journals name it: invisible and controlling characters, and bytes that are not
+/// UTF-8, as escapes.
 impl std::fmt::Display for Place {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::File(path) => formatter.write_str(path),
-            Self::Member { archive, name, .. } => write!(formatter, "{archive}, {name}"),
-            Self::Cell { file, number, .. } => write!(formatter, "{file}, row {number}"),
+            Self::File(path) => formatter.write_str(&shown_path(path)),
+            Self::Member { archive, name, .. } => {
+                write!(formatter, "{}, {name}", shown_path(archive))
+            }
+            Self::Cell { file, number, .. } => {
+                write!(formatter, "{}, row {number}", shown_path(file))
+            }
         }
     }
 }
 
 impl Place {
     /// The file that holds it, relative to the folder.
-    pub fn file(&self) -> &str {
+    pub fn file(&self) -> &Path {
         match self {
             Self::File(path) => path,
             Self::Member { archive, .. } => archive,
@@ -123,7 +134,7 @@ impl Place {
                 row,
                 ..
             } => {
-                let bytes = columns::cell(&directory.join(file), *row_group, *row)
+                let bytes = cell(&directory.join(file), *row_group, *row)
                     .map_err(|problem| io::Error::other(problem.to_string()))?;
                 Ok(blake3::hash(&bytes).to_hex().to_string())
             }
@@ -136,13 +147,17 @@ impl Place {
     /// # Errors
     /// As [`decode_video`], and a link that leads out of `directory`.
     pub fn decode(&self, directory: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
+        self.decode_there(directory, sink).map_err(escaped)
+    }
+
+    fn decode_there(&self, directory: &Path, sink: &mut Sink) -> Result<VideoHeader, VideoError> {
         let shown = self.shown(directory);
         let error = VideoError::io("read", &shown);
+        // Looked at again: the folder may have changed since it was listed.
+        let roots = Roots::of(directory).map_err(error)?;
         let copy = match self {
             Self::File(path) => {
-                // Looked at again: the folder may have changed since it was listed.
-                let root = directory.canonicalize().map_err(error)?;
-                crate::manifest::check_path(path, directory, &root)
+                check_path(path, directory, &roots)
                     .map_err(|problem| VideoError::unreadable(&shown, problem))?;
                 return decode_video(&directory.join(path), sink);
             }
@@ -158,7 +173,10 @@ impl Place {
                     );
                     return Err(VideoError::unreadable(&shown, problem));
                 }
-                let mut file = File::open(directory.join(archive)).map_err(error)?;
+                let archive = directory.join(archive);
+                ordinary(&archive, &roots)
+                    .map_err(|problem| VideoError::unreadable(&shown, problem))?;
+                let mut file = File::open(archive).map_err(error)?;
                 file.seek(SeekFrom::Start(*start)).map_err(error)?;
                 let mut beginning = Vec::new();
                 (&file)
@@ -181,7 +199,10 @@ impl Place {
                 row,
                 ..
             } => {
-                let bytes = columns::cell(&directory.join(file), *row_group, *row)
+                let file = directory.join(file);
+                ordinary(&file, &roots)
+                    .map_err(|problem| VideoError::unreadable(&shown, problem))?;
+                let bytes = cell(&file, *row_group, *row)
                     .map_err(|problem| VideoError::unreadable(&shown, problem))?;
                 let mut copy = self.copy(&bytes[..bytes.len().min(12)]).map_err(error)?;
                 copy.write_all(&bytes).map_err(error)?;
@@ -198,6 +219,7 @@ impl Place {
             Self::Member { name, .. } => extension(Path::new(name)),
             _ => match beginning {
                 [b'G', b'I', b'F', ..] => "gif",
+                [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' '] => "avi",
                 [b'R', b'I', b'F', b'F', ..] => "webp",
                 [0x89, b'P', b'N', b'G', ..] => "apng",
                 [0x1a, 0x45, 0xdf, 0xa3, ..] => "mkv",
@@ -223,4 +245,29 @@ fn entry_changed(kind: &fs::Metadata) -> u128 {
 #[cfg(not(unix))]
 fn entry_changed(_kind: &fs::Metadata) -> u128 {
     0
+}
+
+/// The same error with the strangers' names in it as they are shown.
+fn escaped(mut error: VideoError) -> VideoError {
+    match &mut error {
+        VideoError::Unreadable { path, problem } => {
+            *problem = shown(problem);
+            escape(path);
+        }
+        VideoError::Format { path, .. }
+        | VideoError::Io { path, .. }
+        | VideoError::TooLarge { path, .. }
+        | VideoError::Slow { path, .. }
+        | VideoError::FfmpegMissing { path, .. } => escape(path),
+        _ => {}
+    }
+    error
+}
+
+/// Only a path that would be shown otherwise: others, with their backslashes, stay usable.
+fn escape(path: &mut PathBuf) {
+    let text = path.to_string_lossy();
+    if path.to_str().is_none() || shown(&text) != text {
+        *path = PathBuf::from(shown_path(path));
+    }
 }

@@ -1,3 +1,7 @@
+mod archived;
+mod conventions;
+mod names;
+
 use std::{fs, path::Path};
 
 use super::*;
@@ -22,14 +26,19 @@ fn gif(value: u8) -> Vec<u8> {
 /// Everything that a folder lists, and its layout.
 fn listed(directory: &Path) -> (Layout, Vec<Listed>) {
     let layout = Layout::detect(directory).unwrap();
+    (layout, listed_as(layout, directory).0)
+}
+
+/// Everything that a folder of this layout lists, and what it does not use.
+fn listed_as(layout: Layout, directory: &Path) -> (Vec<Listed>, String) {
     let mut all = Vec::new();
-    layout
+    let unused = layout
         .list(directory, &mut |listed| {
             all.push(listed);
             true
         })
         .unwrap();
-    (layout, all)
+    (all, unused.to_string())
 }
 
 fn problems(listed: &[Listed]) -> Vec<String> {
@@ -148,7 +157,7 @@ fn every_bad_line_is_named_and_the_others_are_listed() {
     );
     assert_eq!(
         all[2].as_ref().unwrap().place,
-        Place::File("a\nb.gif".to_string())
+        Place::File("a\nb.gif".into())
     );
 }
 
@@ -451,7 +460,7 @@ fn folders_of_no_layout_and_of_several_say_what_they_hold() {
     fs::write(folder.path().join("a.tar"), "x").unwrap();
     fs::write(folder.path().join("metadata.csv"), "x").unwrap();
     assert!(
-        message().contains("several layouts: csv, webdataset")
+        message().contains("several layouts: csv (metadata.csv), webdataset (a.tar)")
             && message().contains("teacher.layout"),
         "{}",
         message()
@@ -501,5 +510,5 @@ fn links_out_of_the_folder_pipes_and_links_to_shards_are_refused_by_name() {
 
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(outside.path().join("a.tar"), folder.path().join("a.tar")).unwrap();
-    assert!(problems(&listed(folder.path()).1)[0].starts_with("a.tar: it is no ordinary file"));
+    assert!(problems(&listed(folder.path()).1)[0].starts_with("a.tar: it is a link out of"));
 }

@@ -27,11 +27,12 @@ pub(super) enum ThriftError {
     Digits,
 }
 
-/// Whole numbers with their fields' numbers.
-type Numbers = Vec<(i32, i64)>;
+/// Whole numbers and truth values with the numbers of their fields: `[field, 0]` of the structure
+/// itself, `[field, inner]` of a structure in it.
+pub(super) type Numbers = Vec<([i32; 2], i64)>;
 
-/// The whole-number fields of a structure's outermost level, in order of appearance, and how many
-/// bytes it takes.
+/// The whole-number fields of a structure's two outermost levels, in order of appearance, and how
+/// many bytes it takes.
 ///
 /// Every list and every string fits into the bytes that are there.
 pub(super) fn walk(bytes: &[u8]) -> Result<(Numbers, usize), ThriftError> {
@@ -49,7 +50,7 @@ struct Walker<'a> {
 impl Walker<'_> {
     fn structure(
         &mut self,
-        number: &mut dyn FnMut(i32, i64),
+        number: &mut dyn FnMut([i32; 2], i64),
         depth: usize,
     ) -> Result<(), ThriftError> {
         if depth > MAX_DEPTH {
@@ -66,8 +67,16 @@ impl Walker<'_> {
                 step => field.saturating_add(i32::from(step)),
             };
             match head & 15 {
-                1 | 2 => {} // A truth value is part of the head.
-                4..=6 => number(field, self.signed()?),
+                truth @ (1 | 2) => number([field, 0], i64::from(truth == 1)), // Part of the head.
+                4..=6 => number([field, 0], self.signed()?),
+                12 if depth == 0 => {
+                    let mut inside = |[inner, deeper]: [i32; 2], value| {
+                        if deeper == 0 {
+                            number([field, inner], value);
+                        }
+                    };
+                    self.structure(&mut inside, 1)?;
+                }
                 kind => self.value(kind, depth)?,
             }
         }
@@ -171,7 +180,10 @@ mod tests {
         ];
         assert_eq!(
             walk(&bytes).unwrap(),
-            (vec![(1, 3), (6, -1)], bytes.len() - 1)
+            (
+                vec![([1, 0], 3), ([4, 0], 1), ([6, 0], -1), ([7, 1], 9)],
+                bytes.len() - 1
+            )
         );
         for length in 0..bytes.len() - 1 {
             assert!(walk(&bytes[..length]).is_err(), "{length}");

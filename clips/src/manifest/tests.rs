@@ -60,7 +60,7 @@ fn broken_lines_are_named_by_number_with_what_was_expected() {
         ("[1, 2]", "expected a line such as"),
         (
             "{\"video\": \"a.gif\"}",
-            "none of [\"prompt\", \"caption\", \"text\", \"prompt_en\"]",
+            "none of [\"prompt\", \"caption\", \"text\", \"prompt_en\", \"cap\"]",
         ),
         (
             "{\"prompt\": \"a\"}",
@@ -146,4 +146,21 @@ fn empty_and_missing_manifests_are_errors() {
         Manifest::write(folder.path(), &[]),
         Err(ManifestError::Empty(_))
     ));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let text = "\u{feff}{\"prompt\": \"one\", \"video\": \"a.mp4\"}\r\n";
+    assert_eq!(read(text).unwrap(), [entry("one", "a.mp4", None)]);
+}
+
+#[test]
+fn of_several_captions_the_first_counts_and_none_is_no_caption() {
+    let text = "{\"cap\": [\"one\", \"uno\"], \"path\": \"a.mp4\"}";
+    assert_eq!(read(text).unwrap(), [entry("one", "a.mp4", None)]);
+    let message = read("{\"cap\": [], \"path\": \"a.mp4\"}").unwrap_err();
+    assert!(
+        message.contains("\"cap\" is []; expected a string"),
+        "{message}"
+    );
 }

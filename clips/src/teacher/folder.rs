@@ -7,10 +7,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use unicode_normalization::UnicodeNormalization;
+
 use super::{Source, Teacher, TeacherError};
 use crate::{
-    layouts::{Layout, Place, Problem},
+    layouts::{Layout, Place, Problem, Unused},
     prepare::{Fit, PrepareError, Preparer},
+    shown::{shown, shown_path},
     video::{Clip, ClipShape, Video, from_byte},
     video_io::{VideoError, Whole, check_readable},
 };
@@ -28,6 +31,7 @@ pub struct FolderTeacher {
     directory: PathBuf,
     prompts: Vec<String>,
     clips: BTreeMap<String, Vec<Place>>,
+    unused: Unused,
     cache: Mutex<Cache>,
 }
 
@@ -81,9 +85,9 @@ impl FolderTeacher {
                 .push((entry.sample.unwrap_or(u64::MAX), entry.place));
             true
         });
-        list.map_err(TeacherError::data)?;
+        let unused = list.map_err(TeacherError::data)?;
         if let Some(problem) = unusable {
-            let shown = directory.display();
+            let shown = shown_path(directory);
             return Err(TeacherError::Data(format!(
                 "{shown} lists a clip that cannot be used: {problem}; `afd data check {shown}` \
                     lists all of them"
@@ -92,12 +96,15 @@ impl FolderTeacher {
         if prompts.is_empty() {
             return Err(TeacherError::Data(format!(
                 "{} lists no clip that can be used",
-                directory.display()
+                shown_path(directory)
             )));
         }
         let in_order = |mut clips: Vec<(u64, Place)>| {
             // Stable: equal sample indices stay in the folder's order.
             clips.sort_by_key(|&(sample, _)| sample);
+            // A clip that is listed twice is one clip.
+            let mut seen = BTreeSet::new();
+            clips.retain(|(_, place)| seen.insert(place.clone()));
             clips.into_iter().map(|(_, place)| place).collect()
         };
         let clips = numbered
@@ -108,6 +115,7 @@ impl FolderTeacher {
             directory: directory.to_path_buf(),
             prompts,
             clips,
+            unused,
             cache: Mutex::new(Cache::new(CACHE_BYTES)),
         })
     }
@@ -117,7 +125,12 @@ impl FolderTeacher {
         &self.prompts
     }
 
-    /// How many clips there are for `prompt`; 0 for one that the folder does not list.
+    /// What lies in the folder and is no clip of its.
+    pub fn unused(&self) -> &Unused {
+        &self.unused
+    }
+
+    /// How many different clips there are for `prompt`; 0 for one that the folder does not list.
     pub fn clip_count(&self, prompt: &str) -> usize {
         self.clips.get(prompt).map_or(0, Vec::len)
     }
@@ -136,10 +149,8 @@ impl FolderTeacher {
     ) -> Result<Clip, TeacherError> {
         let place = self.place(prompt, sample)?;
         let unusable = |error: PrepareError| {
-            TeacherError::Data(format!(
-                "{}: {error}",
-                place.shown(&self.directory).display()
-            ))
+            let place = place.shown(&self.directory);
+            TeacherError::Data(format!("{}: {error}", shown(&place.to_string_lossy())))
         };
         let mut preparer = Preparer::new(shape, fit).map_err(unusable)?;
         let decoded = place.decode(&self.directory, &mut |header, frame| {
@@ -155,12 +166,13 @@ impl FolderTeacher {
             .get(prompt)
             .map(Vec::as_slice)
             .ok_or_else(|| TeacherError::Prompt {
-                teacher: format!("the folder {}", self.directory.display()),
+                teacher: format!("the folder {}", shown_path(&self.directory)),
                 prompt: prompt.to_string(),
                 reason: format!(
-                    "it is not one of the {} that it lists; the nearest is {:?}",
+                    "it is not one of the {} that it lists; the nearest is {:?}{}",
                     self.prompts.len(),
-                    self.nearest(prompt)
+                    self.nearest(prompt),
+                    self.difference(prompt)
                 ),
             })
     }
@@ -285,6 +297,20 @@ impl FolderTeacher {
 }
 
 impl FolderTeacher {
+    /// Why two prompts that look the same are not.
+    fn difference(&self, prompt: &str) -> &'static str {
+        let nearest = self.nearest(prompt);
+        let same = |a: &str, b: &str| a.split_whitespace().eq(b.split_whitespace());
+        let composed = |text: &str| text.nfc().collect::<String>();
+        if same(prompt, nearest) {
+            ", which has other blanks"
+        } else if same(&composed(prompt), &composed(nearest)) {
+            ", whose letters with marks are composed otherwise (Unicode NFC and NFD)"
+        } else {
+            ""
+        }
+    }
+
     fn nearest(&self, prompt: &str) -> &str {
         let likeness = |known: &&String| strsim::normalized_levenshtein(prompt, known);
         self.prompts

@@ -4,7 +4,7 @@ use std::{io, num::TryFromIntError};
 
 use crate::{
     layouts::{
-        archives::{GaveUp, OpenError},
+        opened::{GaveUp, OpenError},
         thrift::ThriftError,
     },
     manifest::{BYTES_NAMES, EntryError, PROMPT_NAMES, VIDEO_NAMES},
@@ -29,6 +29,8 @@ pub(in crate::layouts) enum FileError {
     GaveUp(#[from] GaveUp),
     #[error(transparent)]
     Negative(#[from] TryFromIntError),
+    #[error("it is no ordinary file")]
+    NoFile,
     #[error("it has {0} bytes; expected a Parquet file")]
     Short(u64),
     #[error("it does not end as a Parquet file; is it cut short?")]
@@ -51,6 +53,10 @@ pub(in crate::layouts) enum FileError {
         rows: u64,
         held: u64,
     },
+    #[error("a page is of the unknown kind {0}, or its column's second dictionary")]
+    PageKind(i64),
+    #[error("the pages of a column hold {held} rows, and its row group claims {rows}")]
+    Pages { held: u64, rows: u64 },
     #[error("it has {groups} row groups; expected number {row_group} too")]
     NoRowGroup { groups: usize, row_group: usize },
     #[error("a row group lacks a column")]

@@ -166,7 +166,7 @@ fn a_clip_prepared_while_it_is_decoded_is_the_one_prepared_afterwards() {
 
 #[test]
 fn decoded_clips_are_kept_up_to_the_byte_limit() {
-    let place = |name: &str| Place::File(name.to_string());
+    let place = |name: &str| Place::File(name.into());
     let mut cache = Cache::new(100);
     cache.keep(&place("a"), &video(1, 4, 4, 1, 8.0)); // 48 bytes
     cache.keep(&place("a"), &video(1, 4, 4, 1, 8.0));
@@ -188,4 +188,41 @@ fn kept_clips_are_not_read_again() {
     let before = teacher.videos("a red ball", 0..1).unwrap();
     fs::remove_file(folder.path().join("a.gif")).unwrap();
     assert_eq!(teacher.videos("a red ball", 0..1).unwrap(), before);
+}
+
+#[test]
+fn a_clip_that_is_listed_twice_is_one_clip() {
+    let folder = folder();
+    let text = fs::read_to_string(folder.path().join("manifest.jsonl")).unwrap();
+    fs::write(
+        folder.path().join("manifest.jsonl"),
+        format!("{text}{text}"),
+    )
+    .unwrap();
+    fs::write(folder.path().join("d.rm"), "").unwrap();
+    let teacher = FolderTeacher::open(folder.path()).unwrap();
+    assert_eq!(
+        (
+            teacher.clip_count("a red ball"),
+            teacher.clip_count("a blue box")
+        ),
+        (2, 1)
+    );
+    assert_eq!(teacher.samples("a red ball"), Some(2));
+    assert_eq!(teacher.unused().to_string(), "1 *.rm (d.rm)");
+}
+
+#[test]
+fn prompts_that_only_look_alike_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    write_video(&folder.path().join("a.gif"), &video(10, 4, 6, 3, 8.0)).unwrap();
+    Manifest::write(folder.path(), &[entry("a cafe\u{301}", "a.gif", None)]).unwrap();
+    let teacher = FolderTeacher::open(folder.path()).unwrap();
+    for (prompt, expected) in [
+        ("a caf\u{e9}", "composed otherwise"),
+        ("a  cafe\u{301}", "other blanks"),
+    ] {
+        let message = teacher.videos(prompt, 0..1).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
 }
