@@ -241,7 +241,8 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
     let one = [&bench[..], &["--only", "afd.chunk.fresh.s1"]].concat();
     let other = afd(place, &one);
     assert!(
-        String::from_utf8_lossy(&other.stdout).contains("differs from"),
+        String::from_utf8_lossy(&other.stdout)
+            .contains("was started with another recipe: afd.warmup_steps"),
         "{}",
         String::from_utf8_lossy(&other.stdout)
     );

@@ -39,6 +39,9 @@ const SURPRISES: [&str; 18] = [
     "1979-05-27",
 ];
 
+/// Reads a mutant of the file at a path; gives back the length of what it said.
+type Reader = fn(&[u8], &Path) -> usize;
+
 /// A small generator of numbers: the same mutants everywhere.
 struct Dice(u64);
 
@@ -153,7 +156,7 @@ fn read_card(bytes: &[u8], _: &Path) -> usize {
 #[test]
 fn mutated_recipes_and_cards_are_read_or_refused() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut seeds: Vec<(PathBuf, String, fn(&[u8], &Path) -> usize)> = Vec::new();
+    let mut seeds: Vec<(PathBuf, String, Reader)> = Vec::new();
     for path in recipes() {
         let text = fs::read_to_string(&path).unwrap();
         seeds.push((path, text, read_recipe));

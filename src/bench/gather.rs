@@ -6,8 +6,9 @@ use std::path::Path;
 use afd_report::{Benchmark, Better, Cost, Curve, Metric, Preview, Run, State};
 
 use super::BenchError;
+use super::places::Places;
 use super::plan::{CheckedPlan, PlannedRun, Trainee};
-use super::runner::{Places, found, train_command, wall_seconds};
+use super::runner::{found, train_command, wall_seconds};
 use crate::eval::metric::Better as Direction;
 use crate::eval::physics::PHYSICS_METRICS;
 use crate::eval::report::Report;

@@ -3,6 +3,7 @@
 
 pub mod gather;
 pub mod lanes;
+pub mod places;
 pub mod plan;
 pub mod runner;
 

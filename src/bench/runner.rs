@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::BenchError;
+use super::places::Places;
 use super::plan::{PlannedRun, Trainee};
 use crate::out::say;
 use crate::run::files::{FileError, remove_directory, write_atomically};
@@ -21,74 +22,6 @@ use crate::session::state::weights_of_run;
 
 /// How often children and signals are looked at.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// The directories of a benchmark.
-#[derive(Debug, Clone)]
-pub struct Places {
-    root: PathBuf,
-}
-
-impl Places {
-    /// Those below `root`.
-    pub fn new(root: PathBuf) -> Self {
-        Self { root }
-    }
-
-    /// The directory itself.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Where run directories are.
-    pub fn runs(&self) -> PathBuf {
-        self.root.join("runs")
-    }
-
-    /// A run's directory.
-    pub fn run(&self, run: &PlannedRun) -> PathBuf {
-        self.runs().join(run.id())
-    }
-
-    /// Its measurements.
-    pub fn measured(&self, run: &PlannedRun) -> PathBuf {
-        self.root.join("measured").join(run.id())
-    }
-
-    /// What its processes printed.
-    pub fn log(&self, run: &PlannedRun) -> PathBuf {
-        self.root.join("logs").join(format!("{}.log", run.id()))
-    }
-
-    /// Why it failed the last time.
-    pub fn failure(&self, run: &PlannedRun) -> PathBuf {
-        self.root.join("logs").join(format!("{}.failed", run.id()))
-    }
-
-    /// The report, or the one that compares with another method than the benchmark says.
-    pub fn report(&self, reference: Option<&str>) -> PathBuf {
-        self.root
-            .join(reference.map_or("report".to_string(), |method| {
-                format!("report-against-{method}")
-            }))
-    }
-
-    /// Seconds that `afd bench` has spent so far.
-    pub fn wall(&self) -> PathBuf {
-        self.root.join("wall-seconds.txt")
-    }
-
-    fn create(&self) -> Result<(), FileError> {
-        for directory in [
-            self.runs(),
-            self.root.join("measured"),
-            self.root.join("logs"),
-        ] {
-            fs::create_dir_all(&directory)
-                .map_err(|error| FileError::new("create", &directory, error))?;
-        }
-        Ok(())
-    }
-}
 
 /// How the runs are made.
 #[derive(Debug, Clone)]

@@ -9,8 +9,9 @@ use clap::Args;
 use super::CliError;
 use crate::bench::gather::gather;
 use crate::bench::lanes::lanes;
+use crate::bench::places::Places;
 use crate::bench::plan::{CheckedPlan, PlannedRun};
-use crate::bench::runner::{Places, Runner, forget, found};
+use crate::bench::runner::{Runner, forget, found};
 use crate::out::{note, say};
 use crate::run::signals::{self, STOPPED};
 

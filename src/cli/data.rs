@@ -39,8 +39,8 @@ pub enum DataVerb {
 /// A check.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The folder: manifest.jsonl, metadata.csv or metadata.json, videos.txt and prompts.txt, videos
-    /// with a .txt each, .tar shards (WebDataset) or .parquet files.
+    /// The folder: manifest.jsonl, metadata.csv or metadata.json, videos.txt and prompts.txt,
+    /// videos with a .txt each, .tar shards (WebDataset) or .parquet files.
     path: PathBuf,
     /// Write the report as JSON too; an older report is replaced.
     #[arg(long, value_name = "FILE")]

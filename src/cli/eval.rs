@@ -31,8 +31,8 @@ pub struct EvalArgs {
     /// The recipe that names teacher and prompts [default: the snapshot of the checkpoint's run].
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<PathBuf>,
-    /// Override a field of that recipe, such as `--set evaluation.clips_per_prompt=64`. Each student
-    /// is sampled as it was trained, unless a field of `sampler` is set here.
+    /// Override a field of that recipe, such as `--set evaluation.clips_per_prompt=64`. Each
+    /// student is sampled as it was trained, unless a field of `sampler` is set here.
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     overrides: Vec<String>,
     /// Print JSON instead of a table.

@@ -28,10 +28,8 @@ pub fn directory(named: Option<&Path>, repeated: &Repeated) -> Result<PathBuf, C
                 "--resume needs the run to go on with, such as --resume runs/mine".to_string(),
             ));
         };
-        let name = match repeated.name {
-            Some(name) => name.to_string(),
-            None => Recipe::load(recipe, repeated.overrides)?.settings.name,
-        };
+        let recipe = Recipe::load(recipe, repeated.overrides)?;
+        let name = repeated.name.unwrap_or(&recipe.settings.name);
         return Ok(repeated.runs.unwrap_or(Path::new(RUNS)).join(name));
     };
     let agrees = repeated

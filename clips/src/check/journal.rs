@@ -10,8 +10,11 @@ use std::{
 
 use super::Look;
 
-/// The first line. Another number is another way of looking.
+/// The first line. Another number is another way of looking: everything is then looked at again.
 const HEAD: &str = "{\"afd_check\":2}";
+
+/// How the first line of every version begins.
+const ANY_HEAD: &[u8] = b"{\"afd_check\":";
 
 /// Most bytes of a line.
 const MAX_LINE: u64 = 1 << 20;
@@ -96,6 +99,8 @@ impl Journal {
                     };
                     places.insert(key(&record.file, &record.stamp), end);
                 }
+                // What another version saw is forgotten.
+                Some(text) if end == 0 && text.starts_with(ANY_HEAD) => break,
                 None if line.is_empty() || end > 0 || HEAD.as_bytes().starts_with(&line) => break,
                 _ => return Err(JournalError::Foreign(shown)),
             }
@@ -251,6 +256,24 @@ mod tests {
                 record(&format!("clip {index}"), "1")
             );
         }
+    }
+
+    #[test]
+    fn what_another_version_saw_is_looked_at_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let mut journal = Journal::open(Some(&path)).unwrap();
+        journal.add(&record("a", "1")).unwrap();
+        journal.sync().unwrap();
+        drop(journal);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen(":2}", ":1}", 1)).unwrap();
+        let mut journal = Journal::open(Some(&path)).unwrap();
+        assert_eq!(journal.find("a", "1").unwrap(), None);
+        journal.add(&record("b", "1")).unwrap();
+        journal.sync().unwrap();
+        let mut again = Journal::open(Some(&path)).unwrap();
+        assert!(again.find("b", "1").unwrap().is_some());
     }
 
     #[test]

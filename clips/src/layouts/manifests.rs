@@ -1,5 +1,5 @@
-//! The files that name clips: in the folder itself or, where it has none, in the directories inside,
-//! each for the clips of its own directory (as Hugging Face's videofolder has them).
+//! The files that name clips: in the folder itself or, where it has none, in the directories
+//! inside, each for the clips of its own directory (as Hugging Face's videofolder has them).
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! The members of a tar archive, header by header: nothing is read into memory but headers and names
-//! of a bounded length, and data is gone past.
+//! The members of a tar archive, header by header: nothing is read into memory but headers and
+//! names of a bounded length, and data is gone past.
 
 use std::{
     fs::File,

@@ -141,7 +141,7 @@ impl CachedText {
             .map_err(|reason| EmbeddingError::Damaged {
                 path,
                 prompt: prompt.to_string(),
-                reason,
+                reason: Box::new(reason),
             })
     }
 

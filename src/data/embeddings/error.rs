@@ -73,7 +73,7 @@ pub enum EmbeddingError {
         /// The prompt.
         prompt: String,
         /// What is wrong with it.
-        reason: Damage,
+        reason: Box<Damage>,
     },
     /// The encoder did not read the prompt.
     #[error("cannot encode the prompt {prompt:?}: {reason}")]

@@ -1,5 +1,5 @@
-//! What a file says of itself, compared with its size before its reader believes it, and kept: every
-//! clip of a file needs it again.
+//! What a file says of itself, compared with its size before its reader believes it, and kept:
+//! every clip of a file needs it again.
 
 use std::{
     fs::File,

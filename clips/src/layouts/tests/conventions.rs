@@ -37,8 +37,8 @@ fn a_comma_that_no_quotes_hold_is_refused_rather_than_the_caption_cut() {
     assert_eq!(
         problems(&all),
         [
-            "metadata.csv, line 2: it has 3 fields and the header names 2; a text that holds a comma \
-            has to stand in double quotes"
+            "metadata.csv, line 2: it has 3 fields and the header names 2; a text that holds a \
+            comma has to stand in double quotes"
         ]
     );
     assert_eq!(decoded(folder.path(), &all), expected()[1..]);

@@ -58,8 +58,8 @@ fn names_that_move_a_terminal_are_shown_escaped_wherever_they_are_named() {
         .list(folder.path(), &mut |_| true)
         .unwrap_err()
         .to_string();
-    let line = "{\"prompt\": \"p\", \"video\": \"../\\u001b[2J.gif\"}\n{\"prompt\": [\"\\u001b\", 1], \
-        \"video\": 1}\n";
+    let line = "{\"prompt\": \"p\", \"video\": \"../\\u001b[2J.gif\"}\n{\"prompt\": \
+        [\"\\u001b\", 1], \"video\": 1}\n";
     fs::write(folder.path().join("metadata.jsonl"), line).unwrap();
     let lines = problems(&listed_as(Layout::Jsonl, folder.path()).0).join("");
     for message in [error, missing, damaged, lines] {
