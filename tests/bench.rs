@@ -68,6 +68,34 @@ refused = true
     path.display().to_string()
 }
 
+/// Prompts, clips and an interval about the value, for means over prompts and for the others.
+fn every_number_says_what_it_rests_on(file: &Path) {
+    let measured: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let values = measured["values"].as_object().unwrap();
+    let known = values.iter().filter(|(_, value)| !value.is_null());
+    for (name, value) in known {
+        let estimate = &measured["estimates"][name];
+        let number = |of: &Value| of.as_f64().unwrap_or_else(|| panic!("{name}: {estimate}"));
+        assert_eq!(number(&estimate["value"]), number(value), "{name}");
+        // The only prompt with a value has no interval.
+        if estimate["prompts"] != 1 {
+            let [low, high] = [0, 1].map(|end| number(&estimate["interval"][end]));
+            assert!(
+                low <= number(value) && number(value) <= high,
+                "{name}: {estimate}"
+            );
+        }
+        assert!(number(&estimate["clips"][1]) > 0.0, "{name}: {estimate}");
+    }
+    for name in [
+        "frechet_distance",
+        "continuation_score",
+        "trained_discriminator_pair_accuracy",
+    ] {
+        assert!(values[name].is_number(), "{name} is measured");
+    }
+}
+
 fn report(place: &Path) -> Value {
     serde_json::from_slice(&fs::read(place.join("runs/small/report/benchmark.json")).unwrap())
         .unwrap()
@@ -197,6 +225,7 @@ fn a_benchmark_is_made_in_pieces_and_reports_what_is_there_and_what_failed() {
     );
     let page = fs::read_to_string(place.join("runs/small/report/report.html")).unwrap();
     assert!(page.contains("data:image/gif;base64,"));
+    every_number_says_what_it_rests_on(&measured.join("afd.chunk.fresh.s1/measured.json"));
 
     // The same numbers, compared with another method.
     let against = afd(

@@ -72,45 +72,54 @@ pub struct ContinuationScores {
     pub score: f64,
 }
 
-/// The scores over all cases of a run: measures are averaged over the samples of a case, then over
-/// cases, and only then divided, so that a scene whose second take is nearly the same cannot
-/// outweigh the others.
+/// One case's measures: of what was generated, mean over samples, and of the second take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Compared {
+    generated: Measures,
+    second_take: Measures,
+}
+
+/// Compares every case's continuations with its truth.
 ///
 /// Measures with nothing moving in either continuation are 1 (the same); with nothing moving in one
 /// of them 0. A sample is held against one truth, so a student that spreads over all possible
 /// futures scores lower than one that knows what the prefix determines.
 ///
 /// # Errors
-/// [`EvalError::NoContinuations`] without a case, [`EvalError::Continuation`] for a case without
-/// samples, with a prefix that leaves nothing to continue, or with clips of different shapes.
-pub fn continuation(cases: &[Case]) -> Result<ContinuationScores, EvalError> {
-    cases
-        .iter()
-        .enumerate()
-        .try_for_each(|(index, case)| check(index, case))?;
-    let of_generated = |case: &Case| {
-        average(
-            &case
-                .generated
-                .iter()
-                .map(|clip| compare(case, clip))
-                .collect::<Vec<_>>(),
-        )
+/// [`EvalError::Continuation`] for a case without samples, with a prefix that leaves nothing to
+/// continue, or with clips of different shapes.
+pub fn compared(cases: &[Case]) -> Result<Vec<Compared>, EvalError> {
+    let of = |(index, case): (usize, &Case)| {
+        check(index, case)?;
+        let samples = case.generated.iter().map(|clip| compare(case, clip));
+        let nothing = EvalError::Continuation {
+            index,
+            defect: CaseDefect::NothingGenerated,
+        };
+        Ok(Compared {
+            generated: average(&samples.collect::<Vec<_>>()).ok_or(nothing)?,
+            second_take: compare(case, &case.second_take),
+        })
     };
-    let generated = average(&cases.iter().filter_map(of_generated).collect::<Vec<_>>())
-        .ok_or(EvalError::NoContinuations)?;
-    let second_take = average(
-        &cases
-            .iter()
-            .map(|case| compare(case, &case.second_take))
-            .collect::<Vec<_>>(),
-    )
-    .ok_or(EvalError::NoContinuations)?;
-    Ok(ContinuationScores {
-        generated,
-        second_take,
-        score: score(&generated, &second_take),
-    })
+    cases.iter().enumerate().map(of).collect()
+}
+
+impl ContinuationScores {
+    /// The scores over all cases of a run; `None` without any. Measures are averaged over cases and
+    /// only then divided, so that a scene whose second take is nearly the same cannot outweigh the
+    /// others.
+    pub fn over<'a>(cases: impl IntoIterator<Item = &'a Compared>) -> Option<Self> {
+        let (generated, second_take): (Vec<_>, Vec<_>) = cases
+            .into_iter()
+            .map(|case| (case.generated, case.second_take))
+            .unzip();
+        let (generated, second_take) = (average(&generated)?, average(&second_take)?);
+        Some(Self {
+            generated,
+            second_take,
+            score: score(&generated, &second_take),
+        })
+    }
 }
 
 fn score(generated: &Measures, second_take: &Measures) -> f64 {
@@ -267,6 +276,10 @@ mod tests {
         clip
     }
 
+    fn continuation(cases: &[Case]) -> Result<ContinuationScores, EvalError> {
+        Ok(ContinuationScores::over(&compared(cases)?).unwrap())
+    }
+
     fn case(truth: Clip, second_take: Clip, generated: Vec<Clip>) -> Case {
         Case {
             prefix: 1,
@@ -347,7 +360,7 @@ mod tests {
     #[test]
     fn unusable_cases_are_named() {
         let clip = drifting([3.0, 5.0], [0.8, 0.3]);
-        assert_eq!(continuation(&[]), Err(EvalError::NoContinuations));
+        assert_eq!(ContinuationScores::over(&compared(&[]).unwrap()), None);
         let fine = case(clip.clone(), clip.clone(), vec![clip.clone()]);
         let message = |case: Case| continuation(&[fine.clone(), case]).unwrap_err().to_string();
         assert!(

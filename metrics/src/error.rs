@@ -54,12 +54,6 @@ pub enum EvalError {
         /// Clips needed.
         needed: usize,
     },
-    /// No case to average over.
-    #[error(
-        "no continuation to score: found 0 cases, expected at least 1; continue at least one clip \
-            per run"
-    )]
-    NoContinuations,
     /// A continuation that cannot be scored.
     #[error("continuation case {index} {defect}")]
     Continuation {

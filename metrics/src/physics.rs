@@ -7,7 +7,7 @@ pub use super::physics_scores::{PHYSICS_METRICS, PhysicsScores};
 use super::{
     EvalError,
     conservation::Conservation,
-    continuation::{Case, ContinuationScores, continuation},
+    continuation::{Case, Compared, ContinuationScores, compared},
     diversity::{self, Diversity, NEIGHBOURS, diversity},
     drift::{self, DriftWindow, drift},
     features::FeatureNetwork,
@@ -57,22 +57,31 @@ pub struct Measured {
     pub continuation: Option<ContinuationScores>,
 }
 
-/// Measures a student, or samples of the teacher in its place.
-///
-/// Where the teacher's clips of a prompt show flights, or at least five bounces or collisions, and
-/// the student's show none, the student counts as one whose bodies do not move: vertical residual =
-/// gravity, energy residual 1, restitution error 0.8, collision residual 1. Prompts with fewer
-/// bounces or collisions in the teacher's clips are left out of those numbers.
-///
-/// # Errors
-/// [`EvalError::NoPrompts`] without prompts; that of the first prompt or case that cannot be
-/// measured otherwise.
-pub fn measure(prompts: &[PromptEvidence]) -> Result<Measured, EvalError> {
-    let (mut residuals, mut diversities, mut curves) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut teacher_features, mut student_features, mut kernel_distances) =
-        (Vec::new(), Vec::new(), Vec::new());
-    let network = FeatureNetwork::new();
-    for clips in prompts {
+/// One prompt's part in every number: [`Part::together`] makes the numbers of any set of prompts.
+#[derive(Debug, Clone)]
+pub struct Part {
+    diversity: Diversity,
+    /// `None` for prompts that are not the world's.
+    residuals: Option<Residuals>,
+    /// `None` where drift is not measured.
+    drift: Option<Vec<DriftWindow>>,
+    /// One feature vector per clip: the teacher's and the student's.
+    features: [Vec<Vec<f32>>; 2],
+    kernel_distance: f64,
+    continuations: Vec<Compared>,
+}
+
+impl Part {
+    /// Measures a student's clips of one prompt, or samples of the teacher in their place.
+    ///
+    /// Where the teacher's clips of a prompt show flights, or at least five bounces or collisions,
+    /// and the student's show none, the student counts as one whose bodies do not move: vertical
+    /// residual = gravity, energy residual 1, restitution error 0.8, collision residual 1. Prompts
+    /// with fewer bounces or collisions in the teacher's clips are left out of those numbers.
+    ///
+    /// # Errors
+    /// That of the first clip or case that cannot be measured.
+    pub fn of(clips: &PromptEvidence) -> Result<Self, EvalError> {
         check(clips.prompt, clips.teacher, clips.student, [2, 2])?;
         let tracker = Tracker::for_prompt(clips.prompt, clips.teacher)?;
         let [teacher, student] = [clips.teacher, clips.student].map(|clips| {
@@ -81,71 +90,96 @@ pub fn measure(prompts: &[PromptEvidence]) -> Result<Measured, EvalError> {
                 .map(|clip| tracker.track(clip))
                 .collect::<Vec<_>>()
         });
-        diversities.push(diversity(
+        let diversity = diversity(
             &trajectory::vectors(&teacher),
             &trajectory::vectors(&student),
             NEIGHBOURS,
-        )?);
-        if let Some(physics) = KnownPhysics::of_prompt(clips.prompt, clips.teacher[0].shape)
-            && physics.radii.len() == tracker.bodies()
-        {
+        )?;
+        let physics = KnownPhysics::of_prompt(clips.prompt, clips.teacher[0].shape)
+            .filter(|physics| physics.radii.len() == tracker.bodies());
+        let residuals = physics.map(|physics| {
             let found = [&teacher, &student].map(|tracks| Conservation::measure(&physics, tracks));
-            residuals.push(Residuals::new(
-                &physics,
-                &found[0],
-                &found[1],
-                student.len(),
-            ));
-        }
-        if !clips.long_teacher.is_empty() && !clips.long_student.is_empty() {
-            curves.push(drift(
-                clips.prompt,
-                clips.long_teacher,
-                clips.long_student,
-                clips.teacher[0].shape.frames,
-            )?);
-        }
-        let [teacher, student] = [clips.teacher, clips.student].map(|clips| {
+            Residuals::new(&physics, &found[0], &found[1], student.len())
+        });
+        let (long_teacher, long_student) = (clips.long_teacher, clips.long_student);
+        let drift = if long_teacher.is_empty() || long_student.is_empty() {
+            None
+        } else {
+            let frames = clips.teacher[0].shape.frames;
+            Some(drift(clips.prompt, long_teacher, long_student, frames)?)
+        };
+        let network = FeatureNetwork::new();
+        let features = [clips.teacher, clips.student].map(|clips| {
             clips
                 .iter()
                 .map(|clip| network.features(clip))
                 .collect::<Vec<_>>()
         });
-        kernel_distances.push(kernel_distance(&teacher, &student)?);
-        teacher_features.extend(teacher);
-        student_features.extend(student);
+        Ok(Self {
+            diversity,
+            residuals,
+            drift,
+            kernel_distance: kernel_distance(&features[0], &features[1])?,
+            features,
+            continuations: compared(clips.continuations)?,
+        })
     }
-    let diversity = diversity::average(&diversities).ok_or(EvalError::NoPrompts)?;
-    let cases: Vec<Case> = prompts
+
+    /// The numbers over prompts.
+    ///
+    /// # Errors
+    /// [`EvalError::NoPrompts`] without prompts.
+    pub fn together<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Result<Measured, EvalError> {
+        let parts: Vec<&Self> = parts.into_iter().collect();
+        let diversities: Vec<Diversity> = parts.iter().map(|part| part.diversity).collect();
+        let diversity = diversity::average(&diversities).ok_or(EvalError::NoPrompts)?;
+        let residuals: Vec<&Residuals> = parts
+            .iter()
+            .filter_map(|part| part.residuals.as_ref())
+            .collect();
+        let curves: Vec<Vec<DriftWindow>> =
+            parts.iter().filter_map(|part| part.drift.clone()).collect();
+        let drift = drift::average(&curves);
+        let of_side = |side: usize| -> Vec<&[f32]> {
+            let all = parts.iter().flat_map(|part| &part.features[side]);
+            all.map(Vec::as_slice).collect()
+        };
+        let features = (
+            frechet_distance(&of_side(0), &of_side(1))?,
+            mean(parts.iter().map(|part| part.kernel_distance)).unwrap_or(0.0),
+        );
+        let continuation =
+            ContinuationScores::over(parts.iter().flat_map(|part| &part.continuations));
+        Ok(Measured {
+            scores: scores(&residuals, diversity, features, continuation, &drift),
+            drift,
+            continuation,
+        })
+    }
+}
+
+/// Measures a student, or samples of the teacher in its place, on all prompts: [`Part::of`] each,
+/// [`Part::together`].
+///
+/// # Errors
+/// Those of the two.
+pub fn measure(prompts: &[PromptEvidence]) -> Result<Measured, EvalError> {
+    let parts = prompts
         .iter()
-        .flat_map(|clips| clips.continuations)
-        .cloned()
-        .collect();
-    let continuation = if cases.is_empty() {
-        None
-    } else {
-        Some(continuation(&cases)?)
-    };
-    let drift = drift::average(&curves);
-    let features = (
-        frechet_distance(&teacher_features, &student_features)?,
-        mean(kernel_distances).unwrap_or(0.0),
-    );
-    Ok(Measured {
-        scores: scores(&residuals, diversity, features, continuation, &drift),
-        drift,
-        continuation,
-    })
+        .map(Part::of)
+        .collect::<Result<Vec<_>, _>>()?;
+    Part::together(&parts)
 }
 
 fn scores(
-    residuals: &[Residuals],
+    residuals: &[&Residuals],
     diversity: Diversity,
     (frechet_distance, kernel_distance): (f64, f64),
     continuation: Option<ContinuationScores>,
     drift: &[DriftWindow],
 ) -> PhysicsScores {
-    let over = |value: fn(&Residuals) -> Option<f64>| mean(residuals.iter().filter_map(value));
+    let over =
+        |value: fn(&Residuals) -> Option<f64>| mean(residuals.iter().filter_map(|one| value(one)));
     let generated = continuation.map(|scores| scores.generated);
     let (first, last) = (drift.first(), drift.last());
     PhysicsScores {
@@ -178,6 +212,7 @@ fn scores(
 }
 
 /// One prompt's residuals; `None` where the teacher's clips show nothing to measure.
+#[derive(Debug, Clone)]
 struct Residuals {
     sideways: Option<f64>,
     downwards: Option<f64>,

@@ -59,6 +59,9 @@ pub enum Verdict {
     Better,
     /// The method is worse than the reference: corrected p below 0.05.
     Worse,
+    /// One is ahead of the other, corrected p below 0.05, and of the teacher's own clips too, by
+    /// its mean: no longer the teacher's way, so that it is not called better.
+    PastTeacher,
     /// The seeds do not tell.
     Undecided,
     /// Below three seeds nothing is tested.
@@ -105,6 +108,11 @@ pub(crate) fn compare(
         });
     }
     decide(&mut found, metric.better);
+    for comparison in &mut found {
+        if past_teacher(benchmark, cells, metric, comparison) {
+            comparison.verdict = Verdict::PastTeacher;
+        }
+    }
     found
 }
 
@@ -179,6 +187,48 @@ fn target(
             cell.estimate.map(|estimate| Some(estimate.mean))
         }
     }
+}
+
+/// Whether the one that is ahead is also ahead of the teacher's own clips in the same places.
+fn past_teacher(
+    benchmark: &Benchmark,
+    cells: &[Cell],
+    metric: &Metric,
+    comparison: &Comparison,
+) -> bool {
+    let sign = match metric.better {
+        Better::Lower => 1.0,
+        Better::Higher => -1.0,
+        // These are measured by how far they are from the teacher.
+        Better::Target(_) | Better::Teacher => return false,
+    };
+    let ahead: fn(&Pair) -> usize = match comparison.verdict {
+        Verdict::Better => |pair| pair.run,
+        Verdict::Worse => |pair| pair.reference_run,
+        _ => return false,
+    };
+    let Some(teacher) = benchmark
+        .methods
+        .iter()
+        .find(|method| method.role == Role::Teacher)
+    else {
+        return false;
+    };
+    let beyond = comparison.pairs.iter().map(|pair| {
+        let reference = &benchmark.runs[pair.reference_run];
+        let regime = reference.regime.as_deref()?;
+        let own = find(
+            cells,
+            &metric.name,
+            &teacher.name,
+            &reference.family,
+            regime,
+        )?;
+        let value = *benchmark.runs[ahead(pair)].values.get(&metric.name)?;
+        Some(sign * (own.estimate?.mean - value?))
+    });
+    let beyond: Option<Vec<f64>> = beyond.collect();
+    beyond.is_some_and(|beyond| beyond.iter().sum::<f64>() > 0.0)
 }
 
 fn decide(comparisons: &mut [Comparison], better: Better) {
@@ -279,6 +329,47 @@ mod tests {
                 .comparisons
                 .iter()
                 .all(|found| found.method != "teacher" && found.method != "afd")
+        );
+    }
+
+    #[test]
+    fn nobody_is_better_past_the_teacher_s_own() {
+        // AFD is near 3 and SFT 2 further off; other clips of the teacher are at 0, then at 5.
+        let verdict = |own: f64| {
+            let mut benchmark = small();
+            let teacher = benchmark
+                .runs
+                .iter_mut()
+                .filter(|run| run.method == "teacher");
+            teacher.for_each(|run| {
+                run.values.insert("distance".into(), Some(own));
+            });
+            let summary = Summary::of(&benchmark);
+            let of = |method: &str| {
+                let found =
+                    summary.comparison("distance", None, Some("chunk"), Some("200"), method);
+                found.unwrap().verdict
+            };
+            (of("sft"), of("base"))
+        };
+        assert_eq!(verdict(0.0), (Verdict::Worse, Verdict::Worse));
+        // The reference is ahead of SFT, and past the teacher's own.
+        assert_eq!(verdict(5.0), (Verdict::PastTeacher, Verdict::PastTeacher));
+        // The other way round: SFT's presence, 0.95, is past the teacher's 0.9, then not.
+        let presence = |own: f64| {
+            let mut benchmark = small();
+            for run in &mut benchmark.runs {
+                if run.method == "teacher" {
+                    run.values.insert("presence".into(), Some(own));
+                }
+            }
+            let summary = Summary::of(&benchmark);
+            let found = summary.comparison("presence", None, Some("chunk"), Some("200"), "sft");
+            found.unwrap().verdict
+        };
+        assert_eq!(
+            (presence(0.9), presence(1.0)),
+            (Verdict::PastTeacher, Verdict::Better)
         );
     }
 

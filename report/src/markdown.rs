@@ -100,6 +100,7 @@ fn group_section(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) 
         "where".into(),
         format!("{reference} is better than"),
         format!("{reference} is worse than"),
+        "past the teacher".into(),
         "undecided".into(),
         "not tested".into(),
     ];
@@ -116,6 +117,7 @@ fn group_section(benchmark: &Benchmark, summary: &Summary, group: Option<&str>) 
             let lists = [
                 &standing.beaten,
                 &standing.beating,
+                &standing.past,
                 &standing.undecided,
                 &standing.untested,
             ]

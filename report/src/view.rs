@@ -207,7 +207,7 @@ pub(crate) fn mark(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Better => "\u{25b2}",
         Verdict::Worse => "\u{25bc}",
-        Verdict::Undecided | Verdict::TooFewSeeds => "",
+        Verdict::PastTeacher | Verdict::Undecided | Verdict::TooFewSeeds => "",
     }
 }
 
@@ -216,6 +216,7 @@ pub(crate) fn verdict_text(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Better => "better",
         Verdict::Worse => "worse",
+        Verdict::PastTeacher => "past the teacher",
         Verdict::Undecided => "undecided",
         Verdict::TooFewSeeds => "too few seeds",
     }
@@ -282,6 +283,8 @@ pub(crate) fn reading(benchmark: &Benchmark) -> Vec<String> {
         ),
         "Where families or regimes are taken together, pairs share seeds and data, which can make \
             p-values smaller than they should be.".into(),
+        "Nobody is called better whose mean is past that of the teacher's own clips in the same \
+            places.".into(),
         "The exact sign-flip test stands beside the t test as a check that assumes no normal \
             distribution.".into(),
     ];

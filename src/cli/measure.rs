@@ -84,8 +84,8 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
         say!("{name:<40} {shown:>10}{rests_on}");
     }
     say!(
-        "in brackets: the 95 % interval, bootstrapped over prompts, and n, the clips of the \
-            teacher and of the subject"
+        "in brackets: the 95 % interval over prompts, and n, the clips of the teacher and of the \
+            subject"
     );
     for remark in remarks::of_prompts(&recipe, &recipe.train_prompts) {
         say!("{remark}");

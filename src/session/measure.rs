@@ -20,9 +20,10 @@ use crate::eval::continuation::Case;
 use crate::eval::drift::DriftWindow;
 use crate::eval::estimate::{Column, Estimate};
 use crate::eval::holdout::{self, PromptGroup};
-use crate::eval::physics::{self, PHYSICS_METRICS, PromptEvidence};
+use crate::eval::metric::Metric;
+use crate::eval::physics::{PHYSICS_METRICS, Part, PromptEvidence};
 use crate::eval::preview::side_by_side;
-use crate::eval::table::{FilmedBy, METRICS, mean_scores, score};
+use crate::eval::table::{FilmedBy, METRICS, Scores, mean_scores, score};
 use crate::exit::ExitStatus;
 use crate::recipe::tables::{CodecKind, TeacherKind, previewable};
 use crate::recipe::{Problem, Recipe, RecipeError};
@@ -98,8 +99,7 @@ pub struct Measured {
     pub student: Vec<String>,
     /// Metrics by name; `None` where these clips have no value.
     pub values: BTreeMap<String, Option<f64>>,
-    /// What the means over prompts among them rest on, and their intervals; empty in files of
-    /// before.
+    /// What they rest on, and their intervals; empty in files of before.
     #[serde(default)]
     pub estimates: BTreeMap<String, Estimate>,
     /// Points by the curve's name.
@@ -161,13 +161,17 @@ pub fn measure<B: Trainable>(
     let material = Material::of(&maker, base, subject)?;
     let (mut values, mut estimates) = material.values(&maker)?;
     let evidence = material.evidence();
-    let physics = physics::measure(&evidence)?;
+    let parts = evidence
+        .iter()
+        .map(Part::of)
+        .collect::<Result<Vec<_>, _>>()?;
+    let physics = Part::together(&parts)?;
     values.extend(
         PHYSICS_METRICS
             .iter()
             .map(|metric| (metric.name.to_string(), (metric.value)(&physics.scores))),
     );
-    estimates.extend(rests_on::estimates(&evidence, &physics.scores)?);
+    estimates.extend(rests_on::estimates(&evidence, &parts, &physics.scores)?);
     let mut curves = drift(&physics.drift, recipe.settings.clip.frames);
     if let Subject::Student(_, history) = subject {
         let points = learning(&maker, history, &material.groups)?;
@@ -257,7 +261,7 @@ impl Material {
         for (prompt, accuracy) in prompts.iter_mut().zip(fresh) {
             prompt.scores.holdout_pair_accuracy = accuracy;
         }
-        let column = Column {
+        let mut column = Column {
             name: "measured".to_string(),
             prompts,
         };
@@ -274,12 +278,16 @@ impl Material {
         let fooled = trained
             .map(|trained| holdout::accuracies(&trained, batches, &self.groups))
             .transpose()?;
-        let known: Vec<f64> = fooled.into_iter().flatten().flatten().collect();
-        let mean = known.iter().sum::<f64>() / known.len() as f64;
-        values.insert(
-            TRAINED_DISCRIMINATOR.to_string(),
-            (!known.is_empty()).then_some(mean),
-        );
+        let fooled = fooled.unwrap_or_else(|| vec![None; column.prompts.len()]);
+        for (prompt, accuracy) in column.prompts.iter_mut().zip(fooled) {
+            prompt.scores.holdout_pair_accuracy = accuracy;
+        }
+        let accuracy = |metric: &&Metric<Scores>| metric.name == "holdout_pair_accuracy";
+        let metric = METRICS.iter().find(accuracy);
+        let estimate = metric.and_then(|metric| column.estimate(metric));
+        let value = estimate.as_ref().map(|estimate| estimate.value);
+        values.insert(TRAINED_DISCRIMINATOR.to_string(), value);
+        estimates.extend(estimate.map(|estimate| (TRAINED_DISCRIMINATOR.to_string(), estimate)));
         Ok((values, estimates))
     }
 }

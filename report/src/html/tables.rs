@@ -154,7 +154,7 @@ fn verdict_class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Better => "better",
         Verdict::Worse => "worse",
-        Verdict::Undecided | Verdict::TooFewSeeds => "quiet",
+        Verdict::PastTeacher | Verdict::Undecided | Verdict::TooFewSeeds => "quiet",
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Standing<'a> {
     pub(crate) beaten: Vec<&'a str>,
     /// Methods that are better than the reference.
     pub(crate) beating: Vec<&'a str>,
+    /// Methods where the one ahead is past the teacher's own clips.
+    pub(crate) past: Vec<&'a str>,
     /// Methods of which the seeds do not tell.
     pub(crate) undecided: Vec<&'a str>,
     /// Methods without a test: too few seeds, or no pairs.
@@ -39,6 +41,7 @@ pub(crate) fn standings<'a>(
                 scope,
                 beaten: vec![],
                 beating: vec![],
+                past: vec![],
                 undecided: vec![],
                 untested: vec![],
             };
@@ -50,6 +53,7 @@ pub(crate) fn standings<'a>(
                 {
                     Verdict::Worse => &mut standing.beaten,
                     Verdict::Better => &mut standing.beating,
+                    Verdict::PastTeacher => &mut standing.past,
                     Verdict::Undecided => &mut standing.undecided,
                     Verdict::TooFewSeeds => &mut standing.untested,
                 };
@@ -85,6 +89,7 @@ mod tests {
             let lists = [
                 &standing.beaten,
                 &standing.beating,
+                &standing.past,
                 &standing.undecided,
                 &standing.untested,
             ];

@@ -79,7 +79,8 @@ pub(in crate::html) fn glance(
     };
     let caption = format!(
         "<p class=\"quiet\">Against {reference}, one sign per place: {}{together}. \u{25b2} \
-            better, \u{25bc} worse than {reference} after correction, \u{25cb} undecided, \u{2013} \
+            better, \u{25bc} worse than {reference} after correction, \u{25cb} undecided, \u{25d0} \
+            the one ahead is past the teacher's own clips, \u{2013} \
             not tested.</p>\n",
         escape(&order.join("; "))
     );
@@ -103,14 +104,14 @@ fn sign(benchmark: &Benchmark, scope: Scope, verdict: Verdict) -> String {
 /// The end of a row: how often the method is better, undecided and worse.
 fn counts(verdicts: &[Verdict]) -> String {
     let count = |wanted: Verdict| verdicts.iter().filter(|found| **found == wanted).count();
-    let untested = count(Verdict::TooFewSeeds);
-    let untested = if untested > 0 {
-        format!(" <small>{untested} not tested</small>")
-    } else {
-        String::new()
+    let also = |wanted: Verdict, words: &str| match count(wanted) {
+        0 => String::new(),
+        number => format!(" <small>{number} {words}</small>"),
     };
+    let untested = also(Verdict::TooFewSeeds, "not tested");
+    let past = also(Verdict::PastTeacher, "past the teacher");
     format!(
-        "<td>{} / {} / {}{untested}</td></tr>\n",
+        "<td>{} / {} / {}{past}{untested}</td></tr>\n",
         count(Verdict::Better),
         count(Verdict::Undecided),
         count(Verdict::Worse)
@@ -120,6 +121,7 @@ fn counts(verdicts: &[Verdict]) -> String {
 fn sign_of(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Better | Verdict::Worse => view::mark(verdict),
+        Verdict::PastTeacher => "\u{25d0}",
         Verdict::Undecided => "\u{25cb}",
         Verdict::TooFewSeeds => view::NOTHING,
     }
@@ -140,7 +142,7 @@ pub(in crate::html) fn standings(
     ];
     let header: Vec<(String, &str)> = titles
         .into_iter()
-        .chain(["undecided".into(), "not tested".into()])
+        .chain(["past the teacher", "undecided", "not tested"].map(String::from))
         .map(|title| (title, ""))
         .collect();
     let mut rows = String::new();
@@ -148,6 +150,7 @@ pub(in crate::html) fn standings(
         let lists = [
             &standing.beaten,
             &standing.beating,
+            &standing.past,
             &standing.undecided,
             &standing.untested,
         ]
