@@ -9,7 +9,7 @@ import json
 import pathlib
 import sys
 
-golden = pathlib.Path(__file__).resolve().parent.parent / "tests/golden/flex.metrics.jsonl"
+golden = pathlib.Path(__file__).resolve().parent.parent / "tests/golden/ndarray.metrics.jsonl"
 tolerance = float(sys.argv[2]) if len(sys.argv) > 2 else 1e-4
 lines = [[json.loads(line) for line in open(path)] for path in (golden, sys.argv[1])]
 if len(lines[0]) != len(lines[1]):

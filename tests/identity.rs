@@ -330,7 +330,7 @@ fn a_run_goes_on_from_the_weights_that_it_began_with() {
     let output = common::afd(place, &resume);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success() && said.contains("began on ndarray and goes on on flex"),
+        output.status.success() && said.contains("began with ndarray and goes on with flex on"),
         "{said}"
     );
     fs::copy(second, place.join("base.safetensors")).unwrap();

@@ -4,6 +4,9 @@
 //! Nothing here knows about neural networks or tensors.
 #![warn(missing_docs)]
 
+// Functions that round alike on every machine, in the tests of this crate, too.
+use afd_exact as _;
+
 pub mod check;
 pub mod journal;
 mod json_items;

@@ -6,6 +6,9 @@
 //! channels, H W rows and columns, S tokens, D width, L tokens of the text.
 #![warn(missing_docs)]
 
+// Functions that round alike on every machine, in the tests of this crate, too.
+use afd_exact as _;
+
 pub mod caught;
 pub mod causal;
 pub mod codec;

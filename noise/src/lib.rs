@@ -4,6 +4,9 @@
 //! Randomness is data, drawn on the host and uploaded. The same recipe sees the same noise on every
 //! backend, a resumed run needs no generator state, and two streams never collide.
 
+// Functions that round alike on every machine, in the tests of this crate, too.
+use afd_exact as _;
+
 /// What a stream of random numbers is for. Streams of different purposes are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]

@@ -248,11 +248,10 @@ impl TrainJob<'_> {
         }
         inputs.write(path)?;
         say_schedule(recipe, &inputs.schedule());
-        if let Some(other) = run.other_backend(&environment)? {
+        if let Some([began, now]) = run.other_arithmetic(&environment)? {
             note!(
-                "the run began on {other} and goes on on {}: its numbers will not be those of an \
-                    uninterrupted run to the last bit",
-                environment.backend
+                "the run began with {began} and goes on with {now}: its numbers will not be those \
+                    of an uninterrupted run to the last bit"
             );
         }
         run.record_resume(&environment)?;

@@ -89,6 +89,10 @@ pub struct Environment {
     pub arch: String,
     /// The processor's own name, where the system tells it.
     pub cpu_model: Option<String>,
+    /// The processor's level, such as "x86-64-v4": [`afd_exact::processor_level`]. Missing in runs
+    /// of before.
+    #[serde(default)]
+    pub cpu_level: Option<String>,
     /// Threads that the system lets this process run at once.
     pub cpu_cores: Option<usize>,
     /// The Burn backend's name, such as "cuda".
@@ -110,6 +114,7 @@ impl Environment {
             os: std::env::consts::OS.into(),
             arch: std::env::consts::ARCH.into(),
             cpu_model: cpu_model(),
+            cpu_level: Some(afd_exact::processor_level().into()),
             cpu_cores: std::thread::available_parallelism().ok().map(usize::from),
             backend: backend.into(),
             device: device.into(),
@@ -117,6 +122,17 @@ impl Environment {
             command_line: std::env::args_os()
                 .map(|argument| argument.to_string_lossy().into_owned())
                 .collect(),
+        }
+    }
+
+    /// What decides the last bits of what is computed here, in words. ndarray's are the same
+    /// everywhere, flex's among processors of one level (docs/exactness.md).
+    fn arithmetic(&self) -> String {
+        match (self.backend.as_str(), &self.cpu_level) {
+            ("ndarray", _) => "ndarray".to_string(),
+            ("flex", Some(level)) => format!("flex on {level}"),
+            ("flex", None) => "flex on a processor that it did not record".to_string(),
+            _ => self.backend.clone(),
         }
     }
 
@@ -248,17 +264,19 @@ impl RunDirectory {
         }
     }
 
-    /// The backend that the run began on, where it is another one than `now`.
+    /// What the run began on and what it goes on on `now`, where their last bits differ: another
+    /// backend, or with flex another processor level.
     ///
     /// # Errors
     /// An `environment.json` that cannot be read.
-    pub fn other_backend(&self, now: &Environment) -> Result<Option<String>, FileError> {
+    pub fn other_arithmetic(&self, now: &Environment) -> Result<Option<[String; 2]>, FileError> {
         let path = self.path.join(ENVIRONMENT_NAME);
         let bytes = fs::read(&path).at("read", &path)?;
         let began: Environment = serde_json::from_slice(&bytes)
             .map_err(std::io::Error::from)
             .at("read", &path)?;
-        Ok((began.backend != now.backend).then_some(began.backend))
+        let both = [began.arithmetic(), now.arithmetic()];
+        Ok((both[0] != both[1]).then_some(both))
     }
 
     /// The run's own directory.

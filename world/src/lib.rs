@@ -4,6 +4,9 @@
 //! physics is known, tests and benchmarks may also ask for the true positions ([`World::motion`]),
 //! a door that training never uses.
 
+// Functions that round alike on every machine, in the tests of this crate, too.
+use afd_exact as _;
+
 mod again;
 mod draw;
 mod prompt;
