@@ -333,6 +333,69 @@ fn a_run_whose_terminal_is_gone_saves_its_state() {
 }
 
 #[test]
+fn a_file_of_another_kind_names_the_verb_that_takes_it() {
+    let place = tempfile::tempdir().unwrap();
+    let plan = repository().join("recipes/evidence/benchmark.toml");
+    let error = fails(place.path(), &["distill", plan.to_str().unwrap()], 2);
+    assert!(
+        error.contains("is a benchmark plan; `afd bench` takes it"),
+        "{error}"
+    );
+    let error = fails(place.path(), &["bench", &golden()], 2);
+    assert!(
+        error.contains("is a recipe; `afd distill` or `afd pretrain` takes it"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_recording_needs_no_preview_and_no_table() {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let record = [
+        "teacher", "record", &recipe, "--out", "clips", "--clips", "1",
+    ];
+    let shape = [
+        "--set",
+        "clip.frames_per_second=60",
+        "--set",
+        "clip.frames=2",
+    ];
+    succeeds(place.path(), &[&record[..], &shape[..]].concat());
+}
+
+/// What no allocation could answer is refused before one is tried.
+#[cfg(target_os = "linux")]
+#[test]
+fn too_little_memory_and_too_many_numbers_are_one_sentence() {
+    let place = tempfile::tempdir().unwrap();
+    let recipe = golden();
+    let limited = |kibibytes: u64, words: &str| {
+        let program = env!("CARGO_BIN_EXE_afd");
+        let line = format!("ulimit -v {kibibytes} && exec {program} {words}");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .current_dir(place.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    for kibibytes in [50_000, 200_000] {
+        let said = limited(kibibytes, &format!("distill {recipe}"));
+        assert!(said.contains("MiB of address space"), "{said}");
+    }
+    let sizes = "--set text.length=65536 --set text.width=65536";
+    let said = limited(6_000_000, &format!("validate {recipe} {sizes}"));
+    assert!(
+        said.contains("text.length x text.width is 4294967296"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_can_be_refused_is_refused_before_training() {
     let place = tempfile::tempdir().unwrap();
     let recipe = golden();

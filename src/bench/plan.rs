@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use afd_report::{Method as ReportMethod, Named, Role};
 use serde::Deserialize;
 
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, document};
 use crate::run::files::FileError;
 use crate::session::measure;
 
@@ -124,6 +124,12 @@ pub struct CheckedPlan {
     pub methods: Vec<ReportMethod>,
 }
 
+/// Whether the text is that of a recipe, which has a kind and no methods.
+fn is_recipe(text: &str) -> bool {
+    text.parse::<toml::Table>()
+        .is_ok_and(|table| table.contains_key("kind") && !table.contains_key("methods"))
+}
+
 impl CheckedPlan {
     /// Reads a benchmark file and every recipe that it asks for.
     ///
@@ -132,10 +138,11 @@ impl CheckedPlan {
     pub fn read(path: &Path) -> Result<Self, PlanError> {
         let text =
             std::fs::read_to_string(path).map_err(|error| FileError::new("read", path, error))?;
-        let plan: BenchPlan = toml::from_str(&text).map_err(|error| PlanError::Toml {
-            path: path.to_path_buf(),
-            reason: error.to_string().trim().replace('\n', " "),
-        })?;
+        let plan: BenchPlan =
+            document::parse(&text, path, &[]).map_err(|error| match is_recipe(&text) {
+                true => PlanError::Recipe(path.to_path_buf()),
+                false => PlanError::Document(error),
+            })?;
         let fail = |problem: PlanProblem| PlanError::Value {
             path: path.to_path_buf(),
             problem,

@@ -55,6 +55,9 @@ pub struct BenchArgs {
 
 /// Makes what is missing, then the report.
 pub fn run(args: &BenchArgs) -> Result<ExitCode, CliError> {
+    if !(args.dry_run || args.report_only) {
+        signals::install()?;
+    }
     let checked = CheckedPlan::read(&args.benchmark)?;
     let checked = args
         .reference
@@ -122,7 +125,6 @@ fn make(args: &BenchArgs, places: &Places, runs: &[PlannedRun]) -> Result<ExitCo
     if args.again {
         runs.iter().try_for_each(|run| forget(places, run))?;
     }
-    signals::install()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let found = afd_backends::list();
     let runner = Runner {

@@ -161,6 +161,19 @@ pub fn to_table<T: Serialize>(value: &T) -> Result<Table, DocumentError> {
     })
 }
 
+/// Letters of a quoted value that a message shows.
+const SHOWN: usize = 80;
+
+/// What was found, cut where nobody would read on.
+fn brief(found: &str) -> String {
+    let mut letters = found.chars();
+    let shown: String = letters.by_ref().take(SHOWN).collect();
+    match letters.count() {
+        0 => shown,
+        more => format!("{shown}... ({more} letters more)"),
+    }
+}
+
 fn one_line(message: &str) -> String {
     message
         .lines()

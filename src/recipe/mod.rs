@@ -34,6 +34,12 @@ pub enum RecipeError {
     /// The TOML itself.
     #[error(transparent)]
     Document(#[from] document::DocumentError),
+    /// A benchmark plan instead; holds the file.
+    #[error(
+        "{} is a benchmark plan; `afd bench` takes it. `afd recipes` lists recipes",
+        .0.display()
+    )]
+    Benchmark(PathBuf),
     /// The recipe cannot be read.
     #[error(
         "cannot read the recipe {}: {source}; `afd recipes` lists the ones that ship",
@@ -69,8 +75,16 @@ pub enum Purpose {
     Training,
     /// To compare a student with the teacher: its prompts, its clips, its table.
     Evaluation,
+    /// To keep the teacher's clips: its prompts and the teacher itself.
+    Recording,
     /// To make clips with the student that it starts from: student, sampler, codec and text.
     Sampling,
+}
+
+/// Whether the text is that of a benchmark plan, which has methods and no kind.
+fn is_benchmark(text: &str) -> bool {
+    text.parse::<toml::Table>()
+        .is_ok_and(|table| table.contains_key("methods") && !table.contains_key("kind"))
 }
 
 /// A checked recipe.
@@ -132,7 +146,12 @@ impl Recipe {
             path: path.to_path_buf(),
             source,
         })?;
-        Self::of_settings(purpose, document::parse(&text, path, overrides)?, path)
+        let settings =
+            document::parse(&text, path, overrides).map_err(|error| match is_benchmark(&text) {
+                true => RecipeError::Benchmark(path.to_path_buf()),
+                false => error.into(),
+            })?;
+        Self::of_settings(purpose, settings, path)
     }
 
     /// Checks settings that another program made. `path` names the recipe in messages; relative
@@ -170,7 +189,7 @@ impl Recipe {
         let prompts = &mut settings.prompts;
         let (train_prompts, held_out_prompts) = match purpose {
             Purpose::Sampling => (Vec::new(), Vec::new()),
-            Purpose::Training | Purpose::Evaluation => (
+            Purpose::Training | Purpose::Evaluation | Purpose::Recording => (
                 read_prompts(&mut prompts.train, "prompts.train", &directory)?,
                 read_prompts(&mut prompts.held_out, "prompts.held_out", &directory)?,
             ),
@@ -189,7 +208,7 @@ impl Recipe {
         Ok(Self {
             trajectories: match purpose {
                 Purpose::Training => trajectories(&settings)?,
-                Purpose::Evaluation | Purpose::Sampling => None,
+                Purpose::Evaluation | Purpose::Recording | Purpose::Sampling => None,
             },
             settings,
             student,

@@ -196,7 +196,9 @@ impl RunDirectory {
             |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
         if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(plain)
         {
-            return Err(RunError::Name { name: name.into() });
+            // A name that is too long is not repeated in full.
+            let name = name.chars().take(80).collect();
+            return Err(RunError::Name { name });
         }
         let path = root.join(name);
         if fs::symlink_metadata(&path).is_ok() {

@@ -101,6 +101,24 @@ fn eight_at_once_have_the_bits_of_one_at_a_time() {
 }
 
 #[test]
+fn long_sums_stay_near_the_truth() {
+    // A 3 x 3 x 3 convolution of 64 channels. Rounding of n sums in a row grows as sqrt(n): 42
+    // units of 6e-8, and the worst of 64 x 64 of them is a few times that; 1e-6 of the absolute
+    // sum, which is 20 times the sum's own size, bounds it.
+    let sizes @ [m, k, n] = [64, 1728, 64];
+    let (a, b) = (numbers(m * k, 5), numbers(k * n, 6));
+    let found = product(sizes, (&a, k, 1), (&b, n, 1));
+    for (place, found) in found.into_iter().enumerate() {
+        let (row, column) = (place / n, place % n);
+        let terms = (0..k).map(|at| f64::from(a[row * k + at]) * f64::from(b[at * n + column]));
+        let (truth, size) = terms.fold((0.0, 0.0), |(truth, size), term| {
+            (truth + term, size + term.abs())
+        });
+        assert!((f64::from(found) - truth).abs() <= 1e-6 * size, "{place}");
+    }
+}
+
+#[test]
 fn scales_are_applied_to_the_sum_and_to_what_is_there() {
     let (a, b, mut c) = ([1.0, 2.0], [3.0, 4.0], [10.0]);
     // SAFETY: one row of two by one column of two.

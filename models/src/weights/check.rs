@@ -110,7 +110,7 @@ pub fn few(mut problems: Vec<String>) -> Vec<String> {
 }
 
 /// The most similar of `names`, if it is similar at all.
-fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     let similarity = |other: &str| strsim::normalized_damerau_levenshtein(name, other);
     let best = names
         .iter()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::BenchPlan;
 use crate::exit::ExitStatus;
 use crate::recipe::RecipeError;
+use crate::recipe::document::DocumentError;
 use crate::run::files::FileError;
 use crate::session::measure::MeasureError;
 
@@ -15,13 +16,15 @@ pub enum PlanError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The TOML.
-    #[error("{}: {reason}", path.display())]
-    Toml {
-        /// The file.
-        path: PathBuf,
-        /// What the reader said.
-        reason: String,
-    },
+    #[error(transparent)]
+    Document(DocumentError),
+    /// A recipe instead; holds the file.
+    #[error(
+        "{} is a recipe; `afd distill` or `afd pretrain` takes it, `afd bench` takes a benchmark \
+            plan, such as those in recipes/evidence",
+        .0.display()
+    )]
+    Recipe(PathBuf),
     /// A value that cannot work.
     #[error("{}: {problem}", path.display())]
     Value {

@@ -10,7 +10,7 @@ use crate::cli::format::Format;
 use crate::cli::{CliError, RecipeArgs};
 use crate::data::record::record;
 use crate::out::{note, say};
-use crate::recipe::Recipe;
+use crate::recipe::{Purpose, Recipe};
 use crate::run::signals::{self, STOPPED};
 
 /// A recording.
@@ -31,8 +31,9 @@ pub struct RecordArgs {
 
 /// Records.
 pub fn run(args: &RecordArgs) -> Result<ExitCode, CliError> {
-    let recipe = Recipe::load(&args.recipe.recipe, &args.recipe.overrides)?;
     signals::install()?;
+    let given = &args.recipe;
+    let recipe = Recipe::load_for(Purpose::Recording, &given.recipe, &given.overrides)?;
     let teacher = recipe.teacher()?;
     let mut prompts = recipe.train_prompts.clone();
     prompts.extend(

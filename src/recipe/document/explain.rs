@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
+use afd_models::weights::check::nearest;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::failure::{self, Failure, Kind, Part, dotted};
-use super::{DocumentError, one_line};
+use super::{DocumentError, brief, one_line};
 
 /// Where the fields of a document came from.
 pub(super) struct Source<'a> {
@@ -37,7 +38,7 @@ impl Source<'_> {
             return if secret {
                 format!("the override \"{field}=...\"")
             } else {
-                format!("the override {change:?}")
+                format!("the override {:?}", brief(change))
             };
         }
         match offset {
@@ -85,17 +86,19 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Do
             let around =
                 failure::find(document, &path, |value| value.get(&field).is_some()).unwrap_or(path);
             let within = |name: &str| dotted(&[&around[..], &[Part::Key(name.into())]].concat());
-            let advice = match nearest(&field, &known) {
+            let names: Vec<&str> = known.iter().map(String::as_str).collect();
+            let advice = match nearest(&field, &names) {
                 Some(name) => format!(
                     "the nearest known field is `{}` (known there: {})",
                     within(name),
                     known.join(", ")
                 ),
-                None => "remove it, no field is known there".into(),
+                None if known.is_empty() => "remove it, no field is known there".into(),
+                None => format!("remove it (known there: {})", known.join(", ")),
             };
             let full = [&around[..], &[Part::Key(field.clone())]].concat();
             DocumentError::UnknownField {
-                field: dotted(&full),
+                field: brief(&dotted(&full)),
                 place: source.place_of(&full),
                 advice,
             }
@@ -110,14 +113,15 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Do
         Kind::UnknownName { found, known } => {
             let path = failure::find(document, &path, |value| value.as_str() == Some(&found))
                 .unwrap_or(path);
-            let expected = match nearest(&found, &known) {
+            let names: Vec<&str> = known.iter().map(String::as_str).collect();
+            let expected = match nearest(&found, &names) {
                 Some(name) => format!("{name:?} or another of: {}", known.join(", ")),
-                None => "nothing".into(),
+                None => format!("one of: {}", known.join(", ")),
             };
             DocumentError::WrongValue {
                 field: dotted(&path),
                 place: source.place_of(&path),
-                found: format!("{found:?}"),
+                found: format!("{:?}", brief(&found)),
                 expected,
             }
         }
@@ -127,7 +131,7 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Do
             DocumentError::WrongValue {
                 field: dotted(&path),
                 place: source.place_of(&path),
-                found,
+                found: brief(&found),
                 expected,
             }
         }
@@ -137,15 +141,6 @@ pub(super) fn explain(failure: Failure, document: &Value, source: &Source) -> Do
             message: one_line(&message),
         },
     }
-}
-
-/// The known name with the fewest edits; of equals the first.
-fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
-    let plain = |name: &str| name.to_lowercase().replace('-', "_");
-    known
-        .iter()
-        .min_by_key(|candidate| strsim::damerau_levenshtein(&plain(name), &plain(candidate)))
-        .map(String::as_str)
 }
 
 /// The TOML reader's complaint with its line and column.

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::failure::describe;
-use super::{DocumentError, one_line};
+use super::{DocumentError, brief, one_line};
 
 /// Why an override cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ enum Unusable {
 /// is found out later.
 pub(super) fn apply(document: &mut Table, change: &str) -> Result<Vec<String>, DocumentError> {
     let refuse = |reason: String| DocumentError::Override {
-        text: change.into(),
+        text: brief(change),
         reason,
     };
     let Some((path, value)) = change.split_once('=') else {

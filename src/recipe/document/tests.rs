@@ -107,6 +107,37 @@ fn a_misspelt_table_and_a_misspelt_top_level_field_are_named() {
 }
 
 #[test]
+fn a_field_that_resembles_none_is_not_taken_for_one() {
+    let complaint = complaint(&format!("budget = 1\n{GOOD}"));
+    assert!(
+        complaint.starts_with("unknown field `budget` in recipe.toml:1: remove it (known there: "),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn what_is_quoted_is_cut() {
+    let digits = "9".repeat(300);
+    let said = [
+        super::parse::<Recipe>(
+            GOOD,
+            Path::new("recipe.toml"),
+            &[format!("afd.beta={digits}")],
+        ),
+        super::parse::<Recipe>(GOOD, Path::new("recipe.toml"), &[format!("{digits}=1")]),
+        super::parse::<Recipe>(
+            GOOD,
+            Path::new("recipe.toml"),
+            &[format!("afd.loss={digits}x")],
+        ),
+    ];
+    for said in said {
+        let said = said.unwrap_err().to_string();
+        assert!(said.len() < 500 && said.contains("letters more"), "{said}");
+    }
+}
+
+#[test]
 fn unknown_fields_are_refused_even_where_the_type_would_ignore_them() {
     let complaint = complaint(&format!(
         "{GOOD}[[stages]]\nsteps = 1\n[[stages]]\nsteps = 2\nstep = 3\n"

@@ -174,6 +174,9 @@ impl Settings {
         }
         self.prompts.check(self, inputs)?;
         self.teacher.check()?;
+        if inputs.purpose == Purpose::Recording {
+            return Ok(());
+        }
         self.evaluation.check()?;
         self.check_compared(inputs.purpose)?;
         if inputs.purpose == Purpose::Training {

@@ -42,9 +42,19 @@ pub enum TextKind {
     Umt5,
 }
 
+/// Numbers of a prompt's embeddings: eight times umT5's 512 x 4096.
+const MOST_VALUES: usize = 1 << 24;
+
 impl TextTable {
     /// Files of the encoder, and the length that umT5 has.
     pub(crate) fn check(&self) -> Result<(), Problem> {
+        let values = self.length.saturating_mul(self.width);
+        if values > MOST_VALUES {
+            return Err(Problem::new(format!(
+                "text.length x text.width is {values} numbers for every prompt, expected at most \
+                 {MOST_VALUES}"
+            )));
+        }
         if self.kind == TextKind::Words {
             if self.checkpoint.is_some() || self.tokenizer.is_some() {
                 return Err(Problem::new(
