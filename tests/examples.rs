@@ -56,10 +56,10 @@ fn keys(line: &str) -> BTreeSet<String> {
 }
 
 /// The page, against the metrics of the golden run.
-fn page_equals_the_golden_run<B: Trainable>(backend: &str) {
+fn page_equals_the_golden_run<B: Trainable>(golden: &str) {
     let mut found = String::new();
     page::distill::<B>(&Default::default(), |line| found += &format!("{line}\n")).unwrap();
-    let golden = repository().join(format!("tests/golden/{backend}.metrics.jsonl"));
+    let golden = repository().join(format!("tests/golden/{golden}.metrics.jsonl"));
     let golden = fs::read_to_string(golden).unwrap();
     assert_eq!(golden.lines().count(), 23);
     // The page cannot freeze the discriminator, so its lines do not say whether it is frozen.
@@ -87,7 +87,7 @@ fn the_method_on_one_page_has_the_numbers_of_the_golden_run_on_ndarray() {
 fn the_method_on_one_page_has_the_numbers_of_the_golden_run_on_flex() {
     alone(
         "the_method_on_one_page_has_the_numbers_of_the_golden_run_on_flex",
-        || page_equals_the_golden_run::<Autodiff<Flex>>("flex"),
+        || page_equals_the_golden_run::<Autodiff<Flex>>("flex.x86-64-v4"),
     );
 }
 

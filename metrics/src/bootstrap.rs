@@ -42,8 +42,8 @@ pub fn interval(values: &[f64]) -> Option<[f64; 2]> {
     Some([means[below], means[RESAMPLES - 1 - below]])
 }
 
-/// The 95 % interval of a number that needs all prompts at once, from its value over all of them and
-/// the values that leave each prompt out: low and high end. `None` below two prompts.
+/// The 95 % interval of a number that needs all prompts at once, from its value over all of them
+/// and the values that leave each prompt out: low and high end. `None` below two prompts.
 ///
 /// What each prompt adds, `n value - (n - 1) without`, is a mean's own value of that prompt; these
 /// are resampled as [`interval`] resamples values, about `value` (the jackknife: Efron & Stein,

@@ -45,29 +45,26 @@ pub unsafe fn multiply<T: Number>(
     let mut rows = vec![[T::ZERO; ROWS]; k];
     let mut columns = vec![[T::ZERO; COLUMNS]; k * n.div_ceil(COLUMNS)];
     for (panel, first) in (0..n).step_by(COLUMNS).enumerate() {
-        let width = COLUMNS.min(n - first);
-        for at in 0..k {
-            for column in 0..width {
+        for (at, of_column) in columns[panel * k..][..k].iter_mut().enumerate() {
+            for (column, value) in of_column.iter_mut().enumerate().take(n - first) {
                 // SAFETY: `at` is below k and the column below n.
-                columns[panel * k + at][column] = unsafe { b.get(at, first + column) };
+                *value = unsafe { b.get(at, first + column) };
             }
         }
     }
     for top in (0..m).step_by(ROWS) {
-        let height = ROWS.min(m - top);
         for (at, of_row) in rows.iter_mut().enumerate() {
-            for row in 0..height {
+            for (row, value) in of_row.iter_mut().enumerate().take(m - top) {
                 // SAFETY: the row is below m and `at` below k.
-                of_row[row] = unsafe { a.get(top + row, at) };
+                *value = unsafe { a.get(top + row, at) };
             }
         }
         for (panel, first) in (0..n).step_by(COLUMNS).enumerate() {
-            let sums = sums(&rows, &columns[panel * k..(panel + 1) * k]);
-            for row in 0..height {
-                for column in 0..COLUMNS.min(n - first) {
+            let sums = sums(&rows, &columns[panel * k..][..k]);
+            for (row, sums) in sums.iter().enumerate().take(m - top) {
+                for (column, &sum) in sums.iter().enumerate().take(n - first) {
                     let offset = (top + row) as isize * row_stride
                         + (first + column) as isize * column_stride;
-                    let sum = sums[row][column];
                     let scaled = if alpha == T::ONE {
                         sum
                     } else {
