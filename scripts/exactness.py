@@ -180,7 +180,8 @@ def everything(machine, folder, quick):
     of_folder = ["--set", "teacher.kind=folder", "--set", f"teacher.path={folder}",
                  "--set", f"data.path={machine.place / 'prepared'}"]
     machine.afd("data", "prepare", recipe, "--backend", "ndarray", *of_folder)
-    made["clips: prepared, all decoders"] = files(machine.place / "prepared", "latents/*.safetensors")
+    latents = files(machine.place / "prepared", "latents/*.safetensors")
+    made["clips: prepared, all decoders"] = latents
     # The student of one run on both sides of every comparison: measuring is what is compared.
     student = machine.place / "ndarray"
     shown = machine.afd("eval", "--checkpoint", student, "--backend", "ndarray", "--json")

@@ -1,8 +1,8 @@
 //! The golden run: 20 alternations of the smallest recipe, exact on ndarray everywhere and on flex
 //! at every level of processor, and exact again after a SIGKILL.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test golden` rewrites ndarray's goldens and flex's of this machine's
-//! level; `scripts/exactness.py --golden --write-flex-goldens` those of the levels that can be
+//! `UPDATE_GOLDEN=1 cargo test --test golden` rewrites ndarray's goldens and flex's of this
+//! machine's level; `scripts/exactness.py --write-flex-goldens` those of the levels that can be
 //! emulated.
 
 mod common;

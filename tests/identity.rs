@@ -414,4 +414,145 @@ fn a_student_is_sampled_as_it_was_trained() {
     let (asked, said) = eval(&[&with_other[..], &["--set", steps]].concat());
     assert!(!said.contains("is sampled"), "{said}");
     assert_ne!(own, asked);
+    // One field that is asked for brings no others of the recipe.
+    let shift = ["--set", "sampler.timestep_shift=2"];
+    let (alone, _) = eval(&[&clips[..], &shift[..]].concat());
+    let (beside, said) = eval(&[&with_other[..], &shift[..]].concat());
+    assert!(
+        said.contains("sampled as it was trained (consistency, 1000 500)"),
+        "{said}"
+    );
+    assert_eq!(alone, beside);
+    assert_ne!(alone, own);
+}
+
+/// Row "a checkpoint": however it is named, its files are those that were saved.
+#[test]
+fn a_damaged_checkpoint_is_refused_however_it_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let train = ["distill", &golden(), "--set", "afd.alternations=1"];
+    let short = ["--set", "evaluation.clips_per_prompt=0"];
+    succeeds(place, &[&train[..], &short[..]].concat());
+    let weights = common::newest_student(&place.join("runs/golden"));
+    let student = weights.parent().unwrap().to_path_buf();
+    let checkpoint = student.parent().unwrap().to_path_buf();
+    let mut bytes = fs::read(&weights).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+
+    let recipe = fs::read_to_string(golden()).unwrap();
+    let (before, rest) = recipe.split_once("[student.sizes]").unwrap();
+    let (_, after) = rest.split_once("[teacher]").unwrap();
+    let ways = [
+        place.join("runs/golden"),
+        checkpoint.join("../latest"),
+        checkpoint,
+        student,
+        weights,
+    ];
+    for (number, way) in ways.iter().enumerate() {
+        let way = way.to_str().unwrap();
+        let base = format!("checkpoint = {way:?}\n\n[teacher]");
+        fs::write(place.join("on.toml"), format!("{before}{base}{after}")).unwrap();
+        let name = format!("on-{number}");
+        let error = fails(place, &["distill", "on.toml", "--name", &name], 1);
+        assert!(error.contains("model.safetensors"), "{way}: {error}");
+        assert!(!place.join("runs").join(name).exists());
+        let prompt = [
+            "--prompt",
+            "a small red ball is dropped on earth",
+            "--out",
+            "a.gif",
+        ];
+        let base = ["generate", "--recipe", "on.toml"];
+        let error = fails(place, &[&base[..], &prompt[..]].concat(), 1);
+        assert!(error.contains("model.safetensors"), "{way}: {error}");
+        if !way.ends_with(".safetensors") {
+            let own = ["generate", "--checkpoint", way];
+            let error = fails(place, &[&own[..], &prompt[..]].concat(), 1);
+            assert!(error.contains("model.safetensors"), "{way}: {error}");
+        }
+        let error = fails(place, &["inspect", way], 1);
+        assert!(error.contains("model.safetensors"), "{way}: {error}");
+    }
+}
+
+/// Row "a run: its recipe": the run's own record is what its checkpoints were saved beside.
+#[test]
+fn a_run_s_own_record_is_not_edited() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    unprepared(place);
+    succeeds(place, &["distill", "recipe.toml"]);
+    let report = fs::read_to_string(place.join("runs/mine/report.html"));
+    assert!(report.is_err(), "there is no comparison to report");
+    let resume = ["distill", "--resume", "runs/mine"];
+    let snapshot = place.join("runs/mine/recipe.resolved.toml");
+    let written = fs::read_to_string(&snapshot).unwrap();
+    let edited = written.replace("beta = 1.0", "beta = 0.9");
+    assert_ne!(edited, written);
+    fs::write(&snapshot, edited).unwrap();
+    let error = fails(place, &resume, 1);
+    assert!(
+        error.contains("recipe.resolved.toml") && error.contains("was changed"),
+        "{error}"
+    );
+    fs::write(&snapshot, written).unwrap();
+    let inputs = place.join("runs/mine/inputs.json");
+    let kept = fs::read(&inputs).unwrap();
+    fs::remove_file(&inputs).unwrap();
+    let error = fails(place, &resume, 1);
+    assert!(
+        error.contains("inputs.json") && error.contains("it is gone"),
+        "{error}"
+    );
+    // Sizes that config.json beside the base told are part of it.
+    let mut other: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+    other["sizes"]["heads"] = 4.into();
+    fs::write(&inputs, other.to_string()).unwrap();
+    let error = fails(place, &resume, 2);
+    assert!(error.contains("other sizes now: 2 heads"), "{error}");
+    fs::write(&inputs, kept).unwrap();
+    succeeds(place, &resume);
+}
+
+/// Row "recorded clips": one that is gone is made again, one that was replaced is refused.
+#[test]
+fn recorded_clips_are_those_that_were_recorded() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let record = [
+        "teacher",
+        "record",
+        &golden(),
+        "--out",
+        "clips",
+        "--clips",
+        "2",
+    ];
+    let record = [&record[..], &["--format", "gif"]].concat();
+    succeeds(place, &record);
+    let manifest = fs::read_to_string(place.join("clips/manifest.jsonl")).unwrap();
+    let videos: Vec<String> = manifest
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| format!("clips/{}", line["video"].as_str().unwrap()))
+        .collect();
+    let first = fs::read(place.join(&videos[0])).unwrap();
+    fs::remove_file(place.join(&videos[0])).unwrap();
+    succeeds(place, &record);
+    assert_eq!(fs::read(place.join(&videos[0])).unwrap(), first);
+    assert_eq!(
+        fs::read_to_string(place.join("clips/manifest.jsonl")).unwrap(),
+        manifest
+    );
+    replace(place, &videos[0], &videos[3]);
+    let said = common::afd(place, &["data", "check", "clips"]);
+    let said = String::from_utf8(said.stdout).unwrap() + &String::from_utf8_lossy(&said.stderr);
+    assert!(
+        said.contains("it is not the clip that was recorded"),
+        "{said}"
+    );
 }

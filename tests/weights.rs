@@ -148,6 +148,92 @@ fn heads_come_from_config_json_and_are_never_guessed_in_silence() {
 }
 
 #[test]
+fn heads_contradict_neither_header_nor_config() {
+    let place = tempfile::tempdir().unwrap();
+    let export = [
+        "export",
+        &base(),
+        "--layout",
+        "wan",
+        "--out",
+        "never",
+        "--heads",
+        "5",
+    ];
+    let error = fails(place.path(), &export, 1);
+    assert!(
+        error.contains("its header says heads 4, expected 5"),
+        "{error}"
+    );
+    let recipe = repository().join("recipes/physics-world/distill.toml");
+    let generate = [
+        "generate",
+        "--recipe",
+        recipe.to_str().unwrap(),
+        "--out",
+        "a.gif",
+    ];
+    let more = [
+        "--prompt",
+        "a small red ball is dropped on earth",
+        "--set",
+        "student.heads=5",
+    ];
+    let error = fails(place.path(), &[&generate[..], &more[..]].concat(), 1);
+    assert!(error.contains("its header says heads 4"), "{error}");
+
+    // config.json without a class, with a number that is none, with two that disagree.
+    succeeds(
+        place.path(),
+        &["export", &base(), "--layout", "diffusers", "--out", "four"],
+    );
+    let path = place.path().join("four/config.json");
+    let whole: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let with = |name: &str, value: serde_json::Value| {
+        let mut config = whole.clone();
+        let fields = config.as_object_mut().unwrap();
+        fields.remove("_class_name");
+        fields.insert(name.to_string(), value);
+        // As some editors save it.
+        fs::write(&path, format!("\u{feff}{config}")).unwrap();
+    };
+    with("num_attention_heads", 4.0.into());
+    let listed = succeeds(place.path(), &["inspect", "four"]);
+    assert!(listed.contains("4 heads (as config.json"), "{listed}");
+    let export = ["export", "four", "--layout", "wan", "--out", "never"];
+    with("num_attention_heads", "4".into());
+    let error = fails(place.path(), &[&export[..], &["--heads", "4"]].concat(), 1);
+    assert!(
+        error.contains("num_attention_heads \"4\", expected 4"),
+        "{error}"
+    );
+    with("num_heads", 2.into());
+    let error = fails(place.path(), &export, 1);
+    assert!(error.contains("config.json says num_"), "{error}");
+}
+
+#[test]
+fn options_of_a_transformer_are_refused_for_factors() {
+    let place = tempfile::tempdir().unwrap();
+    factors(&place.path().join("a.safetensors"), &[], "", 0.1);
+    for option in [["--heads", "7"], ["--part", "generator"]] {
+        let export = [
+            "export",
+            "a.safetensors",
+            "--layout",
+            "wan",
+            "--out",
+            "never",
+        ];
+        let error = fails(place.path(), &[&export[..], &option].concat(), 2);
+        assert!(
+            error.contains(option[0]) && error.contains("low-rank factors"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn the_scale_of_factors_is_shown_and_an_assumed_one_said() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("lora.safetensors");

@@ -55,6 +55,9 @@ pub struct ManifestEntry {
     /// maker did not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<u64>,
+    /// BLAKE3 of the clip's bytes, as stores of this program record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<String>,
 }
 
 /// A directory of clips and the lines that describe them; holds at least one line.
@@ -257,6 +260,10 @@ pub(crate) fn parse(line: &str) -> Result<(ManifestEntry, usize), EntryError> {
         prompt: string(name, prompt)?,
         video: field(&fields, &VIDEO_NAMES).and_then(|(name, value)| string(name, value))?,
         sample,
+        blake3: fields
+            .get("blake3")
+            .and_then(Value::as_str)
+            .map(String::from),
     };
     Ok((entry, captions))
 }

@@ -25,9 +25,10 @@ pub enum RecordError {
 /// Records the clips of sample indices `0..samples` of every prompt into the store of `origin` in
 /// `directory`, in order, one clip in memory at a time.
 ///
-/// Clips that are there already stay: a recording that was stopped, or that asks for more than
-/// before, goes on. `progress` hears (clips there, clips in all) after each clip, and the recording
-/// ends early, with `false`, where it answers `false`.
+/// Clips that are there already stay, and those whose files are gone are made again: a recording
+/// that was stopped, or that asks for more than before, goes on. `progress` hears (clips there,
+/// clips in all) after each clip, and the recording ends early, with `false`, where it answers
+/// `false`.
 ///
 /// # Errors
 /// [`RecordError`]: `directory` holds something else, there are no prompts or samples, a prompt is
@@ -49,6 +50,7 @@ pub fn record(
     let mut done = 0;
     for prompt in prompts {
         for sample in 0..samples {
+            store.forget_if_gone(prompt, sample);
             if store.get(prompt, sample).is_none() {
                 let videos = teacher.videos(prompt, sample..sample + 1)?;
                 let [video] = videos.as_slice() else {

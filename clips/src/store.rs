@@ -264,6 +264,17 @@ impl ClipStore {
         self.record(prompt, sample, name, download.blake3, download.shape)
     }
 
+    /// Forgets a clip whose file is no longer there, so that it can be added again.
+    pub fn forget_if_gone(&mut self, prompt: &str, sample: u64) {
+        let key = (prompt.to_string(), sample);
+        let is_gone = |clip: &ClipRecord| !self.directory.join(&clip.video).exists();
+        if self.clips.get(&key).is_some_and(is_gone) {
+            self.clips.remove(&key);
+            // Its old line is in the way of the new one until the manifest is put in order.
+            self.sorted = false;
+        }
+    }
+
     fn record(
         &mut self,
         prompt: &str,

@@ -242,9 +242,11 @@ fn measured_recipe(run: &PlannedRun) -> Result<String, PlanProblem> {
     };
     let set = [&run.set[..], &run.measure_set].concat();
     let recipe = Recipe::load(&run.recipe, &set).map_err(refused)?;
-    measure::check(&recipe).map_err(|error| PlanProblem::Measure {
-        run: run.id(),
-        error,
+    measure::check(&recipe, recipe.student.frames_per_block).map_err(|error| {
+        PlanProblem::Measure {
+            run: run.id(),
+            error,
+        }
     })?;
     measure::fingerprint(&recipe).map_err(refused)
 }

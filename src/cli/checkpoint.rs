@@ -13,6 +13,7 @@ use crate::out::note;
 use crate::recipe::tables::SamplerTable;
 use crate::recipe::{Purpose, Recipe};
 use crate::run::checkpoints::Checkpoints;
+use crate::run::directory::RECIPE_NAME;
 use crate::run::manifest::Manifest;
 use crate::session::SessionError;
 use crate::session::build::{finished_student, sampled_base};
@@ -45,28 +46,35 @@ impl Found {
 }
 
 impl Found {
-    /// How the student is sampled: as it was trained, unless `overrides` of `recipe` say otherwise.
-    /// Says so where the recipe alone would have it sampled in another way; `name` is the option
-    /// that named the student.
-    pub fn sampler(&self, recipe: &Recipe, overrides: &[String], name: &str) -> SamplerTable {
-        let (own, of_recipe) = (&self.card.sampler, &recipe.settings.sampler);
-        let asked = overrides.iter().any(|text| {
-            let rest = text.trim_start().strip_prefix("sampler");
-            rest.is_some_and(|rest| rest.trim_start().starts_with(['.', '=']))
-        });
-        match own == of_recipe || asked {
-            true => of_recipe.clone(),
-            false => {
-                note!(
-                    "the student of --{name} is sampled as it was trained ({}), not as {} says \
-                        ({}); --set sampler.... asks for another sampler",
-                    shown(own),
-                    recipe.path.display(),
-                    shown(of_recipe)
-                );
-                own.clone()
-            }
+    /// How the student is sampled: as it was trained, but for the fields of `overrides`. Says so
+    /// where the recipe alone would have it sampled in another way; `name` is the option that named
+    /// the student.
+    pub fn sampler(
+        &self,
+        recipe: &Recipe,
+        overrides: &[String],
+        name: &str,
+    ) -> Result<SamplerTable, CliError> {
+        let of_recipe = &recipe.settings.sampler;
+        let asked: Vec<String> = overrides
+            .iter()
+            .filter(|text| {
+                let rest = text.trim_start().strip_prefix("sampler");
+                rest.is_some_and(|rest| rest.trim_start().starts_with(['.', '=']))
+            })
+            .cloned()
+            .collect();
+        let own = self.card.sampler.with(&asked, &recipe.path)?;
+        if own != *of_recipe {
+            note!(
+                "the student of --{name} is sampled as it was trained ({}), not as {} says ({}); \
+                    --set sampler.... asks for another sampler",
+                shown(&own),
+                recipe.path.display(),
+                shown(of_recipe)
+            );
         }
+        Ok(own)
     }
 }
 
@@ -156,8 +164,9 @@ pub fn find(path: &Path) -> Result<Found, CliError> {
             path.display()
         )));
     }
-    if newest.join("MANIFEST.json").is_file() && !path.join("checkpoints").is_dir() {
-        Manifest::verify(&newest)?;
+    // The newest of a run was verified when it was chosen.
+    if !path.join("checkpoints").is_dir() {
+        Manifest::verify_around(&std::path::absolute(&newest).unwrap_or(newest.clone()))?;
     }
     let student = if newest.join("student").is_dir() {
         newest.join("student")
@@ -230,6 +239,6 @@ pub fn snapshot_of(path: &Path) -> Result<Option<PathBuf>, CliError> {
         .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
     Ok(absolute
         .ancestors()
-        .map(|directory| directory.join("recipe.resolved.toml"))
+        .map(|directory| directory.join(RECIPE_NAME))
         .find(|file| file.is_file()))
 }

@@ -81,7 +81,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, CliError> {
     let samplers = named
         .iter()
         .map(|(name, found)| found.sampler(&recipe, &args.overrides, name))
-        .collect();
+        .collect::<Result<_, _>>()?;
     let (columns, notes) = afd_backends::dispatch(
         args.backend.as_deref(),
         EvalJob {

@@ -150,6 +150,17 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
         )));
     }
     if LoraFile::is_recognised(&file) {
+        let given = [
+            ("--heads", args.heads.is_some()),
+            ("--part", args.part.is_some()),
+        ];
+        if let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+            return Err(CliError::Usage(format!(
+                "{} holds low-rank factors, and {option} is of a transformer's weights; leave it \
+                    out",
+                file.path().display()
+            )));
+        }
         return write_factors(&foreign_factors(&file)?, None, args);
     }
     write_transformer(

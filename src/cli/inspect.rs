@@ -34,6 +34,7 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs) -> Result<ExitCode, CliError> {
     let path = checkpoint::newest_of(&args.path)?;
     if !path.join("MANIFEST.json").is_file() {
+        Manifest::verify_around(&std::path::absolute(&path).unwrap_or(path.clone()))?;
         return weights(args, &path);
     }
     let manifest = Manifest::verify(&path)?;

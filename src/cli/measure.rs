@@ -48,13 +48,15 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CliError> {
         &args.recipe.recipe,
         &args.recipe.overrides,
     )?;
-    measure::check(&recipe)?;
+    let mut frames_per_block = recipe.student.frames_per_block;
     if let Some(run) = &args.run {
         let found = find(run)?;
         found.fits(&recipe, "run")?;
+        frames_per_block = found.card.student.frames_per_block;
         // The base and every point of the learning curve too: they are compared with it.
-        recipe.settings.sampler = found.sampler(&recipe, &args.recipe.overrides, "run");
+        recipe.settings.sampler = found.sampler(&recipe, &args.recipe.overrides, "run")?;
     }
+    measure::check(&recipe, frames_per_block)?;
     if args.out.join(measure::FILE).exists() {
         return Err(CliError::Usage(format!(
             "{} holds measurements already; choose another --out",

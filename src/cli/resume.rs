@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::CliError;
 use crate::recipe::Recipe;
+use crate::run::directory::RECIPE_NAME;
 
 /// What the command line says besides `--resume`.
 pub struct Repeated<'a> {
@@ -58,7 +59,7 @@ pub fn directory(named: Option<&Path>, repeated: &Repeated) -> Result<PathBuf, C
 /// The recipe that a run was started with; a recipe and `--set` that are given again must agree
 /// with it.
 pub fn recipe(run: &Path, repeated: &Repeated) -> Result<Recipe, CliError> {
-    let snapshot = run.join("recipe.resolved.toml");
+    let snapshot = run.join(RECIPE_NAME);
     if !snapshot.is_file() {
         return Err(CliError::Usage(format!(
             "there is no run {} to resume; check the name, or leave out --resume to start it",

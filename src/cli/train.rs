@@ -236,10 +236,16 @@ impl TrainJob<'_> {
         };
         let run = RunDirectory::open(path)?;
         let earlier = RunInputs::read(path)?;
+        let latest = run.checkpoints(1).latest()?;
+        if let (None, Some((_, checkpoint))) = (&earlier, &latest)
+            && journal::has_inputs(checkpoint)?
+        {
+            return Err(RunInputs::gone(path).into());
+        }
         let inputs = RunInputs::of(recipe, batches, earlier.as_ref())?;
         match &earlier {
             Some(earlier) => inputs.go_on(earlier, recipe, path)?,
-            None if run.checkpoints(1).latest()?.is_some() => note!(
+            None if latest.is_some() => note!(
                 "{} does not say what it began with (a version of afd before this one began it); \
                     weights and clips are taken for the same",
                 path.display()
@@ -301,7 +307,7 @@ impl TrainJob<'_> {
         let notes = remarks::beside_table(recipe, &recipe.train_prompts, &clips);
         let table = comparison_table(&columns);
         let report = Report {
-            title: format!("{} ({})", recipe.settings.name, recipe.settings.kind.word()),
+            title: format!("{} ({})", name_of(run.path()), recipe.settings.kind.word()),
             run: run.path().display().to_string(),
             command: shell(run.first_command()?.get(1..).unwrap_or_default()),
             seed: recipe.settings.seed,
@@ -354,4 +360,10 @@ fn say_schedule(recipe: &Recipe, schedule: &Schedule) {
                 {passes} is how often each may be a direct target"
         );
     }
+}
+
+/// The run's own name.
+fn name_of(run: &Path) -> String {
+    run.file_name()
+        .map_or(String::new(), |name| name.to_string_lossy().into_owned())
 }

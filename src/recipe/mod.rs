@@ -2,7 +2,7 @@
 //! valid; nothing downstream re-checks or defaults.
 
 mod black_box;
-mod bounds;
+pub(crate) mod bounds;
 pub mod codec;
 mod difference;
 pub mod document;

@@ -23,7 +23,8 @@ use super::checkpoints::Checkpoints;
 use super::files::{AtPath, FileError, StagedDirectory, remove_leftovers, write_atomically};
 use crate::exit::ExitStatus;
 
-const RECIPE_NAME: &str = "recipe.resolved.toml";
+/// The recipe of a run, in its directory.
+pub const RECIPE_NAME: &str = "recipe.resolved.toml";
 const ENVIRONMENT_NAME: &str = "environment.json";
 const LOCK_NAME: &str = "run.lock";
 

@@ -135,6 +135,19 @@ impl Manifest {
         Ok(write_atomically(&path, &text)?)
     }
 
+    /// Verifies the checkpoint that `path`, its `student` directory or a file in that, lies in;
+    /// does nothing where it lies in none.
+    ///
+    /// # Errors
+    /// As [`Manifest::verify`].
+    pub fn verify_around(path: &Path) -> Result<(), CheckpointError> {
+        let holds = |place: &&Path| place.join(MANIFEST_NAME).is_file();
+        match path.ancestors().take(3).find(holds) {
+            Some(checkpoint) => Self::verify(checkpoint).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Reads the manifest of `directory` and compares every file with it: names first, then sizes,
     /// then hashes.
     ///

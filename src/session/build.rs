@@ -20,6 +20,7 @@ use crate::engine::model::{AfdModel, TrainedDiscriminator};
 use crate::exit::ExitStatus;
 use crate::methods::entry;
 use crate::recipe::Recipe;
+use crate::run::manifest::Manifest;
 
 /// Why a student cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +84,13 @@ pub fn finished_student<B: Backend>(
         .within(limits))
 }
 
+/// The weights of student.checkpoint; those of a checkpoint of this program must be whole.
+fn start_of(path: &Path, pickles: Pickles) -> Result<WeightFile, SessionError> {
+    let file = WeightFile::open(path, pickles)?;
+    Manifest::verify_around(file.path())?;
+    Ok(file)
+}
+
 /// The student that a recipe starts from, to be sampled: without factors, and held as training
 /// holds it.
 pub fn sampled_base<B: Backend>(
@@ -94,7 +102,7 @@ pub fn sampled_base<B: Backend>(
     let Some(path) = &settings.student.checkpoint else {
         return Err(BuildError::RandomStart(recipe.path.clone()).into());
     };
-    let file = WeightFile::open(path, settings.pickles())?;
+    let file = start_of(path, settings.pickles())?;
     let student = load_student(
         &recipe.student,
         &file,
@@ -127,7 +135,7 @@ pub fn base_student<B: Backend>(
     supported::<B>(settings.run.precision, device)?;
     let student = match &settings.student.checkpoint {
         Some(path) => {
-            let file = WeightFile::open(path, settings.pickles())?;
+            let file = start_of(path, settings.pickles())?;
             load_student(
                 &recipe.student,
                 &file,

@@ -16,8 +16,8 @@ use crate::recipe::tables::{CodecKind, CodecTable, TextKind, TextTable};
 /// Files that are others now.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{} is not the {what} that the student was trained with: its weights are others; put the old \
-        file back, or name it", path.display()
+    "{} is not the {what} that the student was trained with: its files hold something else \
+        now (the weights, or umT5's tokenizer); put the old ones back, or name them", path.display()
 )]
 pub struct OtherEncoder {
     path: PathBuf,

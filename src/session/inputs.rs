@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use afd_models::kernels::Kernels;
+use afd_models::student::StudentConfig;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,7 +24,9 @@ use crate::exit::ExitStatus;
 use crate::recipe::Recipe;
 use crate::recipe::schedule::Schedule;
 use crate::recipe::tables::TeacherKind;
+use crate::run::directory::RECIPE_NAME;
 use crate::run::files::{AtPath, write_atomically};
+use crate::run::manifest::hash;
 use crate::teacher::Source;
 
 const INPUTS: &str = "inputs.json";
@@ -74,8 +77,15 @@ pub struct RunInputs {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fixed {
+    /// BLAKE3 of the run's recipe.resolved.toml; missing in runs of before.
+    #[serde(default)]
+    recipe_blake3: Option<String>,
     /// BLAKE3 of the files of student.checkpoint.
     student: Vec<String>,
+    /// The student's sizes, some of which config.json beside the weights tells; missing in runs of
+    /// before.
+    #[serde(default)]
+    sizes: Option<StudentConfig>,
     codec: Value,
     text: Value,
     /// How videos are read ([`afd_clips::READING`]).
@@ -136,7 +146,9 @@ impl RunInputs {
         let within = settings.clone().within_passes(batches.training_clips());
         Ok(Self {
             fixed: Fixed {
+                recipe_blake3: None,
                 student: student.map_or(Ok(Vec::new()), hashes)?,
+                sizes: Some(recipe.student.clone()),
                 codec: recipe.codec.identity()?,
                 text: text::identity_of_cached(&settings.text, settings.pickles(), recipe.data())?,
                 reading: afd_clips::READING,
@@ -144,6 +156,14 @@ impl RunInputs {
             },
             clips,
         })
+    }
+
+    /// That the run's record of them is no longer there.
+    pub fn gone(run: &Path) -> InputsError {
+        InputsError::Damaged {
+            path: run.join(INPUTS),
+            problem: "it is gone, and what the run began with is not known".to_string(),
+        }
     }
 
     /// The schedule that runs.
@@ -169,7 +189,11 @@ impl RunInputs {
         }
         write_atomically(&run.join(CLIPS), lines.as_bytes())?;
         // Last: where it is, the clips are too.
-        let text = format!("{}\n", serde_json::to_string_pretty(&self.fixed)?);
+        let fixed = Fixed {
+            recipe_blake3: Some(hash(&run.join(RECIPE_NAME))?),
+            ..self.fixed.clone()
+        };
+        let text = format!("{}\n", serde_json::to_string_pretty(&fixed)?);
         Ok(write_atomically(&run.join(INPUTS), text.as_bytes())?)
     }
 
@@ -203,8 +227,15 @@ impl RunInputs {
             path: path.to_path_buf(),
             problem,
         };
-        let fixed =
+        let fixed: Fixed =
             serde_json::from_slice(&bytes).map_err(|error| damaged(&path, error.to_string()))?;
+        let recipe = run.join(RECIPE_NAME);
+        if let Some(written) = &fixed.recipe_blake3
+            && hash(&recipe)? != *written
+        {
+            let problem = "it is not what the run began with: a field was changed".to_string();
+            return Err(damaged(&recipe, problem).into());
+        }
         let path = run.join(CLIPS);
         let bytes = fs::read(&path).at("read", &path)?;
         let mut clips = BTreeMap::new();
@@ -280,12 +311,27 @@ impl Fixed {
                 .map_or(String::new(), |path| format!(" ({})", path.display()))
         };
         let (was, is) = (&earlier.schedule, &self.schedule);
+        let sizes = |of: &Self| {
+            let sizes = of.sizes.as_ref();
+            sizes.map_or(String::new(), |sizes| {
+                format!("{} heads of {} channels", sizes.heads, sizes.head_width())
+            })
+        };
         let parts = [
             (
                 self.student == earlier.student,
                 format!(
                     "student.checkpoint{} has other weights now",
                     shown(&settings.student.checkpoint)
+                ),
+            ),
+            (
+                earlier.sizes.is_none() || self.sizes == earlier.sizes,
+                format!(
+                    "student.checkpoint{} has other sizes now: {}, was {}",
+                    shown(&settings.student.checkpoint),
+                    sizes(self),
+                    sizes(earlier)
                 ),
             ),
             (

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 
 use afd_models::discriminator::AnyDiscriminator;
 use afd_models::kernels::Trainable;
@@ -102,6 +103,22 @@ const LOGS: &str = "training_state/logs.json";
 struct Logs {
     /// BLAKE3 of all lines of metrics.jsonl up to the checkpoint's round.
     metrics_blake3: String,
+    /// Whether the run has an inputs.json; versions that wrote none did not write this field.
+    #[serde(default)]
+    inputs: bool,
+}
+
+/// Whether the program that saved `checkpoint` wrote the run's inputs.json, too.
+///
+/// # Errors
+/// A file of the checkpoint that cannot be read.
+pub fn has_inputs(checkpoint: &Path) -> Result<bool, SessionError> {
+    let logs = checkpoint.join(LOGS);
+    if !logs.exists() {
+        return Ok(false);
+    }
+    let logs: Logs = read_json(&logs)?;
+    Ok(logs.inputs)
 }
 
 /// Milliseconds and cost of every round: what differs from run to run.
@@ -187,6 +204,7 @@ impl<B: Trainable, D: TrainedDiscriminator<B>> RunJournal<B, D> {
             write_student(directory, &model.ema.valid(), &self.card).map_err(SaveError::fill)?;
             let logs = Logs {
                 metrics_blake3: self.metrics.hash(),
+                inputs: true,
             };
             write_json(&directory.join(LOGS), &logs).map_err(SaveError::fill)?;
             write_training_state(directory, model, &self.optimizer, state).map_err(SaveError::fill)

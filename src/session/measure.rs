@@ -123,7 +123,7 @@ pub fn fingerprint(recipe: &Recipe) -> Result<String, RecipeError> {
 ///
 /// # Errors
 /// What is in the way.
-pub fn check(recipe: &Recipe) -> Result<(), MeasureError> {
+pub fn check(recipe: &Recipe, frames_per_block: usize) -> Result<(), MeasureError> {
     let settings = &recipe.settings;
     if settings.teacher.kind != TeacherKind::World || settings.codec.kind != CodecKind::Pixel {
         return Err(MeasureError::NotTheWorld);
@@ -132,7 +132,7 @@ pub fn check(recipe: &Recipe) -> Result<(), MeasureError> {
         return Err(MeasureError::NoClips);
     }
     previewable(&settings.clip).map_err(MeasureError::Preview)?;
-    if !PREFIX.is_multiple_of(recipe.student.frames_per_block) || PREFIX >= recipe.latent_shape[0] {
+    if !PREFIX.is_multiple_of(frames_per_block) || PREFIX >= recipe.latent_shape[0] {
         return Err(MeasureError::Blocks);
     }
     Ok(())
@@ -151,7 +151,6 @@ pub fn measure<B: Trainable>(
     directory: &Path,
     device: &B::Device,
 ) -> Result<Measured, SessionError> {
-    check(recipe)?;
     let maker = ClipMaker::<B> {
         recipe,
         batches,

@@ -31,7 +31,7 @@ use crate::recipe::tables::{
 use crate::recipe::{Problem, Recipe, check_bounds_of};
 use crate::run::checkpoints::Checkpoints;
 use crate::run::files::FileError;
-use crate::run::manifest::hash;
+use crate::run::manifest::{Manifest, hash};
 
 /// Why a checkpoint's files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +135,7 @@ impl Adapter {
 /// BLAKE3 of the files that hold weights, in the order of their names.
 pub fn hashes(base: &Path) -> Result<Vec<String>, SessionError> {
     let file = WeightFile::open(base, Pickles::Allowed)?;
+    Manifest::verify_around(file.path())?;
     Ok(file.files().map(hash).collect::<Result<_, FileError>>()?)
 }
 

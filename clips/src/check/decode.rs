@@ -48,10 +48,34 @@ pub(super) fn looked_at(
     done
 }
 
+/// Whether the manifest names other bytes than are there now. What cannot be read is said where it
+/// is decoded.
+fn replaced(directory: &Path, entry: &Entry) -> Option<String> {
+    let written = entry.blake3.as_ref()?;
+    let found = entry.place.content(directory).ok()?;
+    (found != *written).then(|| {
+        "it is not the clip that was recorded: its bytes have another BLAKE3 than the manifest \
+            names; put it back, or record into a new directory"
+            .to_string()
+    })
+}
+
 fn look_at(directory: &Path, entry: &Entry) -> Result<Looked, VideoError> {
     // Before the clip is read: a file that changes meanwhile is looked at again.
     let stamp = entry.place.stamp(directory).unwrap_or_default();
     let file = entry.place.to_string();
+    if let Some(problem) = replaced(directory, entry) {
+        let record = Record {
+            file,
+            stamp,
+            look: None,
+            problem: Some(problem),
+        };
+        return Ok(Looked {
+            record,
+            is_lasting: true,
+        });
+    }
     let mut looking = Looking::default();
     let decoded = entry
         .place

@@ -47,9 +47,14 @@ fn list_file(
 ) -> Result<bool, LayoutError> {
     let name = folder.name(path);
     let left = Rc::new(Cell::new(MAX_TEXT_BYTES));
+    let open = Rc::new(Cell::new(false));
+    let error = LayoutError::io(path);
+    let file = File::open(path).map_err(&error)?;
+    let bytes = file.metadata().map_err(&error)?.len();
     let file = Bounded {
-        file: File::open(path).map_err(LayoutError::io(path))?,
+        file,
         left: left.clone(),
+        open: open.clone(),
     };
     let mut reader = ReaderBuilder::new()
         .flexible(true)
@@ -85,6 +90,14 @@ fn list_file(
         let line = reader.position().line();
         let listed = match reader.read_record(&mut record) {
             Ok(false) => return Ok(true),
+            // The reader takes the end of the file for the missing quote.
+            Ok(true)
+                if open.get()
+                    && reader.position().byte() >= bytes
+                    && record.iter().any(|field| field.contains('\n')) =>
+            {
+                Err(RecordError::OpenQuote)
+            }
             Ok(true) => entry(folder, base, &record, &columns),
             Err(error) => match error.kind() {
                 ErrorKind::Utf8 { .. } => Err(RecordError::Utf8(error)),
@@ -109,6 +122,11 @@ enum RecordError {
             stand in double quotes"
     )]
     Commas { found: usize, expected: usize },
+    #[error(
+        "a double quote is never closed, so that every line after it is part of a text; close it, \
+            or write it twice where it is meant"
+    )]
+    OpenQuote,
     #[error(transparent)]
     Utf8(csv::Error),
     #[error(transparent)]
@@ -154,11 +172,15 @@ fn entry(
 struct Bounded {
     file: File,
     left: Rc<Cell<u64>>,
+    /// Whether the quotes so far leave one open: they stand in pairs, also where one is meant.
+    open: Rc<Cell<bool>>,
 }
 
 impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
+        let quotes = buffer[..read].iter().filter(|byte| **byte == b'"').count();
+        self.open.set(self.open.get() != (quotes % 2 == 1));
         let left = self.left.get().checked_sub(read as u64);
         self.left.set(left.ok_or_else(|| {
             io::Error::other(format!(

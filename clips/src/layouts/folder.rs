@@ -72,6 +72,7 @@ impl<'a> Folder<'a> {
             prompt: prompt.to_string(),
             place: Place::File(path),
             sample,
+            blake3: None,
         })
     }
 

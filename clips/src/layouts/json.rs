@@ -25,7 +25,10 @@ pub(super) fn described(
     place: &str,
 ) -> Result<Entry, EntryError> {
     let (entry, captions) = parse(object)?;
-    let entry = folder.entry(base, &entry.prompt, &entry.video, entry.sample)?;
+    let entry = Entry {
+        blake3: entry.blake3,
+        ..folder.entry(base, &entry.prompt, &entry.video, entry.sample)?
+    };
     for _ in 1..captions {
         folder.leave("captions beyond a clip's first", place);
     }

@@ -107,6 +107,8 @@ pub struct Entry {
     /// The sample index, counted from 0: which of the prompt's clips this is. `None` where its
     /// maker did not say.
     pub sample: Option<u64>,
+    /// BLAKE3 of the clip's bytes ([`Place::content`]), where a manifest of this program's says so.
+    pub blake3: Option<String>,
 }
 
 /// A clip, or a line, member or file, that cannot be used.

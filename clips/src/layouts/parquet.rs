@@ -78,6 +78,7 @@ fn list_file(
                             prompt: prompt.to_string(),
                             place,
                             sample: None,
+                            blake3: None,
                         })
                     }
                     VideoIn::Path(path) => {

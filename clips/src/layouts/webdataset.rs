@@ -120,6 +120,7 @@ impl Sample {
                 prompt,
                 place,
                 sample: None,
+                blake3: None,
             }),
             Err(problem) => Err(Problem::new(place.to_string(), problem)),
         })

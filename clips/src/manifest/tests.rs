@@ -13,6 +13,7 @@ fn entry(prompt: &str, video: &str, sample: Option<u64>) -> ManifestEntry {
         prompt: prompt.to_string(),
         video: video.to_string(),
         sample,
+        blake3: None,
     }
 }
 

@@ -37,12 +37,19 @@ const MESSAGE_BYTES: u64 = 2000;
 pub(super) enum ChildError {
     #[error("ffmpeg could not be awaited: {0}")]
     Awaited(io::Error),
-    #[error("ffmpeg ended with {status} and said: {said}")]
+    #[error("ffmpeg ended with {status} and said: {}", or_nothing(said))]
     Ended {
         status: ExitStatus,
         /// Its messages, on one line.
         said: String,
     },
+}
+
+fn or_nothing(said: &str) -> &str {
+    match said.trim() {
+        "" => "nothing",
+        said => said,
+    }
 }
 
 /// A child process that does not outlive this value.

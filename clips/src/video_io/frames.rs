@@ -12,7 +12,7 @@ use image::{
 };
 
 use super::{Frame, Sink, VideoError, VideoHeader, extension, limits, picture};
-use crate::{stage, video::Video};
+use crate::{stage, text, video::Video};
 
 const RATE_FILE: &str = "frames.json";
 
@@ -163,16 +163,16 @@ fn read_rate(path: &Path) -> Result<f64, VideoError> {
     if !path.symlink_metadata().map_err(error)?.is_file() {
         return Err(VideoError::unreadable(path, "it is not an ordinary file"));
     }
-    let mut text = String::new();
+    let mut written = String::new();
     File::open(path)
         .map_err(error)?
         .take(1000)
-        .read_to_string(&mut text)
+        .read_to_string(&mut written)
         .map_err(error)?;
     let expected = "expected such as {\"frames_per_second\": 8.0}, from 0.01 to 1000";
     let unreadable = |problem: String| VideoError::unreadable(path, problem);
-    let rate: Rate =
-        serde_json::from_str(&text).map_err(|error| unreadable(format!("{error}; {expected}")))?;
+    let rate: Rate = serde_json::from_str(text::unmarked(&written))
+        .map_err(|error| unreadable(format!("{error}; {expected}")))?;
     if (limits::MIN_RATE..=limits::MAX_RATE).contains(&rate.frames_per_second) {
         Ok(rate.frames_per_second)
     } else {

@@ -134,11 +134,12 @@ pub(super) fn stream(ffmpeg: &Path, path: &Path, demuxer: &str) -> Result<Probed
             // What ffmpeg says of itself before is no part of it.
             let of_itself = |line: &&str| line.starts_with("  ") || line.starts_with("ffmpeg ");
             let said: Vec<&str> = said.lines().filter(|line| !of_itself(line)).collect();
-            let problem = format!(
-                "no video stream with a size was found in it as a {demuxer} file; {} said: {}",
-                program.display(),
-                tidy(&said.join(" "))
-            );
+            let mut problem =
+                format!("no video stream with a size was found in it as a {demuxer} file");
+            if !said.is_empty() {
+                let said = tidy(&said.join(" "));
+                problem += &format!("; {} said: {said}", program.display());
+            }
             Err(VideoError::unreadable(path, problem))
         }
     }

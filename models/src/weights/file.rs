@@ -258,7 +258,9 @@ pub(crate) fn small_text(path: &Path, most: u64) -> io::Result<String> {
             format!("it has {bytes} bytes, expected at most {most}"),
         ));
     }
-    io::read_to_string(io::Read::take(file, most))
+    let text = io::read_to_string(io::Read::take(file, most))?;
+    // What some editors put before the text.
+    Ok(text.trim_start_matches('\u{feff}').to_string())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use safetensors::Dtype;
 use super::sizes::{diffusers_sizes, wan_sizes};
 use super::{ExportArgs, Reader};
 use crate::cli::CliError;
-use crate::out::say;
+use crate::out::{note, say};
 use crate::run::files::{AtPath, StagedDirectory};
 
 /// A whole transformer, with `factors` merged into it if there are any.
@@ -107,6 +107,12 @@ fn config(
             file.path().display(),
             sizes.width
         )));
+    }
+    if let Some(source) = transformer
+        .heads_source(&sizes)
+        .filter(|source| guessed && args.heads.is_none() && source.starts_with("assumed"))
+    {
+        note!("heads     {} ({source})", sizes.heads);
     }
     let config = StudentConfig {
         heads: args.heads.unwrap_or(sizes.heads),

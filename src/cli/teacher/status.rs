@@ -58,7 +58,8 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
             Standing::Gone(End::Overdue, reason) => ("overdue", reason.as_str()),
             _ => (
                 "unknown",
-                "its answer was lost or named another sample's job, and the provider cannot be asked",
+                "its answer was lost or named another sample's job, and the provider cannot be \
+                 asked",
             ),
         };
         // The ledger may be somebody else's.

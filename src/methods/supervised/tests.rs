@@ -6,11 +6,11 @@ use afd_models::copies::frozen_copy;
 use afd_models::init::initialise;
 use afd_models::student::transformer::Inputs;
 use afd_models::student::{Student, StudentConfig, Visibility};
-use burn::backend::{Autodiff, Flex};
+use burn::backend::{Autodiff, NdArray};
 use burn::optim::{AdamConfig, GradientsParams, Optimizer};
 use burn::train::TrainStep;
 
-type B = Autodiff<Flex>;
+type B = Autodiff<NdArray>;
 const SHAPE: [usize; 4] = [2, 1, 2, 2];
 const VALUES: usize = 8;
 const UPDATES: u64 = 1500;
@@ -70,12 +70,12 @@ fn supervised_flow_matching_recovers_the_conditional_mean() {
                 }
             })
             .collect();
-        Tensor::<Flex, 3>::from_data(TensorData::new(rows, [batch, 1, 4]), &Default::default())
+        Tensor::<NdArray, 3>::from_data(TensorData::new(rows, [batch, 1, 4]), &Default::default())
     };
     for number in 0..UPDATES {
         // Each clip eight times, with other noise.
-        let clean = clips::<Flex>(data.repeat(8));
-        let noise = clips::<Flex>(random(1 + number, 32));
+        let clean = clips::<NdArray>(data.repeat(8));
+        let noise = clips::<NdArray>(random(1 + number, 32));
         let sigmas = vec![1.0; 32 * 2];
         let level = levels(&sigmas, 32, 2, &Default::default());
         let update = SupervisedUpdate {
@@ -94,7 +94,7 @@ fn supervised_flow_matching_recovers_the_conditional_mean() {
         model = optimizer.step(rate, model, gradients);
     }
     let student = burn::module::AutodiffModule::valid(&model.student);
-    let noise = clips::<Flex>(random(10_000, 64));
+    let noise = clips::<NdArray>(random(10_000, 64));
     let rows = student.text_cache(text(64));
     let (frames, timesteps) = (vec![0, 1], vec![1000.0; 64 * 2]);
     let visibility = Visibility::block_causal(&student.layout(2));

@@ -1,12 +1,14 @@
 //! `[sampler]`: the few-step sampler (docs/method.md A.3, A.4).
 
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SigmaSet;
 use crate::flow::sampler::{Sampler, SamplerKind};
 use crate::flow::schedule::{TrainedLevels, few_step_sigmas};
-use crate::recipe::Problem;
+use crate::recipe::{Problem, RecipeError, bounds, document};
 
 /// The few-step sampler (docs/method.md A.3, A.4).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +46,32 @@ impl SamplerTable {
             sigmas: levels,
             first_block,
         }
+    }
+
+    /// This one with the fields of `overrides` (`sampler.a=value`); `origin` is the recipe that
+    /// they were given for.
+    ///
+    /// # Errors
+    /// As for a recipe with these fields.
+    pub fn with(&self, overrides: &[String], origin: &Path) -> Result<Self, RecipeError> {
+        #[derive(Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Alone {
+            sampler: SamplerTable,
+        }
+        let alone = Alone {
+            sampler: self.clone(),
+        };
+        let failed = |problem: Problem| RecipeError::Value {
+            path: origin.to_path_buf(),
+            problem,
+        };
+        let text = toml::to_string(&alone).map_err(|error| failed(Problem::from_error(error)))?;
+        let Alone { sampler } = document::parse(&text, origin, overrides)?;
+        bounds::check_table("sampler", &sampler)
+            .and_then(|()| sampler.check())
+            .map_err(failed)?;
+        Ok(sampler)
     }
 
     /// Noise levels that an update trains; none for continuous ones.

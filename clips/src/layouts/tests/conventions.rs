@@ -45,6 +45,29 @@ fn a_comma_that_no_quotes_hold_is_refused_rather_than_the_caption_cut() {
 }
 
 #[test]
+fn a_quote_that_is_never_closed_is_named_rather_than_the_clips_after_it_lost() {
+    for (text, line) in [
+        ("file_name,text\na.gif,\"a red ball\nb.gif,a blue box\n", 2),
+        (
+            "file_name,text\na.gif,a red ball\nb.gif,\"a blue box\nc.gif,x\n",
+            3,
+        ),
+    ] {
+        let folder = folder(&[("metadata.csv", text)]);
+        let (_, all) = listed(folder.path());
+        let said = problems(&all);
+        assert_eq!(said.len(), 1, "{said:?}");
+        let expected = format!("metadata.csv, line {line}: a double quote is never closed");
+        assert!(said[0].starts_with(&expected), "{said:?}");
+    }
+    // Quotes that are meant, and lines inside of closed ones.
+    let text = "file_name,text\na.gif,a 5\" ball\nb.gif,\"a blue\nbox \"\"b\"\"\"\n";
+    let folder = folder(&[("metadata.csv", &text.replace("5\"", "5"))]);
+    let (_, all) = listed(folder.path());
+    assert_eq!(problems(&all), [""; 0]);
+}
+
+#[test]
 fn a_byte_order_mark_and_carriage_returns_are_no_part_of_anything() {
     let jsonl = "\u{feff}{\"file_name\":\"a.gif\",\"text\":\"a red ball\"}\r\n\
         \u{feff}{\"file_name\":\"b.gif\",\"text\":\"a blue box\"}\r\n";

@@ -89,7 +89,10 @@ impl Adapter {
             alphas: BTreeMap::new(),
             by_square_root: false,
         };
-        if let Some(alpha) = header.get(KOHYA_ALPHA) {
+        // Resized files say "Dynamic": every layer has an alpha of its own.
+        let own = || file.entries().keys().any(|name| name.ends_with(".alpha"));
+        let of_all = |alpha: &&String| *alpha != "Dynamic" || !own();
+        if let Some(alpha) = header.get(KOHYA_ALPHA).filter(of_all) {
             adapter.source = AlphaSource::Header(KOHYA_ALPHA);
             adapter.alpha = match alpha.trim() {
                 // Kohya's trainers take the rank then.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use burn::backend::NdArray;
 
@@ -272,10 +272,17 @@ fn scales_that_contradict_each_other_or_are_not_understood_are_refused() {
         let error = LoraFile::open(&file).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
-    // A tensor says 6, PEFT's settings 16.
     let own = LoraFile::of(&student(1), &config())
         .to_bytes(LoraLayout::Wan)
         .unwrap();
+    // Kohya's resized files have an alpha per layer, and say so.
+    let header = HashMap::from([("ss_network_alpha".to_string(), "Dynamic".to_string())]);
+    let tensors = safetensors::SafeTensors::deserialize(&own).unwrap();
+    let resized = safetensors::serialize(tensors.tensors(), Some(header)).unwrap();
+    let (_directory, file) = open(&resized);
+    let factors = LoraFile::open(&file).unwrap();
+    assert_eq!(factors.config().unwrap().scale(), 2.0);
+    // A tensor says 6, PEFT's settings 16.
     let (directory, file) = open(&own);
     let settings = directory.path().join("adapter_config.json");
     std::fs::write(&settings, r#"{"r": 3, "lora_alpha": 16}"#).unwrap();

@@ -13,10 +13,24 @@ const NAME: &str = "config.json";
 /// Bytes of it; real ones have a few hundred.
 const MOST_BYTES: u64 = 1 << 20;
 
+/// What Wan and diffusers call the number of attention heads.
+const HEADS: [&str; 2] = ["num_heads", "num_attention_heads"];
+
+/// A whole number, also where it is written as 4.0.
+fn whole(value: &Value) -> Option<u64> {
+    let float = || {
+        let value = value.as_f64()?;
+        (value >= 0.0 && value.fract() == 0.0 && value < 1e15).then_some(value as u64)
+    };
+    value.as_u64().or_else(float)
+}
+
 /// What is written down.
 pub(super) struct Facts {
     /// Attention heads, and who says so.
     pub heads: Option<(usize, String)>,
+    /// Heads of this program's own header.
+    own: Option<usize>,
     beside: Option<Beside>,
 }
 
@@ -31,30 +45,39 @@ impl Facts {
         let beside = Beside::of(file);
         let own = file.own_metadata().ok().and_then(|own| {
             let config: StudentConfig = serde_json::from_str(own.get("config")?).ok()?;
-            Some((config.heads, "as afd wrote into its header".to_string()))
+            Some(config.heads)
         });
         let told = || {
             let beside = beside.as_ref()?;
             Some((beside.heads()?, format!("as {NAME} beside it says")))
         };
-        let heads = own.or_else(told).filter(|(heads, _)| *heads > 0);
-        Self { heads, beside }
+        let heads = own
+            .map(|heads| (heads, "as afd wrote into its header".to_string()))
+            .or_else(told)
+            .filter(|(heads, _)| *heads > 0);
+        Self { heads, own, beside }
     }
 
-    /// Every way in which config.json is not that of a transformer of these sizes.
+    /// Every way in which header or config.json are not those of a transformer of these sizes.
     pub fn problems(&self, config: &StudentConfig) -> Vec<String> {
+        let other = self.own.filter(|heads| *heads != config.heads);
+        let mut problems: Vec<String> = other
+            .map(|heads| format!("its header says heads {heads}, expected {}", config.heads))
+            .into_iter()
+            .collect();
         let Some(Beside { path, settings }) = &self.beside else {
-            return Vec::new();
+            return problems;
         };
         let path = path.display();
         let settings = match settings {
             Ok(settings) => settings,
-            Err(problem) => return vec![format!("{path} {problem}")],
+            Err(problem) => {
+                problems.push(format!("{path} {problem}"));
+                return problems;
+            }
         };
-        let number = |name: &str| settings.get(name).and_then(Value::as_u64);
-        let mut problems = Vec::new();
         for (names, expected) in [
-            (&["num_heads", "num_attention_heads"][..], config.heads),
+            (&HEADS[..], config.heads),
             (&["attention_head_dim"], config.head_width()),
             (&["dim"], config.width),
             (&["num_layers"], config.layers),
@@ -64,9 +87,14 @@ impl Facts {
             (&["in_dim", "in_channels"], config.latent_channels),
             (&["out_dim", "out_channels"], config.latent_channels),
         ] {
-            let told = names.iter().find_map(|name| Some((*name, number(name)?)));
-            if let Some((name, found)) = told.filter(|(_, found)| *found != expected as u64) {
-                problems.push(format!("{path} says {name} {found}, expected {expected}"));
+            // Where both names stand there, both count.
+            let told = names
+                .iter()
+                .filter_map(|name| Some((name, settings.get(*name)?)));
+            for (name, found) in told {
+                if whole(found) != Some(expected as u64) {
+                    problems.push(format!("{path} says {name} {found}, expected {expected}"));
+                }
             }
         }
         // What a student is, whatever its sizes.
@@ -104,11 +132,14 @@ impl Beside {
             .and_then(|text| {
                 serde_json::from_str(&text).map_err(|error| format!("is damaged: {error}"))
             });
-        let is_wan = |settings: &Map<String, Value>| {
-            let class = settings.get("_class_name").and_then(Value::as_str);
-            class.is_some_and(|class| {
-                class.contains("Wan") && (class.ends_with("Model") && !class.contains("VAE"))
-            })
+        let is_wan = |settings: &Map<String, Value>| match settings
+            .get("_class_name")
+            .and_then(Value::as_str)
+        {
+            Some(class) => {
+                class.contains("Wan") && class.ends_with("Model") && !class.contains("VAE")
+            }
+            None => HEADS.iter().any(|name| settings.contains_key(*name)),
         };
         let is_other = settings.as_ref().is_ok_and(|settings| !is_wan(settings));
         (!is_other).then_some(Self { path, settings })
@@ -116,10 +147,7 @@ impl Beside {
 
     fn heads(&self) -> Option<usize> {
         let settings = self.settings.as_ref().ok()?;
-        let names = ["num_heads", "num_attention_heads"];
-        let heads = names
-            .iter()
-            .find_map(|name| settings.get(*name)?.as_u64())?;
+        let heads = HEADS.iter().find_map(|name| whole(settings.get(*name)?))?;
         usize::try_from(heads).ok()
     }
 }
